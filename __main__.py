@@ -1,0 +1,116 @@
+"""The ``orthofed`` command: joins the two roles' commands and maps errors to exit codes.
+
+Exit codes (product.md 5): 0 ok, 1 failed, 2 wrong usage, 3 refused by the other side, 4
+verification failed. Results go to stdout, everything else to stderr; with ``--json`` an error is
+one object on stdout with its stable code. A traceback appears only with ORTHOFED_DEBUG=1.
+"""
+
+import errno
+import json
+import os
+import sys
+from importlib.metadata import version as installed_version
+
+import click
+import typer
+
+from .client import cli as client
+from .coordinator import cli as coordinator
+from .core.errors import OrthoFedError
+
+app = typer.Typer(
+    name="orthofed",
+    help="Teach one text-to-image model many concepts, each on its owner's own machine.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(client.app, name="client", help="The data owner: join, train, score, status.")
+app.add_typer(coordinator.app, name="coordinator", help="The operator: init, serve, release.")
+for _command in (client.demo, client.pull, client.verify, client.sample):
+    app.command(epilog=client.EXAMPLES[_command.__name__])(_command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"orthofed {installed_version('orthofed')} (wire v1, formats 1)")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    show_version: bool = typer.Option(
+        False,
+        "--version",
+        callback=_print_version,
+        is_eager=True,
+        help="Print code, wire and format versions.",
+    ),
+) -> None:
+    """Hold the options that stand before a command."""
+    del show_version
+
+
+def main() -> None:
+    """Run the command line and exit with the code that product.md 5 gives the outcome."""
+    sys.exit(_run())
+
+
+def _run() -> int:
+    code = 1
+    try:
+        result = typer.main.get_command(app).main(standalone_mode=False)
+        code = result if isinstance(result, int) else 0
+    except OrthoFedError as error:
+        code = _fail(error)
+    except click.exceptions.Abort:
+        code = _interrupted()
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except KeyboardInterrupt:
+        code = _interrupted()
+    except BrokenPipeError:  # the reader of our output has gone, e.g. `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        code = _fail(_machine_error(error))
+    return code
+
+
+def _machine_error(error: OSError) -> OrthoFedError:
+    """Turn what the operating system said into an error with a next step."""
+    if os.environ.get("ORTHOFED_DEBUG"):
+        raise error
+    where = f" ({error.filename})" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return OrthoFedError(
+            f"no room to write{where}: {error.strerror}",
+            why="the disk or the quota is full; everything saved before is untouched",
+            fix="free some space and run the same command again; it goes on where it stopped",
+            code="disk-full",
+        )
+    return OrthoFedError(
+        f"{error.strerror or error}{where}",
+        why="the operating system refused",
+        fix="check the path and its permissions, or set ORTHOFED_DEBUG=1 to see where it happened",
+        code="os-error",
+    )
+
+
+def _fail(error: OrthoFedError) -> int:
+    if os.environ.get("ORTHOFED_DEBUG"):
+        raise error
+    if "--json" in sys.argv:
+        parts = {"code": error.code, "what": error.what, "why": error.why, "fix": error.fix}
+        print(json.dumps({"schema": "orthofed.error/1", "error": parts}), flush=True)
+    print(f"error: {error}", file=sys.stderr)
+    return error.exit_code
+
+
+def _interrupted() -> int:
+    print("interrupted: run the same command again to go on", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""The saves of a running training: whole, believed only by their hash, two generations deep.
+
+    train-<step>.safetensors    A, token vectors and both AdamW moments of each
+    train-<step>.json           step, losses, what the run is, SHA-256 of the other file
+
+Laws: each file appears whole (home.py, F1), the JSON last, so a kill inside a save leaves the
+older generation to believe in; a save made for other settings, images, spec or slot is not
+believed. Draws are functions of the step (draws.py), so the step stands for every generator and
+for the sampler's place. No pickle. Source: reliability.md 5.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from .home import write_whole
+
+_GENERATIONS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingState:
+    """All that the next step reads: the step that comes next and the tensors by name."""
+
+    step: int
+    tensors: Mapping[str, np.ndarray]
+    losses: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSaves:
+    """The saves in one folder that belong to the run called ``identity``."""
+
+    folder: Path
+    identity: str  # a digest of everything that decides the run's bits
+
+    def write(self, state: TrainingState) -> None:
+        """Save ``state`` and drop what is older than the generation before it."""
+        data = save(dict(state.tensors))
+        name = f"train-{state.step:08d}"
+        write_whole(self.folder / f"{name}.safetensors", data)
+        record = {
+            "identity": self.identity,
+            "losses": state.losses,
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "step": state.step,
+        }
+        write_whole(self.folder / f"{name}.json", json.dumps(record).encode())
+        for old in self._records()[_GENERATIONS:]:
+            old.unlink()
+            old.with_suffix(".safetensors").unlink(missing_ok=True)
+
+    def newest(self) -> TrainingState | None:
+        """Return the newest state that is whole and belongs to this run, or None."""
+        states = (self._read(record) for record in self._records())
+        return next((state for state in states if state is not None), None)
+
+    def clear(self) -> None:
+        """Delete every save: the contribution is packed and the receipt is kept."""
+        for path in self.folder.glob("train-*"):
+            path.unlink()
+
+    def _records(self) -> Sequence[Path]:
+        return sorted(self.folder.glob("train-*.json"), reverse=True)
+
+    def _read(self, path: Path) -> TrainingState | None:
+        try:
+            record = json.loads(path.read_bytes())
+            data = path.with_suffix(".safetensors").read_bytes()
+            whole = hashlib.sha256(data).hexdigest() == record["sha256"]
+            if not whole or record["identity"] != self.identity:
+                return None
+            return TrainingState(record["step"], load(data), tuple(record["losses"]))
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+            return None  # a damaged generation: the caller goes on with the older one

@@ -1,0 +1,330 @@
+"""The commands of the data owner and of the consumer: options in, text or JSON out.
+
+`app` is mounted as ``orthofed client``; `pull`, `verify`, `sample` and `demo` stand at the root.
+Results go to stdout, everything else to stderr; with ``--json`` one object, or one a line where the
+command reports progress. Nothing is imported before a command runs but typer, so that ``--help``
+is quick. Exit codes are made by __main__ from the errors' classes.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+if TYPE_CHECKING:
+    from .train_command import Happened
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+EXAMPLES: Final = {
+    "demo": "Example: orthofed demo --concepts 4 --out demo",
+    "pull": "Example: orthofed pull orthofed://example.org:7443/LOG -o release-1",
+    "verify": "Example: orthofed verify release-1",
+    "sample": 'Example: orthofed sample release-1 --prompt "a picture of anna-k7" -o grid.png',
+}
+
+HomeOption = Annotated[
+    Path | None, typer.Option("--home", help="Folder of this client; default: the user's own.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+Patience = Annotated[
+    float,
+    typer.Option("--patience", min=0, help="Seconds to keep trying when nobody answers."),
+]
+
+
+@app.command(epilog="Example: orthofed client join --invite ofi1:...")
+def join(
+    url: Annotated[
+        str | None, typer.Argument(help="https://HOST:PORT, if not the invite's own address.")
+    ] = None,
+    invite: Annotated[str, typer.Option("--invite", help="The invite, ofi1:...")] = "",
+    home: HomeOption = None,
+    as_json: Json = False,
+    patience_s: Patience = 30,
+) -> None:
+    """Join a federation: pin its ids, register this client's key."""
+    from ..core.layout import ContributionLayout
+    from . import join as joining
+    from .home import Home
+
+    if not invite:
+        raise _needs("--invite", "orthofed client join --invite ofi1:...")
+    joined = joining.join(Home.at(home), invite, url=url, patience_s=patience_s)
+    spec = joined.federation.spec
+    facts = {
+        "schema": "orthofed.join/1",
+        "name": spec.name,
+        "fed": spec.id,
+        "log": joined.membership.log,
+        "capacity": spec.capacity,
+        "upload_bytes": ContributionLayout(spec, (2,)).size,
+        "base": spec.base.name,
+    }
+    if as_json:
+        print(json.dumps(facts))
+        return
+    print(f"joined    {facts['name']}")
+    print(f"spec      {facts['fed']}")
+    print(f"base      {facts['base']}")
+    print(f"capacity  {facts['capacity']} slots")
+    print(f"upload    {facts['upload_bytes']:,} bytes a concept")
+
+
+@app.command(
+    epilog="Example: orthofed client train --concept anna-k7 --class-noun person"
+    " --images photos --base base"
+)
+def train(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
+    concept: Annotated[str, typer.Option(help="Name of the concept, such as anna-k7.")],
+    class_noun: Annotated[str, typer.Option(help="What it is one of, such as person.")],
+    images: Annotated[Path, typer.Option(help="Folder of images; it stays at home.")],
+    base: Annotated[Path, typer.Option(help="Folder of the base model.")],
+    trigger: Annotated[
+        list[str] | None, typer.Option(help="Trigger word; repeatable; default: the concept.")
+    ] = None,
+    vectors: Annotated[int, typer.Option(min=1, max=8, help="Learned vectors a trigger.")] = 2,
+    title: Annotated[str | None, typer.Option(help="Text shown beside the concept.")] = None,
+    licence: Annotated[str, typer.Option(help="SPDX id of what you publish.")] = "CC0-1.0",
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of every draw.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Training settings in TOML.")] = None,
+    home: HomeOption = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Send without asking.")] = False,
+    as_json: Json = False,
+    patience_s: Patience = 600,
+) -> None:
+    """Teach one concept from your images and send what was learnt. Run again to go on."""
+    from .home import Home
+    from .train_command import TrainOptions, train_concept
+    from .train_view import TrainView
+
+    if not yes and (as_json or not sys.stdin.isatty()):
+        raise _needs("--yes", "the same command with --yes")
+    options = TrainOptions(
+        concept=concept,
+        noun=class_noun,
+        images=images,
+        base=base,
+        triggers=tuple(trigger or ()),
+        vectors=vectors,
+        title=title,
+        licence=licence,
+        config=config,
+        steps=steps,
+        seed=seed,
+    )
+    place = Home.at(home)
+    if as_json:
+        train_concept(
+            place, options, report=_print_event, ask=lambda _: True, patience_s=patience_s
+        )
+        return
+    with TrainView() as view:
+        ask = view.accept if yes else view.ask
+        session = train_concept(place, options, report=view.show, ask=ask, patience_s=patience_s)
+    print(f"{session.concept} is with the federation: slot {session.slot}, receipt kept")
+
+
+@app.command(
+    epilog="Example: orthofed client score --concept anna-k7 --images photos --base base"
+    " --release release-1"
+)
+def score(
+    concept: Annotated[str, typer.Option(help="Name of your concept.")],
+    images: Annotated[Path, typer.Option(help="Folder of the images it was taught from.")],
+    base: Annotated[Path, typer.Option(help="Folder of the base model.")],
+    release: Annotated[Path, typer.Option(help="Folder that orthofed pull made.")],
+    lambda_: Annotated[
+        list[float] | None, typer.Option("--lambda", min=0, max=2, help="Merge weight; repeatable.")
+    ] = None,
+    home: HomeOption = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a release keeps of your concept, from your held-out images."""
+    from .home import Home
+    from .score_command import score_release
+
+    lambdas = tuple(dict.fromkeys(lambda_ or [1.0]))
+    session, found = score_release(
+        Home.at(home), concept, images=images, base=base, release=release, lambdas=lambdas
+    )
+    merged = {x: (found.loss_merged[x], found.retention(x)) for x in lambdas}
+    if as_json:
+        facts = {
+            "schema": "orthofed.score/1",
+            "concept": session.concept,
+            "slot": session.slot,
+            "loss_base": found.loss_base,
+            "loss_single": found.loss_single,
+            "loss_merged": merged[lambdas[0]][0],
+            "retention": merged[lambdas[0]][1],
+            "by_lambda": {
+                str(x): {"loss_merged": loss, "retention": kept}
+                for x, (loss, kept) in merged.items()
+            },
+        }
+        print(json.dumps(facts))
+        return
+    print(f"base    loss {found.loss_base:.5f}")
+    print(f"single  loss {found.loss_single:.5f}")
+    for x, (loss, kept) in merged.items():
+        print(f"merged  loss {loss:.5f}  retention {kept:.3f}  at lambda {x:g}")
+
+
+@app.command(epilog="Example: orthofed client status")
+def status(home: HomeOption = None, as_json: Json = False) -> None:
+    """Show the federation of this home and how far each concept is."""
+    from .home import Home
+    from .status import status_of
+
+    found = status_of(Home.at(home))
+    if as_json:
+        print(json.dumps({"schema": "orthofed.status/1", **found}))
+        return
+    print(f"address  {found['address']}")
+    print(f"spec     {found['fed']}")
+    print(f"log id   {found['log']}")
+    for run in found["concepts"]:
+        slot = f"slot {run['slot']}" if run["slot"] >= 0 else "no slot"
+        said = f", with the coordinator: {run['state']}" if run["state"] else ""
+        print(f"{run['concept']}  {run['phase']}, {slot}{said}")
+        if run["why"]:
+            print(f"    {run['why']}")
+
+
+def demo(
+    concepts: Annotated[int, typer.Option(help="How many data owners, each with a concept.")] = 4,
+    out: Annotated[Path, typer.Option(help="Folder for everything; it is emptied.")] = Path("demo"),
+    seed: Annotated[int, typer.Option(min=0, help="Seed of every training.")] = 0,
+    rank: Annotated[int, typer.Option(min=1, help="Columns of a slot.")] = 8,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps a client.")] = None,
+    lambda_: Annotated[
+        float, typer.Option("--lambda", min=0, max=2, help="Merge weight of the release.")
+    ] = 1.0,
+    as_json: Json = False,
+) -> None:
+    """Run a whole federation on this machine: coordinator, data owners, release, consumer."""
+    from .demo import DemoSettings, report_rows, run_demo
+
+    report = run_demo(
+        DemoSettings(concepts=concepts, out=out, seed=seed, rank=rank, steps=steps, lambda_=lambda_)
+    )
+    if as_json:
+        print(json.dumps(report))
+        return
+    for row in report_rows(report):
+        print(
+            f"{row.name:<12} slot {row.slot}  retention {row.retention:.2f}"
+            f"  sent {row.upload_bytes:,} bytes"
+        )
+    print(f"report  {out / 'report.html'}")
+
+
+def pull(
+    url: Annotated[str, typer.Argument(help="The federation's link, orthofed://...")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the release.")],
+    release: Annotated[int, typer.Option(min=0, help="Release number; 0: the newest.")] = 0,
+    as_json: Json = False,
+    patience_s: Patience = 120,
+) -> None:
+    """Fetch a release and check every byte. Run again to go on after a break."""
+    from ..core.address import FederationAddress
+    from .channel import Channel
+    from .pull import Pull
+    from .transfer_view import TransferView
+
+    address = FederationAddress.from_text(url)
+    with (
+        Channel(
+            address.host_port, ca=address.ca, log=address.log, patience_s=patience_s
+        ) as channel,
+        TransferView("pulling") as view,
+    ):
+        found = Pull(channel, address.log, out.absolute(), view.show).run(release)
+    manifest = found.manifest
+    total = sum(entry.bytes for entry in manifest.files)
+    if as_json:
+        facts = {
+            "schema": "orthofed.pull/1",
+            "release": manifest.n,
+            "fed": manifest.fed,
+            "log": manifest.log,
+            "files": len(manifest.files),
+            "bytes": total,
+            "concepts": len(manifest.contributions),
+            "folder": str(out),
+        }
+        print(json.dumps(facts))
+        return
+    print(f"release {manifest.n} in {out}: {len(manifest.files)} files, {total:,} bytes, verified")
+
+
+def verify(
+    directory: Annotated[Path, typer.Argument(help="Folder that orthofed pull made.")],
+    log: Annotated[
+        str | None, typer.Option(help="The log id that it has to be of, 64 hex digits.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check a pulled release without a network: signatures, ledger proof, every byte."""
+    from .transfer_view import TransferView
+    from .verify import verify_folder
+
+    with TransferView("verifying") as view:
+        found = verify_folder(directory, log=log, on_bytes=view.show)
+    manifest = found.release.manifest
+    if as_json:
+        facts = {
+            "schema": "orthofed.verify/1",
+            "verified": True,
+            "release": manifest.n,
+            "fed": manifest.fed,
+            "log": manifest.log,
+            "files": len(manifest.files),
+            "bytes": found.num_bytes,
+        }
+        print(json.dumps(facts))
+        return
+    print(f"verified: release {manifest.n}, {len(manifest.files)} files, {found.num_bytes:,} bytes")
+    print(f"log id    {manifest.log}")
+
+
+def sample(
+    directory: Annotated[Path, typer.Argument(help="A pulled release, or a base model.")],
+    prompts: Annotated[list[str], typer.Option("--prompt", help="Prompt; repeatable.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The picture, PNG.")] = Path("grid.png"),
+    count: Annotated[int, typer.Option(min=1, max=64, help="Images a prompt.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the first image.")] = 0,
+    steps: Annotated[int, typer.Option(min=1, max=1000, help="Sampling steps.")] = 25,
+    guidance: Annotated[float, typer.Option(min=0, help="Guidance scale.")] = 4.0,
+    as_json: Json = False,
+) -> None:
+    """Draw pictures from a release, one row a prompt."""
+    from .sample import sample as draw
+
+    picture = draw(directory, prompts, count=count, seed=seed, steps=steps, guidance=guidance)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(out, format="PNG")
+    if as_json:
+        print(json.dumps({"schema": "orthofed.sample/1", "file": str(out)}))
+        return
+    print(f"{len(prompts)} x {count} pictures in {out}")
+
+
+def _print_event(happened: "Happened") -> None:
+    line = {"schema": "orthofed.train/1", "event": happened.name, **happened.values}
+    print(json.dumps(line), flush=True)
+
+
+def _needs(option: str, example: str) -> Exception:
+    from ..core.errors import InputError
+
+    return InputError(
+        f"{option} is missing",
+        why="there is nobody to ask on this terminal" if option == "--yes" else "it is needed",
+        fix=f"run {example}",
+        code="option-missing",
+    )

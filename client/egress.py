@@ -1,0 +1,89 @@
+"""What is about to leave, byte for byte, and the owner's yes.
+
+The list names each file with bytes and SHA-256, and each tensor with shape, bytes, SHA-256 and
+norm (of the real numbers, not the integers). It is computed from the very bytes that upload.py
+sends, never from what they were made of. Law: without `gate` the outbox has no approved bytes and
+refuses to send them. Source: security.md 9.1, product.md 5.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..core.errors import InputError
+from ..core.layout import ContributionLayout, unpack
+
+LEAVES = """\
+Images, captions and logs never leave the client: no message can carry them, and the egress gate \
+shows every byte.
+A published concept can be prompted by anyone and may reveal training images. With few images \
+assume it does."""
+"""What may be said about privacy at the gate, word for word (security.md 9.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeavingFile:
+    """One file that leaves; ``sha256`` in hex."""
+
+    name: str
+    num_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeavingTensor:
+    """One tensor inside the blob; ``norm`` is the Frobenius norm of its real values."""
+
+    name: str
+    shape: tuple[int, ...]
+    num_bytes: int
+    sha256: str
+    norm: float
+
+
+@dataclass(frozen=True, slots=True)
+class EgressList:
+    """Everything that one contribution sends."""
+
+    triggers: tuple[str, ...]
+    files: tuple[LeavingFile, ...]
+    tensors: tuple[LeavingTensor, ...]
+
+    @property
+    def num_bytes(self) -> int:
+        """All bytes of all files."""
+        return sum(file.num_bytes for file in self.files)
+
+
+def egress_list(
+    document: bytes, blob: bytes, *, layout: ContributionLayout, triggers: tuple[str, ...]
+) -> EgressList:
+    """List what leaves, from the packed bytes themselves."""
+    files = tuple(
+        LeavingFile(name, len(data), hashlib.sha256(data).hexdigest())
+        for name, data in (("manifest.json", document), ("contribution.safetensors", blob))
+    )
+    tensors: list[LeavingTensor] = []
+    for name, tensor in unpack(layout, blob).items():
+        raw = np.ascontiguousarray(tensor.q, dtype="<i2").tobytes()
+        norm = math.ldexp(float(np.linalg.norm(tensor.q.astype(np.float64))), tensor.exponent)
+        digest = hashlib.sha256(raw).hexdigest()
+        tensors.append(LeavingTensor(name, tensor.q.shape, len(raw), digest, norm))
+    return EgressList(triggers, files, tuple(tensors))
+
+
+def gate(listing: EgressList, *, ask: Callable[[EgressList], bool]) -> None:
+    """Show the list and go on only with a yes.
+
+    Raises InputError: the owner said no; nothing was sent.
+    """
+    if not ask(listing):
+        raise InputError(
+            f"{listing.num_bytes} bytes were not sent: they were not approved",
+            why="no contribution leaves without its owner's yes",
+            fix="run the same command again to be asked again; nothing is trained twice",
+            code="egress-declined",
+        )

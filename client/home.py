@@ -1,0 +1,219 @@
+"""The folder of one client: its master key, the federation it joined, its runs.
+
+    home/master.key          32 bytes as hex, mode 0600; every key of this client is derived from it
+    home/federation.json     address, CA, federation and log id: what the invite pinned
+    home/spec.json           the federation's spec; keyrings/<n>.json beside it
+    home/counter             the next client key, raised before the key is used: none serves twice
+    home/outbox.jsonl        every message that left (egress.py)
+    home/runs/<concept>/     state, training saves, blob, manifest and receipt of one concept
+    home/lock                held by the one process that may send
+
+Law (reliability.md 2.3, F1): a file appears by a temporary file in the same folder, fsync, rename,
+fsync of the folder; a reader sees the old bytes or the new ones. A full disk leaves the old ones.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from ..core import canonical
+from ..core.errors import InputError, OrthoFedError
+from ..core.names import slug
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """What this client knows of its federation and never lets a server change."""
+
+    host_port: str
+    ca: bytes  # DER; empty = the system's roots
+    fed: str
+    log: str
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """One client's folder. It is created on first use, readable by its owner alone."""
+
+    folder: Path
+
+    @staticmethod
+    def at(folder: Path | None = None) -> "Home":
+        """Return the home in ``folder``, or the user's own data folder."""
+        if folder is None:
+            import platformdirs  # noqa: PLC0415  # slow to import, and rarely needed
+
+            folder = platformdirs.user_data_path("orthofed")
+        return Home(folder.expanduser().absolute())
+
+    def create(self) -> None:
+        """Make the folder, so that later writes have a place."""
+        with told_when_full(self.folder, wanted=4096):
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    @contextlib.contextmanager
+    def lock(self) -> Generator[None]:
+        """Hold the home: one process at a time may send from it.
+
+        Raises InputError: another process holds it.
+        """
+        self.create()
+        handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(
+                    f"{self.folder} is in use by another orthofed process",
+                    why="two processes would write one outbox",
+                    fix="wait for the other one, or give this one a --home of its own",
+                    code="home-in-use",
+                ) from None
+            yield
+        finally:
+            os.close(handle)
+
+    def master(self) -> bytes:
+        """Return the 32-byte master secret; it is drawn from the system's generator once.
+
+        Raises InputError: the file is readable by others, or damaged.
+        """
+        path = self.folder / "master.key"
+        if not path.exists():
+            write_whole(path, secrets.token_bytes(32).hex().encode() + b"\n", mode=0o600)
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            raise InputError(
+                f"{path} has mode {stat.S_IMODE(path.stat().st_mode):04o}, allowed is 0600",
+                why="whoever reads it can sign as this client",
+                fix=f"run chmod 600 {path}",
+                code="master-key-open",
+            )
+        with contextlib.suppress(ValueError):
+            master = bytes.fromhex(path.read_text("ascii", errors="replace").strip())
+            if len(master) == 32:  # noqa: PLR2004  # the length security.md 3 fixes
+                return master
+        raise InputError(
+            f"{path} does not hold 64 hex digits",
+            why="all keys of this client are derived from it",
+            fix="restore the file from your backup, or start with a new --home",
+            code="master-key-damaged",
+        )
+
+    def next_counter(self) -> int:
+        """Return a client-key number that was never used, and note it as used first."""
+        path = self.folder / "counter"
+        count = int(path.read_text("ascii")) if path.exists() else 0
+        write_whole(path, b"%d\n" % (count + 1))
+        return count
+
+    def membership(self) -> Membership:
+        """Return the federation that this home joined.
+
+        Raises InputError: none so far.
+        """
+        path = self.folder / "federation.json"
+        if not path.exists():
+            raise InputError(
+                f"{self.folder} belongs to no federation yet",
+                why="a slot is leased to members only",
+                fix="run orthofed client join --invite TOKEN first",
+                code="not-joined",
+            )
+        fields = cast("dict[str, str]", canonical.decode(path.read_bytes()))
+        return Membership(
+            fields["address"], bytes.fromhex(fields["ca"]), fields["fed"], fields["log"]
+        )
+
+    def join(self, membership: Membership, *, spec: bytes, keyrings: tuple[bytes, ...]) -> None:
+        """Keep what the invite pinned; the record comes last, so it never points at nothing."""
+        write_whole(self.folder / "spec.json", spec)
+        for n, keyring in enumerate(keyrings, start=1):
+            write_whole(self.folder / "keyrings" / f"{n}.json", keyring)
+        record = {
+            "address": membership.host_port,
+            "ca": membership.ca.hex(),
+            "fed": membership.fed,
+            "log": membership.log,
+            "v": 1,
+        }
+        write_whole(self.folder / "federation.json", canonical.encode(record))
+
+    def run(self, concept: str) -> Path:
+        """Return the folder of one concept. T10: the slug's grammar has no dots or slashes."""
+        return self.folder / "runs" / slug(concept)
+
+    def runs(self) -> Iterator[Path]:
+        """Yield the folders of all concepts, by name."""
+        folder = self.folder / "runs"
+        yield from sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else ()
+
+
+def write_whole(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Put ``data`` at ``path``: whole and synced, or not at all.
+
+    Raises OrthoFedError (disk-full): the old file, if there was one, is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    with told_when_full(path, wanted=len(data)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)
+        try:
+            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            appear(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def appear(temporary: Path, path: Path) -> None:
+    """Rename a synced file to its final name and sync the folder, as F1 asks."""
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Sync a folder's list of names."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def told_when_full(path: Path, *, wanted: int) -> Generator[None]:
+    """Turn "no space", "over quota" and "file too large" into one clear error.
+
+    Units: ``wanted`` in bytes, what still has to be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise disk_full(path, wanted=wanted) from error
+        raise
+
+
+def disk_full(path: Path, *, wanted: int) -> OrthoFedError:
+    """Return the error that says bytes needed and bytes free."""
+    folder = next(p for p in (path, *path.parents) if p.is_dir())
+    return OrthoFedError(
+        f"{wanted} bytes needed for {path}, {shutil.disk_usage(folder).free} free",
+        why="the disk, the quota or the size limit of this process is reached",
+        fix="free some space and run the same command again; it goes on where it stopped",
+        code="disk-full",
+    )

@@ -1,0 +1,110 @@
+"""Makes this home a member of a federation by the word of an invite.
+
+    invite -> spec and keyrings, checked against its federation and log ids -> Join -> home
+
+Law: what the invite says is pinned; a coordinator that shows another spec, keyring or certificate
+is refused with exit code 4 and nothing is kept. The invite's secret never leaves: its key signs the
+new member key. Joining again with the same home is safe and spends nothing. Source: security.md 3.
+"""
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from ..core import document
+from ..core.address import FederationAddress
+from ..core.errors import InputError, VerificationFailed
+from ..core.invite import Invite
+from ..core.keys import SigningKey, derive_member
+from ..proto import methods, wire
+from .channel import Channel
+from .home import Home, Membership
+from .outbox import Outbox
+from .trust import TrustedFederation, trusted_federation
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The federation that this home now belongs to."""
+
+    membership: Membership
+    federation: TrustedFederation
+
+
+def join(home: Home, invite_text: str, *, url: str | None, patience_s: float) -> Joined:
+    """Register this home's member key and keep what was pinned.
+
+    ``url`` overrides the invite's address, never its ids. Raises InputError: invite or URL cannot
+    be read, or the home belongs to another federation. Raises Refused: the invite is not good.
+    Raises VerificationFailed: the coordinator is not the one that the invite names.
+    """
+    invite = Invite.from_text(invite_text.strip())
+    host_port = _host_port(url, invite) if url else invite.addr
+    membership = Membership(host_port, invite.ca, invite.fed, invite.log)
+    with home.lock():
+        _refuse_second(home, membership)
+        outbox = Outbox(home.folder / "outbox.jsonl")
+        with Channel(
+            host_port, ca=invite.ca, log=invite.log, outbox=outbox, patience_s=patience_s
+        ) as channel:
+            reply = channel.call(methods.GET_SPEC, wire.SpecRequest(), wire.SpecReply)
+            federation = trusted_federation(invite.log, reply.spec, reply.keyrings)
+            if federation.spec.id != invite.fed:
+                raise VerificationFailed(
+                    f"spec {federation.spec.id[:16]}..., the invite names {invite.fed[:16]}...",
+                    why="the coordinator trains something else than you were invited to",
+                    fix="ask the operator for a new invite, by a way you trust",
+                    code="other-spec",
+                )
+            _register(channel, invite, derive_member(home.master(), invite.log))
+        home.join(membership, spec=reply.spec, keyrings=reply.keyrings)
+    return Joined(membership, federation)
+
+
+def _register(channel: Channel, invite: Invite, member: SigningKey) -> None:
+    key = SigningKey.from_seed(invite.seed)
+    body: dict[str, object] = {
+        "invite": key.public_hex,
+        "log": invite.log,
+        "member": member.public_hex,
+        "v": 1,
+    }
+    proof = document.sign("join", body, [key]).to_bytes()
+    channel.call(methods.JOIN, wire.JoinRequest(proof), wire.JoinReply, key=member)
+
+
+def _host_port(url: str, invite: Invite) -> str:
+    if url.startswith("orthofed://"):
+        address = FederationAddress.from_text(url)
+        if address.log != invite.log:
+            raise _bad_url(url, "it is a link to another federation than the invite's")
+        return address.host_port
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if parts.scheme != "https" or not parts.hostname or port is None or parts.path not in ("", "/"):
+        raise _bad_url(url, "it has another form")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{host}:{port}"
+
+
+def _bad_url(url: str, why: str) -> InputError:
+    return InputError(
+        f"{url} is no address of the invite's coordinator",
+        why=why,
+        fix="give https://HOST:PORT or the link of the operator, or leave it away",
+        code="bad-address",
+    )
+
+
+def _refuse_second(home: Home, wanted: Membership) -> None:
+    if not (home.folder / "federation.json").exists():
+        return
+    if home.membership().log != wanted.log:
+        raise InputError(
+            f"{home.folder} belongs to the federation {home.membership().fed[:16]}...",
+            why="one home is a member of one federation",
+            fix="give this federation a home of its own with --home",
+            code="home-of-another",
+        )

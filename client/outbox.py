@@ -1,0 +1,123 @@
+"""Every message that leaves this client, written down before it is sent.
+
+One JSON line a message: method, bytes, SHA-256, and ``prev`` = SHA-256 of the line before, so that
+no line can be changed, dropped or put in later without breaking all that follow. Small messages
+are kept whole in ``body`` (hex); a chunk stands as its index and SHA-256, since the blob lies in
+the run's folder. Laws: what is not on the allow-list cannot be sent; a manifest or chunk that
+the owner did not approve cannot be sent; a line is synced before its bytes reach the network.
+Not here: the request header (time, nonce, public key), which each try makes anew.
+Source: security.md 9.1 (egress gate), product.md 5. Cost: one fsync a message.
+"""
+
+import hashlib
+import os
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final, cast
+
+from ..core import canonical
+from ..core.errors import InputError, VerificationFailed
+from ..proto import methods, wire
+from .home import sync_folder, told_when_full
+
+ZERO: Final = "0" * 64
+ALLOWED: Final = frozenset(
+    method.path for method in methods.METHODS if method.signer in ("member", "client")
+)
+
+
+class Outbox:
+    """A hash-chained file of all that was sent. Safe for several threads of one process."""
+
+    def __init__(self, path: Path) -> None:
+        """Open ``path`` and check its whole chain.
+
+        Raises VerificationFailed: a line was changed, dropped or added.
+        """
+        self._path = path
+        self._lock = threading.Lock()
+        self._documents: set[str] = set()
+        self._chunks: set[str] = set()
+        self._prev, self._count = _check_chain(path)
+
+    def approve(self, document: bytes, chunks: Iterable[bytes]) -> None:
+        """Let this manifest and the chunks with these SHA-256 pass from now on."""
+        self._documents.add(hashlib.sha256(document).hexdigest())
+        self._chunks.update(chunk.hex() for chunk in chunks)
+
+    def record(self, method: str, request: object, body: bytes) -> None:
+        """Write down that ``body``, the bytes of ``request``, is about to be sent.
+
+        Raises InputError: the method is not on the allow-list, or the owner did not approve it.
+        """
+        entry: dict[str, str | int] = {
+            "bytes": len(body),
+            "method": method,
+            "sha256": hashlib.sha256(body).hexdigest(),
+            "v": 1,
+        }
+        if isinstance(request, wire.PutRequest):
+            chunk = hashlib.sha256(request.data).hexdigest()
+            self._check(method, approved=chunk in self._chunks)
+            entry |= {"chunk": chunk, "index": request.index}
+        else:
+            document = request.document if isinstance(request, wire.BeginRequest) else None
+            ok = document is None or hashlib.sha256(document).hexdigest() in self._documents
+            self._check(method, approved=ok)
+            entry["body"] = body.hex()
+        with self._lock:
+            self._append(entry)
+
+    def _check(self, method: str, *, approved: bool) -> None:
+        if approved and method in ALLOWED:
+            return
+        raise InputError(
+            f"a message to {method} was stopped before it left",
+            why="its bytes are not what the owner approved",
+            fix="run orthofed client train again and look at the list it shows",
+            code="egress-refused",
+        )
+
+    def _append(self, entry: dict[str, str | int]) -> None:
+        line = canonical.encode(entry | {"n": self._count, "prev": self._prev})
+        new = not self._path.exists()
+        with told_when_full(self._path, wanted=len(line) + 1), self._path.open("ab") as file:
+            start = file.tell()
+            try:
+                file.write(line + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(start)
+                raise
+        if new:
+            sync_folder(self._path.parent)
+        self._prev = hashlib.sha256(line).hexdigest()
+        self._count += 1
+
+
+def _check_chain(path: Path) -> tuple[str, int]:
+    """Return the hash of the last line and the number of lines; drop a torn last line."""
+    prev, count = ZERO, 0
+    if not path.exists():
+        return prev, count
+    data = path.read_bytes()
+    whole = data[: data.rfind(b"\n") + 1]
+    for line in whole.splitlines():
+        try:
+            entry = cast("dict[str, str | int]", canonical.decode(line))
+            good = entry["prev"] == prev and entry["n"] == count
+        except (VerificationFailed, KeyError, TypeError):
+            good = False
+        if not good:
+            raise VerificationFailed(
+                f"line {count + 1} of {path} does not follow from the one before",
+                why="the record of what left this client was changed",
+                fix="restore the file from your backup, or move it away and keep it as evidence",
+                code="outbox-broken",
+            )
+        prev, count = hashlib.sha256(line).hexdigest(), count + 1
+    if len(whole) < len(data):  # killed while writing: that message was never sent
+        os.truncate(path, len(whole))
+    return prev, count

@@ -1,0 +1,92 @@
+"""States on which a concept must be silent: the base's own samples, and what the base answers.
+
+    null-response term = mean ||eps_adapted(x_t, t, prompt) - eps_base(x_t, t, prompt)||^2
+
+The prompts are public: the captions with the class noun in the concept's place, and templates. The
+base samples a few images for them, deterministically (DDIM, no guidance); every state that it
+passes on the way, with its answer there, is one (x_t, t, prompt, eps) tuple, so the pool costs no
+forward pass beyond the sampling itself. Made once, before training, with nothing attached.
+
+Why: a concept that shifts the whole class overshoots when N of them are added (method.md 6.4, 10).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .base import Base
+from .draws import generator
+
+_BATCH = 16
+_TEMPLATES = ("a picture of {}", "a portrait of {}", "an image of {}", "{}")
+
+
+@dataclass(frozen=True, slots=True)
+class PublicStates:
+    """n noisy latents with their timestep, prompt and the base's answer."""
+
+    noisy: Tensor  # (n, channels, side, side)
+    timesteps: Tensor  # (n,)
+    prompts: tuple[str, ...]  # n of them
+    answers: Tensor  # (n, channels, side, side)
+
+    @staticmethod
+    def sampled(  # all of them are counts of the same small loop
+        base: Base,
+        encode: Callable[[Sequence[str]], Tensor],
+        prompts: Sequence[str],
+        *,
+        count: int,
+        steps: int,
+        seed: int,
+    ) -> "PublicStates":
+        """Return the states of ``count`` images over ``steps`` sampling steps of the base alone."""
+        random = generator(seed, "public")
+        chosen = [prompts[i % len(prompts)] for i in range(count)]
+        start = torch.randn(count, *base.latent_shape, generator=random)
+        parts = [
+            _trajectory(base, encode, chosen[at : at + _BATCH], start[at : at + _BATCH], steps)
+            for at in range(0, count, _BATCH)
+        ]
+        return PublicStates(
+            torch.cat([part.noisy for part in parts]),
+            torch.cat([part.timesteps for part in parts]),
+            tuple(prompt for part in parts for prompt in part.prompts),
+            torch.cat([part.answers for part in parts]),
+        )
+
+
+def public_prompts(captions: Sequence[str], noun: str) -> list[str]:
+    """Return the prompts of the pool: every caption about any ``noun``, then the templates."""
+    filled = [text.replace("{}", noun) for text in (*captions, *_TEMPLATES)]
+    return list(dict.fromkeys(filled))
+
+
+@torch.no_grad()
+def _trajectory(
+    base: Base,
+    encode: Callable[[Sequence[str]], Tensor],
+    prompts: Sequence[str],
+    noisy: Tensor,
+    steps: int,
+) -> PublicStates:
+    """Return every state of one batch on its way from noise to images (DDIM, eta 0)."""
+    features = encode(prompts)
+    times = torch.linspace(base.num_timesteps - 1, 0, steps + 1).long()[:-1]
+    alphas = base.noise.alphas_cumprod
+    states, answers = [], []
+    for now, then in zip(times, [*times[1:], None], strict=True):
+        answer = base.predict(noisy, now.expand(len(noisy)), features)
+        states.append(noisy)
+        answers.append(answer)
+        clean, noise = base.clean_and_noise(noisy, answer, alphas[now])
+        after = alphas[then] if then is not None else torch.tensor(1.0)
+        noisy = after.sqrt() * clean + (1 - after).sqrt() * noise
+    return PublicStates(
+        torch.cat(states),
+        times.repeat_interleave(len(noisy)),
+        tuple(prompts) * len(times),
+        torch.cat(answers),
+    )

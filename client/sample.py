@@ -1,0 +1,176 @@
+# pyright: basic
+# diffusers publishes partial types.
+"""Pictures: a labelled grid from a pulled release or a base, and models compared on equal noise.
+
+`sample` is the consumer's view: the folder's own pipeline, opened by diffusers and nothing of ours,
+so that what it shows is what anybody gets. `compare` is the report's: base, single and merged
+in one process, each image of a column from the same noise. Both are deterministic on the CPU for a
+seed. Cost: two forward passes a step and image (guidance), on all threads of torch.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from ..core.errors import InputError
+from .base import Base, quiet
+from .draws import generator
+from .variant import Variant
+
+_CELL = 160  # pixels, the least width of an image in a grid
+_LINE = 14  # pixels, one line of a label
+
+Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
+
+
+def sample(  # what a person chooses
+    folder: Path,
+    prompts: Sequence[str],
+    *,
+    count: int = 4,
+    seed: int = 0,
+    steps: int = 25,
+    guidance: float = 4.0,
+) -> Image.Image:
+    """Return a grid: a row for each prompt, ``count`` images each, labelled with prompt and seed.
+
+    ``folder`` is a release (its `checkpoint/` is used) or a pipeline's folder. Image k of every
+    row starts from seed + k. Raises InputError: no pipeline there, or no prompt.
+    """
+    pipeline = _open(folder)
+    if not prompts or not 1 <= count <= 64:  # noqa: PLR2004  # a grid that one can look at
+        raise InputError(
+            f"{len(prompts)} prompts and {count} images a prompt",
+            why="a grid needs a prompt, and 1 to 64 images of each",
+            fix="give --prompt TEXT at least once",
+            code="no-prompt",
+        )
+    rows = []
+    for prompt in prompts:
+        noise = [torch.Generator().manual_seed(seed + k) for k in range(count)]
+        images = pipeline(
+            [prompt] * count,
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            generator=noise,
+        ).images
+        rows.append([(image, f"{prompt}\nseed {seed + k}") for k, image in enumerate(images)])
+    return grid(rows)
+
+
+def compare(  # what a report chooses
+    base: Base,
+    variants: Sequence[Variant],
+    prompts: Sequence[str],
+    *,
+    count: int = 1,
+    seed: int = 0,
+    steps: int = 25,
+    guidance: float = 4.0,
+) -> list[list[Image.Image]]:
+    """Return ``count`` images of each variant for its prompt; image k has the same noise in all."""
+    quiet()
+    from diffusers.pipelines.stable_diffusion import (  # noqa: PLC0415  # slow, and only needed here
+        pipeline_stable_diffusion,
+    )
+
+    make: Any = pipeline_stable_diffusion.StableDiffusionPipeline  # its own types forbid None
+    sampler: Any = base.sampler
+    pipeline = make(
+        vae=base.vae,
+        text_encoder=base.text_encoder,
+        tokenizer=base.tokenizer,
+        unet=base.unet,
+        scheduler=sampler.from_config(sampler.config),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    noise = torch.randn(count, *base.latent_shape, generator=generator(seed, "compare"))
+    rows = []
+    for variant, prompt in zip(variants, prompts, strict=True):
+        with variant.applied(base) as tokens, torch.no_grad():
+            rows.append(
+                pipeline(
+                    prompt_embeds=tokens.encode([prompt] * count),
+                    negative_prompt_embeds=tokens.encode([""] * count),
+                    latents=noise.clone(),
+                    num_inference_steps=steps,
+                    guidance_scale=guidance,
+                ).images
+            )
+    return rows
+
+
+def grid(rows: Sequence[Sequence[tuple[Image.Image, str]]]) -> Image.Image:
+    """Return one image of all ``rows`` of (image, label), each label under its image."""
+    font = ImageFont.load_default()
+    cells = [[_cell(image, label, font) for image, label in row] for row in rows]
+    width = max(cell.width for row in cells for cell in row)
+    heights = [max(cell.height for cell in row) for row in cells]
+    columns = max(len(row) for row in cells)
+    whole = Image.new("RGB", (width * columns, sum(heights)), "white")
+    for number, row in enumerate(cells):
+        for column, cell in enumerate(row):
+            whole.paste(cell, (column * width, sum(heights[:number])))
+    return whole
+
+
+def _cell(image: Image.Image, label: str, font: Font) -> Image.Image:
+    """Return ``image``, enlarged if it is tiny, with its label in lines below."""
+    times = max(1, _CELL // image.width)
+    size = (image.width * times, image.height * times)
+    enlarged = image.convert("RGB").resize(size, Image.Resampling.BICUBIC)
+    lines = [line for text in label.split("\n") for line in _wrapped(text, size[0], font)]
+    cell = Image.new("RGB", (size[0] + 4, size[1] + _LINE * len(lines) + 6), "white")
+    cell.paste(enlarged, (2, 2))
+    draw = ImageDraw.Draw(cell)
+    for number, line in enumerate(lines):
+        draw.text((4, size[1] + 2 + _LINE * number), line, fill="black", font=font)
+    return cell
+
+
+def _wrapped(text: str, width: int, font: Font) -> list[str]:
+    """Return ``text`` in lines of at most ``width`` pixels, broken at spaces."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) <= width - 4 or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
+def _open(folder: Path) -> Any:  # noqa: ANN401  # the folder names the pipeline's class
+    inside = folder / "checkpoint"
+    pipeline_folder = inside if inside.is_dir() else folder
+    if not (pipeline_folder / "model_index.json").is_file():
+        raise InputError(
+            f"{folder} holds no pipeline: no model_index.json there or in checkpoint/",
+            why="pictures are made by the release's own pipeline",
+            fix="give the folder that orthofed pull made",
+            code="not-a-pipeline",
+        )
+    quiet()
+    from diffusers.pipelines.pipeline_utils import (  # noqa: PLC0415  # slow, and only needed here
+        DiffusionPipeline,
+    )
+
+    try:
+        pipeline = DiffusionPipeline.from_pretrained(
+            pipeline_folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
+        )
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{pipeline_folder} cannot be opened: {str(error).splitlines()[0]}",
+            why="a file is missing or damaged",
+            fix="run orthofed pull again",
+            code="pipeline-damaged",
+        ) from error
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline

@@ -1,0 +1,190 @@
+"""Decides what a client does next for one concept; it reads no file, clock or network.
+
+    joined -> leased -> trained -> packed -> approved -> receipted
+       ^________|__________|__________|__________|   the lease is gone: a new request starts over
+
+`step(session, event) -> (session, actions)`: train_command.py carries the actions out and reports
+what came of them as the next event; state.py keeps the session between processes. Laws:
+the same request id asks for the same lease (so a kill between grant and save costs nothing);
+what is packed is never quantised again; what was not approved is never sent;
+the training saves go only after the receipt is kept. Source: reliability.md 5.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+Phase = Literal["joined", "leased", "trained", "packed", "approved", "receipted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Where one concept stands.
+
+    Hashes are lower-case hex. ``slot`` is -1 before the lease.
+    """
+
+    concept: str
+    triggers: tuple[str, ...]
+    vectors: tuple[int, ...]  # learned vectors of each trigger
+    noun: str  # the class word: what the concept is one of
+    request: str  # 16 random bytes as hex: names the lease request
+    counter: int  # of the client key
+    phase: Phase = "joined"
+    slot: int = -1
+    fence: int = 0
+    ttl_s: int = 0
+    hold_s: int = 0
+    blob: str = ""
+    document: str = ""
+    receipt: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The command was started, for the first time or again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The coordinator leased a slot."""
+
+    slot: int
+    fence: int
+    ttl_s: int
+    hold_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """Training came to its end and its result is saved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Blob and signed manifest are on the disk; SHA-256 of each."""
+
+    blob: str
+    document: str
+
+
+@dataclass(frozen=True, slots=True)
+class Approved:
+    """The owner saw what leaves and said yes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """The receipt was verified and saved; its SHA-256."""
+
+    receipt: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseGone:
+    """The slot is no longer ours; the next lease needs a request id and a client key of its own."""
+
+    why: str
+    request: str
+    counter: int
+
+
+Event = Opened | Granted | Trained | Packed | Approved | Received | LeaseGone
+
+
+@dataclass(frozen=True, slots=True)
+class AskLease:
+    """Lease a slot with the session's request id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Train:
+    """Train in the leased slot, from the last save if there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """Quantise once, write the blob, sign the manifest."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShowEgress:
+    """Show every byte that is about to leave, and ask."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """Send the approved bytes until the receipt is here."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetTraining:
+    """Remove the training saves: the receipt is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """Keep the work of the lost lease, out of the new one's way."""
+
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The lease is lost: tell the owner why and what to do."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Nothing is left to do: the receipt is here."""
+
+
+Action = AskLease | Train | Pack | ShowEgress | Upload | ForgetTraining | SetAside | Stop | Done
+
+_NEXT: dict[Phase, tuple[Action, ...]] = {
+    "joined": (AskLease(),),
+    "leased": (Train(),),
+    "trained": (Pack(),),
+    "packed": (ShowEgress(),),
+    "approved": (Upload(),),
+    "receipted": (ForgetTraining(), Done()),
+}
+
+
+def step(session: Session, event: Event) -> tuple[Session, tuple[Action, ...]]:
+    """Advance by one event. Same session and event: same answer, always.
+
+    An event that does not fit the phase changes nothing and asks for nothing.
+    """
+    match session.phase, event:
+        case _, Opened():
+            after = session
+        case "joined", Granted(slot, fence, ttl_s, hold_s):
+            after = replace(
+                session, phase="leased", slot=slot, fence=fence, ttl_s=ttl_s, hold_s=hold_s, why=""
+            )
+        case "leased", Trained():
+            after = replace(session, phase="trained")
+        case "trained", Packed(blob, document):
+            after = replace(session, phase="packed", blob=blob, document=document)
+        case "packed", Approved():
+            after = replace(session, phase="approved")
+        case "approved", Received(receipt):
+            after = replace(session, phase="receipted", receipt=receipt)
+        case (("leased" | "trained" | "packed" | "approved"), LeaseGone(why, request, counter)):
+            # I1: the old fence is dead for ever, and so are its blob and manifest.
+            fresh = Session(
+                session.concept,
+                session.triggers,
+                session.vectors,
+                session.noun,
+                request,
+                counter,
+                why=why,
+            )
+            return fresh, (SetAside(session.fence), Stop(why))
+        case _:
+            return session, ()
+    return after, _NEXT[after.phase]

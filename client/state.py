@@ -1,0 +1,89 @@
+"""Keeps a session between processes: two generations, each believed only if its hashes match.
+
+    state.json        {"files": {name: SHA-256}, "session": {...}, "v": 1} + newline + SHA-256 of it
+    state.old.json    the generation before
+
+Law: after a kill at any instruction `load` returns the session as it was before or after the last
+`save`, never a mixture; a damaged newest generation falls back to the older one. ``files`` are
+the blob, manifest and receipt that the phase promises: a session whose files are gone or changed is
+not believed either (reliability.md 5). Cost: hashing one contribution, a few MB.
+"""
+
+import hashlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final, cast, get_args
+
+from ..core import canonical
+from ..core.errors import InputError, VerificationFailed
+from .home import write_whole
+from .session import Phase, Session
+
+BLOB: Final = "contribution.safetensors"
+MANIFEST: Final = "manifest.json"
+RECEIPT: Final = "receipt"
+_NAMES: Final = ("state.json", "state.old.json")
+_LISTS: Final = ("triggers", "vectors")
+_TEXTS: Final = ("noun", "why")
+"""Free text: canonical JSON holds it as base64url."""
+
+
+def save(folder: Path, session: Session) -> None:
+    """Write the session as the newest generation; the one before becomes the older."""
+    promised = {BLOB: session.blob, MANIFEST: session.document, RECEIPT: session.receipt}
+    body = canonical.encode(
+        {
+            "files": {name: digest for name, digest in promised.items() if digest},
+            "session": asdict(session)
+            | {name: list(getattr(session, name)) for name in _LISTS}
+            | {name: canonical.encode_text(getattr(session, name)) for name in _TEXTS},
+            "v": 1,
+        }
+    )
+    newest, older = (folder / name for name in _NAMES)
+    if _read(newest) is not None:  # a damaged one must not push out a good one
+        newest.replace(older)
+    write_whole(newest, body + b"\n" + hashlib.sha256(body).hexdigest().encode() + b"\n")
+
+
+def load(folder: Path) -> Session | None:
+    """Return the newest session whose hashes match, or None where there is none.
+
+    Raises InputError: there are saves, and none can be believed.
+    """
+    paths = [folder / name for name in _NAMES]
+    for path in paths:
+        session = _read(path)
+        if session is not None:
+            return session
+    if not any(path.exists() for path in paths):
+        return None
+    raise InputError(
+        f"{folder} holds a state that does not match its hashes",
+        why="the disk changed it, or somebody edited it",
+        fix=f"move {folder} away and run the command again; a new slot is leased then",
+        code="state-damaged",
+    )
+
+
+def _read(path: Path) -> Session | None:
+    try:
+        body, digest, rest = path.read_bytes().split(b"\n")
+        if rest or hashlib.sha256(body).hexdigest().encode() != digest:
+            return None
+        record = cast("dict[str, dict[str, object]]", canonical.decode(body))
+    except (FileNotFoundError, ValueError, VerificationFailed):
+        return None
+    for name, wanted in record["files"].items():
+        file = path.parent / name
+        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != wanted:
+            return None
+    return _session(record["session"])
+
+
+def _session(fields: dict[str, object]) -> Session | None:
+    if fields["phase"] not in get_args(Phase):
+        return None
+    lists = {name: tuple(cast("list[object]", fields[name])) for name in _LISTS}
+    texts = {name: canonical.decode_text(cast("str", fields[name])) for name in _TEXTS}
+    return Session(**(fields | lists | texts))  # pyright: ignore[reportArgumentType]

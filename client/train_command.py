@@ -1,0 +1,453 @@
+"""Carries out `orthofed client train`: from the owner's images to a receipt, resumed at any point.
+
+    spec -> base, images, settings checked -> lease -> train, renewing -> pack -> score
+         -> the owner sees what leaves and says yes -> upload -> receipt verified and kept
+
+session.py decides what comes next; this module does it and reports. Laws: nothing is leased before
+base, images and settings are known to be good; packed bytes are read back from the disk and never
+made again; a lost lease keeps the work aside and says so. Source: reliability.md 5.
+"""
+
+import contextlib
+import hashlib
+import json
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ..core import document
+from ..core.basis import integer_block
+from ..core.contribution import NO_ID, ContributionManifest, block_fingerprint
+from ..core.errors import InputError, LeaseLost, VerificationFailed
+from ..core.keys import SigningKey, derive_client, derive_member
+from ..core.layout import ContributionLayout, pack, unpack
+from ..core.names import check_title, slug
+from ..core.spec import FederationSpec
+from ..proto import methods, wire
+from . import session as flow
+from .channel import Channel
+from .egress import EgressList, egress_list, gate
+from .home import Home, write_whole
+from .outbox import Outbox
+from .pull import Pull
+from .renewals import Renewals
+from .session import Session
+from .state import BLOB, MANIFEST, RECEIPT, load, save
+from .trust import TrustedFederation, trusted_federation, trusted_receipt
+from .upload import Upload, chunk_hashes
+from .workbench import Workbench
+
+if TYPE_CHECKING:
+    from .training import Trained
+
+_SAVES: Final = "training"
+_SCORES: Final = "scores.json"
+_NEWEST: Final = "newest"
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """One step of the way: a name and its plain values, ready to be a JSON object."""
+
+    name: str
+    values: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """What the owner asks for."""
+
+    concept: str
+    noun: str
+    images: Path
+    base: Path
+    triggers: tuple[str, ...] = ()  # empty: the concept's name
+    vectors: int = 2  # learned vectors of each trigger
+    title: str | None = None
+    licence: str = "CC0-1.0"
+    config: Path | None = None
+    steps: int | None = None
+    seed: int | None = None
+
+
+def train_concept(
+    home: Home,
+    options: TrainOptions,
+    *,
+    report: Callable[[Happened], None],
+    ask: Callable[[EgressList], bool],
+    patience_s: float,
+) -> Session:
+    """Bring one concept as far as its receipt and return its session.
+
+    Raises InputError: options, base or images are bad, or the owner said no. Raises LeaseLost: the
+    slot went to somebody else. Raises Refused: no slot is free, or a name is taken. Raises
+    Unreachable: the coordinator does not answer; run again later.
+    """
+    with home.lock():
+        member = home.membership()
+        outbox = Outbox(home.folder / "outbox.jsonl")
+        with Channel(
+            member.host_port, ca=member.ca, log=member.log, outbox=outbox, patience_s=patience_s
+        ) as channel:
+            reply = channel.call(methods.GET_SPEC, wire.SpecRequest(), wire.SpecReply)
+            federation = trusted_federation(member.log, reply.spec, reply.keyrings)
+            command = _TrainCommand(home, options, channel, outbox, federation, report, ask)
+            return command.run()
+
+
+class _TrainCommand:
+    """One run of the command."""
+
+    def __init__(  # the parts of one run, each used once
+        self,
+        home: Home,
+        options: TrainOptions,
+        channel: Channel,
+        outbox: Outbox,
+        federation: TrustedFederation,
+        report: Callable[[Happened], None],
+        ask: Callable[[EgressList], bool],
+    ) -> None:
+        self._home = home
+        self._options = options
+        self._channel = channel
+        self._outbox = outbox
+        self._federation = federation
+        self._spec = federation.spec
+        self._report = report
+        self._ask = ask
+        self._folder = home.run(options.concept)
+        self._bench = Workbench(
+            federation.spec,
+            options.base,
+            options.images,
+            options.noun,
+            options.config,
+            options.steps,
+            options.seed,
+        )
+        self._renewals: Renewals | None = None
+        self._progress = 0
+        self._trained: Trained | None = None
+
+    def run(self) -> Session:
+        """Take action after action until the session asks for nothing more."""
+        session = self._open()
+        session, actions = flow.step(session, flow.Opened())
+        with contextlib.ExitStack() as stack:
+            while actions:
+                try:
+                    events = [self._perform(session, action, stack) for action in actions]
+                except LeaseLost as error:
+                    if session.slot < 0:
+                        raise
+                    events = [self._gone(error)]
+                event = next((e for e in events if e is not None), None)
+                if event is None:
+                    break
+                session, actions = flow.step(session, event)
+                save(self._folder, session)
+        return session
+
+    def _open(self) -> Session:
+        """Return the saved session, or a new one in phase joined."""
+        options = self._options
+        concept = slug(options.concept)
+        triggers = tuple(slug(t) for t in options.triggers) or (concept,)
+        vectors = (options.vectors,) * len(triggers)
+        saved = load(self._folder)
+        asked = (triggers, vectors, options.noun)
+        if saved is not None and (saved.triggers, saved.vectors, saved.noun) == asked:
+            return saved
+        if saved is not None and saved.phase != "joined":
+            raise InputError(
+                f"{concept} was begun with the triggers {', '.join(saved.triggers)}, "
+                f"{saved.vectors[0]} vectors each, and the class noun {saved.noun}",
+                why="they were leased and trained together",
+                fix="repeat the command with those, or choose another --concept",
+                code="other-triggers",
+            )
+        request, counter = secrets.token_hex(16), self._home.next_counter()
+        session = Session(concept, triggers, vectors, options.noun, request, counter)
+        save(self._folder, session)
+        return session
+
+    def _perform(
+        self, session: Session, action: flow.Action, stack: contextlib.ExitStack
+    ) -> flow.Event | None:
+        match action:
+            case flow.AskLease():
+                return self._lease(session)
+            case flow.Train():
+                self._renew(session, stack)
+                self._train(session)
+                return flow.Trained()
+            case flow.Pack():
+                self._renew(session, stack)
+                return self._pack(session)
+            case flow.ShowEgress():
+                self._renew(session, stack)
+                return self._show_egress(session)
+            case flow.Upload():
+                return self._upload(session)
+            case flow.ForgetTraining():
+                shutil.rmtree(self._folder / _SAVES, ignore_errors=True)
+            case flow.SetAside(fence):
+                self._set_aside(fence)
+            case flow.Stop(why):
+                raise LeaseLost(
+                    f"the slot of {session.concept} was lost: {why}",
+                    why="the lease ran out and somebody else took the slot",
+                    fix="run the same command again: it leases a new slot and trains for that one",
+                    code="lease-lost",
+                )
+            case flow.Done():
+                self._done(session)
+        return None
+
+    def _key(self, session: Session) -> SigningKey:
+        return derive_client(self._home.master(), self._federation.log, session.counter)
+
+    def _lease(self, session: Session) -> flow.Granted:
+        """Check everything at home first, then ask for the slot."""
+        self._say("checking", what="base, images and settings")
+        if self._options.title is not None:
+            check_title(self._options.title)
+        self._bench.check()
+        master, log = self._home.master(), self._federation.log
+        member, key = derive_member(master, log), self._key(session)
+        body: dict[str, object] = {
+            "client": key.public_hex,
+            "concept": session.concept,
+            "log": log,
+            "member": member.public_hex,
+            "request": session.request,
+            "triggers": list(session.triggers),
+            "v": 1,
+        }
+        request = wire.LeaseRequest(document.sign("lease", body, [key]).to_bytes(), session.vectors)
+        lease = self._channel.call(methods.LEASE, request, wire.LeaseReply, key=member)
+        if lease.slot >= self._spec.capacity:
+            raise _confused(f"slot {lease.slot} of {self._spec.capacity}")
+        self._say("leased", slot=lease.slot, fence=lease.fence, ttl_s=lease.ttl_s)
+        return flow.Granted(lease.slot, lease.fence, lease.ttl_s, lease.hold_s)
+
+    def _renew(self, session: Session, stack: contextlib.ExitStack) -> None:
+        """Begin to renew the lease in the background, once."""
+        if self._renewals is None:
+            renewals = Renewals(
+                self._channel,
+                key=self._key(session),
+                slot=session.slot,
+                fence=session.fence,
+                ttl_s=session.ttl_s,
+                on_trouble=lambda error: self._say("trouble", what=error.what, code=error.code),
+            )
+            self._renewals = stack.enter_context(renewals)
+
+    def _advance(self, progress: int) -> None:
+        """Tell the renewals how far the work is; LeaseLost comes back through here."""
+        self._progress = max(progress, self._progress)
+        if self._renewals is not None:
+            self._renewals.advance(self._progress)
+
+    def _train(self, session: Session) -> "Trained":
+        """Train, or take the finished training from its last save."""
+
+        def on_step(step: int, steps: int, loss: float, left_s: float) -> None:
+            self._advance(step)
+            self._say("step", step=step, steps=steps, loss=round(loss, 6), eta_s=round(left_s, 1))
+
+        if self._trained is None:
+            trained = self._bench.train(session, self._folder / _SAVES, on_step=on_step)
+            self._advance(self._bench.settings.steps)
+            self._say("trained", seconds=round(trained.seconds, 1), resumed_at=trained.resumed_at)
+            self._trained = trained
+        return self._trained
+
+    def _pack(self, session: Session) -> flow.Packed:
+        """Quantise once, write the blob, sign the manifest over it."""
+        from .packing import packed  # noqa: PLC0415  # loads torch
+
+        self._say("packing")
+        blob = pack(self._layout(session), packed(self._train(session), self._spec))
+        key = self._key(session)
+        title = self._options.title
+        manifest = ContributionManifest(
+            basis=self._basis_fingerprint(session.slot),
+            blob=hashlib.sha256(blob).hexdigest(),
+            bytes=len(blob),
+            client=key.public_hex,
+            concept=session.concept,
+            fed=self._spec.id,
+            fence=session.fence,
+            form="public",
+            licence=self._options.licence,
+            log=self._federation.log,
+            slot=session.slot,
+            t=int(time.time()),
+            title=check_title(title) if title is not None else "",
+            triggers=session.triggers,
+        )
+        signed = document.sign("contribution", manifest.body(), [key]).to_bytes()
+        write_whole(self._folder / BLOB, blob)
+        write_whole(self._folder / MANIFEST, signed)
+        (self._folder / _SCORES).unlink(missing_ok=True)
+        self._advance(self._progress + 1)
+        return flow.Packed(_sha256(blob), _sha256(signed))
+
+    def _show_egress(self, session: Session) -> flow.Approved:
+        """Score what is packed, show what would leave, and go on only with a yes."""
+        self._say("scored", **self._scores(session))
+        manifest, blob = self._packed(session)
+        layout = self._layout(session)
+        listing = egress_list(manifest, blob, layout=layout, triggers=session.triggers)
+        files = [
+            {"name": file.name, "bytes": file.num_bytes, "sha256": file.sha256}
+            for file in listing.files
+        ]
+        self._say(
+            "egress",
+            files=files,
+            bytes=listing.num_bytes,
+            upload_bytes=listing.num_bytes,
+            lora_bytes=_lora_bytes(self._spec),
+        )
+        gate(listing, ask=self._ask)
+        self._advance(self._progress + 1)
+        return flow.Approved()
+
+    def _scores(self, session: Session) -> dict[str, float]:
+        """Return the acceptance figures; they are computed once and stay at home."""
+        path = self._folder / _SCORES
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            return json.loads(path.read_bytes())
+        self._say("scoring")
+        tensors = unpack(self._layout(session), self._packed(session)[1])
+        newest = self._newest()
+        found = self._bench.accept(session, tensors, newest=newest)
+        self._advance(self._progress + 1)
+        scores = {"loss_base": found.loss_base, "loss_single": found.loss_single}
+        if found.loss_merged is not None and found.retention is not None:
+            scores |= {"loss_merged": found.loss_merged, "retention": found.retention}
+        write_whole(path, json.dumps(scores).encode())
+        shutil.rmtree(self._folder / _NEWEST, ignore_errors=True)
+        return scores
+
+    def _newest(self) -> Path | None:
+        """Fetch what scoring needs of the newest release, or None before the first."""
+        listed = self._channel.call(methods.LIST_RELEASES, wire.ListRequest(), wire.ListReply)
+        if not listed.newest:
+            return None
+        folder = self._folder / _NEWEST
+        shutil.rmtree(folder, ignore_errors=True)  # of an earlier try, perhaps of an older release
+        pull = Pull(self._channel, self._federation.log, folder)
+        release, _ = pull.begin(listed.newest)
+        pull.fetch(release, [e for e in release.manifest.files if _is_scored(e.name)])
+        return folder
+
+    def _upload(self, session: Session) -> flow.Received:
+        """Send the approved bytes, verify the receipt, keep it."""
+        manifest, _ = self._packed(session)
+        blob = self._folder / BLOB
+        self._outbox.approve(manifest, chunk_hashes(blob))
+        receipt = Upload(
+            self._channel,
+            key=self._key(session),
+            document=manifest,
+            blob=blob,
+            on_bytes=lambda sent, total: self._say("uploading", sent=sent, total=total),
+        ).run()
+        trusted_receipt(self._federation, receipt, manifest=manifest)
+        write_whole(self._folder / RECEIPT, receipt)
+        return flow.Received(_sha256(receipt))
+
+    def _done(self, session: Session) -> None:
+        path = self._folder / RECEIPT
+        manifest, _ = self._packed(session)
+        receipt = trusted_receipt(self._federation, path.read_bytes(), manifest=manifest)
+        self._say(
+            "receipt",
+            concept=session.concept,
+            slot=session.slot,
+            leaf=receipt.index,
+            sha256=session.receipt,
+            file=str(path),
+        )
+
+    def _gone(self, error: LeaseLost) -> flow.LeaseGone:
+        self._say("lost", what=error.what)
+        return flow.LeaseGone(error.what, secrets.token_hex(16), self._home.next_counter())
+
+    def _set_aside(self, fence: int) -> None:
+        """Move the work of a lost lease into a folder of its own."""
+        aside = self._folder / f"lost-{fence}-{secrets.token_hex(2)}"
+        aside.mkdir(parents=True)
+        for name in (BLOB, MANIFEST, _SCORES, _SAVES):
+            if (self._folder / name).exists():
+                (self._folder / name).rename(aside / name)
+
+    def _layout(self, session: Session) -> ContributionLayout:
+        return ContributionLayout(self._spec, session.vectors)
+
+    def _packed(self, session: Session) -> tuple[bytes, bytes]:
+        """Return manifest and blob as they lie on the disk, still what was packed."""
+        manifest = (self._folder / MANIFEST).read_bytes()
+        blob = (self._folder / BLOB).read_bytes()
+        if (_sha256(blob), _sha256(manifest)) != (session.blob, session.document):
+            raise InputError(
+                f"the packed files of {session.concept} are not those that were packed",
+                why="something changed them on the disk",
+                fix=f"restore {self._folder}, or move it away and train again",
+                code="packed-changed",
+            )
+        return manifest, blob
+
+    def _basis_fingerprint(self, slot: int) -> str:
+        if self._spec.basis != "hadamard":  # only its blocks are +1 and -1
+            return NO_ID
+        return block_fingerprint(
+            integer_block(
+                self._spec.basis,
+                seed=self._spec.seed,
+                layer=layer.path,
+                width=layer.width,
+                rank=self._spec.layer_rank(layer),
+                slot=slot,
+            )
+            for layer in self._spec.layers
+        )
+
+    def _say(self, name: str, **values: object) -> None:
+        self._report(Happened(name, values))
+
+
+def _is_scored(name: str) -> bool:
+    """Whether scoring reads this file of a release: variant.py names them."""
+    folder = name.partition("/")[0]
+    return name == "info.json" or (
+        folder in ("embeddings", "lora") and not name.endswith("-a1111.safetensors")
+    )
+
+
+def _lora_bytes(spec: FederationSpec) -> int:
+    """Return what both factors of every layer would weigh at the same 16 bits."""
+    return sum(2 * spec.layer_rank(layer) * (layer.out + layer.width) for layer in spec.layers)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _confused(what: str) -> VerificationFailed:
+    return VerificationFailed(
+        f"the coordinator granted {what}",
+        why="the spec has no such slot",
+        fix="tell the operator; nothing was trained",
+        code="bad-reply",
+    )

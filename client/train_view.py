@@ -1,0 +1,140 @@
+"""What a person sees while `orthofed client train` runs, and the question at the egress gate.
+
+On a terminal one bar for the training and one for the upload; elsewhere a line for each change of
+phase and one every ten seconds, so that a log stays readable (product.md 5). Everything goes to
+stderr. It draws and decides nothing; what people named is printed without markup.
+"""
+
+import time
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Final, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+
+from .egress import LEAVES, EgressList
+from .train_command import Happened
+
+_LINE_EVERY_S: Final = 10.0
+
+
+@dataclass(slots=True)
+class TrainView:
+    """A live view of one training; use it as a context manager."""
+
+    console: Console = field(default_factory=lambda: Console(stderr=True, markup=False))
+    _bars: Progress | None = None
+    _rows: dict[str, TaskID] = field(default_factory=dict)
+    _printed_s: float = -_LINE_EVERY_S
+
+    def __enter__(self) -> Self:
+        """Start drawing, if there is a terminal to draw on."""
+        if self.console.is_terminal:
+            self._bars = Progress(
+                TextColumn("{task.description:<10}", markup=False),
+                BarColumn(bar_width=32),
+                TextColumn("{task.fields[says]}", markup=False),
+                console=self.console,
+            )
+            self._bars.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        """Leave the last state on the screen."""
+        if self._bars is not None:
+            self._bars.stop()
+
+    def show(self, happened: Happened) -> None:
+        """Draw one thing that happened."""
+        values = happened.values
+        match happened.name:
+            case "step":
+                done, total = int(str(values["step"])), int(str(values["steps"]))
+                loss, left_s = float(str(values["loss"])), float(str(values["eta_s"]))
+                says = f"step {done}/{total}  loss {loss:.4f}  {left_s:.0f} s left"
+                self._bar("training", says, done, total)
+            case "uploading":
+                done, total = int(str(values["sent"])), int(str(values["total"]))
+                self._bar("uploading", f"{done:,} of {total:,} bytes", done, total)
+            case name:
+                if text := _sentence(name, happened):
+                    self.console.print(text)
+
+    def accept(self, listing: EgressList) -> bool:
+        """Show every byte that is about to leave; the owner agreed with --yes."""
+        _show_egress(self.console, listing)
+        return True
+
+    def ask(self, listing: EgressList) -> bool:
+        """Show every byte that is about to leave, and return whether the owner agrees."""
+        if self._bars is not None:
+            self._bars.stop()  # a bar that redraws itself would overwrite the question
+        _show_egress(self.console, listing)
+        answer = self.console.input("Send these bytes, and nothing else? [y/N] ")
+        return answer.strip().lower() in {"y", "yes"}
+
+    def _bar(self, name: str, says: str, done: int, total: int) -> None:
+        if self._bars is not None:
+            if name not in self._rows:
+                self._rows[name] = self._bars.add_task(name, total=total, says=says)
+            self._bars.update(self._rows[name], completed=done, total=total, says=says)
+            return
+        now_s = time.monotonic()
+        if done == total or now_s - self._printed_s >= _LINE_EVERY_S:
+            self._printed_s = now_s
+            self.console.print(f"{name}  {says}")
+
+
+def _show_egress(console: Console, listing: EgressList) -> None:
+    """Print the egress list: files, then tensors by kind, then what others can make of it."""
+    console.print(f"About to leave this machine: {listing.num_bytes:,} bytes in all")
+    files = Table("file", "bytes", "SHA-256", box=None, pad_edge=False)
+    for file in listing.files:
+        files.add_row(file.name, f"{file.num_bytes:,}", file.sha256)
+    console.print(files)
+    tensors = Table("tensors", "count", "bytes", "largest norm", box=None, pad_edge=False)
+    by_kind = sorted(listing.tensors, key=lambda tensor: tensor.name.partition(".")[0])
+    for kind, group in groupby(by_kind, key=lambda tensor: tensor.name.partition(".")[0]):
+        some = list(group)
+        num_bytes = sum(tensor.num_bytes for tensor in some)
+        norm = max(tensor.norm for tensor in some)
+        tensors.add_row(_KINDS.get(kind, kind), str(len(some)), f"{num_bytes:,}", f"{norm:.4g}")
+    console.print(tensors)
+    console.print(f"triggers: {', '.join(listing.triggers)}")
+    console.print(LEAVES)
+
+
+_KINDS: Final = {
+    "a": "A of each layer",
+    "embed": "token vectors",
+    "probe": "probes of the triggers",
+}
+
+
+def _sentence(name: str, happened: Happened) -> str:
+    values = happened.values
+    match name:
+        case "checking":
+            text = f"checking {values['what']}"
+        case "leased":
+            text = f"leased slot {values['slot']} at fence {values['fence']}"
+        case "trained":
+            text = f"trained in {values['seconds']} s"
+        case "scoring":
+            text = "scoring on the held-out images"
+        case "scored":
+            text = f"loss {float(str(values['loss_base'])):.4f} for the base, "
+            text += f"{float(str(values['loss_single'])):.4f} with this concept"
+            if "loss_merged" in values:
+                text += f", {float(str(values['loss_merged'])):.4f} with the newest release"
+        case "trouble":
+            text = f"going on: {values['what']}"
+        case "lost":
+            text = f"the lease is lost: {values['what']}"
+        case "receipt":
+            text = f"receipt kept: leaf {values['leaf']}, {values['file']}"
+        case _:
+            text = ""
+    return text

@@ -1,0 +1,156 @@
+"""Decides whether a spec, a keyring chain and a release are those of one pinned log.
+
+    SHA-256 of spec = fed;  fed and keyring 1 -> log id = the pinned one;  keyring n signs n + 1
+    receipt of the release leaf under the log's ledger key -> manifest id -> release signature
+
+Law: nothing a server says is believed before it hangs on the log id, which came by another way (an
+invite, a link). Each failure names the check: spec, keyring, log id, ledger proof, release
+signature. Source: security.md 4.3, 4.7, 4.8 (T16, T17). Not here: file hashes and headers
+(verify.py), rollback against a remembered head, which needs the heads of a later version.
+"""
+
+import contextlib
+import hashlib
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+from ..core import canonical, document
+from ..core.errors import OrthoFedError, VerificationFailed
+from ..core.fields import NO_ID
+from ..core.keyring import Keyring, log_id
+from ..core.receipt import Receipt, verify_receipt
+from ..core.release import ReleaseManifest
+from ..core.spec import FederationSpec
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedFederation:
+    """A spec and the newest keyring, both bound to ``log``."""
+
+    log: str
+    spec: FederationSpec
+    keyring: Keyring
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedRelease:
+    """A release manifest that the log's own release key signed and its ledger holds."""
+
+    federation: TrustedFederation
+    manifest: ReleaseManifest
+
+
+@contextlib.contextmanager
+def check(name: str) -> Generator[None]:
+    """Let any failure inside say which check it was; exit code 4."""
+    try:
+        yield
+    except OrthoFedError as error:
+        if error.code == "spec-version":
+            raise  # nobody lied: this client is older than the federation, and the text says so
+        raise VerificationFailed(
+            f"check failed: {name}: {error.what}",
+            why=error.why,
+            fix=error.fix,
+            code=f"{name.replace(' ', '-')}-failed",
+        ) from error
+
+
+def trusted_federation(log: str, spec: bytes, keyrings: Sequence[bytes]) -> TrustedFederation:
+    """Return spec and newest keyring, if they are those of ``log``.
+
+    Raises VerificationFailed: a check failed. Raises SpecError: the spec is of a later version.
+    """
+    fed = hashlib.sha256(spec).hexdigest()
+    with check("keyring"):
+        chain = _chain(keyrings)
+    newest = Keyring.from_body(chain[-1].body)
+    with check("spec"):
+        if newest.fed != fed:
+            raise _mismatch(f"a spec with SHA-256 {fed[:16]}..., signed is {newest.fed[:16]}...")
+    with check("log id"):
+        found = log_id(fed, chain[0].id)
+        if found != log:
+            raise VerificationFailed(
+                f"log id {found[:16]}..., pinned is {log[:16]}...",
+                why="this is another federation, or its history was rewritten",
+                fix="ask the operator which log id is right, by a way you trust",
+                code="other-log",
+            )
+    with check("spec"):
+        parsed = FederationSpec.from_bytes(spec)  # only now: its version is the federation's word
+    return TrustedFederation(log, parsed, newest)
+
+
+def trusted_release(
+    federation: TrustedFederation, *, manifest: bytes, receipt: bytes
+) -> TrustedRelease:
+    """Return the manifest, if the ledger holds it and a release key signed it.
+
+    Raises VerificationFailed: a check failed.
+    """
+    keyring = federation.keyring
+    with check("release signature"):
+        signed = document.parse(manifest, kind="release")
+        signed.verify(keyring.release, need=1)
+        release = ReleaseManifest.from_document(signed)
+        # T10: these names are the reader's own; a release that used them would overwrite its proof.
+        if any(e.name == "manifest.json" or e.name.startswith("trust/") for e in release.files):
+            raise _mismatch("the release names a file that only its reader may write")
+    with check("ledger proof"):
+        leaf = _receipt(federation, receipt).leaf
+        wanted = {"kind": "release", "manifest": signed.id, "n": release.n, "v": 1}
+        if leaf != wanted:
+            raise _mismatch("the proof is of another leaf than this release's")
+        if (release.log, release.fed) != (federation.log, federation.spec.id):
+            raise _mismatch("the release names another log or federation")
+    return TrustedRelease(federation, release)
+
+
+def trusted_receipt(federation: TrustedFederation, receipt: bytes, *, manifest: bytes) -> Receipt:
+    """Return the receipt, if it is this log's word for the contribution ``manifest``.
+
+    Raises VerificationFailed: it is not.
+    """
+    with check("receipt"):
+        parsed = _receipt(federation, receipt)
+        doc = parsed.leaf.get("doc")
+        if parsed.leaf.get("kind") != "contribution" or doc != _nested(manifest):
+            raise _mismatch("the receipt is of another contribution")
+    return parsed
+
+
+def _chain(keyrings: Sequence[bytes]) -> list[document.Document]:
+    """Return the keyring documents, each signed by its own roots and those before it."""
+    chain: list[document.Document] = []
+    for data in keyrings:
+        signed = document.parse(data, kind="keyring")
+        ring = Keyring.from_body(signed.body)
+        signed.verify(ring.root, need=ring.need)
+        before = Keyring.from_body(chain[-1].body) if chain else None
+        if before is not None:
+            signed.verify(before.root, need=before.need)
+        place = (len(chain) + 1, chain[-1].id if chain else NO_ID)
+        if (ring.n, ring.prev) != place or (before is not None and ring.fed != before.fed):
+            raise _mismatch(f"keyring {ring.n} does not follow from the one before")
+        chain.append(signed)
+    if not chain:
+        raise _mismatch("there is no keyring")
+    return chain
+
+
+def _receipt(federation: TrustedFederation, receipt: bytes) -> Receipt:
+    return verify_receipt(receipt, log=federation.log, ledger_key=federation.keyring.ledger)
+
+
+def _nested(data: bytes) -> object:
+    return canonical.decode(data)
+
+
+def _mismatch(what: str) -> VerificationFailed:
+    return VerificationFailed(
+        what,
+        why="the parts were not made for one another",
+        fix="fetch it again; if that does not help, tell the operator",
+        code="mismatch",
+    )

@@ -1,0 +1,177 @@
+"""One model to compare: the base, alone or with residuals and learned vectors laid over it.
+
+    base      nothing added
+    single    one contribution, exactly as quantised, at lambda 1
+    merged    a release's stacked LoRA and all its embeddings, rescaled to any lambda
+
+A release carries lambda inside `up`; its columns are the slots in rising order (formats.md 4.2), so
+each slot's columns are divided by the lambda it was merged with and multiplied by the wanted one.
+The base is hooked while a variant is applied and never written. Left to others: whether the files
+are genuine (verify.py comes first), the order of columns (core/stack.py).
+"""
+
+import contextlib
+import json
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from ..core.basis import block
+from ..core.errors import InputError
+from ..core.lorafile import kohya_key
+from ..core.quantise import Quantised, dequantise
+from ..core.spec import FederationSpec
+from .adapter import FrozenLinear, attach
+from .base import Base
+from .tokens import ENCODER, LearnedTokens, Trigger
+
+
+@dataclass(frozen=True, slots=True)
+class Residual:
+    """One layer's low-rank residual up @ down, before lambda. Shapes: (n, R) and (R, m)."""
+
+    up: np.ndarray
+    down: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """Residuals by layer path, vectors by trigger name, and the strength of the residuals."""
+
+    residuals: Mapping[str, Residual] = field(default_factory=dict)
+    vectors: Mapping[str, np.ndarray] = field(default_factory=dict)
+    lambda_: float = 1.0
+
+    @staticmethod
+    def of_contribution(
+        spec: FederationSpec,
+        slot: int,
+        triggers: Sequence[Trigger],
+        tensors: Mapping[str, Quantised],
+        *,
+        lambda_: float = 1.0,
+    ) -> "Variant":
+        """Return the model with this contribution alone; names as in core/layout.py."""
+        residuals = {}
+        for layer in spec.layers:
+            frozen = block(
+                spec.basis,
+                seed=spec.seed,
+                layer=layer.path,
+                width=layer.width,
+                rank=spec.layer_rank(layer),
+                slot=slot,
+            )
+            up = dequantise(tensors[f"a.{layer.path}"])
+            residuals[layer.path] = Residual(up, np.ascontiguousarray(frozen.T))
+        vectors = {
+            trigger.name: dequantise(tensors[f"embed.{ENCODER}.{k}"])
+            for k, trigger in enumerate(triggers)
+        }
+        return Variant(residuals, vectors, lambda_)
+
+    @staticmethod
+    def of_release(folder: Path, spec: FederationSpec, *, lambda_: float = 1.0) -> "Variant":
+        """Return the merged model of the release in ``folder`` with every concept at ``lambda_``.
+
+        Raises InputError: files are missing, of another spec, or merged with lambda 0.
+        """
+        merged_with = _lambdas(folder)
+        tensors = _read(_lora_file(folder))
+        residuals = {}
+        for layer in spec.layers:
+            key = kohya_key(layer.path, spec.base.family)
+            try:
+                up, down = tensors[f"{key}.lora_up.weight"], tensors[f"{key}.lora_down.weight"]
+            except KeyError:
+                raise _unusable(folder, f"its LoRA has no tensors for {layer.path}") from None
+            factors = np.zeros(up.shape[1], np.float64)  # columns beyond the slots are padding
+            rank = spec.layer_rank(layer)
+            factors[: rank * len(merged_with)] = np.repeat(
+                [lambda_ / merged for merged in merged_with], rank
+            )
+            exact = up.astype(np.float64) * factors
+            residuals[layer.path] = Residual(exact.astype(np.float32), down.astype(np.float32))
+        vectors = {}
+        for path in sorted((folder / "embeddings").glob("*.safetensors")):
+            vectors |= _read(path)
+        return Variant(residuals, vectors)
+
+    @staticmethod
+    def sum_of(parts: Sequence["Variant"]) -> "Variant":
+        """Return one model with the residuals of all ``parts`` side by side, and all vectors.
+
+        Each part's lambda is folded into its columns, as a merge does. Raises nothing for no parts:
+        that is the base.
+        """
+        residuals = {
+            path: Residual(
+                np.hstack([p.residuals[path].up * np.float32(p.lambda_) for p in parts]),
+                np.vstack([p.residuals[path].down for p in parts]),
+            )
+            for path in (parts[0].residuals if parts else ())
+        }
+        return Variant(residuals, {name: v for p in parts for name, v in p.vectors.items()})
+
+    @contextlib.contextmanager
+    def applied(self, base: Base) -> Generator[LearnedTokens]:
+        """Let ``base`` answer as this model inside the block; encode prompts with what it yields.
+
+        Raises InputError, SpecError: vectors or layers do not fit the base.
+        """
+        tokens = LearnedTokens.of(base, self.vectors)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(tokens.attached())
+            for path, residual in self.residuals.items():
+                layer = FrozenLinear(
+                    torch.from_numpy(residual.down).t(),
+                    torch.from_numpy(residual.up),
+                    scale=1.0,
+                ).requires_grad_(requires_grad=False)
+                layer.lambda_ = self.lambda_
+                stack.callback(attach(base.layer(path), layer).remove)
+            yield tokens
+
+
+def _lambdas(folder: Path) -> list[float]:
+    """Return the lambda of each merged concept, slots ascending, from info.json."""
+    try:
+        concepts = json.loads((folder / "info.json").read_bytes())["concepts"]
+        by_slot = sorted((concept["slot"], concept["lambda"]) for concept in concepts)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _unusable(folder, f"its info.json cannot be read ({error})") from error
+    if any(merged == 0 for _, merged in by_slot):
+        raise _unusable(folder, "a concept was merged with lambda 0 and cannot be rescaled")
+    return [merged / 1024 for _, merged in by_slot]
+
+
+def _lora_file(folder: Path) -> Path:
+    found = [
+        path
+        for path in sorted((folder / "lora").glob("*.safetensors"))
+        if not path.stem.endswith("-a1111")
+    ]
+    if len(found) != 1:
+        raise _unusable(folder, f"lora/ holds {len(found)} stacked LoRA files, not one")
+    return found[0]
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise _unusable(path, f"it cannot be read ({error})") from error
+
+
+def _unusable(place: Path, reason: str) -> InputError:
+    return InputError(
+        f"{place} cannot be used as a release: {reason}",
+        why="the merged model is built from its files",
+        fix="run orthofed pull again and verify the folder",
+        code="release-unusable",
+    )

@@ -1,0 +1,90 @@
+"""The slots in memory, kept in step with the store: one turn, one transaction.
+
+Law: a turn steps the state machine and writes the changed rows; memory takes the new state after
+COMMIT, in the writer thread, so a rolled-back turn leaves no trace and no two turns overlap
+(reliability.md 2.2). Not here: what is allowed (leases.py).
+"""
+
+import sqlite3
+from collections.abc import Callable
+from typing import TypeVar
+
+from ..core.errors import LeaseLost, OrthoFedError, Refused
+from . import leases, records
+from .leases import Action, Event, Refuse, Slots
+from .store import Store
+
+_T = TypeVar("_T")
+
+
+class Turn:
+    """One transaction over rows and slots."""
+
+    def __init__(self, db: sqlite3.Connection, state: Slots) -> None:
+        """Start from the committed state."""
+        self.db = db
+        self.state = state
+
+    def step(self, event: Event) -> Action:
+        """Step the slots and write what changed; raises what a Refuse means."""
+        before = self.state
+        self.state, action = leases.step(before, event)
+        if isinstance(action, Refuse):
+            raise _refusal(action)
+        for index, (old, new) in enumerate(zip(before.slots, self.state.slots, strict=True)):
+            saved = (old.phase, old.fence, old.client, old.member, old.held_s)
+            if saved != (new.phase, new.fence, new.client, new.member, new.held_s):
+                records.save_slot(self.db, index, new, before=old)
+        return action
+
+    def check_held(self, client: str, slot: int, fence: int) -> None:
+        """Raise LeaseLost unless this client leases the slot at this fence; changes nothing."""
+        _, action = leases.step(self.state, leases.Commit(client, slot, fence))
+        if isinstance(action, Refuse):
+            raise _refusal(action)
+
+
+class Board:
+    """The slots; every look and every change is a turn."""
+
+    def __init__(self, store: Store, state: Slots) -> None:
+        """Take over the committed state; after a restart with ``leases.Restart`` stepped."""
+        self._store = store
+        self._state = state
+
+    def run(self, work: Callable[[Turn], _T]) -> _T:
+        """Return what ``work`` returns, once its turn is on the disk."""
+
+        def transact(db: sqlite3.Connection) -> tuple[_T, Slots]:
+            turn = Turn(db, self._state)
+            return work(turn), turn.state
+
+        def adopt(result: tuple[_T, Slots]) -> None:
+            self._state = result[1]
+
+        return self._store.run(transact, after=adopt)[0]
+
+
+def _refusal(action: Refuse) -> OrthoFedError:
+    match action.code:
+        case "lease-lost":
+            return LeaseLost(
+                action.what,
+                why="it was given back, filled, or given to somebody who needed it",
+                fix="lease again; A is trained again for the new slot",
+                code=action.code,
+            )
+        case "no-free-slot":
+            return Refused(
+                action.what,
+                why="every concept owns its slot, and the federation's spec fixes their number",
+                fix="try again when a lease has ended, or ask the operator for another federation",
+                code=action.code,
+            )
+        case "quota-used":
+            return Refused(
+                action.what,
+                why="one member holds one lease at a time, so that no one squats on slots",
+                fix="finish or give back the other lease first",
+                code=action.code,
+            )

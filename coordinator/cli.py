@@ -1,0 +1,242 @@
+"""``orthofed coordinator``: init, serve, invite, link, status, release.
+
+Results go to stdout, everything else to stderr; errors are OrthoFedErrors, which __main__ prints.
+While serve runs it owns the folder and the other commands reach it over the control socket; else
+they open the folder themselves (reliability.md 2.2). Nothing slow is imported before a command
+runs.
+"""
+
+import json
+import sys
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .control import Desk
+    from .folder import DataFolder
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The coordinator's folder.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _print(value: dict[str, Any], text: str, as_json: bool) -> None:
+    print(json.dumps(value) if as_json else text, flush=True)
+
+
+@app.command(epilog="Example: orthofed coordinator init fed --base ./base --name wren --rank 4")
+def init(  # noqa: PLR0913, PLR0917  # a federation has this many choices
+    directory: Folder,
+    base: Annotated[Path, typer.Option(help="The base model: a diffusers pipeline folder.")],
+    name: Annotated[str, typer.Option(help="The federation's name: a-z, 0-9 and hyphens.")],
+    rank: Annotated[int | None, typer.Option(help="Columns a slot owns in each layer.")] = None,
+    capacity: Annotated[int | None, typer.Option(help="How many concepts must fit.")] = None,
+    strength: Annotated[float, typer.Option("--lambda", help="Default merge weight, 0 to 2.")] = 1,
+    address: Annotated[str, typer.Option(help="HOST:PORT that invites and links name.")] = "",
+    listen: Annotated[str, typer.Option(help="HOST:PORT to listen on.")] = "127.0.0.1:7070",
+    hostname: Annotated[
+        list[str] | None, typer.Option(help="A name or address for the certificate; repeatable.")
+    ] = None,
+    ttl: Annotated[int, typer.Option(help="Seconds until an idle lease can be given away.")] = 900,
+    leases_a_day: Annotated[int, typer.Option(help="Leases a member may have a day.")] = 3,
+    basis: Annotated[str, typer.Option(help="hadamard, haar or gaussian.")] = "hadamard",
+    base_name: Annotated[str, typer.Option(help="The base model's name for file headers.")] = "",
+    base_licence: Annotated[
+        str, typer.Option(help="The base model's SPDX id.")
+    ] = "LicenseRef-unknown",
+    base_hint: Annotated[str, typer.Option(help="Where people get the base model.")] = "",
+    reserve_mib: Annotated[int, typer.Option(help="MiB that stay free on the disk.")] = 2048,
+    as_json: Json = False,
+) -> None:
+    """Found a federation on a base model, in a new folder."""
+    from ..core.address import is_host_port
+    from ..core.basis import FAMILIES, Family
+    from ..core.errors import InputError
+    from ..core.slots import upload_bytes
+    from ..core.spec import Limits
+    from .clock import SystemClock
+    from .folder import Settings
+    from .founding import Choices, found
+    from .fs import Fs
+
+    family: Family | None = next((each for each in FAMILIES if each == basis), None)
+    if family is None or (address and not is_host_port(address)):
+        raise InputError(
+            f"basis {basis!r}, address {address!r}",
+            why=f"a basis is one of {', '.join(FAMILIES)}, an address is HOST:PORT",
+            fix="correct the option",
+            code="bad-option",
+        )
+    choices = Choices(
+        name=name,
+        rank=rank,
+        capacity=capacity,
+        lambda_1024=lambda_1024(strength),
+        family=family,
+        base_name=base_name,
+        base_licence=base_licence,
+        limits=Limits(ttl_s=ttl, hold_s=max(86_400, ttl), leases_a_day=leases_a_day),
+    )
+    hosts = [*(hostname or []), *([address.rpartition(":")[0]] if address else [])]
+    settings = Settings(
+        base=base.resolve(),
+        base_hint=base_hint,
+        address=address,
+        listen=listen,
+        hostnames=tuple(dict.fromkeys([*hosts, "localhost", "127.0.0.1"])),
+        reserve_mib=reserve_mib,
+    )
+    spec = found(directory, choices, settings, clock=SystemClock(), fs=Fs(), say=_say)
+    upload = upload_bytes(spec.layers, dict(spec.ranks))
+    value = {
+        "schema": "orthofed.coordinator.init/1",
+        "fed": spec.id,
+        "capacity": spec.capacity,
+        "layers": len(spec.layers),
+        "ranks": {str(width): rank for width, rank in spec.ranks},
+        "upload_bytes": upload,
+    }
+    text = (
+        f"federation {spec.name} ({spec.id[:16]}): {spec.capacity} slots over"
+        f" {len(spec.layers)} layers, {upload / 1e6:.1f} MB a contribution\n"
+        f"move {directory / 'keys' / 'root.pem'} to another machine: only new keys need it\n"
+        f"next: orthofed coordinator serve {directory}"
+    )
+    _print(value, text, as_json)
+
+
+def lambda_1024(strength: float) -> int:
+    """Return a merge weight in 1024ths; raises InputError outside 0 to 2.
+
+    >>> lambda_1024(0.6)
+    614
+    """
+    from ..core.errors import InputError
+
+    if not 0 <= strength <= 2:  # noqa: PLR2004  # method.md 3.2; also refuses NaN
+        raise InputError(
+            f"lambda {strength}",
+            why="a merge weight is 0 to 2",
+            fix="give a number from 0 to 2, such as 1 or 0.6",
+            code="bad-lambda",
+        )
+    return round(strength * 1024)
+
+
+@app.command(epilog="Example: orthofed coordinator serve fed --listen 0.0.0.0:7070")
+def serve(
+    directory: Folder,
+    listen: Annotated[str, typer.Option(help="HOST:PORT; port 0 takes any free one.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Serve the federation until SIGTERM or Ctrl-C."""
+    from .daemon import run
+
+    def ready(address: str, link: str, recovering: bool) -> None:
+        value = {"schema": "orthofed.coordinator.serve/1", "address": address, "link": link}
+        text = f"listening on {address}\n{link}"
+        _print(value, text, as_json)
+        if recovering:
+            _say("finishing a release that was interrupted")
+
+    run(directory, listen=listen, ready=ready)
+
+
+@app.command(epilog="Example: orthofed coordinator invite fed --uses 5 --days 7")
+def invite(
+    directory: Folder,
+    uses: Annotated[int, typer.Option(help="How many members it lets in.")] = 1,
+    days: Annotated[int, typer.Option(help="How many days it lasts.")] = 7,
+    operator: Annotated[
+        bool, typer.Option("--operator", help="Its members may use the operator's own slots.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Print an invite: a secret word that lets data owners join."""
+    with _desk(directory) as (_, desk):
+        made = desk.ask("invite", {"uses": uses, "days": days, "operator": operator})
+    _print({"schema": "orthofed.coordinator.invite/1", **made}, made["invite"], as_json)
+
+
+@app.command(epilog="Example: orthofed coordinator link fed")
+def link(directory: Folder, as_json: Json = False) -> None:
+    """Print the federation's public address, which `orthofed pull` takes."""
+    with _desk(directory) as (_, desk):
+        made = desk.ask("link", {})
+    _print({"schema": "orthofed.coordinator.link/1", **made}, made["link"], as_json)
+
+
+@app.command(epilog="Example: orthofed coordinator status fed --json")
+def status(directory: Folder, as_json: Json = False) -> None:
+    """Show slots, contributions, ledger and newest release."""
+    with _desk(directory) as (_, desk):
+        found = desk.ask("status", {})
+    slots, contributions = found["slots"], found["contributions"]
+    lines = [
+        f"federation {found['name']} ({found['fed'][:16]}) at {found['address']}",
+        f"slots {found['capacity']}: " + ", ".join(f"{n} {phase}" for phase, n in slots.items()),
+        "contributions: "
+        + (", ".join(f"{n} {state}" for state, n in contributions.items()) or "none"),
+        f"ledger: {found['ledger_size']} leaves",
+        f"newest release: {found['newest_release'] or 'none'}",
+        f"free disk: {found['free_bytes'] / 1e9:.1f} GB above the reserve",
+    ]
+    _print(found, "\n".join(lines), as_json)
+
+
+@app.command(epilog="Example: orthofed coordinator release fed --lambda 0.6")
+def release(
+    directory: Folder,
+    strength: Annotated[
+        float | None, typer.Option("--lambda", help="Merge weight, 0 to 2; default the spec's.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Only finish a release that was interrupted.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Merge every accepted contribution into one signed, published release."""
+    from .releasing import publish_newest
+
+    share = None if strength is None else lambda_1024(strength)
+    with _desk(directory) as (folder, desk):
+        made = publish_newest(folder, desk, lambda_1024=share, resume=resume, say=_say)
+    text = (
+        f"release {made['n']}: {made['concepts']} concepts in {made['folder']}"
+        if made["new"]
+        else f"nothing new: release {made['n']} is the newest"
+    )
+    _print({"schema": "orthofed.coordinator.release/1", **made}, text, as_json)
+
+
+@contextmanager
+def _desk(directory: Path) -> "Iterator[tuple[DataFolder, Desk]]":
+    """Give the desk: the running coordinator's, or our own while nobody owns the folder."""
+    from ..core.errors import Refused
+    from .clock import SystemClock
+    from .control import ControlClient
+    from .desk import Desk as OwnDesk
+    from .folder import DataFolder
+    from .fs import Fs
+    from .house import House
+
+    folder = DataFolder.open(directory)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(folder.locked())
+        except Refused:
+            desk = ControlClient(folder.control)
+        else:
+            fs = Fs(reserve_bytes=folder.settings().reserve_mib << 20)
+            desk = OwnDesk(stack.enter_context(House(folder, fs=fs, clock=SystemClock())))
+        yield folder, desk

@@ -1,0 +1,142 @@
+"""How the operator's commands reach a running coordinator: a Unix socket in the data folder.
+
+One JSON object a line each way: ``{"op": ..., "args": {...}}``, then ``{"ok": ...}`` or
+``{"error": {...}}``. Law: the socket is mode 0600 in a folder of mode 0700, so who may use it is
+decided by the file system; the process that owns the folder's lock answers, and a command opens the
+folder itself only when nobody holds that lock (reliability.md 2.2).
+"""
+
+import contextlib
+import json
+import os
+import socket
+import socketserver
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..core import errors
+from ..core.errors import OrthoFedError
+
+_LINE = 1 << 20
+_TIMEOUT_S = 120.0
+_KINDS = {
+    kind.__name__: kind
+    for kind in (
+        errors.OrthoFedError,
+        errors.InputError,
+        errors.SpecError,
+        errors.Unreachable,
+        errors.Refused,
+        errors.LeaseLost,
+        errors.ContributionRejected,
+        errors.VerificationFailed,
+    )
+}
+
+
+class Desk(Protocol):
+    """What the operator can ask; desk.py does it, a line over the socket asks for it."""
+
+    def ask(self, op: str, args: dict[str, Any]) -> dict[str, Any]:
+        """Do one thing and return what it says; raises OrthoFedError."""
+        ...
+
+
+class ControlServer:
+    """Answers on the socket until it is closed."""
+
+    def __init__(self, path: Path, desk: Desk) -> None:
+        """Take over the socket's path; the caller owns the folder's lock."""
+        path.unlink(missing_ok=True)
+
+        class Handler(socketserver.StreamRequestHandler):
+            timeout = _TIMEOUT_S
+
+            def handle(self) -> None:
+                with contextlib.suppress(OSError):
+                    line = self.rfile.readline(_LINE)
+                    self.wfile.write(_answer(desk, line))
+
+        with _short(path) as name:
+            self._server = _Server(name, Handler)
+        path.chmod(0o600)
+        self._path = path
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, name="control", daemon=True
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop answering and remove the socket."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+        self._path.unlink(missing_ok=True)
+
+
+class _Server(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+
+
+class ControlClient:
+    """The desk of a running coordinator."""
+
+    def __init__(self, path: Path) -> None:
+        """Name the socket; nothing is sent yet."""
+        self._path = path
+
+    def ask(self, op: str, args: dict[str, Any]) -> dict[str, Any]:
+        """Ask the running coordinator; raises what it raised, or Unreachable."""
+        line = json.dumps({"op": op, "args": args}).encode() + b"\n"
+        try:
+            answer = self._exchange(line)
+        except OSError as error:
+            raise errors.Unreachable(
+                "the running coordinator does not answer on its control socket",
+                why=str(error.strerror or error),
+                fix="wait until it has started, then run the command again",
+                code="control-unreachable",
+            ) from error
+        if "error" in answer:
+            parts = answer["error"]
+            kind = _KINDS.get(parts["kind"], OrthoFedError)
+            raise kind(parts["what"], why=parts["why"], fix=parts["fix"], code=parts["code"])
+        return answer["ok"]
+
+    def _exchange(self, line: bytes) -> dict[str, Any]:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(_TIMEOUT_S)
+            with _short(self._path) as name:
+                connection.connect(name)
+            connection.sendall(line)
+            with connection.makefile("rb") as file:
+                answer = file.readline(64 * _LINE)
+        if not answer.endswith(b"\n"):
+            raise ConnectionResetError("it closed the connection")
+        return json.loads(answer)
+
+
+def _answer(desk: Desk, line: bytes) -> bytes:
+    try:
+        asked = json.loads(line)
+        answer = {"ok": desk.ask(asked["op"], asked["args"])}
+    except OrthoFedError as error:
+        parts = {"what": error.what, "why": error.why, "fix": error.fix, "code": error.code}
+        answer = {"error": {"kind": type(error).__name__, **parts}}
+    return json.dumps(answer).encode() + b"\n"
+
+
+@contextmanager
+def _short(path: Path) -> Iterator[str]:
+    """Give a name of the socket that fits the 108 bytes of a socket address, where Linux helps."""
+    if len(os.fsencode(path)) < 100 or not Path("/proc/self/fd").is_dir():  # noqa: PLR2004  # see above
+        yield str(path)
+        return
+    fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{fd}/{path.name}"
+    finally:
+        os.close(fd)

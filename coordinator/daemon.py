@@ -1,0 +1,69 @@
+"""The process that ``serve`` runs: lock, open, listen, finish what was interrupted, drain, close.
+
+Laws: the lock is taken first and held to the end (reliability.md 2.1); a restart needs no command:
+an open release plan is finished by a child process, so that the coordinator answers meanwhile and
+never holds the release key. SIGTERM and Ctrl-C drain: no new calls, those in flight finish.
+"""
+
+import datetime as dt
+import logging
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from . import publications
+from .clock import SystemClock
+from .control import ControlServer
+from .desk import Desk
+from .folder import DataFolder
+from .fs import Fs
+from .house import House
+from .server import Server
+from .service import Service
+from .tls import server_tls
+
+Ready = Callable[[str, str, bool], None]
+
+
+def run(directory: Path, *, listen: str, ready: Ready) -> None:
+    """Serve until SIGTERM or SIGINT; ``ready`` is told address, link and open plan."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
+    folder = DataFolder.open(directory)
+    settings = folder.settings()
+    clock = SystemClock()
+    fs = Fs(reserve_bytes=settings.reserve_mib << 20)
+    with folder.locked(), House(folder, fs=fs, clock=clock) as house:
+        now = dt.datetime.fromtimestamp(clock.wall_s(), dt.UTC)
+        tls = server_tls(folder.keys, settings.hostnames, fs=fs, now=now)
+        service = Service(house)
+        server = Server(service.answer, listen=listen or settings.listen, tls=tls)
+        desk = Desk(house)
+        control = ControlServer(folder.control, desk)
+        fs.write_whole(folder.address_file, _address(server, settings.hostnames[0]).encode())
+        interrupted = house.store.run(publications.planned) is not None
+        ready(folder.address(), desk.link(), interrupted)
+        child = _finish_release(directory) if interrupted else None
+        stop.wait()
+        server.stop()
+        control.close()
+        if child is not None and child.poll() is None:
+            child.terminate()
+            child.wait()
+
+
+def _address(server: Server, hostname: str) -> str:
+    """Return HOST:PORT as others reach it; a wildcard address becomes the first host name."""
+    host = hostname if server.host in ("0.0.0.0", "[::]", "") else server.host  # noqa: S104  # compared, not bound
+    return f"{host}:{server.port}"
+
+
+def _finish_release(directory: Path) -> "subprocess.Popen[bytes]":
+    code = "from orthofed.coordinator.cli import app; app()"
+    command = [sys.executable, "-P", "-c", code, "release", str(directory), "--resume"]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603  # our own program

@@ -1,0 +1,167 @@
+"""``info.json`` and ``card.md``: what a release says of itself to programs and to people.
+
+Laws (formats.md 9 and 10): info.json is canonical JSON of what spec, ledger and tensor files say,
+so anyone rebuilds it; the card is generated and says about privacy only what security.md 9.1
+permits. Titles that contributors typed appear in these two files alone. Fields whose parts come
+later (withdrawals, DP claims, derived files, figures) are left out until they are true.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from ..core.canonical import encode, encode_text
+from ..core.lorafile import file_rank
+from ..core.release import FileEntry
+from .loras import MadeFile, release_tag
+from .merging import Merge, Part
+from .publications import Plan
+
+_LOADS = {
+    "lora": ["diffusers", "comfyui", "a1111", "forge"],
+    "concept": ["diffusers", "comfyui", "a1111", "forge"],
+    "embedding": ["diffusers", "comfyui", "a1111", "forge"],
+    "checkpoint": ["diffusers"],
+}
+
+
+def info_bytes(
+    merge: Merge, plan: Plan, made: Sequence[MadeFile], files: Sequence[FileEntry], *, basis: str
+) -> bytes:
+    """Return info.json; ``files`` has the SHA-256 of every tensor file in ``made``."""
+    spec = merge.spec
+    sha256 = {file.name: file.sha256 for file in files}
+    ids = [layer.path for layer in spec.layers]
+    base: dict[str, object] = {
+        "family": spec.base.family,
+        "fingerprint": spec.base.fingerprint,
+        "licence": spec.base.licence,
+        "name": spec.base.name,
+        "revision": spec.base.revision,
+    }
+    body: dict[str, object] = {
+        "base": base,
+        "basis": {
+            "capacity": spec.capacity,
+            "family": spec.basis,
+            "fingerprint": basis,
+            "ranks": {str(width): rank for width, rank in spec.ranks},
+            "seed": spec.seed.hex(),
+        },
+        "concepts": [_concept(part) for part in merge.parts],
+        "fed": spec.id,
+        "files": [_file(file, sha256[file.name]) for file in sorted(made, key=lambda f: f.name)],
+        "modules": {
+            "count": len(ids),
+            "ids": hashlib.sha256("\n".join(sorted(ids)).encode("ascii")).hexdigest(),
+        },
+        "n": plan.n,
+        "name": spec.name,
+        "rank": file_rank(spec, len(merge.parts)),
+        "v": 1,
+        "withdrawn": [],
+    }
+    return encode(body)
+
+
+def _concept(part: Part) -> dict[str, object]:
+    manifest = part.manifest
+    entry: dict[str, object] = {
+        "blob": manifest.blob,
+        "client": manifest.client,
+        "concept": manifest.concept,
+        "fence": manifest.fence,
+        "lambda": part.item.lambda_1024,
+        "leaf": part.item.leaf,
+        "licence": manifest.licence,
+        "slot": manifest.slot,
+        "triggers": [
+            {"trigger": trigger, "vectors": vectors}
+            for trigger, vectors in zip(manifest.triggers, part.item.vectors, strict=True)
+        ],
+    }
+    if manifest.title:
+        entry["title"] = encode_text(manifest.title)
+    return entry
+
+
+def _file(file: MadeFile, sha256: str) -> dict[str, Any]:
+    return {
+        "autov2": sha256[:10],
+        "autov3": file.tensors[:12],
+        "dtype": file.dtype,
+        "kind": file.kind,
+        "loads": _LOADS[file.kind],
+        "name": file.name,
+        "tensors": file.tensors,
+    }
+
+
+def card_text(merge: Merge, plan: Plan, made: Sequence[MadeFile]) -> str:
+    """Return card.md."""
+    spec, tag = merge.spec, release_tag(plan.n)
+    triggers = [trigger for part in merge.parts for trigger in part.manifest.triggers]
+    licences = sorted({part.manifest.licence for part in merge.parts})
+    lora = f"lora/{spec.name}-{tag}.safetensors"
+    rows = [_row(part) for part in merge.parts]
+    hashes = [f"| `{file.name}` | {file.kind} | {file.dtype} | `{file.tensors}` |" for file in made]
+    lines = [
+        "---",
+        f"license: {licences[0] if len(licences) == 1 else 'other'}",
+        f"base_model: {spec.base.name}",
+        "base_model_relation: adapter",
+        "library_name: diffusers",
+        "pipeline_tag: text-to-image",
+        "tags: [lora, text-to-image, orthogonal-adaptation]",
+        f"instance_prompt: a photo of {triggers[0]}",
+        "---",
+        "",
+        f"# {spec.name}, release {plan.n}",
+        "",
+        f"{len(merge.parts)} concepts in one model, each trained by its owner on its own machine.",
+        "",
+        "| concept | triggers | title | strength | licence | client key |",
+        "| --- | --- | --- | --- | --- | --- |",
+        *rows,
+        "",
+        "## Use",
+        "",
+        "```python",
+        "from diffusers import DiffusionPipeline",
+        'pipeline = DiffusionPipeline.from_pretrained("checkpoint")',
+        f'image = pipeline("a photo of {triggers[0]}").images[0]',
+        "```",
+        "",
+        f"`{lora}` holds all concepts, rank {file_rank(spec, len(merge.parts))}; load",
+        "it with strength 1 and the files of `embeddings/` as textual inversions. ComfyUI: write",
+        f"`embedding:{triggers[0]}` after a space. AUTOMATIC1111 and Forge:",
+        f"`<lora:{spec.name}-{tag}:1> a photo of {triggers[0]}`.",
+        "",
+        "## Verify",
+        "",
+        "`orthofed verify FOLDER` checks the signature, the ledger proof and every byte.",
+        "",
+        "| file | kind | type | SHA-256 of the tensors |",
+        "| --- | --- | --- | --- |",
+        *hashes,
+        "",
+        "## Limits and privacy",
+        "",
+        "Two concepts in one picture need region prompts.",
+        "",
+        "A published concept can be prompted by anyone and may reveal training images. With few",
+        "images assume it does.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _row(part: Part) -> str:
+    manifest = part.manifest
+    title = manifest.title.replace("|", "\\|").replace("<", "&lt;")
+    share = f"{part.item.lambda_1024}/1024"
+    triggers = ", ".join(f"`{trigger}`" for trigger in manifest.triggers)
+    return (
+        f"| {manifest.concept} | {triggers} | {title} | {share} | {manifest.licence}"
+        f" | `{manifest.client[:16]}` |"
+    )

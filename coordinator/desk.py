@@ -1,0 +1,249 @@
+"""What the operator can ask of a coordinator: invites, the link, a status, and a release's rows.
+
+Law: the desk writes rows and signs ledger leaves; it never reads the release key and never builds
+files, which the command ``release`` does in its own process (reliability.md 2.5). Whoever holds the
+folder's lock runs the desk; commands reach a running one over the control socket (control.py).
+"""
+
+import base64
+import secrets
+from collections import Counter
+from typing import Any
+
+from ..core.address import FederationAddress
+from ..core.contribution import ContributionManifest
+from ..core.document import parse
+from ..core.errors import InputError, OrthoFedError, Refused, VerificationFailed
+from ..core.fields import NO_ID
+from ..core.invite import Invite
+from ..core.keys import SigningKey
+from ..core.leaf import release_leaf
+from ..core.release import ReleaseManifest, Why
+from . import ledger, publications, records
+from .blobs import sha256_of
+from .board import Turn
+from .house import House
+from .publications import Included, Plan
+from .tls import authority_der
+
+_DAY_S = 86_400
+_MOST_USES = 10_000
+_MOST_DAYS = 365
+
+
+class Desk:
+    """Does what the operator asks, inside the process that owns the folder."""
+
+    def __init__(self, house: House) -> None:
+        """Act on what the house owns."""
+        self._house = house
+
+    def ask(self, op: str, args: dict[str, Any]) -> dict[str, Any]:
+        """Do one thing by name; raises OrthoFedError."""
+        match op:
+            case "invite":
+                return self.invite(int(args["uses"]), int(args["days"]), bool(args["operator"]))
+            case "link":
+                return {"link": self.link()}
+            case "status":
+                return self.status()
+            case "plan":
+                share = args["lambda_1024"]
+                return self.plan(None if share is None else int(share))
+            case "publish":
+                return self.publish(int(args["n"]))
+            case _:
+                raise InputError(
+                    f"the coordinator has no {op[:40]}",
+                    why="command and coordinator are of different versions",
+                    fix="restart the coordinator with this version",
+                    code="unknown-operation",
+                )
+
+    def invite(self, uses: int, days: int, operator: bool) -> dict[str, Any]:  # noqa: FBT001  # by name over the socket
+        """Make an invite; only its public key is kept (T1)."""
+        if not 1 <= uses <= _MOST_USES or not 1 <= days <= _MOST_DAYS:
+            raise InputError(
+                f"{uses} uses for {days} days",
+                why=f"an invite has 1 to {_MOST_USES} uses and lasts 1 to {_MOST_DAYS} days",
+                fix="choose numbers within these bounds",
+                code="bad-invite-terms",
+            )
+        seed = secrets.token_bytes(32)
+        until = self._house.clock.wall_s() + days * _DAY_S
+        key = SigningKey.from_seed(seed).public_hex
+        self._house.store.run(
+            lambda db: records.add_invite(db, key, uses=uses, until=until, operator=operator)
+        )
+        facts = self._house.facts
+        invite = Invite(
+            addr=self._house.folder.address(),
+            ca=authority_der(self._house.folder.keys),
+            exp=until,
+            fed=facts.spec.id,
+            log=facts.log,
+            seed=seed,
+        )
+        return {"invite": invite.to_text(), "uses": uses, "until": until}
+
+    def link(self) -> str:
+        """Return the federation's public address."""
+        folder = self._house.folder
+        ca = authority_der(folder.keys)
+        return FederationAddress(folder.address(), self._house.facts.log, ca).to_text()
+
+    def status(self) -> dict[str, Any]:
+        """Return counts and the newest numbers."""
+
+        def look(turn: Turn) -> dict[str, Any]:
+            release = publications.newest(turn.db)
+            phases = Counter(slot.phase for slot in turn.state.slots)
+            states = Counter(entry.state for entry in records.contributions(turn.db))
+            return {
+                "slots": {p: phases[p] for p in ("free", "leased", "filled", "emptying")},
+                "contributions": dict(states),
+                "ledger_size": ledger.head(turn.db).size,
+                "newest_release": 0 if release is None else release.n,
+                "plan_open": publications.planned(turn.db) is not None,
+            }
+
+        counts = self._house.board.run(look)
+        spec, folder = self._house.facts.spec, self._house.folder
+        return {
+            "schema": "orthofed.coordinator.status/1",
+            "name": spec.name,
+            "fed": spec.id,
+            "log": self._house.facts.log,
+            "capacity": spec.capacity,
+            "kept_for_operator": spec.capacity * spec.limits.operator_slots_percent // 100,
+            "address": folder.address(),
+            "free_bytes": self._house.fs.free_bytes(folder.root),
+            **counts,
+        }
+
+    def plan(self, lambda_1024: int | None) -> dict[str, Any]:
+        """Return the open plan, or open one; ``new`` is False when nothing has changed."""
+        house = self._house
+        share = house.facts.spec.lambda_1024 if lambda_1024 is None else lambda_1024
+        now_s = house.clock.wall_s()
+
+        def open_plan(db: records.Db) -> tuple[Plan, bool]:
+            before = publications.planned(db)
+            if before is not None:
+                return before, True
+            plan = self._draw(db, share, now_s)
+            last = publications.newest(db)
+            if last is not None and _same_content(last.plan, plan):
+                return last.plan, False
+            publications.add_plan(db, plan)
+            return plan, True
+
+        plan, new = house.store.run(open_plan)
+        return {"plan": plan.to_bytes().decode(), "new": new}
+
+    def publish(self, n: int) -> dict[str, Any]:
+        """Check the built folder of the open plan, then write its release leaf."""
+        house = self._house
+        plan = house.store.run(publications.planned)
+        if plan is None or plan.n != n:
+            raise InputError(
+                f"release {n} is not planned",
+                why="only the open plan can be published",
+                fix="run orthofed coordinator release",
+                code="not-planned",
+            )
+        document = (house.folder.releases / str(n) / "manifest.json").read_bytes()
+        signed = parse(document, kind="release")
+        signed.verify(house.facts.ring.release)
+        manifest = ReleaseManifest.from_document(signed)
+        check_plan(manifest, plan)
+        self._check_files(manifest)
+
+        def write(db: records.Db) -> int:
+            leaf = house.ledger.append(db, release_leaf(manifest=signed.id, n=n))
+            publications.publish(db, n, document=document, leaf=leaf.index, receipt=leaf.receipt)
+            return leaf.index
+
+        leaf = house.store.run(write)
+        house.heads.write()
+        return {"n": n, "leaf": leaf, "manifest": signed.id}
+
+    def _draw(self, db: records.Db, share: int, now_s: int) -> Plan:
+        entries = records.contributions(db)
+        accepted = [entry for entry in entries if entry.state == "accepted"]
+        if not accepted:
+            raise Refused(
+                "there is nothing to release",
+                why="no contribution is accepted yet",
+                fix="wait for a contribution, see orthofed coordinator status",
+                code="nothing-to-release",
+            )
+        last = publications.newest(db)
+        left_out: list[tuple[int, Why]] = [
+            (entry.leaf, entry.state) for entry in entries if entry.state != "accepted"
+        ]
+        return Plan(
+            n=1 if last is None else last.n + 1,
+            t=now_s,
+            size=ledger.head(db).size,
+            prev=NO_ID if last is None else last.manifest_id,
+            fed=self._house.facts.spec.id,
+            log=self._house.facts.log,
+            included=tuple(_included(db, entry, share) for entry in accepted),
+            left_out=tuple(left_out),
+        )
+
+    def _check_files(self, manifest: ReleaseManifest) -> None:
+        """Hash every file of the built folder once more: what is published is what was signed."""
+        folder = self._house.folder.releases / str(manifest.n)
+        for file in manifest.files:
+            path = folder / file.name
+            if path.stat().st_size != file.bytes or sha256_of(path) != file.sha256:
+                raise VerificationFailed(
+                    f"{file.name} of release {manifest.n} is not what was signed",
+                    why="its length or SHA-256 differs",
+                    fix="run orthofed coordinator release again; it builds the folder anew",
+                    code="file-differs",
+                )
+
+
+def check_plan(manifest: ReleaseManifest, plan: Plan) -> None:
+    """Refuse a manifest that is not of this plan."""
+    said = (
+        *(manifest.n, manifest.t, manifest.size, manifest.prev, manifest.fed, manifest.log),
+        *(manifest.contributions, manifest.left_out),
+    )
+    wanted = tuple((item.leaf, item.lambda_1024) for item in plan.included)
+    planned = (plan.n, plan.t, plan.size, plan.prev, plan.fed, plan.log, wanted, plan.left_out)
+    if said != planned:
+        raise VerificationFailed(
+            f"the manifest of release {manifest.n} is not of the open plan",
+            why="a plan holds everything that a release says, and this one says something else",
+            fix="run orthofed coordinator release again; it builds the folder anew",
+            code="plan-differs",
+        )
+
+
+def _included(db: records.Db, entry: records.Contribution, share: int) -> Included:
+    upload = records.upload_at(db, entry.slot, entry.fence)
+    if upload is None:
+        raise OrthoFedError(
+            f"contribution {entry.leaf} has no upload row",
+            why="the database was changed by hand",
+            fix="restore the database from the backup",
+            code="database-damaged",
+        )
+    lease = records.lease_of_client(db, upload.client)
+    vectors = () if lease is None else lease.vectors
+    document = base64.b64encode(upload.document).decode()
+    return Included(entry.leaf, entry.slot, entry.fence, share, vectors, document)
+
+
+def _same_content(one: Plan, other: Plan) -> bool:
+    return (one.included, one.left_out) == (other.included, other.left_out)
+
+
+def manifest_of(item: Included) -> ContributionManifest:
+    """Return the signed manifest of one included contribution, its signature checked (T4)."""
+    document = parse(base64.b64decode(item.document), kind="contribution")
+    return ContributionManifest.from_document(document)

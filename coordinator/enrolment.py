@@ -1,0 +1,266 @@
+"""Join, Lease, Renew and GiveBack: from an invite to a slot and its names.
+
+Laws: an invite is spent once for each member key; the same request gives the same lease; one lease
+at a time and a few a day for each member (T1); a name that was leased is its member's for ever
+(T23, I6): nobody else gets it or one that reads like it, and its owner only while no contribution
+carries it. Grant, names, lease and ledger leaf are one transaction.
+"""
+
+from dataclasses import dataclass
+
+from ..core import names
+from ..core.document import Document, parse
+from ..core.errors import InputError, LeaseLost, OrthoFedError, Refused
+from ..core.fields import Fields
+from ..core.leaf import lease_leaf
+from ..proto import wire
+from . import leases, records
+from .board import Turn
+from .house import House
+from .leases import Grant, Hold
+from .records import Lease, Member, Name, NameKind
+
+_DAY_S = 86_400
+_MOST_TRIGGERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The lease document's fields."""
+
+    client: str
+    concept: str
+    request: str
+    triggers: tuple[str, ...]
+    vectors: tuple[int, ...]
+
+
+class Enrolment:
+    """The calls of the service Federation that change something."""
+
+    def __init__(self, house: House) -> None:
+        """Act on what the house owns."""
+        self._house = house
+
+    def join(self, key: str, request: wire.JoinRequest) -> wire.JoinReply:
+        """Register the caller's member key by an invite's word."""
+        proof = parse(request.proof, kind="join")
+        fields = Fields(proof.body, "a join proof", need=("invite", "log", "member", "v"))
+        fields.version()
+        invite = fields.hex("invite")
+        _check_signed_by(proof, invite)
+        self._check_log(fields)
+        if fields.hex("member") != key:
+            raise _bad_invite("this invite's word is for another member key")
+        now_s = self._house.clock.wall_s()
+
+        def register(db: records.Db) -> None:
+            if records.member(db, key) is not None:
+                return  # a resend
+            operator = records.spend_invite(db, invite, now_s=now_s)
+            if operator is None:
+                raise _bad_invite("this invite is unknown, used up or expired")
+            records.add_member(db, key, invite=invite, operator=operator)
+
+        self._house.store.run(register)
+        return wire.JoinReply()
+
+    def lease(self, key: str, request: wire.LeaseRequest) -> wire.LeaseReply:
+        """Grant a slot to the document's client key, or the same one again."""
+        asked = self._read_lease(key, request)
+        self._house.layout(asked.vectors)  # raises for triggers and vectors out of bounds
+        _check_slugs(asked)
+        lease = self._house.board.run(lambda turn: self._lease(turn, key, asked))
+        self._house.heads.poke()
+        limits = self._house.facts.spec.limits
+        return wire.LeaseReply(
+            slot=lease.slot, fence=lease.fence, ttl_s=limits.ttl_s, hold_s=limits.hold_s
+        )
+
+    def renew(self, key: str, request: wire.RenewRequest) -> wire.RenewReply:
+        """Move the deadline when progress grew."""
+        now_s = self._house.clock.monotonic_s()
+        event = leases.Renew(now_s, key, request.slot, request.fence, request.progress)
+        action = self._house.board.run(lambda turn: turn.step(event))
+        if not isinstance(action, Hold):
+            raise AssertionError("a renewal holds or is refused")  # noqa: TRY004  # our own bug
+        return wire.RenewReply(ttl_s=action.ttl_s, held_s=action.held_s)
+
+    def give_back(self, key: str, request: wire.GiveBackRequest) -> wire.GiveBackReply:
+        """Free the slot; a resend finds it free already."""
+        event = leases.GiveBack(key, request.slot, request.fence)
+        self._house.board.run(lambda turn: turn.step(event))
+        return wire.GiveBackReply()
+
+    def _read_lease(self, key: str, request: wire.LeaseRequest) -> _Asked:
+        document = parse(request.document, kind="lease")
+        wanted = ("client", "concept", "log", "member", "request", "triggers", "v")
+        fields = Fields(document.body, "a lease request", need=wanted)
+        fields.version()
+        client = fields.hex("client")
+        _check_signed_by(document, client)
+        self._check_log(fields)
+        triggers = tuple(
+            item if isinstance(item, str) else ""
+            for item in fields.items("triggers", least=1, most=_MOST_TRIGGERS)
+        )
+        if fields.hex("member") != key or len(request.vectors) != len(triggers):
+            raise wire.malformed("a lease request for another member, or without its vectors")
+        return _Asked(
+            client=client,
+            concept=fields.text("concept", most=64),
+            request=fields.hex("request", 32),
+            triggers=triggers,
+            vectors=request.vectors,
+        )
+
+    def _check_log(self, fields: Fields) -> None:
+        if fields.hex("log") != self._house.facts.log:
+            raise Refused(
+                "a document for another ledger",
+                why="it names the ledger it is for, and this is not it",
+                fix="use the invite of this federation",
+                code="wrong-audience",
+            )
+
+    def _lease(self, turn: Turn, key: str, asked: _Asked) -> Lease:
+        """Do the whole grant in one turn."""
+        db = turn.db
+        before = records.lease_of_request(db, key, asked.request)
+        if before is not None:
+            _check_same(before, asked)
+            return before
+        member = records.member(db, key)
+        if member is None:
+            raise AssertionError("the gate lets members in")
+        self._check_quota(db, member, asked)
+        now_s = self._house.clock.monotonic_s()
+        own = self._own_names(db, key)
+        self._check_names(db, asked, own)
+        event = leases.Ask(now_s, asked.client, key, operator=member.operator)
+        granted = turn.step(event)
+        if not isinstance(granted, Grant):
+            raise AssertionError("an ask is granted or refused")  # noqa: TRY004  # our own bug
+        self._leave_old(turn, own, asked)
+        return self._write(turn, key, asked, granted)
+
+    def _check_quota(self, db: records.Db, member: Member, asked: _Asked) -> None:
+        if records.lease_of_client(db, asked.client) is not None:
+            raise InputError(
+                "a client key that has held a lease before",
+                why="every lease has a fresh key, so that two leases cannot be linked",
+                fix="derive the next client key and ask again",
+                code="key-used",
+            )
+        limit = self._house.facts.spec.limits.leases_a_day
+        if records.num_leases(db, member.key, self._day()) >= limit:
+            raise Refused(
+                f"{limit} leases granted to this member today, allowed are {limit}",
+                why="slots are scarce, and a lease that ends unused costs everybody",
+                fix="go on with a lease you hold, or come back tomorrow",
+                code="quota-used",
+            )
+
+    def _day(self) -> int:
+        return self._house.clock.wall_s() // _DAY_S
+
+    @staticmethod
+    def _own_names(db: records.Db, key: str) -> dict[tuple[NameKind, str], Name]:
+        """Return the member's own names that no contribution carries: those it may take again."""
+        kinds: tuple[NameKind, NameKind] = ("concept", "trigger")
+        return {
+            (kind, name.name): name
+            for kind in kinds
+            for name in records.names(db, kind)
+            if name.member == key and records.contribution_at(db, name.slot, name.fence) is None
+        }
+
+    def _check_names(
+        self, db: records.Db, asked: _Asked, own: dict[tuple[NameKind, str], Name]
+    ) -> None:
+        """Refuse names that are taken or read like another's (T23)."""
+        concepts = [n.name for n in records.names(db, "concept") if ("concept", n.name) not in own]
+        if any(names.skeleton(asked.concept) == names.skeleton(other) for other in concepts):
+            raise _taken(asked.concept, concepts)
+        taken = [n.name for n in records.names(db, "trigger") if ("trigger", n.name) not in own]
+        for trigger in asked.triggers:
+            names.check_trigger(trigger, taken=taken, reserved=self._house.facts.spec.reserved)
+            taken.append(trigger)
+
+    @staticmethod
+    def _leave_old(turn: Turn, own: dict[tuple[NameKind, str], Name], asked: _Asked) -> None:
+        """End the member's earlier lease of these names, so that no two contributions share one."""
+        wanted = {("concept", asked.concept), *(("trigger", t) for t in asked.triggers)}
+        for slot, fence in {(n.slot, n.fence) for key, n in own.items() if key in wanted}:
+            client = turn.state.slots[slot].client
+            with_fence = leases.GiveBack(client, slot, fence)
+            try:
+                turn.step(with_fence)
+            except LeaseLost:
+                continue  # somebody else holds that slot by now
+
+    def _write(self, turn: Turn, key: str, asked: _Asked, granted: Grant) -> Lease:
+        db, slot, fence = turn.db, granted.slot, granted.fence
+        body = lease_leaf(client=asked.client, fence=fence, slot=slot, triggers=asked.triggers)
+        leaf = self._house.ledger.append(db, body)
+        lease = Lease(
+            member=key,
+            request=asked.request,
+            slot=slot,
+            fence=fence,
+            client=asked.client,
+            concept=asked.concept,
+            triggers=asked.triggers,
+            vectors=asked.vectors,
+            day=self._day(),
+            leaf=leaf.index,
+        )
+        records.add_lease(db, lease)
+        _claim(db, "concept", Name(asked.concept, key, slot, fence))
+        for trigger in asked.triggers:
+            _claim(db, "trigger", Name(trigger, key, slot, fence))
+        return lease
+
+
+def _claim(db: records.Db, kind: NameKind, name: Name) -> None:
+    records.claim_name(db, kind, names.skeleton(name.name), name)
+
+
+def _check_signed_by(document: Document, key: str) -> None:
+    """Check that this key and no other signed; raises VerificationFailed or InputError."""
+    if [each.key for each in document.sigs] != [key]:
+        raise wire.malformed(f"a {document.kind} document that is not signed by its own key alone")
+    document.verify((key,))
+
+
+def _check_slugs(asked: _Asked) -> None:
+    for name in (asked.concept, *asked.triggers):
+        if names.slug(name) != name:
+            raise wire.malformed("a name in another spelling than its slug")
+
+
+def _check_same(before: Lease, asked: _Asked) -> None:
+    same = (before.client, before.concept, before.triggers, before.vectors)
+    if same != (asked.client, asked.concept, asked.triggers, asked.vectors):
+        raise wire.malformed("a lease request with the id of another one")
+
+
+def _taken(concept: str, taken: list[str]) -> OrthoFedError:
+    read = {names.skeleton(other) for other in taken}
+    tries = (f"{concept[:28]}-{n}" for n in range(2, 100))
+    free = next((name for name in tries if names.skeleton(name) not in read), "another one")
+    return Refused(
+        f"the concept name {concept} is not free",
+        why="it is, or reads like, a concept of this federation",
+        fix=f"choose another name, such as {free}",
+        code="name-taken",
+    )
+
+
+def _bad_invite(what: str) -> Refused:
+    return Refused(
+        what,
+        why="an invite lets in as many members as its operator said, for as long as they said",
+        fix="ask the operator for a new invite",
+        code="bad-invite",
+    )

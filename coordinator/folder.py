@@ -1,0 +1,172 @@
+"""The folder that one coordinator owns: where everything lies, who may open it, how it is set up.
+
+Layout: reliability.md 2.1, plus ``coordinator.toml`` (settings) and ``keys/`` (mode 0700). Law: one
+process at a time; it takes an exclusive lock on ``data/lock`` first and holds it to the end. Local
+disks only. The 256 blob folders are made here once, so that a commit never makes one.
+"""
+
+import fcntl
+import json
+import os
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.errors import InputError, Refused
+from .fs import Fs
+
+_RESERVE_MIB = 2_048
+_KNOWN = {"base", "base_hint", "address", "listen", "hostnames", "reserve_mib"}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The operator's settings, which are in no spec and can be edited between starts.
+
+    ``base``: the base model's folder. ``base_hint``: a sentence that tells people where to get it.
+    ``address``: HOST:PORT for invites and links, empty for the one that serve listens on.
+    ``listen``: HOST:PORT, port 0 takes any. ``hostnames``: names and addresses in the certificate.
+    ``reserve_mib``: MiB (2**20 bytes) that stay free on the disk, 0 or more.
+    """
+
+    base: Path
+    base_hint: str = ""
+    address: str = ""
+    listen: str = "127.0.0.1:7070"
+    hostnames: tuple[str, ...] = ("localhost", "127.0.0.1")
+    reserve_mib: int = _RESERVE_MIB
+
+    def to_toml(self) -> str:
+        """Return the settings file."""
+        # A JSON string is a TOML string for every character a path or a host name may hold.
+        lines = [
+            "# Settings of this coordinator; read at each start.",
+            f"base = {json.dumps(str(self.base))}",
+            f"base_hint = {json.dumps(self.base_hint)}",
+            "# HOST:PORT in invites and links; empty: where it listens.",
+            f"address = {json.dumps(self.address)}",
+            f"listen = {json.dumps(self.listen)}",
+            f"hostnames = {json.dumps(list(self.hostnames))}",
+            "# MiB that stay free on the disk.",
+            f"reserve_mib = {self.reserve_mib}",
+            "",
+        ]
+        return "\n".join(lines)
+
+    @classmethod
+    def read(cls, path: Path) -> "Settings":
+        """Return the settings of a file; an unknown key is an error."""
+        try:
+            table = tomllib.loads(path.read_text("utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise _bad_settings(path, str(error)) from error
+        unknown = sorted(set(table) - _KNOWN)
+        if unknown:
+            raise _bad_settings(path, f"unknown key {unknown[0]}")
+        texts = [table.get(key, "") for key in ("base", "base_hint", "address", "listen")]
+        names, reserve = table.get("hostnames", []), table.get("reserve_mib", _RESERVE_MIB)
+        if not all(isinstance(text, str) for text in [*texts, *names]) or not texts[0]:
+            raise _bad_settings(path, "base, base_hint, address, listen and hostnames are strings")
+        if type(reserve) is not int or reserve < 0:
+            raise _bad_settings(path, "reserve_mib is a number of MiB, 0 or more")
+        base, hint, address, listen = texts
+        return cls(
+            base=Path(base),
+            base_hint=hint,
+            address=address,
+            listen=listen or cls.listen,
+            hostnames=tuple(names) or cls.hostnames,
+            reserve_mib=reserve,
+        )
+
+
+def _bad_settings(path: Path, what: str) -> InputError:
+    return InputError(
+        f"{path.name}: {what}",
+        why="a setting that is not understood would be ignored in silence",
+        fix=f"correct {path}",
+        code="bad-settings",
+    )
+
+
+class DataFolder:
+    """The paths inside one coordinator's folder."""
+
+    def __init__(self, root: Path) -> None:
+        """Name the paths; nothing is opened or made."""
+        self.root = root
+        self.settings_file = root / "coordinator.toml"
+        self.keys = root / "keys"
+        self.data = root / "data"
+        self.lock_file = self.data / "lock"
+        self.database = self.data / "state.db"
+        self.part = self.data / "part"
+        self.blobs = self.data / "blobs"
+        self.control = self.data / "control.sock"
+        self.address_file = self.data / "address"
+        self.public = root / "public"
+        self.releases = self.public / "releases"
+        self.high_water = root / "high-water"
+
+    @classmethod
+    def open(cls, root: Path) -> "DataFolder":
+        """Return the folder that ``init`` made, or raise InputError."""
+        folder = cls(root.resolve())
+        if not folder.settings_file.is_file():
+            raise InputError(
+                f"{root} is no coordinator's folder",
+                why="it has no coordinator.toml",
+                fix=f"run orthofed coordinator init {root} --base PATH --name NAME",
+                code="not-a-coordinator",
+            )
+        return folder
+
+    def make(self, fs: Fs) -> None:
+        """Make the folders, durably; ``root`` exists already."""
+        for path in (self.keys, self.data):
+            fs.make_folder(path, mode=0o700)
+        for path in (self.part, self.blobs, self.public, self.releases, self.public / "keyring"):
+            fs.make_folder(path)
+        for i in range(256):
+            (self.blobs / f"{i:02x}").mkdir()
+        fs.sync_folder(self.blobs)
+        self.lock_file.touch(mode=0o600)
+
+    def settings(self) -> Settings:
+        """Return the settings; raise InputError when the file is not understood."""
+        return Settings.read(self.settings_file)
+
+    def address(self) -> str:
+        """Return HOST:PORT for invites and links: the setting, else where serve listened last."""
+        settings = self.settings()
+        if settings.address:
+            return settings.address
+        if self.address_file.is_file():
+            return self.address_file.read_text("ascii").strip()
+        return settings.listen
+
+    def blob(self, sha256: str) -> Path:
+        """Return where the blob of this hash lies; T10: made of hex digits alone."""
+        if len(sha256) != 64 or any(c not in "0123456789abcdef" for c in sha256):  # noqa: PLR2004  # SHA-256
+            raise ValueError(sha256)
+        return self.blobs / sha256[:2] / sha256
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Own the folder, or raise Refused("folder-in-use") at once."""
+        fd = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise Refused(
+                    f"{self.root} is in use",
+                    why="another coordinator process owns this folder",
+                    fix="stop that process, or use its commands while it runs",
+                    code="folder-in-use",
+                ) from error
+            yield
+        finally:
+            os.close(fd)

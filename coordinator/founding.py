@@ -1,0 +1,186 @@
+"""Founds a federation: reads the base, fixes the spec, makes the keys, writes the first two leaves.
+
+Laws: the spec is frozen from here on, and its hash with that of keyring 1 is the log id that every
+invite pins (security.md 4.3); the folder is made beside its place and renamed into it, so an init
+that is killed leaves nothing behind that looks founded. Cost: one pass over the base's files and
+one norm a layer. Not here: choosing ranks (core/spec.py).
+"""
+
+import datetime as dt
+import json
+import secrets
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..core.basis import Family
+from ..core.document import Document, sign
+from ..core.errors import InputError
+from ..core.fields import NO_ID
+from ..core.keyring import Keyring, log_id
+from ..core.keys import SigningKey
+from ..core.leaf import document_leaf, spec_leaf
+from ..core.spec import BaseModel, FederationSpec, Limits, plan_spec
+from . import records
+from .base import BaseFolder
+from .clock import Clock
+from .folder import DataFolder, Settings
+from .fs import Fs
+from .keyfile import save_key
+from .ledger import Ledger
+from .store import Store
+from .tls import make_authority
+
+_FRESH_S = 7 * 86_400
+_KEYRING_S = 365 * 86_400
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What the operator chooses once. Exactly one of ``rank`` and ``capacity`` may be None.
+
+    ``lambda_1024``: default merge weight in 1/1024. ``family``: basis. Texts: plain ASCII.
+    """
+
+    name: str
+    rank: int | None = None
+    capacity: int | None = None
+    lambda_1024: int = 1024
+    family: Family = "hadamard"
+    base_name: str = ""
+    base_revision: str = "local"
+    base_licence: str = "LicenseRef-unknown"
+    limits: Limits = field(default_factory=Limits)
+
+
+def found(
+    root: Path, choices: Choices, settings: Settings, *, clock: Clock, fs: Fs, say: Progress
+) -> FederationSpec:
+    """Make the coordinator's folder at ``root``, which is absent or empty; return the spec."""
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise InputError(
+            f"{root} is not empty",
+            why="a coordinator owns its whole folder",
+            fix="give a folder that does not exist yet",
+            code="folder-not-empty",
+        )
+    spec, norms = _plan(choices, settings, say)
+    root.parent.mkdir(parents=True, exist_ok=True)
+    building = root.parent / f".{root.name}.init"
+    if building.exists():
+        shutil.rmtree(building)
+    building.mkdir(mode=0o700)
+    folder = DataFolder(building)
+    folder.make(fs)
+    say("making keys and certificates")
+    _write(folder, spec, norms, clock=clock, fs=fs)
+    fs.write_whole(folder.settings_file, settings.to_toml().encode(), mode=0o600)
+    fs.rename(building, root)
+    return spec
+
+
+def _plan(
+    choices: Choices, settings: Settings, say: Progress
+) -> tuple[FederationSpec, dict[str, float]]:
+    base = BaseFolder(settings.base)
+    say("hashing the base model")
+    fingerprint = base.fingerprint()
+    layers = base.layers()
+    spec = plan_spec(
+        name=choices.name,
+        base=BaseModel(
+            family=_family(base),
+            name=choices.base_name or settings.base.resolve().name,
+            revision=choices.base_revision,
+            fingerprint=fingerprint,
+            licence=choices.base_licence,
+        ),
+        layers=layers,
+        encoders=base.encoders(),
+        seed=secrets.token_bytes(32),
+        basis=choices.family,
+        rank=choices.rank,
+        capacity=choices.capacity,
+        lambda_1024=choices.lambda_1024,
+        limits=choices.limits,
+        reserved=base.vocabulary(),
+    )
+    say(f"measuring {len(layers)} layers")
+    return spec, dict(base.norms(spec.layers))
+
+
+_SD1_WIDTHS = {320, 640, 768, 1280}
+_SDXL_WIDTHS = {640, 768, 1280, 2048}
+
+
+def _family(base: BaseFolder) -> str:
+    """Return the base's family by its shape: the widths of the adapted layers (formats.md 3.1)."""
+    widths = {layer.width for layer in base.layers()}
+    num_encoders = len(base.encoders())
+    if widths == _SD1_WIDTHS and num_encoders == 1:
+        return "sd1"
+    if widths == _SDXL_WIDTHS and num_encoders > 1:
+        return "sdxl"
+    return "other"
+
+
+def _write(
+    folder: DataFolder, spec: FederationSpec, norms: dict[str, float], *, clock: Clock, fs: Fs
+) -> None:
+    now_s = clock.wall_s()
+    ledger_key, release_key, root_key = (
+        SigningKey.from_seed(secrets.token_bytes(32)) for _ in range(3)
+    )
+    ring = Keyring(
+        fed=spec.id,
+        fresh=_FRESH_S,
+        ledger=ledger_key.public_hex,
+        n=1,
+        need=1,
+        prev=NO_ID,
+        release=(release_key.public_hex,),
+        root=(root_key.public_hex,),
+        t=now_s,
+        until=now_s + _KEYRING_S,
+    )
+    keyring = sign("keyring", ring.to_body(), (root_key,))
+    save_key(folder.keys, "ledger", ledger_key, fs=fs)
+    save_key(folder.keys, "release", release_key, fs=fs)
+    save_key(folder.keys, "root", root_key, fs=fs)
+    make_authority(folder.keys, fs=fs, now=dt.datetime.fromtimestamp(now_s, dt.UTC))
+    fs.write_whole(folder.public / "spec.json", spec.to_bytes())
+    fs.write_whole(folder.public / "keyring" / "1.json", keyring.to_bytes())
+    store = Store(folder.database, fs=fs)
+    try:
+        _fill(store, spec, norms, keyring, ledger_key)
+    finally:
+        store.close()
+
+
+def _fill(
+    store: Store,
+    spec: FederationSpec,
+    norms: dict[str, float],
+    keyring: Document,
+    ledger_key: SigningKey,
+) -> None:
+    """Write the first rows and leaves in one transaction."""
+    log = log_id(spec.id, keyring.id)
+    ledger = Ledger(ledger_key, log)
+
+    def fill(db: records.Db) -> None:
+        values = [
+            ("spec", spec.to_bytes()),
+            ("log", log.encode()),
+            ("norms", json.dumps(norms).encode()),
+        ]
+        records.set_meta(db, values)
+        records.add_keyring(db, 1, keyring.to_bytes())
+        records.make_slots(db, spec.capacity)
+        ledger.append(db, spec_leaf(spec.id))
+        ledger.append(db, document_leaf(keyring))
+
+    store.run(fill)

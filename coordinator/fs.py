@@ -1,0 +1,123 @@
+"""What the coordinator asks of the disk, so that a test can make the disk full or broken.
+
+Laws (reliability.md 2.3): a file appears whole or not at all (F1: write beside, fsync, rename,
+fsync the folder); a new folder is followed by an fsync of its parent (F2); a failed fsync, or EIO,
+ends the process, since what reached the disk is unknown and only a fresh start may look (F4); no
+room is an ordinary error (F5). Nothing here knows what the files mean.
+"""
+
+import errno
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import NoReturn
+
+from ..core.errors import Refused
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_F_FULLFSYNC = 51  # macOS: fsync alone leaves the bytes in the drive's cache (F6)
+
+
+def no_room(what: str) -> Refused:
+    """Return the error for a write that the disk has no room for."""
+    return Refused(
+        what,
+        why="the coordinator keeps some space free, so that what it promised stays safe",
+        fix="try again later, or ask the operator for more room",
+        code="no-room",
+    )
+
+
+class Fs:
+    """The local disk; ``reserve_bytes`` is what no upload and no release may eat into."""
+
+    def __init__(self, *, reserve_bytes: int = 0) -> None:
+        """Keep the reserve."""
+        self.reserve_bytes = reserve_bytes
+
+    def give_up(self, what: str, error: OSError) -> NoReturn:
+        """End the process: what reached the disk is unknown (F4)."""
+        sys.stderr.write(f"fatal: {what}: {error}; start again, nothing acknowledged is lost\n")
+        sys.stderr.flush()
+        os._exit(1)
+
+    def free_bytes(self, path: Path) -> int:
+        """Return the bytes that may still be written on the disk of ``path``."""
+        return shutil.disk_usage(path).free - self.reserve_bytes
+
+    def sync(self, fd: int, what: str) -> None:
+        """Have the file's bytes on the disk, or end the process."""
+        try:
+            if sys.platform == "darwin":
+                import fcntl  # noqa: PLC0415  # only macOS needs it
+
+                fcntl.fcntl(fd, _F_FULLFSYNC)
+            else:
+                os.fsync(fd)
+        except OSError as error:
+            self.give_up(f"fsync of {what} failed", error)
+
+    def sync_folder(self, folder: Path) -> None:
+        """Have the folder's names on the disk, or end the process."""
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            self.sync(fd, str(folder))
+        finally:
+            os.close(fd)
+
+    def make_folder(self, folder: Path, *, mode: int = 0o755) -> None:
+        """Make one folder durably, if it is not there (F2)."""
+        if not folder.is_dir():
+            folder.mkdir(mode=mode)
+            self.sync_folder(folder.parent)
+
+    def write_whole(self, path: Path, data: bytes, *, mode: int = 0o644) -> None:
+        """Write the file durably: whole or not at all (F1)."""
+        fd, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
+        temporary = Path(name)
+        try:
+            try:
+                self.write(fd, data)
+                os.fchmod(fd, mode)
+                self.sync(fd, path.name)
+            finally:
+                os.close(fd)
+            self.rename(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def write(self, fd: int, data: bytes, *, offset: int | None = None) -> None:
+        """Write all of ``data``; raise Refused("no-room") when the disk is full (F5)."""
+        view, at = memoryview(data), offset
+        try:
+            while view:
+                done = os.write(fd, view) if at is None else os.pwrite(fd, view, at)
+                view, at = view[done:], None if at is None else at + done
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                raise no_room(f"{len(data)} bytes do not fit on the disk") from error
+            self.give_up("a write failed", error)
+
+    def reserve(self, fd: int, num_bytes: int) -> None:
+        """Make the file ``num_bytes`` long with room for each of them; raise Refused (T19)."""
+        try:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(fd, 0, num_bytes)
+            os.ftruncate(fd, num_bytes)
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                raise no_room(f"{num_bytes} bytes do not fit on the disk") from error
+            self.give_up("reserving room failed", error)
+
+    def link(self, source: Path, target: Path) -> None:
+        """Give a file a second name on the same disk, then sync that name's folder."""
+        os.link(source, target)
+        self.sync_folder(target.parent)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Move within one disk, then sync the target's folder."""
+        source.replace(target)
+        self.sync_folder(target.parent)

@@ -1,0 +1,136 @@
+"""Everything one running coordinator owns, opened in the order that makes restart the only repair.
+
+Order (reliability.md 2.6): the caller holds the lock; open the database; refuse it if it is behind
+the high-water mark; remove what no row knows; give every leased slot a full term; write the public
+files again. Law: nothing here is proportional to stored bytes, and no command is needed after any
+crash. Not here: what the calls do (service.py, desk.py).
+"""
+
+import json
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Self, cast
+
+from ..core.basis import integer_block
+from ..core.contribution import block_fingerprint
+from ..core.document import parse
+from ..core.fields import NO_ID
+from ..core.keyring import Keyring
+from ..core.layout import ContributionLayout
+from ..core.spec import FederationSpec
+from . import leases, records
+from .blobs import Blobs
+from .board import Board
+from .clock import Clock
+from .folder import DataFolder
+from .fs import Fs
+from .heads import Heads
+from .keyfile import load_key
+from .leases import Slots
+from .ledger import Ledger
+from .store import Store
+
+_LAYOUTS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What never changes while the coordinator runs."""
+
+    spec: FederationSpec
+    log: str
+    keyrings: tuple[bytes, ...]
+    norms: dict[str, float]
+
+    @property
+    def ring(self) -> Keyring:
+        """The newest keyring."""
+        return Keyring.from_body(parse(self.keyrings[-1], kind="keyring").body)
+
+
+class House:
+    """The opened folder."""
+
+    def __init__(self, folder: DataFolder, *, fs: Fs, clock: Clock) -> None:
+        """Open the folder, whose lock the caller holds."""
+        self.folder = folder
+        self.fs = fs
+        self.clock = clock
+        self.store = Store(folder.database, fs=fs)
+        try:
+            self.facts = self.store.run(_facts)
+            self.ledger = Ledger(load_key(folder.keys, "ledger"), self.facts.log)
+            self.heads = Heads(self.store, self.ledger, folder, fs=fs, clock=clock)
+            self.blobs = Blobs(folder, fs=fs)
+            self.blobs.drop_unknown(set(self.store.run(records.open_uploads)))
+            self.board = Board(self.store, self._restart())
+            self.heads.start()
+        except BaseException:
+            self.store.close()
+            raise
+        self._layouts: OrderedDict[tuple[int, ...], ContributionLayout] = OrderedDict()
+        self._fingerprints: dict[int, str] = {}
+
+    def __enter__(self) -> Self:
+        """Use the house until the block ends."""
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        """Close everything."""
+        self.close()
+
+    def close(self) -> None:
+        """Finish what is queued, write the public files, close the database."""
+        self.heads.close()
+        self.store.close()
+
+    def layout(self, vectors: tuple[int, ...]) -> ContributionLayout:
+        """Return the layout of a lease; the last few are kept."""
+        found = self._layouts.pop(vectors, None) or ContributionLayout(self.facts.spec, vectors)
+        self._layouts[vectors] = found
+        while len(self._layouts) > _LAYOUTS:
+            self._layouts.popitem(last=False)
+        return found
+
+    def fingerprint(self, slot: int) -> str:
+        """Return the fingerprint of a slot's block; computed once a slot (T11)."""
+        if slot not in self._fingerprints:
+            self._fingerprints[slot] = basis_fingerprint(self.facts.spec, slot)
+        return self._fingerprints[slot]
+
+    def _restart(self) -> Slots:
+        limits = self.facts.spec.limits
+        slots = self.store.run(records.slots)
+        state = Slots(
+            slots=slots,
+            ttl_s=limits.ttl_s,
+            hold_s=limits.hold_s,
+            num_kept=len(slots) * limits.operator_slots_percent // 100,
+        )
+        return leases.step(state, leases.Restart(self.clock.monotonic_s()))[0]
+
+
+def basis_fingerprint(spec: FederationSpec, slot: int) -> str:
+    """Return the fingerprint of one slot's block in every layer; zeros for inexact families."""
+    if spec.basis != "hadamard":
+        return NO_ID
+    return block_fingerprint(
+        integer_block(
+            spec.basis,
+            seed=spec.seed,
+            layer=layer.path,
+            width=layer.width,
+            rank=spec.layer_rank(layer),
+            slot=slot,
+        )
+        for layer in spec.layers
+    )
+
+
+def _facts(db: records.Db) -> Facts:
+    return Facts(
+        spec=FederationSpec.from_bytes(records.meta(db, "spec")),
+        log=records.meta(db, "log").decode(),
+        keyrings=records.keyrings(db),
+        norms=cast("dict[str, float]", json.loads(records.meta(db, "norms"))),
+    )

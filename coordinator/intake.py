@@ -1,0 +1,210 @@
+"""Begin, Put, Commit and Status: how bytes become a contribution (reliability.md 2.4 and 4).
+
+Laws: one commit point. Hashing, checks and file work come first, outside any transaction; then one
+transaction fills the slot, appends the leaf, signs the checkpoint and stores the receipt; the
+answer leaves after COMMIT. A receipt is kept for ever (I4), so a retry gets it whenever it asks.
+A contribution that breaks a rule leaves nothing behind.
+"""
+
+import json
+
+from ..core.contribution import ContributionManifest
+from ..core.document import Document, parse
+from ..core.errors import ContributionRejected, LeaseLost, Refused
+from ..core.leaf import document_leaf
+from ..proto import wire
+from . import admission, leases, records
+from .blobs import Plan, bitmap, num_chunks, unknown_upload
+from .board import Turn
+from .house import House
+from .records import Contribution, Lease, Upload
+
+
+class Intake:
+    """The calls of the service Contributions."""
+
+    def __init__(self, house: House) -> None:
+        """Act on what the house owns."""
+        self._house = house
+
+    def begin(self, key: str, request: wire.BeginRequest) -> wire.BeginReply:
+        """Check the signed manifest against the lease and say which chunks are there."""
+        signed = parse(request.document, kind="contribution")
+        manifest = ContributionManifest.from_document(signed)
+        document_leaf(signed)  # raises when it would not fit into the ledger
+        upload = Upload(
+            id=bytes.fromhex(signed.id)[:16],
+            slot=manifest.slot,
+            fence=manifest.fence,
+            client=manifest.client,
+            document=request.document,
+            chunks=request.chunks,
+            blob=manifest.blob,
+            num_bytes=manifest.bytes,
+        )
+        self._check_manifest(key, manifest, request)
+        stored, replaced = self._house.board.run(lambda turn: _announce(turn, upload))
+        if replaced is not None:
+            self._house.blobs.drop(replaced)
+        if stored.receipt is not None:
+            whole = bitmap(bytearray(b"\1" * len(stored.chunks)))
+            return wire.BeginReply(upload_id=stored.id, have=whole, receipt=stored.receipt)
+        have = self._house.blobs.begin(_plan(stored))
+        return wire.BeginReply(upload_id=stored.id, have=have, receipt=b"")
+
+    def put(self, key: str, request: wire.PutRequest) -> wire.PutReply:
+        """Take one chunk; it is received, not durable."""
+        upload = self._upload(key, request.upload_id)
+        plan = _plan(upload)
+        if upload.receipt is not None:
+            return wire.PutReply(num_whole=len(plan.chunks))
+        if request.index >= len(plan.chunks) or len(request.data) != plan.length(request.index):
+            raise wire.malformed(f"chunk {request.index} of {len(request.data)} bytes")
+        self._house.board.run(lambda turn: turn.check_held(key, upload.slot, upload.fence))
+        num_whole, advanced = self._house.blobs.put(plan, request.index, request.data)
+        now_s = self._house.clock.monotonic_s()
+        event = leases.Arrive(now_s, key, upload.slot, upload.fence, advanced=advanced)
+        self._house.board.run(lambda turn: turn.step(event))
+        return wire.PutReply(num_whole=num_whole)
+
+    def commit(self, key: str, request: wire.CommitRequest) -> wire.CommitReply:
+        """Make the contribution durable and give its receipt, or name the missing chunks."""
+        upload = self._upload(key, request.upload_id)
+        if upload.receipt is not None:
+            return wire.CommitReply(receipt=upload.receipt)
+        self._house.board.run(lambda turn: turn.check_held(key, upload.slot, upload.fence))
+        plan = _plan(upload)
+        if missing := self._house.blobs.missing(plan):
+            return wire.CommitReply(missing=missing)
+        figures = self._admit(upload, plan)
+        receipt = self._house.board.run(lambda turn: self._write(turn, upload, figures))
+        self._house.blobs.drop(upload.id)
+        self._house.heads.poke()
+        return wire.CommitReply(receipt=receipt)
+
+    def status(self, key: str, request: wire.StatusRequest) -> wire.StatusReply:
+        """Tell what the caller's lease has come to."""
+
+        def look(turn: Turn) -> wire.StatusReply:
+            lease = records.lease_of_client(turn.db, key)
+            if lease is None or (lease.slot, lease.fence) != (request.slot, request.fence):
+                raise _not_found()
+            return _status(turn, lease)
+
+        return self._house.board.run(look)
+
+    def _check_manifest(
+        self, key: str, manifest: ContributionManifest, request: wire.BeginRequest
+    ) -> None:
+        """Refuse a manifest that does not fit caller, federation, lease and layout."""
+        lease = self._house.store.run(lambda db: records.lease_of_client(db, key))
+        facts = self._house.facts
+        if lease is None:
+            raise AssertionError("the gate lets clients in")
+        wrong = [
+            name
+            for name, said, expected in (
+                ("client", manifest.client, key),
+                ("log", manifest.log, facts.log),
+                ("fed", manifest.fed, facts.spec.id),
+                ("form", manifest.form, "public"),
+                ("slot", manifest.slot, lease.slot),
+                ("fence", manifest.fence, lease.fence),
+                ("concept", manifest.concept, lease.concept),
+                ("triggers", manifest.triggers, lease.triggers),
+            )
+            if said != expected
+        ]
+        if wrong:
+            raise _rejected(f"a manifest whose {wrong[0]} is not the lease's", "manifest-differs")
+        size = self._house.layout(lease.vectors).size
+        if manifest.bytes != size:
+            raise _rejected(f"a blob of {manifest.bytes} bytes, the lease's has {size}", "bad-size")
+        if len(request.chunks) != num_chunks(size):
+            raise wire.malformed(f"{len(request.chunks)} chunk hashes for {size} bytes")
+        if manifest.basis != self._house.fingerprint(lease.slot):  # T11
+            raise _rejected("a block fingerprint that is not this slot's", "wrong-block")
+
+    def _upload(self, key: str, upload_id: bytes) -> Upload:
+        found = self._house.store.run(lambda db: records.upload(db, upload_id))
+        if found is None or found.client != key:  # T20: absent and forbidden look alike
+            raise unknown_upload()
+        return found
+
+    def _admit(self, upload: Upload, plan: Plan) -> dict[str, int]:
+        """Check the bytes and put them among the blobs; a broken rule leaves nothing behind."""
+        house = self._house
+        lease = house.store.run(lambda db: records.lease_of_client(db, upload.client))
+        if lease is None:
+            raise AssertionError("an upload has a lease")
+        layout = house.layout(lease.vectors)
+        try:
+            with house.blobs.part_file(plan) as path:
+                figures = admission.check_blob(
+                    path, layout, sha256=upload.blob, norms=house.facts.norms
+                )
+                house.blobs.keep(plan, upload.blob)
+        except ContributionRejected:
+            house.store.run(lambda db: records.drop_upload(db, upload.id))
+            house.blobs.drop(upload.id)
+            raise
+        return figures
+
+    def _write(self, turn: Turn, upload: Upload, figures: dict[str, int]) -> bytes:
+        """Fill the slot, append the leaf, keep the receipt: the single commit point."""
+        stored = records.upload(turn.db, upload.id)
+        if stored is None:
+            raise unknown_upload()  # replaced meanwhile by another manifest
+        if stored.receipt is not None:
+            return stored.receipt
+        turn.step(leases.Commit(upload.client, upload.slot, upload.fence))
+        signed: Document = parse(upload.document, kind="contribution")
+        leaf = self._house.ledger.append(turn.db, document_leaf(signed))
+        accepted = Contribution(leaf.index, upload.slot, upload.fence, "accepted", "")
+        records.add_contribution(turn.db, accepted, figures=json.dumps(figures))
+        records.finish_upload(turn.db, upload.id, leaf=leaf.index, receipt=leaf.receipt)
+        return leaf.receipt
+
+
+def _announce(turn: Turn, new: Upload) -> tuple[Upload, bytes | None]:
+    """Return the stored upload, and the id of one that it replaces."""
+    stored = records.upload(turn.db, new.id)
+    if stored is not None and (stored.receipt is not None or stored.chunks == new.chunks):
+        return stored, None
+    turn.check_held(new.client, new.slot, new.fence)
+    return new, records.put_upload(turn.db, new)
+
+
+def _status(turn: Turn, lease: Lease) -> wire.StatusReply:
+    entry = records.contribution_at(turn.db, lease.slot, lease.fence)
+    if entry is not None:
+        upload = records.upload_at(turn.db, lease.slot, lease.fence)
+        receipt = b"" if upload is None or upload.receipt is None else upload.receipt
+        return wire.StatusReply(entry.state, why=entry.why, leaf=entry.leaf, receipt=receipt)
+    try:
+        turn.check_held(lease.client, lease.slot, lease.fence)
+    except LeaseLost as error:
+        return wire.StatusReply("lost", why=error.what)
+    return wire.StatusReply("leased")
+
+
+def _plan(upload: Upload) -> Plan:
+    return Plan(upload.id, upload.num_bytes, upload.chunks)
+
+
+def _rejected(what: str, code: str) -> ContributionRejected:
+    return ContributionRejected(
+        what,
+        why="a contribution is for one slot of one federation, at one fence",
+        fix="pack the contribution again for the lease that you hold",
+        code=code,
+    )
+
+
+def _not_found() -> Refused:
+    return Refused(
+        "there is no such lease of this key",
+        why="a client key sees its own lease only",
+        fix="ask with the key, slot and fence of the lease",
+        code="not-found",
+    )

@@ -1,0 +1,237 @@
+"""``checkpoint/`` of a release: the base pipeline with the merge applied and the tokens added.
+
+Laws (formats.md 5.6): an adapted weight is cast(float64(W) + dW), one rounding to its own type;
+token rows are appended in slot order, a trigger's first vector is the token ``<trigger>`` itself;
+tensor order and keys stay as on disk; every other file is a byte copy. Tensors stream: one adapted
+weight is the most that is in memory. Files that no component names, other precisions and other
+formats are left out, and so is what a release's file names cannot hold.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import InputError, VerificationFailed
+from ..core.lorafile import checkpoint_metadata
+from ..core.merge import apply, residual, round_once
+from ..core.release import check_release_name
+from ..core.spec import Layer
+from ..core.tensorfile import TensorInfo
+from .base import BaseFolder, Place, WeightFile, read_json
+from .fs import Fs
+from .loras import MadeFile
+from .merging import Merge
+from .tensorwriter import write_tensors
+
+_PIECE = 1 << 20
+_COPIED = re.compile(r"[^/]+/[A-Za-z0-9_-]+\.(?:json|txt|model|safetensors)")
+_TOKENIZER_FILES = ("added_tokens.json", "tokenizer_config.json", "tokenizer.json")
+_FLAGS = {"lstrip": False, "normalized": True, "rstrip": False, "single_word": False}
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoder:
+    """One text encoder: where its token rows lie, and the new tokens in order."""
+
+    name: str
+    tokenizer: str
+    place: Place
+    tokens: tuple[str, ...]
+
+    @property
+    def first_id(self) -> int:
+        """The id of the first new token: the base's number of rows."""
+        return self.place.info.shape[0]
+
+
+def write_checkpoint(out: Path, base: BaseFolder, merge: Merge, *, fs: Fs) -> Iterator[MadeFile]:
+    """Write the pipeline under ``out/checkpoint`` and tell of each tensor file made."""
+    encoders = {
+        encoder.name: _Encoder(
+            name=encoder.name,
+            tokenizer=encoder.name.replace("text_encoder", "tokenizer"),
+            place=base.tokens(encoder.name),
+            tokens=tuple(token for token, _ in merge.token_rows(encoder.name)),
+        )
+        for encoder in merge.spec.encoders
+    }
+    layers = _layers_by_place(base, merge)
+    rewritten = {name for name, _ in layers} | {e.place.file.name for e in encoders.values()}
+    made = _made_texts(base, encoders)
+    for name in _names(base, set(made)):
+        path = out / "checkpoint" / name
+        fs.make_folder(path.parent)
+        if name in made:
+            _write_file(path, made[name], fs)
+        elif name in rewritten:
+            file = next(file for file in base.weights if file.name == name)
+            yield _write_weights(path, file, merge, layers, encoders, fs)
+        else:
+            _copy(base.root / name, path, fs)
+
+
+def _names(base: BaseFolder, made: set[str]) -> list[str]:
+    """Return the files of the checkpoint: the index, and the components that it names."""
+    components = {key for key in read_json(base.root / "model_index.json") if key[:1] != "_"}
+    names = {"model_index.json"} | made
+    for name in base.names():
+        if name.partition("/")[0] in components and _COPIED.fullmatch(name):
+            names.add(name)
+    return [name for name in sorted(names) if _is_release_name(f"checkpoint/{name}")]
+
+
+def _is_release_name(name: str) -> bool:
+    try:
+        check_release_name(name)
+    except VerificationFailed:
+        return False
+    return True
+
+
+def _layers_by_place(base: BaseFolder, merge: Merge) -> dict[tuple[str, str], Layer]:
+    """Return the adapted layers by (file, tensor name)."""
+    found: dict[tuple[str, str], Layer] = {}
+    for layer in merge.spec.layers:
+        place = base.place(layer)
+        found[(place.file.name, place.info.name)] = layer
+    return found
+
+
+def _write_weights(  # one file's whole content
+    path: Path,
+    file: WeightFile,
+    merge: Merge,
+    layers: Mapping[tuple[str, str], Layer],
+    encoders: Mapping[str, _Encoder],
+    fs: Fs,
+) -> MadeFile:
+    kept = [info for info in file.header.tensors if info.dtype != "I64"]  # no weights: buffers
+    encoder = encoders.get(file.component)
+
+    def shape(info: TensorInfo) -> tuple[int, ...]:
+        if encoder is not None and (file.name, info.name) == _where(encoder):
+            return (info.shape[0] + len(encoder.tokens), *info.shape[1:])
+        return info.shape
+
+    def data() -> Iterator[bytes]:
+        for info in kept:
+            layer = layers.get((file.name, info.name))
+            if layer is not None:
+                yield _adapted(Place(file, info), layer, merge)
+                continue
+            yield from _stored(file, info)
+            if encoder is not None and (file.name, info.name) == _where(encoder):
+                for _, row in merge.token_rows(encoder.name):
+                    yield round_once(row.astype(np.float64), encoder.place.dtype).tobytes()
+
+    tensors = write_tensors(
+        path,
+        [(info.name, info.dtype, shape(info)) for info in kept],
+        data(),
+        metadata=lambda _digest: checkpoint_metadata(),
+        fs=fs,
+        keep_order=True,
+    )
+    name = f"checkpoint/{file.name}"
+    return MadeFile(name, "checkpoint", "+".join(sorted({i.dtype for i in kept})), tensors)
+
+
+def _where(encoder: _Encoder) -> tuple[str, str]:
+    return encoder.place.file.name, encoder.place.info.name
+
+
+def _adapted(place: Place, layer: Layer, merge: Merge) -> bytes:
+    """Return float64(W) + dW, rounded once."""
+    spec = merge.spec
+    dw = residual(
+        merge.terms(layer),
+        family=spec.basis,
+        width=layer.width,
+        out=layer.out,
+        window=(spec.exponent_low, spec.exponent_high),
+    )
+    values: np.ndarray[Any, Any] = apply(place.read(), dw, place.dtype)
+    return values.tobytes()
+
+
+def _stored(file: WeightFile, info: TensorInfo) -> Iterator[bytes]:
+    """Give one tensor's bytes as they are, piece by piece."""
+    with file.path.open("rb") as source:
+        source.seek(file.prefix_bytes + info.offset)
+        left = info.size
+        while left:
+            piece = source.read(min(left, _PIECE))
+            if not piece:
+                raise _cut_short(file.name)
+            left -= len(piece)
+            yield piece
+
+
+def _made_texts(base: BaseFolder, encoders: Mapping[str, _Encoder]) -> dict[str, bytes]:
+    """Return the small files that the new tokens change, by name."""
+    made: dict[str, bytes] = {}
+    for encoder in encoders.values():
+        config = dict(read_json(base.root / encoder.name / "config.json"))
+        config["vocab_size"] = encoder.first_id + len(encoder.tokens)
+        made[f"{encoder.name}/config.json"] = _json(config)
+        for name in _TOKENIZER_FILES:
+            path = base.root / encoder.tokenizer / name
+            text = dict(read_json(path)) if path.is_file() else {}
+            if text or name == "added_tokens.json":
+                made[f"{encoder.tokenizer}/{name}"] = _json(_with_tokens(name, text, encoder))
+    return made
+
+
+def _with_tokens(name: str, text: dict[str, Any], encoder: _Encoder) -> dict[str, Any]:
+    """Return one tokenizer file with the new tokens, in the file's own way of saying it."""
+    ids = {token: encoder.first_id + i for i, token in enumerate(encoder.tokens)}
+    if name == "added_tokens.json":
+        return {**text, **ids}
+    if name == "tokenizer_config.json" and "added_tokens_decoder" in text:
+        added = {str(i): {"content": token, **_FLAGS, "special": False} for token, i in ids.items()}
+        return {**text, "added_tokens_decoder": {**text["added_tokens_decoder"], **added}}
+    if name == "tokenizer.json":
+        entries = [
+            {"id": i, "content": token, **_FLAGS, "special": False} for token, i in ids.items()
+        ]
+        return {**text, "added_tokens": [*text.get("added_tokens", []), *entries]}
+    return text
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _write_file(path: Path, data: bytes, fs: Fs) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    try:
+        fs.write(fd, data)
+        fs.sync(fd, path.name)
+    finally:
+        os.close(fd)
+
+
+def _copy(source: Path, target: Path, fs: Fs) -> None:
+    fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    try:
+        with source.open("rb") as file:
+            while piece := file.read(_PIECE):
+                fs.write(fd, piece)
+        fs.sync(fd, target.name)
+    finally:
+        os.close(fd)
+
+
+def _cut_short(name: str) -> InputError:
+    return InputError(
+        f"{name} of the base model ends early",
+        why="it was changed while the release was built",
+        fix="restore the base model's folder and run the command again",
+        code="not-the-base",
+    )

@@ -1,0 +1,123 @@
+"""The rows of releases: what is planned, what is published.
+
+Law (reliability.md 2.5): the plan holds everything that varies (leaves, lambdas, ledger size, time,
+the release before), so building it twice gives the same bytes; at most one plan is open; a
+published row is never changed. Not here: building (publisher.py), the operator's calls (desk.py).
+"""
+
+import json
+import sqlite3
+from dataclasses import asdict, dataclass
+from typing import Self
+
+from ..core.document import parse
+from ..core.release import Why
+
+
+@dataclass(frozen=True, slots=True)
+class Included:
+    """One contribution of a release: its signed manifest, and the vectors of its lease."""
+
+    leaf: int
+    slot: int
+    fence: int
+    lambda_1024: int
+    vectors: tuple[int, ...]
+    document: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What release ``n`` holds; ``size`` leaves of ledger, ``t`` Unix seconds."""
+
+    n: int
+    t: int
+    size: int
+    prev: str
+    fed: str
+    log: str
+    included: tuple[Included, ...]
+    left_out: tuple[tuple[int, Why], ...]
+
+    def to_bytes(self) -> bytes:
+        """Return the plan as the store and the control socket carry it."""
+        return json.dumps(asdict(self), sort_keys=True).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Return the plan that ``to_bytes`` wrote."""
+        value = json.loads(data)
+        included = tuple(
+            Included(**{**item, "vectors": tuple(item["vectors"])})
+            for item in value.pop("included")
+        )
+        left_out: tuple[tuple[int, Why], ...] = tuple(
+            (leaf, why) for leaf, why in value.pop("left_out")
+        )
+        return cls(included=included, left_out=left_out, **value)
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One published release."""
+
+    n: int
+    plan: Plan
+    document: bytes
+    leaf: int
+    receipt: bytes
+
+    @property
+    def manifest_id(self) -> str:
+        """The id of its manifest."""
+        return parse(self.document, kind="release").id
+
+
+def planned(db: sqlite3.Connection) -> Plan | None:
+    """Return the open plan, if there is one."""
+    row = db.execute("SELECT plan FROM release WHERE state = 'planned'").fetchone()
+    return None if row is None else Plan.from_bytes(row[0])
+
+
+def add_plan(db: sqlite3.Connection, plan: Plan) -> None:
+    """Write an open plan."""
+    query = "INSERT INTO release VALUES (?, 'planned', ?, NULL, NULL, NULL)"
+    db.execute(query, (plan.n, plan.to_bytes()))
+
+
+def publish(db: sqlite3.Connection, n: int, *, document: bytes, leaf: int, receipt: bytes) -> None:
+    """Turn the open plan into a published release."""
+    changed = db.execute(
+        "UPDATE release SET state = 'published', document = ?, leaf = ?, receipt = ?"
+        " WHERE n = ? AND state = 'planned'",
+        (document, leaf, receipt, n),
+    ).rowcount
+    if changed != 1:
+        raise AssertionError(f"release {n} has no open plan")
+
+
+_PUBLISHED = "SELECT n, plan, document, leaf, receipt FROM release WHERE state = 'published'"
+
+
+def numbers(db: sqlite3.Connection) -> tuple[int, ...]:
+    """Return the published release numbers, ascending."""
+    rows = db.execute("SELECT n FROM release WHERE state = 'published' ORDER BY n")
+    return tuple(row[0] for row in rows)
+
+
+def published(db: sqlite3.Connection, n: int) -> Published | None:
+    """Return one published release."""
+    return _one(db.execute(_PUBLISHED + " AND n = ?", (n,)))
+
+
+def newest(db: sqlite3.Connection) -> Published | None:
+    """Return the newest published release."""
+    return _one(db.execute(_PUBLISHED + " ORDER BY n DESC LIMIT 1"))
+
+
+def _one(rows: sqlite3.Cursor) -> Published | None:
+    row = rows.fetchone()
+    if row is None:
+        return None
+    n, plan, document, leaf, receipt = row
+    return Published(n, Plan.from_bytes(plan), document, leaf, receipt)

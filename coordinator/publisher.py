@@ -1,0 +1,171 @@
+"""Builds the folder of one planned release, whole or not at all.
+
+Laws (reliability.md 2.5): everything that varies is in the plan, so a second build gives the same
+bytes; files are written into ``.<n>.tmp``, synced, signed, and the folder is renamed to ``<n>``. A
+folder that is there already is kept if it is what its manifest and the plan say, else built again,
+so a kill at any instruction needs no repair but another run. Streams layer by layer. Not here: the
+ledger leaf (desk.py), which alone makes a folder a release.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from ..core.document import parse, sign
+from ..core.errors import InputError, OrthoFedError
+from ..core.keys import SigningKey
+from ..core.lorafile import FileOrigin
+from ..core.release import CHUNK_BYTES, FileEntry, ReleaseManifest, check_release_name
+from ..core.spec import FederationSpec
+from .base import BaseFolder
+from .blobs import sha256_of
+from .described import card_text, info_bytes
+from .desk import check_plan
+from .folder import DataFolder
+from .fs import Fs
+from .house import basis_fingerprint
+from .loras import MadeFile, write_embeddings, write_loras
+from .merging import Merge, open_merge
+from .pipeline import write_checkpoint
+from .publications import Plan
+
+Progress = Callable[[str], None]
+_MANIFEST = "manifest.json"
+
+
+def build(  # what a release is made of
+    folder: DataFolder,
+    spec: FederationSpec,
+    plan: Plan,
+    key: SigningKey,
+    *,
+    base: BaseFolder,
+    fs: Fs,
+    say: Progress,
+) -> Path:
+    """Return the folder of release ``plan.n``, built and signed, or found so."""
+    target = folder.releases / str(plan.n)
+    if target.exists():
+        if _is_built(target, plan, key.public_hex):
+            return target
+        shutil.rmtree(target)
+    say("checking the base model")
+    _check_base(base, spec)
+    building = folder.releases / f".{plan.n}.tmp"
+    if building.exists():
+        shutil.rmtree(building)
+    fs.make_folder(building)
+    try:
+        _build(building, folder, spec, plan, key, base=base, fs=fs, say=say)
+        fs.rename(building, target)
+    except OrthoFedError:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+    return target
+
+
+def _build(  # as above
+    out: Path,
+    folder: DataFolder,
+    spec: FederationSpec,
+    plan: Plan,
+    key: SigningKey,
+    *,
+    base: BaseFolder,
+    fs: Fs,
+    say: Progress,
+) -> None:
+    basis = basis_fingerprint(spec, 0)
+    with open_merge(spec, plan.included, folder) as merge:
+        made = _write_tensor_files(out, merge, FileOrigin(spec, basis), base, plan.n, fs, say)
+        say("hashing")
+        files = [_entry(out, name) for name in _names(out)]
+        texts = {
+            "info.json": info_bytes(merge, plan, made, files, basis=basis),
+            "card.md": card_text(merge, plan, made).encode(),
+        }
+    for name, data in texts.items():
+        fs.write_whole(out / name, data)
+        files.append(_entry(out, name))
+    manifest = ReleaseManifest(
+        contributions=tuple((item.leaf, item.lambda_1024) for item in plan.included),
+        fed=plan.fed,
+        files=tuple(sorted(files, key=lambda file: file.name)),
+        left_out=plan.left_out,
+        log=plan.log,
+        n=plan.n,
+        prev=plan.prev,
+        size=plan.size,
+        t=plan.t,
+    )
+    ReleaseManifest.from_body(manifest.body())  # what a reader will ask of it
+    fs.write_whole(out / _MANIFEST, sign("release", manifest.body(), (key,)).to_bytes())
+    for path in sorted(out.rglob("*")):
+        if path.is_dir():
+            fs.sync_folder(path)
+    fs.sync_folder(out)
+
+
+def _write_tensor_files(  # as above
+    out: Path,
+    merge: Merge,
+    origin: FileOrigin,
+    base: BaseFolder,
+    n: int,
+    fs: Fs,
+    say: Progress,
+) -> list[MadeFile]:
+    for name in ("lora", "concepts", "embeddings", "checkpoint"):
+        fs.make_folder(out / name)
+    say("writing LoRA files")
+    made = list(write_loras(out, merge, origin, n=n, fs=fs))
+    made += write_embeddings(out, merge, origin, fs=fs)
+    say("writing the checkpoint")
+    made += write_checkpoint(out, base, merge, fs=fs)
+    return made
+
+
+def _check_base(base: BaseFolder, spec: FederationSpec) -> None:
+    found = base.fingerprint()
+    if found != spec.base.fingerprint:
+        raise InputError(
+            f"the base model at {base.root} has fingerprint {found[:16]}",
+            why=f"this federation adapts {spec.base.fingerprint[:16]}",
+            fix="restore that folder, or correct `base` in coordinator.toml",
+            code="not-the-base",
+        )
+
+
+def _names(out: Path) -> list[str]:
+    """Return the relative names of the files of a release, each fit for every system (T10)."""
+    paths = (path for path in out.rglob("*") if path.is_file())
+    names = sorted(path.relative_to(out).as_posix() for path in paths)
+    for name in names:
+        check_release_name(name)
+    return names
+
+
+def _entry(out: Path, name: str) -> FileEntry:
+    """Hash one file, whole and in parts, in one pass."""
+    whole, chunks, size = hashlib.sha256(), list[str](), 0
+    with (out / name).open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            whole.update(chunk)
+            chunks.append(hashlib.sha256(chunk).hexdigest())
+            size += len(chunk)
+    return FileEntry(name, size, whole.hexdigest(), tuple(chunks))
+
+
+def _is_built(target: Path, plan: Plan, release_key: str) -> bool:
+    """Return whether the folder is what its manifest and the plan say, file by file."""
+    try:
+        signed = parse((target / _MANIFEST).read_bytes(), kind="release")
+        signed.verify((release_key,))
+        manifest = ReleaseManifest.from_document(signed)
+        check_plan(manifest, plan)
+        if {file.name for file in manifest.files} != set(_names(target)) - {_MANIFEST}:
+            return False
+        return all(sha256_of(target / file.name) == file.sha256 for file in manifest.files)
+    except (OSError, OrthoFedError):
+        return False

@@ -1,0 +1,311 @@
+"""The rows of the store as values: every SQL statement about members, leases and uploads.
+
+Laws: each function runs inside a transaction that its caller began and that COMMITs as a whole;
+rows of names are never deleted (I6), receipts are kept for ever, leases too, since they answer
+resends. Values from the wire are bound as parameters only. Not here: when a change is allowed
+(leases.py, service.py), the ledger's rows (ledger.py), a release's (publications.py).
+"""
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from .leases import Phase, Slot
+
+Db = sqlite3.Connection
+NameKind = Literal["concept", "trigger"]
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A registered member key; the operator's own may lease the slots kept for them."""
+
+    key: str
+    operator: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """One lease ever granted."""
+
+    member: str
+    request: str
+    slot: int
+    fence: int
+    client: str
+    concept: str
+    triggers: tuple[str, ...]
+    vectors: tuple[int, ...]
+    day: int
+    leaf: int
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A name that was leased once, and by whom."""
+
+    name: str
+    member: str
+    slot: int
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One announced contribution; ``leaf`` and ``receipt`` come with its commit."""
+
+    id: bytes
+    slot: int
+    fence: int
+    client: str
+    document: bytes
+    chunks: tuple[bytes, ...]
+    blob: str
+    num_bytes: int
+    leaf: int | None = None
+    receipt: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """One contribution in the ledger, with what admission said."""
+
+    leaf: int
+    slot: int
+    fence: int
+    state: Literal["pending", "accepted", "quarantined", "rejected", "withdrawn"]
+    why: str
+
+
+def make_slots(db: sqlite3.Connection, num: int) -> None:
+    """Write ``num`` free slots."""
+    db.executemany("INSERT INTO slot VALUES (?, 'free', 0, '', '', 0)", ((i,) for i in range(num)))
+
+
+def slots(db: sqlite3.Connection) -> tuple[Slot, ...]:
+    """Return all slots as they were saved; deadlines are not among it."""
+    rows = db.execute("SELECT state, fence, client, member, held_s FROM slot ORDER BY id")
+    return tuple(_slot(*row) for row in rows)
+
+
+def _slot(phase: Phase, fence: int, client: str, member: str, held_s: int) -> Slot:
+    return Slot(phase=phase, fence=fence, client=client, member=member, held_s=held_s)
+
+
+def save_slot(db: sqlite3.Connection, index: int, slot: Slot, *, before: Slot) -> None:
+    """Write one slot; the row must still be what memory thinks (I1 holds in the database too)."""
+    changed = db.execute(
+        "UPDATE slot SET state = ?, fence = ?, client = ?, member = ?, held_s = ?"
+        " WHERE id = ? AND state = ? AND fence = ? AND client = ?",
+        (
+            *(slot.phase, slot.fence, slot.client, slot.member, slot.held_s),
+            *(index, before.phase, before.fence, before.client),
+        ),
+    ).rowcount
+    if changed != 1:
+        raise AssertionError(f"slot {index} in memory is not the one in the database")
+
+
+def add_invite(db: sqlite3.Connection, key: str, *, uses: int, until: int, operator: bool) -> None:
+    """Write one invite's public key."""
+    db.execute("INSERT INTO invite VALUES (?, ?, ?, ?)", (key, uses, until, int(operator)))
+
+
+def spend_invite(db: sqlite3.Connection, key: str, *, now_s: int) -> bool | None:
+    """Use the invite once; return whether it is the operator's, None when it is not good."""
+    row = db.execute(
+        "UPDATE invite SET uses_left = uses_left - 1"
+        " WHERE key = ? AND uses_left > 0 AND until > ? RETURNING operator",
+        (key, now_s),
+    ).fetchone()
+    return None if row is None else bool(row[0])
+
+
+def add_member(db: sqlite3.Connection, key: str, *, invite: str, operator: bool) -> None:
+    """Register one member key."""
+    db.execute("INSERT INTO member VALUES (?, ?, ?)", (key, invite, int(operator)))
+
+
+def member(db: sqlite3.Connection, key: str) -> Member | None:
+    """Return a member."""
+    row = db.execute("SELECT key, operator FROM member WHERE key = ?", (key,)).fetchone()
+    return None if row is None else Member(row[0], bool(row[1]))
+
+
+_LEASE = (
+    "SELECT member, request, slot, fence, client, concept, triggers, vectors, day, leaf FROM lease"
+)
+
+
+def lease_of_request(db: sqlite3.Connection, member_key: str, request: str) -> Lease | None:
+    """Return the lease that this very request was granted."""
+    where = " WHERE member = ? AND request = ?"
+    return _one_lease(db.execute(_LEASE + where, (member_key, request)))
+
+
+def lease_of_client(db: sqlite3.Connection, client: str) -> Lease | None:
+    """Return the one lease of a client key."""
+    return _one_lease(db.execute(_LEASE + " WHERE client = ?", (client,)))
+
+
+def _one_lease(rows: sqlite3.Cursor) -> Lease | None:
+    row = rows.fetchone()
+    if row is None:
+        return None
+    member_key, request, slot, fence, client, concept, triggers, vectors, day, leaf = row
+    return Lease(
+        member=member_key,
+        request=request,
+        slot=slot,
+        fence=fence,
+        client=client,
+        concept=concept,
+        triggers=tuple(triggers.split(",")),
+        vectors=tuple(int(v) for v in vectors.split(",")),
+        day=day,
+        leaf=leaf,
+    )
+
+
+def add_lease(db: sqlite3.Connection, lease: Lease) -> None:
+    """Write one granted lease."""
+    db.execute(
+        "INSERT INTO lease VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            *(lease.member, lease.request, lease.slot, lease.fence, lease.client, lease.concept),
+            *(",".join(lease.triggers), ",".join(str(v) for v in lease.vectors)),
+            *(lease.day, lease.leaf),
+        ),
+    )
+
+
+def num_leases(db: sqlite3.Connection, member_key: str, day: int) -> int:
+    """Return how many leases a member was granted on one day."""
+    query = "SELECT COUNT(*) FROM lease WHERE member = ? AND day = ?"
+    return db.execute(query, (member_key, day)).fetchone()[0]
+
+
+def names(db: sqlite3.Connection, kind: NameKind) -> tuple[Name, ...]:
+    """Return every name of a kind that was ever leased."""
+    rows = db.execute("SELECT name, member, slot, fence FROM name WHERE kind = ?", (kind,))
+    return tuple(Name(*row) for row in rows)
+
+
+def claim_name(db: sqlite3.Connection, kind: NameKind, skeleton: str, name: Name) -> None:
+    """Write a name for ever; an earlier row of the same member moves to its new lease (T23, I6).
+
+    Raises sqlite3.IntegrityError when another member's name has this skeleton.
+    """
+    moved = db.execute(
+        "UPDATE name SET name = ?, slot = ?, fence = ?"
+        " WHERE kind = ? AND skeleton = ? AND member = ?",
+        (name.name, name.slot, name.fence, kind, skeleton, name.member),
+    ).rowcount
+    if not moved:
+        db.execute(
+            "INSERT INTO name VALUES (?, ?, ?, ?, ?, ?)",
+            (kind, skeleton, name.name, name.member, name.slot, name.fence),
+        )
+
+
+_UPLOAD = "SELECT id, slot, fence, client, document, chunks, blob, bytes, leaf, receipt FROM upload"
+
+
+def upload(db: sqlite3.Connection, upload_id: bytes) -> Upload | None:
+    """Return one upload."""
+    return _one_upload(db.execute(_UPLOAD + " WHERE id = ?", (upload_id,)))
+
+
+def upload_at(db: sqlite3.Connection, slot: int, fence: int) -> Upload | None:
+    """Return the upload of one lease."""
+    return _one_upload(db.execute(_UPLOAD + " WHERE slot = ? AND fence = ?", (slot, fence)))
+
+
+def open_uploads(db: sqlite3.Connection) -> tuple[bytes, ...]:
+    """Return the ids of uploads that are not committed and whose lease still stands."""
+    rows = db.execute(
+        "SELECT u.id FROM upload u JOIN slot s ON s.id = u.slot AND s.fence = u.fence"
+        " WHERE u.leaf IS NULL AND s.state = 'leased'"
+    )
+    return tuple(row[0] for row in rows)
+
+
+def _one_upload(rows: sqlite3.Cursor) -> Upload | None:
+    row = rows.fetchone()
+    if row is None:
+        return None
+    upload_id, slot, fence, client, document, chunks, blob, num_bytes, leaf, receipt = row
+    hashes = tuple(chunks[i : i + 32] for i in range(0, len(chunks), 32))
+    return Upload(upload_id, slot, fence, client, document, hashes, blob, num_bytes, leaf, receipt)
+
+
+def put_upload(db: sqlite3.Connection, new: Upload) -> bytes | None:
+    """Write an upload; return the id of the uncommitted one of this lease that it replaces."""
+    replaced = db.execute(
+        "DELETE FROM upload WHERE slot = ? AND fence = ? AND leaf IS NULL RETURNING id",
+        (new.slot, new.fence),
+    ).fetchone()
+    db.execute(
+        "INSERT INTO upload VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL)",
+        (
+            *(new.id, new.slot, new.fence, new.client, new.document, b"".join(new.chunks)),
+            *(new.blob, new.num_bytes),
+        ),
+    )
+    return None if replaced is None or replaced[0] == new.id else replaced[0]
+
+
+def drop_upload(db: sqlite3.Connection, upload_id: bytes) -> None:
+    """Remove an upload that was refused; a committed one stays for ever."""
+    db.execute("DELETE FROM upload WHERE id = ? AND leaf IS NULL", (upload_id,))
+
+
+def finish_upload(db: sqlite3.Connection, upload_id: bytes, *, leaf: int, receipt: bytes) -> None:
+    """Keep the receipt with its upload: the answer to every later retry (I4)."""
+    query = "UPDATE upload SET leaf = ?, receipt = ? WHERE id = ? AND leaf IS NULL"
+    if db.execute(query, (leaf, receipt, upload_id)).rowcount != 1:
+        raise AssertionError("an upload was committed twice")
+
+
+def add_contribution(db: sqlite3.Connection, new: Contribution, *, figures: str) -> None:
+    """Write one contribution; the unique (slot, fence) is I2."""
+    db.execute(
+        "INSERT INTO contribution VALUES (?, ?, ?, ?, ?, ?)",
+        (new.leaf, new.slot, new.fence, new.state, new.why, figures),
+    )
+
+
+def contributions(db: sqlite3.Connection) -> tuple[Contribution, ...]:
+    """Return every contribution by leaf."""
+    rows = db.execute("SELECT leaf, slot, fence, state, why FROM contribution ORDER BY leaf")
+    return tuple(Contribution(*row) for row in rows)
+
+
+def contribution_at(db: sqlite3.Connection, slot: int, fence: int) -> Contribution | None:
+    """Return the contribution of one lease."""
+    row = db.execute(
+        "SELECT leaf, slot, fence, state, why FROM contribution WHERE slot = ? AND fence = ?",
+        (slot, fence),
+    ).fetchone()
+    return None if row is None else Contribution(*row)
+
+
+def meta(db: sqlite3.Connection, key: str) -> bytes:
+    """Return one value that init wrote."""
+    return db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()[0]
+
+
+def set_meta(db: sqlite3.Connection, values: Iterable[tuple[str, bytes]]) -> None:
+    """Write values once, at init."""
+    db.executemany("INSERT INTO meta VALUES (?, ?)", values)
+
+
+def add_keyring(db: sqlite3.Connection, n: int, document: bytes) -> None:
+    """Write one keyring document."""
+    db.execute("INSERT INTO keyring VALUES (?, ?)", (n, document))
+
+
+def keyrings(db: sqlite3.Connection) -> tuple[bytes, ...]:
+    """Return keyring documents 1, 2, 3, ... in order."""
+    return tuple(row[0] for row in db.execute("SELECT document FROM keyring ORDER BY n"))

@@ -1,0 +1,71 @@
+"""The command ``release``: plan, build in this process, publish; and go on where a kill stopped it.
+
+Law (reliability.md 2.5): the plan and the leaf are the desk's, in the process that owns the store;
+building and signing happen here, with the release key that only this command reads. A plan that was
+left open is finished first, with the bytes it would have had; then, if contributions came since,
+one more release holds them.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from ..core.errors import Refused
+from ..core.spec import FederationSpec
+from .base import BaseFolder
+from .control import Desk
+from .folder import DataFolder
+from .fs import Fs
+from .keyfile import load_key
+from .publications import Plan
+from .publisher import build
+
+
+def publish_newest(
+    folder: DataFolder,
+    desk: Desk,
+    *,
+    lambda_1024: int | None,
+    resume: bool,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Publish until the newest release holds what is accepted; return what was made last.
+
+    ``resume``: finish an open plan and make no other.
+    """
+    if desk.ask("status", {})["plan_open"]:
+        made = _publish(folder, desk, desk.ask("plan", {"lambda_1024": None}), say)
+        if resume:
+            return made
+    elif resume:
+        raise Refused(
+            "no release was interrupted",
+            why="there is no open plan",
+            fix="run orthofed coordinator release without --resume",
+            code="nothing-to-resume",
+        )
+    answer = desk.ask("plan", {"lambda_1024": lambda_1024})
+    if not answer["new"]:
+        return _told(Plan.from_bytes(answer["plan"].encode()), folder, new=False)
+    return _publish(folder, desk, answer, say)
+
+
+def _publish(
+    folder: DataFolder, desk: Desk, answer: dict[str, Any], say: Callable[[str], None]
+) -> dict[str, Any]:
+    plan = Plan.from_bytes(answer["plan"].encode())
+    settings = folder.settings()
+    spec = FederationSpec.from_bytes((folder.public / "spec.json").read_bytes())
+    key = load_key(folder.keys, "release")
+    fs = Fs(reserve_bytes=settings.reserve_mib << 20)
+    build(folder, spec, plan, key, base=BaseFolder(settings.base), fs=fs, say=say)
+    desk.ask("publish", {"n": plan.n})
+    return _told(plan, folder, new=True)
+
+
+def _told(plan: Plan, folder: DataFolder, *, new: bool) -> dict[str, Any]:
+    return {
+        "n": plan.n,
+        "new": new,
+        "concepts": len(plan.included),
+        "folder": str(folder.releases / str(plan.n)),
+    }

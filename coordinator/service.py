@@ -1,0 +1,69 @@
+"""Brings each call of the wire contract to the class that does it.
+
+Laws: a receipt leaves only after everything it speaks of is on the disk (reliability.md 2.4); every
+write can be repeated, and a repeat gives the same answer; what one caller may not see looks like
+what does not exist (T20). Not here: bytes and status (server.py), who may call (auth.py), what a
+call does (enrolment.py, intake.py, shelf.py).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from ..proto import methods, wire
+from . import ledger, records
+from .auth import Gate
+from .enrolment import Enrolment
+from .house import House
+from .intake import Intake
+from .server import Call
+from .shelf import Shelf
+
+_Act = Callable[[str, Any], Any]
+
+
+class Service:
+    """Answers calls; give ``answer`` to the server."""
+
+    def __init__(self, house: House) -> None:
+        """Serve what the house owns."""
+        self._house = house
+        store = house.store
+        self._gate = Gate(
+            log=house.facts.log,
+            clock=house.clock,
+            is_member=lambda key: store.run(lambda db: records.member(db, key)) is not None,
+            is_client=lambda key: (
+                store.run(lambda db: records.lease_of_client(db, key)) is not None
+            ),
+        )
+        enrolment, intake, shelf = Enrolment(house), Intake(house), Shelf(house)
+        self._acts: dict[methods.Method, tuple[Callable[[bytes], Any], _Act]] = {
+            methods.GET_SPEC: (wire.SpecRequest.from_bytes, self._get_spec),
+            methods.JOIN: (wire.JoinRequest.from_bytes, enrolment.join),
+            methods.LEASE: (wire.LeaseRequest.from_bytes, enrolment.lease),
+            methods.RENEW: (wire.RenewRequest.from_bytes, enrolment.renew),
+            methods.GIVE_BACK: (wire.GiveBackRequest.from_bytes, enrolment.give_back),
+            methods.BEGIN: (wire.BeginRequest.from_bytes, intake.begin),
+            methods.PUT: (wire.PutRequest.from_bytes, intake.put),
+            methods.COMMIT: (wire.CommitRequest.from_bytes, intake.commit),
+            methods.STATUS: (wire.StatusRequest.from_bytes, intake.status),
+            methods.LIST_RELEASES: (wire.ListRequest.from_bytes, shelf.list),
+            methods.GET_MANIFEST: (wire.ManifestRequest.from_bytes, shelf.manifest),
+            methods.READ: (wire.ReadRequest.from_bytes, shelf.read),
+        }
+
+    def answer(self, call: Call) -> bytes:
+        """Return the reply's bytes; raises OrthoFedError for every refusal."""
+        read, act = self._acts[call.method]
+        with self._gate.open(call) as key:
+            reply: bytes = act(key, read(call.body)).to_bytes()
+            return reply
+
+    def _get_spec(self, _key: str, _request: wire.SpecRequest) -> wire.SpecReply:
+        house = self._house
+        return wire.SpecReply(
+            spec=house.facts.spec.to_bytes(),
+            keyrings=house.facts.keyrings,
+            checkpoint=house.store.run(ledger.head).checkpoint,
+            base_hint=house.folder.settings().base_hint,
+        )

@@ -1,0 +1,157 @@
+"""The coordinator's own certificate authority and its server certificate.
+
+Law: no plaintext and no switch that skips verification (T24). The invite carries the authority's
+certificate, so nothing has to be bought; behind a public certificate an operator puts a proxy.
+The server certificate is made anew at a start when it ends within 30 days or names other hosts;
+clients pin the authority only, so they do not notice. Keys lie in ``keys/``, mode 0600.
+"""
+
+import datetime as dt
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from ..core.errors import InputError
+from .fs import Fs
+
+_CA_DAYS = 3_650
+_SERVER_DAYS = 397  # what public authorities give at most
+_RENEW_DAYS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTls:
+    """PEM key and certificate chain for gRPC, and the authority's certificate in DER."""
+
+    key: bytes
+    chain: bytes
+    ca_der: bytes
+
+
+def make_authority(keys: Path, *, fs: Fs, now: dt.datetime) -> None:
+    """Write a fresh authority's key and certificate to ``keys``."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "OrthoFed coordinator")])
+    public = key.public_key()
+    certificate = (
+        _builder(name, name, public, now, days=_CA_DAYS)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(sign_certificates=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    fs.write_whole(keys / "tls-ca.key", _pem_key(key), mode=0o600)
+    fs.write_whole(keys / "tls-ca.pem", _pem(certificate))
+
+
+def authority_der(keys: Path) -> bytes:
+    """Return the authority's certificate as the invite carries it."""
+    certificate = x509.load_pem_x509_certificate((keys / "tls-ca.pem").read_bytes())
+    return certificate.public_bytes(serialization.Encoding.DER)
+
+
+def server_tls(keys: Path, hostnames: tuple[str, ...], *, fs: Fs, now: dt.datetime) -> ServerTls:
+    """Return the server's key and chain for these hosts, made anew if need be."""
+    authority = (keys / "tls-ca.pem").read_bytes()
+    path = keys / "tls-server.pem"
+    if not path.is_file() or not _still_good(path.read_bytes(), hostnames, now):
+        _make_server(keys, hostnames, fs=fs, now=now)
+    key, _, certificate = path.read_bytes().partition(b"-----BEGIN CERTIFICATE-----")
+    return ServerTls(
+        key=key,
+        chain=b"-----BEGIN CERTIFICATE-----" + certificate + authority,
+        ca_der=authority_der(keys),
+    )
+
+
+def _make_server(keys: Path, hostnames: tuple[str, ...], *, fs: Fs, now: dt.datetime) -> None:
+    """Write key and certificate as one file, so that no crash leaves two that do not match."""
+    ca = x509.load_pem_x509_certificate((keys / "tls-ca.pem").read_bytes())
+    ca_key = serialization.load_pem_private_key((keys / "tls-ca.key").read_bytes(), password=None)
+    if not isinstance(ca_key, ec.EllipticCurvePrivateKey):
+        raise InputError(
+            "keys/tls-ca.key holds another kind of key",
+            why="the authority's key is on the curve P-256",
+            fix="restore the keys folder from the backup",
+            code="bad-key-file",
+        )
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hostnames[0][:64])])
+    issuer_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
+    certificate = (
+        _builder(name, ca.subject, key.public_key(), now, days=_SERVER_DAYS)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(sign_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(_names(hostnames)), critical=False)
+        .add_extension(issuer_key, critical=False)
+        .sign(ca_key, hashes.SHA256())
+    )
+    fs.write_whole(keys / "tls-server.pem", _pem_key(key) + _pem(certificate), mode=0o600)
+
+
+def _still_good(pem: bytes, hostnames: tuple[str, ...], now: dt.datetime) -> bool:
+    certificate = x509.load_pem_x509_certificate(pem)
+    left = certificate.not_valid_after_utc - now
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return left.days > _RENEW_DAYS and list(names) == _names(hostnames)
+
+
+def _names(hostnames: tuple[str, ...]) -> list[x509.GeneralName]:
+    names: list[x509.GeneralName] = []
+    for host in hostnames:
+        try:
+            names.append(x509.IPAddress(ipaddress.ip_address(host)))
+        except ValueError:
+            names.append(x509.DNSName(host))
+    return names
+
+
+def _builder(
+    subject: x509.Name,
+    issuer: x509.Name,
+    public: ec.EllipticCurvePublicKey,
+    now: dt.datetime,
+    *,
+    days: int,
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(public)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))  # a client's clock may be behind
+        .not_valid_after(now + dt.timedelta(days=days))
+    )
+
+
+def _usage(*, sign_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not sign_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=sign_certificates,
+        crl_sign=sign_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def _pem_key(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )

@@ -1,0 +1,207 @@
+"""The contribution manifest: what a client says, and signs, about one blob.
+
+Law: slot, fence, ledger and the SHA-256 of the blob stand in one signed body, so a contribution can
+be moved to no other slot and changed by nobody (T4); ``basis`` is the fingerprint of the block that
+A_i was trained against, so a wrong basis is refused before a merge (T11).
+Source: security.md 4.5. Not here: the blob's own rules (core/layout.py), whether the lease holds.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, cast
+
+import numpy as np
+from jaxtyping import Int8
+
+from .canonical import decode_text, encode_text
+from .document import Document
+from .errors import InputError
+from .fields import NO_ID, Fields, bad_field
+from .names import check_title, slug
+
+Form = Literal["public", "private"]
+_FORMS: Final[tuple[Form, Form]] = ("public", "private")
+_SPDX = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
+_MOST_BYTES: Final = 512 << 20
+_MOST_TRIGGERS: Final = 16
+_TITLE_CHARACTERS: Final = 512
+_NEED: Final = [
+    "basis",
+    "blob",
+    "bytes",
+    "client",
+    "concept",
+    "fed",
+    "fence",
+    "form",
+    "licence",
+    "log",
+    "slot",
+    "t",
+    "triggers",
+    "v",
+]
+_PRIVATE: Final = ("plain", "wraps")
+_DP_TEXTS: Final = ("accountant", "mechanism", "unit")
+_DP_INTEGERS: Final = [
+    "clip_milli",
+    "delta_e12",
+    "eps_milli",
+    "images",
+    "q_ppm",
+    "sigma_milli",
+    "steps",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContributionManifest:
+    """One signed description of one blob; hashes and keys are hex, ``t`` is Unix seconds.
+
+    ``basis``: 64 zeros for basis families that are not integers. ``licence``: an SPDX id.
+    ``dp``: the client's own claim. ``plain``, ``wraps``: hashes that private slots have.
+    """
+
+    basis: str
+    blob: str
+    bytes: int
+    client: str
+    concept: str
+    fed: str
+    fence: int
+    licence: str
+    log: str
+    slot: int
+    t: int
+    triggers: tuple[str, ...]
+    form: Form = "public"
+    title: str = ""
+    dp: Mapping[str, int | str] | None = None
+    plain: str = ""
+    wraps: str = ""
+
+    def body(self) -> dict[str, object]:
+        """Return the body that is signed; an absent field is left out."""
+        body: dict[str, object] = {
+            "basis": self.basis,
+            "blob": self.blob,
+            "bytes": self.bytes,
+            "client": self.client,
+            "concept": self.concept,
+            "fed": self.fed,
+            "fence": self.fence,
+            "form": self.form,
+            "licence": self.licence,
+            "log": self.log,
+            "slot": self.slot,
+            "t": self.t,
+            "triggers": list(self.triggers),
+            "v": 1,
+        }
+        if self.title:
+            body["title"] = encode_text(self.title)
+        if self.dp is not None:
+            body["dp"] = dict(self.dp)
+        if self.form == "private":
+            body.update(plain=self.plain, wraps=self.wraps)
+        return body
+
+    @classmethod
+    def from_document(cls, signed: Document) -> "ContributionManifest":
+        """Return the manifest of a document that its own client key signed, and nobody else.
+
+        Raises VerificationFailed: ``bad-field``, ``bad-key`` or ``bad-signature``.
+        """
+        manifest = cls.from_body(signed.body)
+        if signed.kind != "contribution" or [s.key for s in signed.sigs] != [manifest.client]:
+            raise bad_field("a contribution manifest is signed by its client key alone")
+        signed.verify((manifest.client,))
+        return manifest
+
+    @classmethod
+    def from_body(cls, body: object) -> "ContributionManifest":
+        """Return the manifest of a body whose signature was checked elsewhere.
+
+        Raises VerificationFailed ``bad-field``.
+        """
+        fields = Fields(body, "a contribution manifest", need=_NEED, may=("dp", "title", *_PRIVATE))
+        fields.version()
+        form = cast("Form", fields.one_of("form", _FORMS))
+        private = form == "private"
+        if any((name in fields) != private for name in _PRIVATE):
+            raise bad_field("`plain` and `wraps` belong to private contributions, and only there")
+        return cls(
+            basis=fields.hex("basis"),
+            blob=fields.hex("blob"),
+            bytes=fields.integer("bytes", 1, _MOST_BYTES),
+            client=fields.hex("client"),
+            concept=_slug(fields.raw("concept"), "concept"),
+            fed=fields.hex("fed"),
+            fence=fields.integer("fence", 1),
+            form=form,
+            licence=_licence(fields),
+            log=fields.hex("log"),
+            slot=fields.integer("slot"),
+            t=fields.integer("t"),
+            triggers=_triggers(fields),
+            title=_title(fields) if "title" in fields else "",
+            dp=_dp(fields.raw("dp")) if "dp" in fields else None,
+            plain=fields.hex("plain") if private else "",
+            wraps=fields.hex("wraps") if private else "",
+        )
+
+
+def block_fingerprint(blocks: Iterable[Int8[np.ndarray, "_m _r"]]) -> str:
+    """Return SHA-256 over the entries of sqrt(m) B_i, row by row, layers in the spec's order, hex.
+
+    Shapes: m and r differ from layer to layer. An iterable of int8 blocks of +1 and -1, so that one
+    layer is in memory at a time. Families whose entries are no integers have ``NO_ID`` instead.
+    """
+    digest = hashlib.sha256()
+    for block in blocks:
+        digest.update(np.ascontiguousarray(block).data)
+    return digest.hexdigest()
+
+
+def _slug(value: object, name: str) -> str:
+    try:
+        if isinstance(value, str) and slug(value) == value:
+            return value
+    except InputError as error:
+        raise bad_field(f"`{name}` of a contribution manifest is no slug") from error
+    raise bad_field(f"`{name}` of a contribution manifest is no slug")
+
+
+def _triggers(fields: Fields) -> tuple[str, ...]:
+    items = fields.items("triggers", least=1, most=_MOST_TRIGGERS)
+    triggers = tuple(_slug(item, "triggers") for item in items)
+    if len(set(triggers)) != len(triggers):
+        raise bad_field("`triggers` of a contribution manifest names one twice")
+    return triggers
+
+
+def _licence(fields: Fields) -> str:
+    licence = fields.text("licence", most=64)
+    if not _SPDX.fullmatch(licence):
+        raise bad_field("`licence` of a contribution manifest is no SPDX id")
+    return licence
+
+
+def _title(fields: Fields) -> str:
+    title = decode_text(fields.text("title", most=_TITLE_CHARACTERS))
+    try:
+        return check_title(title)
+    except InputError as error:
+        raise bad_field("`title` of a contribution manifest is not fit to be shown") from error
+
+
+def _dp(value: object) -> dict[str, int | str]:
+    fields = Fields(value, "a DP claim", need=(*_DP_TEXTS, *_DP_INTEGERS))
+    claim: dict[str, int | str] = {name: fields.text(name, most=64) for name in _DP_TEXTS}
+    claim.update({name: fields.integer(name) for name in _DP_INTEGERS})
+    return claim
+
+
+__all__ = ["NO_ID", "ContributionManifest", "Form", "block_fingerprint"]

@@ -1,0 +1,252 @@
+"""What stands in a LoRA or embedding file besides numbers: tensor names, shapes, metadata.
+
+Names follow kohya's spelling, made from the spec's layer paths and never from a library
+(formats.md 3.2); every file has one rank and alpha = rank. Metadata is an allow-list: the keys
+below, always all of them, each value checked, because A1111 puts one of them into its page
+unescaped (formats.md 6). Law: nothing that a contributor typed gets in, but the slugs; no clock,
+no release number. Cost: linear in the layers. The numbers are core/stack.py's.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from .errors import SpecError
+from .fields import is_hex
+from .spec import BaseModel, FederationSpec
+
+_VALUE = re.compile(r"[A-Za-z0-9 .,:;/_()+#={}\[\]\"-]*")
+_SLUG = re.compile(r"[a-z0-9](?:-?[a-z0-9]){2,30}")
+_MAX_VALUE = 4096
+_JSON_KEYS = frozenset({"ss_tag_frequency", "lora_adapter_metadata"})
+_UNET = re.compile(r"(down_blocks|up_blocks)\.(\d+)\.attentions\.(\d+)\.(.+)")
+_MIDDLE = "mid_block.attentions.0."
+_SDXL_STEP = 3  # layers_per_block + 1
+_GENERATIVE_MODELS = "https://github.com/Stability-AI/generative-models"
+_ARCHITECTURES = {"sdxl": "stable-diffusion-xl-v1-base"}
+_TEXT_PREFIXES = {
+    "sd1": {"text_encoder": "lora_te"},
+    "sdxl": {"text_encoder": "lora_te1", "text_encoder_2": "lora_te2"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ConceptEntry:
+    """One concept in a file: ``blob`` is its contribution's SHA-256, ``licence`` an SPDX id."""
+
+    slot: int
+    concept: str
+    triggers: tuple[str, ...]
+    blob: str
+    lambda_1024: int
+    licence: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileOrigin:
+    """What every file of a release says of its federation; ``basis`` is the fingerprint of B."""
+
+    spec: FederationSpec
+    basis: str
+    prediction: str = "epsilon"
+
+
+def kohya_key(path: str, family: str = "sd1") -> str:
+    """Return the base of a layer's tensor names; a base of family ``other`` uses sd1's.
+
+    >>> kohya_key("unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_out.0")
+    'lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_out_0'
+
+    Raises SpecError: a component that the family does not have.
+    """
+    component, _, module = path.partition(".")
+    if component == "unet":
+        return "lora_unet_" + (_ldm(module) if family == "sdxl" else module).replace(".", "_")
+    prefix = _TEXT_PREFIXES["sdxl" if family == "sdxl" else "sd1"].get(component)
+    if prefix is None:
+        raise SpecError(
+            f"component {component[:40]!r} in a base of family {family[:40]!r}",
+            why="its files have no names for it",
+            fix="adapt the UNet and the text encoders of this family only",
+            code="unknown-component",
+        )
+    return f"{prefix}_{module.replace('.', '_')}"
+
+
+def lora_entries(spec: FederationSpec, rank: int) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Return name and shape of every tensor of a kohya file of ``rank``, sorted by name."""
+    entries: list[tuple[str, tuple[int, ...]]] = []
+    for layer in spec.layers:
+        key = kohya_key(layer.path, spec.base.family)
+        entries += [
+            (f"{key}.alpha", ()),
+            (f"{key}.lora_down.weight", (rank, layer.width)),
+            (f"{key}.lora_up.weight", (layer.out, rank)),
+        ]
+    return tuple(sorted(entries))
+
+
+def file_rank(spec: FederationSpec, num_concepts: int) -> int:
+    """Return R of a file with ``num_concepts``: the largest sum of ranks over the layers.
+
+    Above 2048 it is raised to the next number that F16 holds, as alpha = R is stored in it.
+    """
+    rank = num_concepts * max(rank for _, rank in spec.ranks)
+    step = 1
+    while rank > 2048 * step:  # F16 has 11 bits of mantissa
+        step *= 2
+    return -(-rank // step) * step
+
+
+def content_digest(concepts: Sequence[ConceptEntry]) -> str:
+    """Return the SHA-256 of the lines "<slot> <blob> <lambda>", slots ascending (formats.md 6)."""
+    lines = [f"{c.slot} {c.blob} {c.lambda_1024}\n" for c in _by_slot(concepts)]
+    return hashlib.sha256("".join(lines).encode("ascii")).hexdigest()
+
+
+def lora_metadata(
+    origin: FileOrigin,
+    concepts: Sequence[ConceptEntry],
+    *,
+    rank: int,
+    tensor_hash: str,
+    single: bool = False,
+) -> dict[str, str]:
+    """Return the metadata of a kohya file: of all concepts, or of one alone (``single``).
+
+    ``tensor_hash``: SHA-256 of the bytes after the header, in hex. Raises SpecError: a value that
+    a header may not hold.
+    """
+    spec = origin.spec
+    ordered = _by_slot(concepts)
+    title = ordered[0].concept if single else f"{len(ordered)} concepts"
+    suffix = f"-{ordered[0].concept}" if single else ""
+    implementation = _GENERATIVE_MODELS if _is_sdxl(spec.base) else "diffusers"
+    tags = {c.concept: dict.fromkeys(sorted(c.triggers), 1) for c in ordered}
+    return _checked(
+        {
+            **_modelspec(origin, ordered, title=title, tensor_hash=tensor_hash, kind="lora"),
+            "modelspec.implementation": implementation,
+            "ss_base_model_version": "sdxl_base_v1-0" if _is_sdxl(spec.base) else "sd_v1",
+            "ss_network_alpha": str(rank),
+            "ss_network_dim": str(rank),
+            "ss_network_module": "networks.lora",
+            "ss_output_name": f"{spec.name}{suffix}",
+            "ss_sd_model_name": spec.base.name,
+            "ss_tag_frequency": json.dumps(tags, sort_keys=True, separators=(",", ":")),
+            "ss_v2": "False",
+            "sshs_model_hash": tensor_hash,
+        }
+    )
+
+
+def embedding_metadata(
+    origin: FileOrigin, concept: ConceptEntry, *, trigger: str, tensor_hash: str
+) -> dict[str, str]:
+    """Return the metadata of one trigger's embedding file."""
+    only = ConceptEntry(
+        concept.slot,
+        concept.concept,
+        (trigger,),
+        concept.blob,
+        concept.lambda_1024,
+        concept.licence,
+    )
+    return _checked(
+        {
+            **_modelspec(
+                origin, (only,), title=trigger, tensor_hash=tensor_hash, kind="textual-inversion"
+            ),
+            "modelspec.implementation": _GENERATIVE_MODELS,
+            "modelspec.is_negative_embedding": "false",
+        }
+    )
+
+
+def checkpoint_metadata() -> dict[str, str]:
+    """Return the metadata of the weights in ``checkpoint/``: what diffusers asks for."""
+    return {"format": "pt"}
+
+
+def _ldm(module: str) -> str:
+    """Return the LDM spelling of an SDXL UNet path (formats.md 3.2)."""
+    if module.startswith(_MIDDLE):
+        return "middle_block.1." + module[len(_MIDDLE) :]
+    match = _UNET.fullmatch(module)
+    if match is None:
+        raise SpecError(
+            f"UNet path {module[:80]!r}",
+            why="only attention blocks have an LDM name",
+            fix="adapt attention projections only",
+            code="unknown-component",
+        )
+    block, attention, rest = int(match[2]), int(match[3]), match[4]
+    if match[1] == "down_blocks":
+        return f"input_blocks.{1 + _SDXL_STEP * block + attention}.1.{rest}"
+    return f"output_blocks.{_SDXL_STEP * block + attention}.1.{rest}"
+
+
+def _is_sdxl(base: BaseModel) -> bool:
+    return base.family == "sdxl"
+
+
+def _by_slot(concepts: Sequence[ConceptEntry]) -> tuple[ConceptEntry, ...]:
+    """Return the concepts by slot, their slugs and hashes checked by their own patterns."""
+    for entry in concepts:
+        names = (entry.concept, *entry.triggers)
+        if not all(_SLUG.fullmatch(name) for name in names) or not is_hex(entry.blob):
+            raise _bad(f"concept {entry.concept[:40]!r}", "names are slugs, blobs are SHA-256")
+    if not concepts:
+        raise _bad("a file of no concept", "a LoRA holds at least one")
+    return tuple(sorted(concepts, key=lambda entry: entry.slot))
+
+
+def _modelspec(
+    origin: FileOrigin,
+    concepts: Sequence[ConceptEntry],
+    *,
+    title: str,
+    tensor_hash: str,
+    kind: str,
+) -> dict[str, str]:
+    """Return the keys that LoRA and embedding files share."""
+    if not is_hex(tensor_hash) or not is_hex(origin.basis):
+        raise _bad("a hash that is no SHA-256", "hashes are 64 lower-case hex digits")
+    spec = origin.spec
+    triggers = ", ".join(trigger for entry in concepts for trigger in entry.triggers)
+    architecture = _ARCHITECTURES.get(spec.base.family, "stable-diffusion-v1")
+    return {
+        "modelspec.architecture": f"{architecture}/{kind}",
+        "modelspec.hash_sha256": f"0x{tensor_hash}",
+        "modelspec.license": " AND ".join(sorted({entry.licence for entry in concepts})),
+        "modelspec.prediction_type": origin.prediction,
+        "modelspec.resolution": "1024x1024" if _is_sdxl(spec.base) else "512x512",
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.tags": "orthogonal-adaptation",
+        "modelspec.title": f"{spec.name}: {title}",
+        "modelspec.trigger_phrase": triggers,
+        "modelspec.usage_hint": f"Trigger words: {triggers}",
+        "orthofed.basis": origin.basis,
+        "orthofed.content": content_digest(concepts),
+        "orthofed.format": "1",
+        "orthofed.spec": spec.id,
+    }
+
+
+def _checked(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Refuse a value that could be read as anything but text (A1111's page shows some)."""
+    for key, value in metadata.items():
+        if _VALUE.fullmatch(value) is None or (len(value) > _MAX_VALUE and key not in _JSON_KEYS):
+            raise _bad(f"{key} = {value[:40]!r}", f"plain ASCII, at most {_MAX_VALUE} characters")
+    return dict(sorted(metadata.items()))
+
+
+def _bad(what: str, why: str) -> SpecError:
+    return SpecError(
+        what,
+        why=why,
+        fix="choose names and licences within the allow-list of formats.md 6",
+        code="bad-metadata",
+    )

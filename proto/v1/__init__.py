@@ -1,0 +1,1 @@
+"""Messages generated from the contract in this folder; only orthofed.proto imports them."""

@@ -1,0 +1,116 @@
+"""A real coordinator in a process of its own, and a base for it that needs no torch.
+
+``Coordinator.found(folder, base, ...)`` runs ``orthofed coordinator init`` and serves on a port of
+the machine's choice; after ``kill`` it starts again on the same port, as an operator's would.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO, Self
+
+import numpy as np
+
+from orthofed.core.tensorfile import header_bytes
+
+COMMAND = [sys.executable, "-P", "-m", "orthofed"]
+
+
+def run(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run one `orthofed` command to its end."""
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 or not check, done.stderr
+    return done
+
+
+class Coordinator:
+    """One federation's coordinator; a context manager that ends the process."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take a founded folder; ``start`` serves it."""
+        self.folder = folder
+        self.address = "127.0.0.1:0"
+        self._process: subprocess.Popen[str] | None = None
+        self._log: IO[str] | None = None
+
+    @classmethod
+    def found(cls, folder: Path, base: Path, *options: str) -> Self:
+        """Found a federation called ``tiny`` on ``base`` and serve it."""
+        fixed = ["--base", str(base), "--name", "tiny", "--reserve-mib", "1"]
+        fixed += ["--leases-a-day", "1000"]
+        run("coordinator", "init", str(folder), *fixed, *options)
+        made = cls(folder)
+        made.start()
+        return made
+
+    def __enter__(self) -> Self:
+        """Use the running coordinator."""
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        """End the process."""
+        self.kill()
+
+    def start(self) -> None:
+        """Serve, on the same port as before if there was one; return when it answers."""
+        self._log = (self.folder.parent / f"{self.folder.name}.log").open("a", encoding="utf-8")
+        self._process = subprocess.Popen(
+            [*COMMAND, "coordinator", "serve", str(self.folder), "--listen", self.address, "--json"],
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", "OPENBLAS_NUM_THREADS": "1"},
+        )
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, (self.folder.parent / f"{self.folder.name}.log").read_text()
+        self.address = json.loads(line)["address"]
+
+    def kill(self) -> None:
+        """End the process as a power cut would: SIGKILL."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+        if self._log is not None:
+            self._log.close()
+
+    def invite(self, *, uses: int = 1) -> str:
+        """Return a fresh invite."""
+        return run("coordinator", "invite", str(self.folder), "--uses", str(uses)).stdout.strip()
+
+    def link(self) -> str:
+        """Return the public address."""
+        return run("coordinator", "link", str(self.folder)).stdout.strip()
+
+    def release(self) -> None:
+        """Publish a release."""
+        run("coordinator", "release", str(self.folder))
+
+
+def wide_base(folder: Path) -> Path:
+    """Write a base that no library loads: one text encoder of 4 layers, 512 wide.
+
+    At rank 20 a contribution is 330 kB: two chunks.
+    """
+    random = np.random.default_rng(0)
+    shapes: dict[str, tuple[int, ...]] = {
+        f"text_model.encoder.layers.{n}.self_attn.{part}_proj.weight": (512, 512)
+        for n in range(4)
+        for part in ("q", "k", "v", "out")
+    }
+    shapes["text_model.embeddings.token_embedding.weight"] = (16, 512)
+    entries = [(name, "F16", shape) for name, shape in shapes.items()]
+    data = [random.normal(size=shapes[name]).astype("<f2").tobytes() for name in sorted(shapes)]
+    (folder / "text_encoder").mkdir(parents=True)
+    (folder / "text_encoder" / "model.safetensors").write_bytes(
+        header_bytes(entries, {}) + b"".join(data)
+    )
+    (folder / "text_encoder" / "config.json").write_text("{}")
+    (folder / "tokenizer").mkdir()
+    (folder / "tokenizer" / "vocab.json").write_text('{"fox</w>": 0}')
+    index = {"_class_name": "StableDiffusionPipeline"}
+    (folder / "model_index.json").write_text(json.dumps(index))
+    return folder

@@ -1,0 +1,98 @@
+"""A founded federation and a coordinator in this process, over real gRPC and TLS on 127.0.0.1."""
+
+import datetime as dt
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from orthofed.coordinator.base import BaseFolder
+from orthofed.coordinator.clock import SystemClock
+from orthofed.coordinator.desk import Desk
+from orthofed.coordinator.folder import DataFolder, Settings
+from orthofed.coordinator.founding import Choices, found
+from orthofed.coordinator.fs import Fs
+from orthofed.coordinator.house import House
+from orthofed.coordinator.releasing import publish_newest
+from orthofed.coordinator.server import Server
+from orthofed.coordinator.service import Service
+from orthofed.coordinator.tls import server_tls
+from orthofed.core.spec import Limits
+
+from .member import Member
+from .tiny_base import tiny_base
+
+COMMAND = [
+    *(sys.executable, "-P", "-W", "ignore", "-c"),
+    "from orthofed.coordinator.cli import app; app()",
+]
+"""The coordinator's command line, without the root command."""
+
+
+class TestClock(SystemClock):
+    """The system's clocks, moved forward by hand."""
+
+    __test__ = False
+
+    def __init__(self) -> None:
+        self.moved_s = 0.0
+        self.wall_moved_s = 0
+
+    def wall_s(self) -> int:
+        return super().wall_s() + self.wall_moved_s
+
+    def monotonic_s(self) -> float:
+        return super().monotonic_s() + self.moved_s
+
+
+class Running:
+    """A coordinator that listens, and the desk beside it."""
+
+    def __init__(self, folder: DataFolder, house: House, server: Server, clock: TestClock) -> None:
+        self.folder = folder
+        self.house = house
+        self.server = server
+        self.clock = clock
+        self.desk = Desk(house)
+
+    def invite(self, uses: int = 100, *, operator: bool = False) -> str:
+        return self.desk.invite(uses, 7, operator)["invite"]
+
+    def member(self, *, operator: bool = False) -> Member:
+        return Member.joined(self.invite(operator=operator))
+
+    def release(self, lambda_1024: int | None = None) -> dict[str, object]:
+        return publish_newest(
+            self.folder, self.desk, lambda_1024=lambda_1024, resume=False, say=lambda _: None
+        )
+
+
+def founded(path: Path, *, rank: int = 4, limits: Limits | None = None) -> DataFolder:
+    """Found a federation on the tiny base; the coordinator's folder is ``path/fed``."""
+    base = tiny_base(path / "base")
+    BaseFolder(base)
+    choices = Choices(
+        name="wren-fed",
+        rank=rank,
+        limits=limits or Limits(operator_slots_percent=0, leases_a_day=100),
+        base_name="tiny",
+    )
+    settings = Settings(base=base, listen="127.0.0.1:0", reserve_mib=0)
+    found(path / "fed", choices, settings, clock=SystemClock(), fs=Fs(), say=lambda _: None)
+    return DataFolder.open(path / "fed")
+
+
+@contextmanager
+def running(folder: DataFolder, *, fs: Fs | None = None) -> Iterator[Running]:
+    """Serve the folder from this process until the block ends."""
+    fs, clock = fs or Fs(), TestClock()
+    with folder.locked(), House(folder, fs=fs, clock=clock) as house:
+        tls = server_tls(
+            folder.keys, folder.settings().hostnames, fs=fs, now=dt.datetime.now(dt.UTC)
+        )
+        server = Server(Service(house).answer, listen="127.0.0.1:0", tls=tls)
+        fs.write_whole(folder.address_file, f"127.0.0.1:{server.port}".encode())
+        try:
+            yield Running(folder, house, server, clock)
+        finally:
+            server.stop()

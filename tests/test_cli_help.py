@@ -1,0 +1,76 @@
+"""Every command explains itself: help, an example, and a clear answer to wrong usage."""
+
+import json
+import subprocess
+import sys
+
+import click
+import pytest
+import typer
+
+from orthofed.__main__ import app
+
+
+def _commands(group: click.Command, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    if not isinstance(group, click.Group):
+        return [path]
+    return [
+        found
+        for name, command in sorted(group.commands.items())
+        for found in _commands(command, (*path, name))
+    ]
+
+
+COMMANDS = _commands(typer.main.get_command(app))
+
+
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "orthofed", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_command_has_help_that_ends_with_an_example(path: tuple[str, ...]) -> None:
+    """`orthofed COMMAND --help` says what it does and shows one line to copy."""
+    command: click.Command = typer.main.get_command(app)
+    for name in path:
+        assert isinstance(command, click.Group)
+        command = command.commands[name]
+
+    assert command.help
+    assert command.epilog
+    assert command.epilog.startswith(f"Example: orthofed {' '.join(path)}")
+    for parameter in command.params:
+        assert getattr(parameter, "help", "argument"), f"{parameter.name} has no help"
+
+
+def test_the_version_names_code_wire_and_formats() -> None:
+    """What a bug report needs."""
+    done = _run("--version")
+
+    assert done.returncode == 0
+    assert done.stdout.startswith("orthofed 0.1.0")
+    assert "wire v1" in done.stdout
+
+
+def test_a_wrong_option_is_wrong_usage() -> None:
+    """Exit code 2, and no traceback."""
+    done = _run("demo", "--conceptz", "4")
+
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_an_error_has_three_parts_and_a_code_for_programs(tmp_path: object) -> None:
+    """`--json` answers with one object; people read what, why and fix on stderr."""
+    done = _run("demo", "--concepts", "99", "--out", f"{tmp_path}/x", "--json")
+
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["error"]["code"] == "concepts-out-of-range"
+    assert "99" in done.stderr
+    assert "why:" in done.stderr
+    assert "fix:" in done.stderr

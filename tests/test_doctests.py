@@ -1,0 +1,23 @@
+"""Every example in a docstring runs and prints what it shows."""
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import orthofed
+
+MODULES = [
+    module.name
+    for module in pkgutil.walk_packages(orthofed.__path__, "orthofed.")
+    if module.name.split(".")[1] in {"core", "proto", "coordinator", "client"}
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_examples_of_a_module_run(name: str) -> None:
+    """`--doctest-modules` would import a second copy under the checkout's name."""
+    failed, _ = doctest.testmod(importlib.import_module(name))
+
+    assert failed == 0

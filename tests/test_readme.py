@@ -1,0 +1,49 @@
+"""The quick starts of README.md are run, block after block, as a reader would type them."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def _quick_start() -> list[str]:
+    """Return the lines behind `$ ` in the console blocks after the first quick start heading."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```console\n(.*?)```", text[text.index("## Quick start") :], re.DOTALL)
+    return [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+
+
+def test_the_quick_starts_lead_from_a_base_to_a_picture(tmp_path: Path) -> None:
+    """Operator, data owner, consumer: the commands as printed, but with four training steps.
+
+    A port of the machine's choice stands for 7443, so that two runs do not meet, and each run has a
+    home of its own.
+    """
+    (tmp_path / "assets").symlink_to(ROOT / "assets")
+    lines = [
+        line.replace("127.0.0.1:7443", "127.0.0.1:0")
+        .replace("client join", f"client join --home {tmp_path}/home")
+        .replace("--yes", f"--yes --steps 4 --home {tmp_path}/home")
+        for line in _quick_start()
+    ]
+    waits = "until [ -S fed/data/control.sock ]; do sleep 0.2; done"
+    script = "\n".join(
+        ["set -euo pipefail", "trap 'kill %1' EXIT"]
+        + [part for line in lines for part in ([line, waits] if line.endswith("&") else [line])]
+    )
+    assert sum("orthofed" in line for line in lines) >= 10
+
+    done = subprocess.run(
+        ["bash", "-m", "-c", script],
+        cwd=tmp_path,
+        env={"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=420,
+        check=False,
+    )
+
+    assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+    assert (tmp_path / "grid.png").stat().st_size > 1000

@@ -1,0 +1,63 @@
+"""Training settings: bounds, TOML, and no key that is misread in silence."""
+
+from pathlib import Path
+
+import pytest
+
+from orthofed.client.training_settings import Schedule, TrainingSettings
+from orthofed.core.errors import InputError
+
+
+def test_what_the_file_does_not_name_keeps_its_default(tmp_path: Path) -> None:
+    """Three keys given; 1 serves for 1.0."""
+    path = tmp_path / "training.toml"
+    path.write_text('steps = 40\nschedule = "linear"\nnull_weight = 1\n')
+
+    settings = TrainingSettings.from_toml(path)
+
+    assert (settings.steps, settings.schedule, settings.null_weight) == (40, "linear", 1.0)
+    assert settings.batch == TrainingSettings().batch
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "step = 40",
+        "steps = 0",
+        "steps = 40.5",
+        "steps = true",
+        'rate = "fast"',
+        "rate = -1e-3",
+        "rate = nan",
+        'schedule = "slow"',
+        "steps = ",
+    ],
+)
+def test_an_unknown_key_or_a_bad_value_is_an_error(tmp_path: Path, text: str) -> None:
+    """A misspelt key would otherwise train with the default and nobody would know."""
+    path = tmp_path / "training.toml"
+    path.write_text(text)
+
+    with pytest.raises(InputError) as caught:
+        TrainingSettings.from_toml(path)
+
+    assert caught.value.code in {"bad-training-setting", "settings-unreadable"}
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
+def test_the_rate_warms_up_and_then_follows_the_schedule(schedule: Schedule) -> None:
+    """Never above the full rate; the two falling schedules end near zero."""
+    settings = TrainingSettings(steps=100, warmup_steps=10, schedule=schedule)
+
+    shares = [settings.rate_at(step) for step in range(100)]
+
+    assert shares[:11] == sorted(shares[:11])
+    assert shares[10] == max(shares) == 1.0
+    assert shares[99] == 1.0 if schedule == "constant" else shares[99] < 0.02
+
+
+def test_the_tokens_learn_30_to_100_times_faster_than_a_by_default() -> None:
+    """The paper's ratio is 100; method.md 10 used 30."""
+    settings = TrainingSettings()
+
+    assert 30 <= settings.token_rate / settings.rate <= 100
