@@ -1,8 +1,9 @@
 """The base model and the concepts that ship, and the programs that made them.
 
-`pocket-base/` is a diffusers pipeline of 64 x 64 drawings, `pocket-concepts/` twelve drawn people that
-the base has never seen. Their folder names hold a hyphen so that nobody imports them. The builders are
-run by hand (`build_base.py`, `build_concepts.py`); importing this package loads nothing else.
+`pocket-base/` is a diffusers pipeline of 64 x 64 drawings, `pocket-concepts/` twelve drawn people
+that the base has never seen. Their folder names hold a hyphen so that nobody imports them. The
+builders are run by hand (`build_base.py`, `build_concepts.py`); importing this package loads
+nothing else.
 """
 
 from pathlib import Path

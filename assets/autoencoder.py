@@ -1,8 +1,9 @@
 """Train the autoencoder: 64 x 64 pixels to 8 x 8 latents of 16 channels, and encode the pictures.
 
 Loss: L1 + MSE + L1 of the image's differences (line art lives on its edges) + a small pull of the
-latents to zero. The posterior's spread is fixed at e^-2.5: a learnt one, with a KL term, collapsed to
-the prior within fifty steps. The narrow first level is for the clock: full resolution costs most.
+latents to zero. The posterior's spread is fixed at e^-2.5: a learnt one, with a KL term,
+collapsed to the prior within fifty steps. The narrow first level is for the clock: full
+resolution costs most.
 """
 
 # pyright: basic -- torch and diffusers publish partial types
@@ -44,10 +45,10 @@ def new() -> AutoencoderKL:
 
 
 def _start_linear(vae: AutoencoderKL) -> None:
-    """Let the picture through from the first step: no biases, orthogonal kernels, silent branches.
+    """Let the picture through from the start: no biases, orthogonal kernels, silent branches.
 
-    With torch's default start the biases drown the picture behind 20 layers and group norms, and the
-    loss stays at that of a constant colour for hundreds of steps.
+    With torch's default start the biases drown the picture behind 20 layers and group norms, and
+    the loss stays at that of a constant colour for hundreds of steps.
     """
     for name, module in vae.named_modules():
         if isinstance(module, nn.Conv2d):

@@ -6,6 +6,8 @@ named. Captions share one grammar, "<opening> person, <expression>, <accessory>,
 short captions. Pure: randomness is the Generator that comes in.
 """
 
+# ruff: noqa: E501 -- tables of words read best wide
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -170,7 +172,7 @@ def draw(rng: np.random.Generator, table: Mapping[str, object] | Sequence[str]) 
     """Return one key of the table; a tuple's last number, where there is one, is its weight."""
     keys = list(table)
     if isinstance(table, Mapping) and isinstance(table[keys[0]], tuple):
-        weights = np.array([table[key][-1] for key in keys], float)  # pyright: ignore
+        weights = np.array([table[key][-1] for key in keys], float)  # pyright: ignore[reportIndexIssue]
         return keys[int(rng.choice(len(keys), p=weights / weights.sum()))]
     return keys[int(rng.integers(len(keys)))]
 
@@ -241,7 +243,7 @@ def peep_identity(head: str, skin: str, hair: str) -> tuple[str, str, str]:
     return head, skin, hair if "{c}" in PEEPS_HEAD[head][0] else ""
 
 
-def peep_options(  # noqa: PLR0913  dicebear has as many attributes
+def peep_options(
     head: str,
     skin: str,
     hair: str,

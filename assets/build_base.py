@@ -1,9 +1,10 @@
 """Build pocket-base from the registries: data, tokenizer, autoencoder, networks, folder, card.
 
-`python assets/build_base.py --work DIR` does everything in under three hours on two cores, less on a GPU.
-A stage whose result lies in DIR is not done again, and the networks go on from DIR/denoiser.pt, so the
-same command with a larger `--minutes` continues: the learning rate follows the clock up to that total.
-`--export` writes the folder from the newest averaged weights while training runs elsewhere.
+`python assets/build_base.py --work DIR` does everything in under three hours on two cores, less
+on a GPU. A stage whose result lies in DIR is not done again, and the networks go on from
+DIR/denoiser.pt, so the same command with a larger `--minutes` continues: the learning rate
+follows the clock up to that total. `--export` writes the folder from the newest averaged weights
+while training runs elsewhere.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from pathlib import Path
 
 if not __package__:  # run as a script
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    __package__ = "assets"  # noqa: A001
+    __package__ = "assets"
 
 import torch
 

@@ -1,7 +1,8 @@
 """Draw the twelve concepts: sixteen images each, with captions of what varies.
 
-`python assets/build_concepts.py [--work DIR]` writes pocket-concepts/. Images 00 to 11 are for training,
-12 to 15 are held out. A caption holds `{}` where the trigger, or the class noun, goes. Deterministic.
+`python assets/build_concepts.py [--work DIR]` writes pocket-concepts/. Images 00 to 11 are for
+training, 12 to 15 are held out. A caption holds `{}` where the trigger, or the class noun, goes.
+Deterministic.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from typing import Final
 
 if not __package__:  # run as a script
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    __package__ = "assets"  # noqa: A001
+    __package__ = "assets"
 
 import numpy as np
 from PIL import Image

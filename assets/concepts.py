@@ -1,7 +1,7 @@
 """The twelve people that the demo teaches, and that the base must never have seen.
 
-Open Peeps drawings (CC0), far apart in head, hair colour, skin and beard. A name is a first name and a
-code that is no word, so no caption of the base can hold it.
+Open Peeps drawings (CC0), far apart in head, hair colour, skin and beard. A name is a first name
+and a code that is no word, so no caption of the base can hold it.
 """
 
 from dataclasses import dataclass

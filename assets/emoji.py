@@ -4,6 +4,8 @@ Three vendors draw every one of them, so a name is seen in three styles. The lis
 a small model that sees each name often knows it; one that sees 1,500 names knows none.
 """
 
+# ruff: noqa: E501, SIM905 -- word lists read best wide and unquoted
+
 from typing import Final
 
 import numpy as np
@@ -73,8 +75,8 @@ def word(name: str) -> str:
 def picture(rng: np.random.Generator, name: str, icon: dict[str, object]) -> tuple[str, str]:
     """Return the SVG of one icon on a plain ground, slightly moved, and its caption."""
     ground = draw(rng, PALETTE)
-    left, top = float(icon["left"]), float(icon["top"])  # pyright: ignore
-    width, height = float(icon["width"]), float(icon["height"])  # pyright: ignore
+    left, top = float(icon["left"]), float(icon["top"])  # pyright: ignore[reportArgumentType]
+    width, height = float(icon["width"]), float(icon["height"])  # pyright: ignore[reportArgumentType]
     scale, turn = rng.uniform(0.78, 0.95), rng.uniform(-6, 6)
     x, y = rng.uniform(-0.03, 0.03, 2)
     svg = (

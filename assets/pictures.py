@@ -1,9 +1,11 @@
 """Make the training pictures: fetch icon sets and avatar parts with npm, draw them, caption them.
 
-The result is two files, `pictures.npy` (uint8, N x 64 x 64 x 3) and `pictures.json` (captions and the
-source of each). The identities of the concepts are kept out of the Open Peeps drawings by
+The result is two files, `pictures.npy` (uint8, N x 64 x 64 x 3) and `pictures.json` (captions and
+the source of each). The identities of the concepts are kept out of the Open Peeps drawings by
 `avatars.peep`, and asserted here. Two minutes on two cores.
 """
+
+# ruff: noqa: S101 -- a failed assert is a bug of the builder, and stops it
 
 import io
 import json
@@ -29,7 +31,7 @@ EMOJI_VARIANTS: Final = 10
 
 
 def install(work: Path) -> Path:
-    """Return a folder with the npm packages in it, at the pinned versions, without their scripts."""
+    """Return a folder with the npm packages in it, pinned, their scripts not run."""
     folder = work / "npm"
     if not (folder / "node_modules/@dicebear/collection").exists():
         folder.mkdir(parents=True, exist_ok=True)

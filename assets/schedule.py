@@ -1,7 +1,8 @@
 """A learning rate that follows the clock, and an average of the weights.
 
-On a shared CPU nobody knows how many steps an hour holds, so warm-up and cosine are functions of the
-fraction of the budget that is spent. Training that was cut off goes on from the fraction it had reached.
+On a shared CPU nobody knows how many steps an hour holds, so warm-up and cosine are functions of
+the fraction of the budget that is spent. Training that was cut off goes on from the fraction it
+had reached.
 """
 
 import math
@@ -33,7 +34,7 @@ class Average:
         """Move the average towards the live parameters."""
         self._steps += 1
         decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
-        torch._foreach_lerp_(self.values, self._live, 1 - decay)  # noqa: SLF001
+        torch._foreach_lerp_(self.values, self._live, 1 - decay)
 
     @torch.no_grad()
     def swap(self) -> None:

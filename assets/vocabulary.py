@@ -1,8 +1,8 @@
 """Train the tokenizer: byte-level BPE in CLIP's layout, from the captions.
 
-The vocabulary is the 256 byte signs, the same with `</w>`, the merges in order, and the two special
-tokens last, as OpenAI's is; every whole word of the captions ends as one token. Concept names are no
-part of the text it sees, so that a name is never a token.
+The vocabulary is the 256 byte signs, the same with `</w>`, the merges in order, and the two
+special tokens last, as OpenAI's is; every whole word of the captions ends as one token. Concept
+names are no part of the text it sees, so that a name is never a token.
 """
 
 # pyright: basic -- tokenizers publishes partial types

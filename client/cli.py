@@ -215,11 +215,14 @@ def demo(
     if as_json:
         print(json.dumps(report))
         return
+    print("concept       slot  retention  at 0.6  L base  single  merged  seconds  bytes sent")
     for row in report_rows(report):
         print(
-            f"{row.name:<12} slot {row.slot}  retention {row.retention:.2f}"
-            f"  sent {row.upload_bytes:,} bytes"
+            f"{row.name:<12}  {row.slot:>4}  {row.retention:>9.3f}  {row.retention_06:>6.3f}"
+            f"  {row.loss_base:.4f}  {row.loss_single:.4f}  {row.loss_merged:.4f}"
+            f"  {row.train_s:>7.0f}  {row.upload_bytes:>10,}"
         )
+    print(f"verified {report['verified']}, lambda {report['lambda']}, {report['seconds']} s")
     print(f"report  {out / 'report.html'}")
 
 

@@ -1,3 +1,4 @@
+# pyright: basic  # diffusers publishes partial types
 """The demo's pictures: base, single and merged from the same noise, and crosstalk in the answers.
 
 A concept alone is its own columns of the pulled release's stacked LoRA with its own vectors; merged
@@ -179,7 +180,8 @@ class _Asked:
         images, times = self.draws.images, self.draws.timesteps
         noisy = self.base.noise.add_noise(self.latents[images], self.draws.noise, times)
         with variant.applied(self.base) as tokens:
-            prompts = [self.captions[k].replace(PLACE, phrase) for k in images.tolist()]
+            places: list[int] = images.tolist()
+            prompts = [self.captions[place].replace(PLACE, phrase) for place in places]
             return self.base.predict(noisy, times, tokens.encode(prompts))
 
 

@@ -4,8 +4,9 @@ Laws: a part in ``data/part/`` is never trusted: each chunk is compared with the
 announced, before it is written, and after a restart the bitmap is derived again by hashing the part
 (reliability.md 4). Parts are not synced; ``keep`` syncs once, links into ``blobs/`` and syncs that
 folder (F3). The part stays until its contribution is committed, so that only who sent the bytes can
-commit them, and a crash between link and COMMIT costs nothing. Names are hex digits made here, never text from the wire (T10). Room for the whole
-blob is reserved at the start (T19). Cost: one chunk of memory at a time.
+commit them, and a crash between link and COMMIT costs nothing. Names are hex digits made here, not
+text from the wire (T10). Room for the whole blob is reserved at the start (T19). Cost: one chunk of
+memory at a time.
 """
 
 import hashlib

@@ -110,14 +110,15 @@ def _handlers(service: str, answer: Answer) -> grpc.GenericRpcHandler:
 
 def _handler(method: Method, answer: Answer) -> Callable[[bytes, grpc.ServicerContext], bytes]:
     def handle(body: bytes, context: grpc.ServicerContext) -> bytes:
+        # Each error is answered inside its own block: a name that outlived it would tie error,
+        # frame and call into a cycle, and the stream would stay open until a collection.
         try:
             return answer(_call(method, body, context))
         except OrthoFedError as error:
-            failed = error
+            return _refuse(context, error)
         except Exception as error:  # noqa: BLE001  # the last line of defence; logged as a bug
             _LOG.error("fault in %s: %s", method.path, type(error).__name__, exc_info=error)
-            failed = _fault()
-        return _abort(context, failed)
+            return _refuse(context, _fault())
 
     return handle
 
@@ -145,7 +146,7 @@ def _binary(value: str | bytes) -> bytes:
     return value if isinstance(value, bytes) else b""
 
 
-def _abort(context: grpc.ServicerContext, error: OrthoFedError) -> bytes:
+def _refuse(context: grpc.ServicerContext, error: OrthoFedError) -> bytes:
     status, detail, code = failure.status_of(error)
     trailers: list[tuple[str, str | bytes]] = [(methods.CODE_KEY, code)]
     if code == "bad-time":

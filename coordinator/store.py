@@ -119,7 +119,10 @@ class Store:
                 fix="try again in a moment",
                 code="busy",
             ) from None
-        return future.result()
+        try:
+            return future.result()
+        finally:
+            del future  # an error holds this frame; holding its future back would be a cycle
 
     def close(self) -> None:
         """Finish what is queued and close the database."""

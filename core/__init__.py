@@ -1,1 +1,1 @@
-"""Pure functions on arrays, numbers and bytes: bases, exact merge, formats, signatures. No I/O and no clock."""
+"""Pure functions on arrays, numbers and bytes: bases, exact merge, formats, signatures. No I/O."""

@@ -1,8 +1,8 @@
 """The one error tree of OrthoFed.
 
     OrthoFedError              exit 1   failed: ours or the machine's
-    |-- InputError             exit 2   what a person gave: an option, a folder, an image, a config file
-    |   `-- SpecError          exit 2   a federation spec, base model, layer or rank that cannot work
+    |-- InputError             exit 2   what a person gave: an option, a folder, an image
+    |   `-- SpecError          exit 2   a spec, base model, layer or rank that cannot work
     |-- Unreachable            exit 1   the other side did not answer
     |-- Refused                exit 3   the other side said no
     |   |-- LeaseLost          exit 3   the slot is no longer this client's at this fence

@@ -67,6 +67,9 @@ def skeleton(slug: str) -> str:
     return read
 
 
+_RESERVED_SKELETONS: Final = frozenset(map(skeleton, RESERVED))
+
+
 def prefixes(slug: str) -> tuple[str, ...]:
     """Return the skeletons of all whole-part prefixes of a slug, the slug itself last.
 
@@ -103,7 +106,7 @@ def check_trigger(trigger: str, *, taken: Iterable[str], reserved: Iterable[str]
             code="bad-name",
         )
     read = skeleton(trigger)
-    if trigger in DEVICES or read in {skeleton(word) for word in RESERVED}:
+    if trigger in DEVICES or read in _RESERVED_SKELETONS:
         raise _taken(trigger, "prompt parsers or file systems give it a meaning of its own")
     if trigger in reserved:
         raise _taken(trigger, "the base model already knows it as a word")

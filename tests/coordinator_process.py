@@ -57,7 +57,15 @@ class Coordinator:
         """Serve, on the same port as before if there was one; return when it answers."""
         self._log = (self.folder.parent / f"{self.folder.name}.log").open("a", encoding="utf-8")
         self._process = subprocess.Popen(
-            [*COMMAND, "coordinator", "serve", str(self.folder), "--listen", self.address, "--json"],
+            [
+                *COMMAND,
+                "coordinator",
+                "serve",
+                str(self.folder),
+                "--listen",
+                self.address,
+                "--json",
+            ],
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
@@ -91,17 +99,17 @@ class Coordinator:
 
 
 def wide_base(folder: Path) -> Path:
-    """Write a base that no library loads: one text encoder of 4 layers, 512 wide.
+    """Write a base that no library loads: one text encoder of 8 layers, 128 in and 2,048 out.
 
-    At rank 20 a contribution is 330 kB: two chunks.
+    At rank 5 a contribution is 656 kB, which is three chunks, and 25 slots fit.
     """
     random = np.random.default_rng(0)
     shapes: dict[str, tuple[int, ...]] = {
-        f"text_model.encoder.layers.{n}.self_attn.{part}_proj.weight": (512, 512)
-        for n in range(4)
+        f"text_model.encoder.layers.{n}.self_attn.{part}_proj.weight": (2048, 128)
+        for n in range(8)
         for part in ("q", "k", "v", "out")
     }
-    shapes["text_model.embeddings.token_embedding.weight"] = (16, 512)
+    shapes["text_model.embeddings.token_embedding.weight"] = (16, 128)
     entries = [(name, "F16", shape) for name, shape in shapes.items()]
     data = [random.normal(size=shapes[name]).astype("<f2").tobytes() for name in sorted(shapes)]
     (folder / "text_encoder").mkdir(parents=True)

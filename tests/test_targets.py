@@ -28,7 +28,7 @@ def test_only_attention_projections_of_a_unet_are_taken() -> None:
 
 
 def test_a_text_encoder_has_one_path_with_or_without_its_prefix() -> None:
-    """transformers 5 writes the flat spelling, SD 1.5 the long one."""
+    """New libraries write the flat spelling, SD 1.5 the long one."""
     name = "encoder.layers.3.self_attn.out_proj.weight"
 
     flat = attention_layers("text_encoder", {name: (768, 768)})

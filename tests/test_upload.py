@@ -1,7 +1,7 @@
 """Uploading to a real coordinator: cut, killed, forged, damaged (reliability.md 4, security.md T4).
 
-The contributions are random integers in normal form; the base is 512 wide and needs no torch, so
-that one contribution is two chunks.
+The contributions are random integers in normal form; the base needs no torch and is so wide
+that one contribution is three chunks.
 """
 
 import hashlib
@@ -46,7 +46,7 @@ THIEF = SigningKey.from_seed(b"\x63" * 32)
 def coordinator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Coordinator]:
     folder = tmp_path_factory.mktemp("coordinator")
     base = wide_base(folder / "base")
-    with Coordinator.found(folder / "fed", base, "--rank", "20", "--ttl", "5") as running:
+    with Coordinator.found(folder / "fed", base, "--rank", "5", "--ttl", "5") as running:
         yield running
 
 
@@ -193,17 +193,18 @@ def test_a_client_that_was_killed_sends_only_what_is_missing(owner: Owner) -> No
     owner.upload()
 
     assert owner.sent[0] >= methods.CHUNK_BYTES
-    assert before + _puts(owner) - before <= len(chunk_hashes(owner.blob)) + 2
+    assert 1 <= before < len(chunk_hashes(owner.blob)) + 1
+    assert _puts(owner) <= len(chunk_hashes(owner.blob)) + 1  # one was on its way when it ended
 
 
 def test_a_coordinator_that_is_killed_midway_loses_nothing(
     owner: Owner, coordinator: Coordinator
 ) -> None:
-    """SIGKILL after the second chunk, start again: the same call goes on and gets its receipt."""
+    """SIGKILL after the first chunk, start again: the same call goes on and gets its receipt."""
     killed: list[int] = []
 
     def kill(done: int, _total: int) -> None:
-        if done >= 2 * methods.CHUNK_BYTES and not killed:
+        if done >= methods.CHUNK_BYTES and not killed:
             killed.append(done)
             coordinator.kill()
             coordinator.start()
@@ -307,7 +308,7 @@ def test_a_truncated_contribution_is_refused_at_begin(cut: int, owner: Owner) ->
 
 
 def test_a_foreign_header_is_refused(owner: Owner) -> None:
-    """T8: one space more in the header and one byte less in the data: same size, other bytes."""
+    """T8: one changed byte in the header: it is compared, not parsed."""
     blob = bytearray(owner.blob.read_bytes())
     blob[10] ^= 1
     owner.repack(bytes(blob))

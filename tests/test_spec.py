@@ -1,0 +1,233 @@
+"""What a federation agrees on: one spec, one spelling, one id."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orthofed.core.basis import Family
+from orthofed.core.errors import OrthoFedError, SpecError, VerificationFailed
+from orthofed.core.spec import BaseModel, Encoder, FederationSpec, Layer, Limits, plan_spec
+
+from .base_shapes import sd1_layers, sdxl_layers
+
+BASE = BaseModel("sd1", "runwayml/stable-diffusion-v1-5", "main", "a" * 64, "CreativeML")
+TEXT = (Encoder("text_encoder", 768),)
+
+
+def small(
+    *,
+    layers: tuple[Layer, ...] = (Layer("unet.b", 8, 24), Layer("unet.a", 6, 48)),
+    basis: Family = "hadamard",
+    rank: int | None = 4,
+    capacity: int | None = None,
+) -> FederationSpec:
+    """Return a spec of two layers with six slots."""
+    return plan_spec(
+        name="toy-fed",
+        base=BASE,
+        layers=layers,
+        encoders=TEXT,
+        seed=bytes(32),
+        basis=basis,
+        rank=rank,
+        capacity=capacity,
+        reserved=("fox", "cat"),
+    )
+
+
+def test_a_spec_survives_its_own_bytes() -> None:
+    """And its id is that of the bytes, whatever order the layers came in."""
+    spec = small()
+
+    again = FederationSpec.from_bytes(spec.to_bytes())
+
+    assert again == spec
+    assert again.id == spec.id
+    assert [layer.path for layer in spec.layers] == ["unet.a", "unet.b"]
+    assert spec.reserved == ("cat", "fox")
+    assert (spec.capacity, spec.rank(48), spec.layer_rank(spec.layers[0])) == (6, 4, 4)
+
+
+def test_a_spec_of_a_real_base_plans_as_the_tables_say() -> None:
+    """SD1.5 with CLIP-L at r = 20; SDXL with both encoders at K = 64 (method.md 4)."""
+    xl = replace(BASE, family="sdxl")
+    both = (Encoder("text_encoder", 768), Encoder("text_encoder_2", 1280))
+
+    one = plan_spec(
+        name="toy-fed", base=BASE, layers=sd1_layers(), encoders=TEXT, seed=bytes(32), rank=20
+    )
+    two = plan_spec(
+        name="toy-fed", base=xl, layers=sdxl_layers(), encoders=both, seed=bytes(32), capacity=64
+    )
+
+    assert (one.capacity, len(one.layers)) == (16, 176)
+    assert two.ranks == ((640, 8), (768, 12), (1280, 20), (2048, 20))
+
+
+def test_a_haar_spec_carries_the_hash_of_its_tables() -> None:
+    """The operator's T is the norm (method.md 2.4)."""
+    spec = small(basis="haar")
+
+    assert [width for width, _ in spec.tables] == [24, 48]
+    assert FederationSpec.from_bytes(spec.to_bytes()) == spec
+    with pytest.raises(SpecError):
+        replace(spec, tables=())
+    with pytest.raises(SpecError):
+        replace(small(), tables=spec.tables)
+
+
+def test_a_width_without_hadamard_matrix_names_the_families_that_work() -> None:
+    """The text says which layer, and what to choose instead."""
+    layers = (Layer("unet.odd", 8, 92),)
+
+    with pytest.raises(SpecError) as caught:
+        small(layers=layers)
+
+    assert caught.value.code == "width-not-supported"
+    assert "92" in caught.value.what
+    assert "unet.odd" in caught.value.what
+    assert caught.value.fix == "choose the basis family haar or gaussian"
+    assert small(layers=layers, basis="gaussian").capacity == 23
+
+
+def test_a_width_too_wide_for_a_table_is_refused_for_haar() -> None:
+    """Above 8192 only the other two work."""
+    with pytest.raises(SpecError) as caught:
+        small(layers=(Layer("unet.mlp", 8, 12288),), basis="haar")
+
+    assert caught.value.fix == "choose the basis family hadamard or gaussian"
+
+
+@pytest.mark.parametrize(
+    ("rank", "capacity"), [(0, None), (25, None), (None, 0), (None, 7), (-1, None)]
+)
+def test_ranks_and_capacities_that_do_not_fit_are_refused(
+    rank: int | None, capacity: int | None
+) -> None:
+    """The narrowest layer has 24 columns."""
+    with pytest.raises(SpecError):
+        small(rank=rank, capacity=capacity)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "Toy Fed"},
+        {"name": "toy\n"},
+        {"base": replace(BASE, family="sd9")},
+        {"base": replace(BASE, name="<script>")},
+        {"base": replace(BASE, fingerprint="A" * 64)},
+        {"seed": bytes(31)},
+        {"ranks": ((24, 4),)},
+        {"ranks": ((48, 4), (24, 4))},
+        {"layers": (Layer("unet.b", 8, 24), Layer("unet.a", 6, 48))},
+        {"layers": ()},
+        {"encoders": ()},
+        {"encoders": (Encoder("../up", 768),)},
+        {"encoders": (Encoder("text_encoder", 0),)},
+        {"capacity": 0},
+        {"capacity": 7},
+        {"lambda_1024": 2049},
+        {"lambda_1024": -1},
+        {"exponent_low": -27},
+        {"exponent_low": -41, "exponent_high": -29},
+        {"limits": Limits(ttl_s=0)},
+        {"limits": Limits(max_vectors=9)},
+        {"reserved": ("fox", "cat")},
+        {"reserved": ("Fox",)},
+    ],
+)
+def test_a_value_out_of_bounds_makes_no_spec(change: dict[str, object]) -> None:
+    """Every instance is a legal spec."""
+    with pytest.raises(SpecError):
+        replace(small(), **change)
+
+
+@pytest.mark.parametrize("path", ["", "a b", "a/b", "a" * 256, "a\n"])
+def test_a_layer_path_is_plain(path: str) -> None:
+    """It becomes a key in files and a part of a stream's input."""
+    with pytest.raises(SpecError):
+        Layer(path, 4, 4)
+
+
+@pytest.mark.parametrize("size", [0, 65537])
+def test_a_layer_size_is_bounded(size: int) -> None:
+    """Outputs and inputs alike."""
+    with pytest.raises(SpecError):
+        Layer("a", size, 4)
+    with pytest.raises(SpecError):
+        Layer("a", 4, size)
+
+
+def test_an_unknown_width_has_no_rank() -> None:
+    """Not 0, not a default."""
+    with pytest.raises(SpecError):
+        small().rank(768)
+
+
+def body_of(spec: FederationSpec) -> dict[str, object]:
+    return json.loads(spec.to_bytes())
+
+
+def spelt(body: dict[str, object]) -> bytes:
+    return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
+
+
+def test_fields_added_missing_or_of_another_type_are_refused() -> None:
+    """A new field is a new version."""
+    body = body_of(small())
+    cases = [
+        {**body, "extra": 1},
+        {k: v for k, v in body.items() if k != "capacity"},
+        {**body, "capacity": "6"},
+        {**body, "capacity": True},
+        {**body, "reserved": [1]},
+        {**body, "layers": [{"out": 8, "path": "unet.b", "width": 24, "bias": 1}]},
+        {**body, "basis": "fourier"},
+        {**body, "tables": []},
+        {**body, "v": 0},
+    ]
+
+    for case in cases:
+        with pytest.raises(OrthoFedError) as caught:
+            FederationSpec.from_bytes(spelt(case))
+        assert isinstance(caught.value, VerificationFailed | SpecError)
+
+
+def test_an_old_program_says_that_it_is_old() -> None:
+    """A spec of version 2 may have any fields; the reader asks for an upgrade."""
+    with pytest.raises(SpecError) as caught:
+        FederationSpec.from_bytes(b'{"new":[1],"v":2}')
+
+    assert caught.value.code == "spec-version"
+    assert "upgrade" in caught.value.fix
+
+
+def test_another_spelling_or_a_giant_is_no_spec() -> None:
+    """T5: size before parsing; then the same bytes or nothing."""
+    data = small().to_bytes()
+
+    with pytest.raises(VerificationFailed):
+        FederationSpec.from_bytes(data + b" ")
+    with pytest.raises(VerificationFailed):
+        FederationSpec.from_bytes(b"[" * (1 << 21))
+    with pytest.raises(VerificationFailed):
+        FederationSpec.from_bytes(b"[1]")
+
+
+@settings(derandomize=True, deadline=None, max_examples=150)
+@given(st.data())
+def test_a_flipped_byte_gives_an_error_or_another_id(data: st.DataObject) -> None:
+    """Nothing but our own errors, and never the same federation."""
+    raw = bytearray(small().to_bytes())
+    place = data.draw(st.integers(0, len(raw) - 1))
+    raw[place] ^= data.draw(st.integers(1, 255))
+
+    try:
+        other = FederationSpec.from_bytes(bytes(raw))
+    except OrthoFedError:
+        return
+    assert other.id != small().id

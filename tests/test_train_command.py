@@ -1,0 +1,423 @@
+"""`orthofed client train` against a real coordinator: from images to a receipt, and every way out.
+
+The base is the tiny one, trainings have a few steps. What leaves, what stays, what a rerun does.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from orthofed.client.egress import EgressList
+from orthofed.client.home import Home
+from orthofed.client.join import join
+from orthofed.client.score_command import score_release
+from orthofed.client.session import Session
+from orthofed.client.state import BLOB, MANIFEST, load
+from orthofed.client.status import status_of
+from orthofed.client.train_command import Happened, TrainOptions, train_concept
+from orthofed.core.canonical import decode
+from orthofed.core.errors import InputError, LeaseLost, Refused, Unreachable
+
+from .coordinator_process import COMMAND, Coordinator, run
+from .tiny_base import tiny_base
+from .tiny_concept import write_images
+
+SETTINGS = """\
+steps = 4
+batch = 4
+null_images = 2
+null_sampling_steps = 2
+warmup_steps = 1
+rate = 1e-2
+threads = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make the folder with base, images and settings that all tests share."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("owners")
+    tiny_base(folder / "base")
+    write_images(folder / "images", 6)
+    (folder / "quick.toml").write_text(SETTINGS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def coordinator(place: Path) -> Iterator[Coordinator]:
+    with Coordinator.found(place / "fed", place / "base", "--rank", "2") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def invite(coordinator: Coordinator) -> str:
+    return coordinator.invite(uses=50)
+
+
+@dataclass
+class Owner:
+    """One data owner: a home and what the command said."""
+
+    place: Path
+    home: Home
+    events: list[Happened] = field(default_factory=list)
+    asked: list[EgressList] = field(default_factory=list)
+    answer: bool = True
+    on_event: Callable[[Happened], None] = lambda _: None
+
+    def options(self, concept: str) -> TrainOptions:
+        """Return the options of a quick training."""
+        return TrainOptions(
+            concept=concept,
+            noun="fox",
+            images=self.place / "images",
+            base=self.place / "base",
+            config=self.place / "quick.toml",
+        )
+
+    def train(self, options: TrainOptions, *, patience_s: float = 20) -> Session:
+        """Run the command."""
+
+        def report(happened: Happened) -> None:
+            self.events.append(happened)
+            self.on_event(happened)
+
+        def ask(listing: EgressList) -> bool:
+            self.asked.append(listing)
+            return self.answer
+
+        return train_concept(self.home, options, report=report, ask=ask, patience_s=patience_s)
+
+    def names(self) -> list[str]:
+        """Return the names of the events, each once in a row."""
+        names = [happened.name for happened in self.events]
+        return [name for at, name in enumerate(names) if at == 0 or names[at - 1] != name]
+
+    def steps(self) -> int:
+        """Return how many training steps were done."""
+        return sum(happened.name == "step" for happened in self.events)
+
+
+@pytest.fixture
+def owner(invite: str, place: Path, tmp_path: Path) -> Owner:
+    home = Home.at(tmp_path / "home")
+    join(home, invite, url=None, patience_s=20)
+    return Owner(place, home)
+
+
+def _sent(home: Home) -> list[dict[str, object]]:
+    lines = (home.folder / "outbox.jsonl").read_bytes().splitlines()
+    return [entry for line in lines if isinstance(entry := decode(line), dict)]
+
+
+def test_from_images_to_a_receipt_and_a_score(
+    owner: Owner, coordinator: Coordinator, tmp_path: Path
+) -> None:
+    """The whole way; then a release is pulled, verified and scored by the owner."""
+    session = owner.train(owner.options("wolf-a1"))
+
+    assert session.phase == "receipted"
+    assert owner.names() == [
+        *("checking", "leased", "step", "trained", "packing", "scoring", "scored"),
+        *("egress", "uploading", "receipt"),
+    ]
+    sizes = {file.name: file.num_bytes for file in owner.asked[0].files}
+    folder = owner.home.run("wolf-a1")
+    assert sizes == {
+        "contribution.safetensors": (folder / BLOB).stat().st_size,
+        "manifest.json": (folder / MANIFEST).stat().st_size,
+    }
+    assert not (folder / "training").exists(), "saves go once the receipt is kept"
+
+    coordinator.release()
+    out = tmp_path / "release"
+    run("pull", coordinator.link(), "-o", str(out))
+    _, found = score_release(
+        owner.home,
+        "wolf-a1",
+        images=owner.place / "images",
+        base=owner.place / "base",
+        release=out,
+        lambdas=(1.0, 0.5),
+    )
+
+    assert found.loss_single != found.loss_base
+    assert set(found.loss_merged) == {1.0, 0.5}
+    (row,) = status_of(owner.home)["concepts"]
+    assert (row["phase"], row["state"]) == ("receipted", "accepted")
+
+
+def test_what_leaves_is_what_was_shown_and_nothing_of_the_images(owner: Owner) -> None:
+    """The outbox is the list of all that left: manifest and chunks shown, no image or caption."""
+    owner.train(owner.options("bear-b2"))
+
+    sent = _sent(owner.home)
+    shown = {file.sha256 for file in owner.asked[0].files}
+    folder = owner.home.run("bear-b2")
+    blob, manifest = (folder / BLOB).read_bytes(), (folder / MANIFEST).read_bytes()
+    (begin,) = [entry for entry in sent if str(entry["method"]).endswith("Begin")]
+    chunks = {entry["chunk"] for entry in sent if "chunk" in entry}
+    assert manifest.hex() in str(begin["body"])
+    assert chunks <= shown, "the blob is one chunk here"
+    bodies = "".join(str(entry.get("body", "")) for entry in sent) + blob.hex()
+    for image in (owner.place / "images").iterdir():
+        assert image.read_bytes()[:64].hex() not in bodies
+        assert image.name.encode().hex() not in bodies
+    for word in ("fox", str(owner.place)):
+        assert word.encode().hex() not in bodies
+
+
+def test_a_second_run_of_a_finished_concept_sends_nothing(owner: Owner) -> None:
+    """The receipt is shown again; no lease, no training, no upload."""
+    owner.train(owner.options("lynx-c3"))
+    before = len(_sent(owner.home))
+    owner.events.clear()
+
+    session = owner.train(owner.options("lynx-c3"))
+
+    assert owner.names() == ["receipt"]
+    assert session.phase == "receipted"
+    assert len(_sent(owner.home)) == before
+
+
+class _Killed(Exception):
+    """The process ends here."""
+
+
+def _kill_at(name: str) -> Callable[[Happened], None]:
+    def on_event(happened: Happened) -> None:
+        if happened.name == name:
+            raise _Killed
+
+    return on_event
+
+
+@pytest.mark.parametrize("at", ["leased", "trained", "scored", "uploading"])
+def test_a_run_that_was_killed_goes_on_with_its_lease(at: str, owner: Owner) -> None:
+    """Stopped at each phase: the same slot and fence, no step and no quantising done twice."""
+    concept = f"{at}-d4"
+    owner.on_event = _kill_at(at)
+    with pytest.raises(_Killed):
+        owner.train(owner.options(concept))
+    before = load(owner.home.run(concept))
+    assert before is not None
+    blob = owner.home.run(concept) / BLOB
+    packed = blob.read_bytes() if blob.exists() else b""
+    leases = sum(str(entry["method"]).endswith("Lease") for entry in _sent(owner.home))
+    owner.on_event = lambda _: None
+
+    session = owner.train(owner.options(concept))
+
+    assert session.phase == "receipted"
+    assert session.request == before.request
+    assert before.slot in (-1, session.slot)
+    if packed:
+        assert blob.read_bytes() == packed
+    assert owner.steps() == 4, "a training that came to its end is not repeated"
+    again = sum(str(entry["method"]).endswith("Lease") for entry in _sent(owner.home))
+    assert again == leases + (at == "leased"), "the grant was not saved: the same lease is asked"
+
+
+def test_a_process_that_was_killed_in_training_goes_on_from_its_save(owner: Owner) -> None:
+    """SIGKILL in the middle of the training; the next process begins behind its last save."""
+    settings = owner.home.folder / "long.toml"
+    settings.write_text(SETTINGS.replace("steps = 4", "steps = 60") + "save_every_s = 0.0\n")
+    command = [*COMMAND, "client", "train", "--concept", "otter-e5", "--class-noun", "fox"]
+    command += ["--images", str(owner.place / "images"), "--base", str(owner.place / "base")]
+    command += ["--config", str(settings), "--home", str(owner.home.folder), "--yes", "--json"]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    ) as child:
+        assert child.stdout is not None
+        reached = 0
+        for line in child.stdout:
+            reached = json.loads(line).get("step", 0)
+            if reached >= 5:
+                child.send_signal(signal.SIGKILL)
+                break
+        child.communicate()
+    assert 5 <= reached < 60
+
+    owner.train(replace(owner.options("otter-e5"), config=settings))
+
+    (trained,) = [happened for happened in owner.events if happened.name == "trained"]
+    assert int(str(trained.values["resumed_at"])) >= reached - 1
+    assert owner.steps() <= 60 - reached + 1
+
+
+def test_an_owner_who_says_no_sends_nothing_and_is_asked_again(owner: Owner) -> None:
+    """No manifest, no chunk; the next run asks about the same bytes and trains no step."""
+    owner.answer = False
+    with pytest.raises(InputError, match="were not approved") as caught:
+        owner.train(owner.options("mole-f6"))
+    assert caught.value.code == "egress-declined"
+    sent = {str(entry["method"]).rpartition("/")[2] for entry in _sent(owner.home)}
+    assert sent <= {"Join", "Lease", "Renew"}
+    steps = owner.steps()
+
+    owner.answer = True
+    owner.train(owner.options("mole-f6"))
+
+    assert owner.steps() == steps
+    assert owner.asked[0] == owner.asked[1]
+
+
+def test_the_wrong_base_is_refused_before_a_lease(owner: Owner, tmp_path: Path) -> None:
+    """Both fingerprints are named; exit code 2; no slot is taken."""
+    other = tiny_base(tmp_path / "other")
+    with (other / "unet" / "config.json").open("a") as config:
+        config.write("\n")
+
+    with pytest.raises(InputError, match="fingerprint") as caught:
+        owner.train(replace(owner.options("hare-g7"), base=other))
+
+    assert caught.value.code == "wrong-base"
+    assert caught.value.exit_code == 2
+    assert "Lease" not in str(_sent(owner.home))
+
+
+def test_bad_images_are_refused_before_a_lease(owner: Owner, tmp_path: Path) -> None:
+    """An empty folder, and one with a broken file: named, exit code 2, no slot taken."""
+    empty, broken = tmp_path / "empty", tmp_path / "broken"
+    empty.mkdir()
+    write_images(broken, 6)
+    first = min(broken.glob("*.png"))
+    first.write_bytes(first.read_bytes()[:50])
+
+    for images, code in ((empty, "no-images"), (broken, "broken-image")):
+        with pytest.raises(InputError) as caught:
+            owner.train(replace(owner.options("hare-g8"), images=images))
+        assert caught.value.code == code
+    assert first.name in caught.value.what
+    assert "Lease" not in str(_sent(owner.home))
+
+
+def test_a_bad_name_title_or_setting_is_refused_before_a_lease(
+    owner: Owner, tmp_path: Path
+) -> None:
+    """Wrong usage is found at home."""
+    settings = tmp_path / "bad.toml"
+    settings.write_text("stepz = 4\n")
+    good = owner.options("hare-g9")
+    wrong = (
+        replace(good, concept="../hare"),
+        replace(good, triggers=("a b",)),
+        replace(good, title="hare\nwith a line"),
+        replace(good, config=settings),
+        replace(good, steps=0),
+        replace(good, licence="not an SPDX id!"),
+        replace(good, vectors=9),
+    )
+    for options in wrong:
+        with pytest.raises(InputError) as caught:
+            owner.train(options)
+        assert caught.value.exit_code == 2
+    assert "Lease" not in str(_sent(owner.home))
+
+
+def test_a_taken_name_is_refused_and_another_one_can_be_tried(
+    owner: Owner, invite: str, place: Path, tmp_path: Path
+) -> None:
+    """Exit code 3 with a hint; the same concept with another trigger then gets a slot."""
+    owner.train(owner.options("seal-h1"))
+    other = Owner(place, Home.at(tmp_path / "other"))
+    join(other.home, invite, url=None, patience_s=20)
+
+    with pytest.raises(Refused) as caught:
+        other.train(other.options("seal-h1"))
+
+    assert caught.value.code == "name-taken"
+    assert caught.value.exit_code == 3
+    assert other.train(other.options("crab-h2")).phase == "receipted"
+
+
+def test_a_coordinator_that_is_gone_is_said_and_nothing_is_lost(
+    owner: Owner, coordinator: Coordinator
+) -> None:
+    """Killed while the owner trains: training ends, the upload names the problem, a rerun sends."""
+
+    def kill(happened: Happened) -> None:
+        if happened.name == "egress":
+            coordinator.kill()
+
+    owner.on_event = kill
+    try:
+        with pytest.raises(Unreachable, match="gave no answer for 1 s") as caught:
+            owner.train(owner.options("swan-i1"), patience_s=1)
+    finally:
+        coordinator.start()
+    assert "goes on where it stopped" in caught.value.fix
+    steps = owner.steps()
+    owner.on_event = lambda _: None
+
+    assert owner.train(owner.options("swan-i1")).phase == "receipted"
+    assert owner.steps() == steps
+
+
+def test_without_a_terminal_the_question_needs_a_yes(owner: Owner) -> None:
+    """`--json` or a pipe: exit code 2 at once, before a minute of training is spent."""
+    done = subprocess.run(
+        [
+            *COMMAND,
+            *("client", "train", "--concept", "newt-j1", "--class-noun", "fox", "--json"),
+            *("--images", str(owner.place / "images"), "--base", str(owner.place / "base")),
+            *("--home", str(owner.home.folder)),
+        ],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["error"]["code"] == "option-missing"
+
+
+def test_a_lease_that_went_to_somebody_else_is_lost_and_leased_anew(
+    place: Path, tmp_path: Path
+) -> None:
+    """One slot, a TTL of 5 s: the first owner stops, the second takes the slot and fills it.
+
+    The first is told so (exit code 3), its work is set aside; a third finds no free slot.
+    """
+    with Coordinator.found(
+        tmp_path / "fed", place / "base", "--rank", "2", "--capacity", "1", "--ttl", "5"
+    ) as narrow:
+        invite = narrow.invite(uses=3)
+        owners = [Owner(place, Home.at(tmp_path / f"home{k}")) for k in range(2)]
+        for owner in owners:
+            join(owner.home, invite, url=None, patience_s=20)
+        first, second = owners
+        first.on_event = _kill_at("trained")
+        with pytest.raises(_Killed):
+            first.train(first.options("goat-k1"))
+        first.on_event = lambda _: None
+        time.sleep(6)
+
+        assert second.train(second.options("duck-k2")).phase == "receipted"
+        with pytest.raises(LeaseLost, match="the slot of goat-k1 was lost") as caught:
+            first.train(first.options("goat-k1"))
+
+        assert caught.value.exit_code == 3
+        session = load(first.home.run("goat-k1"))
+        assert session is not None
+        assert session.phase == "joined"
+        assert list(first.home.run("goat-k1").glob("lost-1-*/training"))
+        (row,) = status_of(first.home)["concepts"]
+        assert row["why"]
+        with pytest.raises(Refused) as refused:
+            first.train(first.options("goat-k1"))
+        assert refused.value.code == "no-free-slot"
