@@ -6,7 +6,10 @@ collapsed to the prior within fifty steps. The narrow first level is for the clo
 resolution costs most.
 """
 
-# pyright: basic -- torch and diffusers publish partial types
+# pyright: basic, reportPrivateImportUsage=false, reportArgumentType=false
+# pyright: reportCallIssue=false, reportOptionalMemberAccess=false, reportOptionalSubscript=false
+# pyright: reportOptionalCall=false, reportAttributeAccessIssue=false, reportMissingImports=false
+# torch and diffusers publish partial types
 
 import json
 import math

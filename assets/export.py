@@ -7,7 +7,10 @@ beside its place and swapped in, so a reader finds the old one or the new one.
 
 # ruff: noqa: S101 -- a failed assert is a bug of the builder, and stops it
 
-# pyright: basic -- torch, diffusers and transformers publish partial types
+# pyright: basic, reportPrivateImportUsage=false, reportArgumentType=false
+# pyright: reportCallIssue=false, reportOptionalMemberAccess=false, reportOptionalSubscript=false
+# pyright: reportOptionalCall=false, reportAttributeAccessIssue=false, reportMissingImports=false
+# torch, diffusers and transformers publish partial types
 
 import json
 import shutil

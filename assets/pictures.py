@@ -5,6 +5,11 @@ the source of each). The identities of the concepts are kept out of the Open Pee
 `avatars.peep`, and asserted here. Two minutes on two cores.
 """
 
+# pyright: basic, reportPrivateImportUsage=false, reportArgumentType=false
+# pyright: reportCallIssue=false, reportOptionalMemberAccess=false, reportOptionalSubscript=false
+# pyright: reportOptionalCall=false, reportAttributeAccessIssue=false, reportMissingImports=false
+# torch and resvg_py publish partial types or are not installed for checks
+
 # ruff: noqa: S101 -- a failed assert is a bug of the builder, and stops it
 
 import io

@@ -5,6 +5,11 @@ the fraction of the budget that is spent. Training that was cut off goes on from
 had reached.
 """
 
+# pyright: basic, reportPrivateImportUsage=false, reportArgumentType=false
+# pyright: reportCallIssue=false, reportOptionalMemberAccess=false, reportOptionalSubscript=false
+# pyright: reportOptionalCall=false, reportAttributeAccessIssue=false, reportMissingImports=false
+# torch and resvg_py publish partial types or are not installed for checks
+
 import math
 from collections.abc import Iterable
 

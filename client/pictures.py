@@ -1,4 +1,5 @@
-# pyright: basic  # diffusers publishes partial types
+# pyright: basic, reportAttributeAccessIssue=false, reportArgumentType=false
+# diffusers publishes partial types
 """The demo's pictures: base, single and merged from the same noise, and crosstalk in the answers.
 
 A concept alone is its own columns of the pulled release's stacked LoRA with its own vectors; merged

@@ -1,13 +1,16 @@
-"""States on which a concept must be silent: the base's own samples, and what the base answers.
+"""States on which a concept must be silent, and what the base answers there.
 
     null-response term = mean ||eps_adapted(x_t, t, prompt) - eps_base(x_t, t, prompt)||^2
 
-The prompts are public: the captions with the class noun in the concept's place, and templates. The
-base samples a few images for them, deterministically (DDIM, no guidance); every state that it
-passes on the way, with its answer there, is one (x_t, t, prompt, eps) tuple, so the pool costs no
-forward pass beyond the sampling itself. Made once, before training, with nothing attached.
+The prompts are public: the captions with the class noun in the concept's place, and templates. Two
+kinds of states, made once, before training, with nothing attached; none of them leaves:
 
-Why: a concept that shifts the whole class overshoots when N of them are added (method.md 6.4, 10).
+    sampled    the base samples a few images (DDIM, no guidance); every state on the way is kept
+    noised     the owner's images with noise, asked for any member of the class
+
+The second kind takes away what hurts most when N concepts are added: the same improvement of the
+whole class in each of them, which the sum makes N times (method.md 6.4, 10). What is left to learn
+is what the trigger changes. Cost: one forward pass a state.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +20,7 @@ import torch
 from torch import Tensor
 
 from .base import Base
-from .draws import generator
+from .draws import Draws, generator
 
 _BATCH = 16
 _TEMPLATES = ("a picture of {}", "a portrait of {}", "an image of {}", "{}")
@@ -50,6 +53,36 @@ class PublicStates:
             _trajectory(base, encode, chosen[at : at + _BATCH], start[at : at + _BATCH], steps)
             for at in range(0, count, _BATCH)
         ]
+        return PublicStates.all_of(parts)
+
+    @staticmethod
+    @torch.no_grad()
+    def noised(  # the parts of one small loop
+        base: Base,
+        encode: Callable[[Sequence[str]], Tensor],
+        latents: Tensor,
+        prompts: Sequence[str],
+        *,
+        each: int,
+        seed: int,
+    ) -> "PublicStates":
+        """Return ``each`` noisy states, spread over the timesteps, of every one of ``latents``."""
+        draws = Draws.fixed(each * len(latents), like=latents, below=base.num_timesteps, seed=seed)
+        noisy = base.add_noise(latents[draws.images], draws.noise, draws.timesteps)
+        chosen = [prompts[int(i)] for i in draws.images]
+        answers = [
+            base.predict(
+                noisy[at : at + _BATCH],
+                draws.timesteps[at : at + _BATCH],
+                encode(chosen[at : at + _BATCH]),
+            )
+            for at in range(0, len(noisy), _BATCH)
+        ]
+        return PublicStates(noisy, draws.timesteps, tuple(chosen), torch.cat(answers))
+
+    @staticmethod
+    def all_of(parts: Sequence["PublicStates"]) -> "PublicStates":
+        """Return the states of all ``parts``."""
         return PublicStates(
             torch.cat([part.noisy for part in parts]),
             torch.cat([part.timesteps for part in parts]),

@@ -1,7 +1,8 @@
 """Decides what a client does next for one concept; it reads no file, clock or network.
 
     joined -> leased -> trained -> packed -> approved -> receipted
-       ^________|__________|__________|__________|   the lease is gone: a new request starts over
+       ^        ^                                |   the coordinator refused the bytes: train anew
+       |________|__________|__________|__________|   the lease is gone: a new request starts over
 
 `step(session, event) -> (session, actions)`: train_command.py carries the actions out and reports
 what came of them as the next event; state.py keeps the session between processes. Laws:
@@ -89,7 +90,14 @@ class LeaseGone:
     counter: int
 
 
-Event = Opened | Granted | Trained | Packed | Approved | Received | LeaseGone
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The coordinator refused the packed bytes for good; the lease is still ours."""
+
+    why: str
+
+
+Event = Opened | Granted | Trained | Packed | Approved | Received | LeaseGone | Rejected
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,16 +132,14 @@ class ForgetTraining:
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """Keep the work of the lost lease, out of the new one's way."""
+    """Keep the work that came to nothing, out of the new one's way."""
 
     fence: int
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """The lease is lost: tell the owner why and what to do."""
-
-    why: str
+    """Tell the owner what happened and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +179,10 @@ def step(session: Session, event: Event) -> tuple[Session, tuple[Action, ...]]:
             after = replace(session, phase="approved")
         case "approved", Received(receipt):
             after = replace(session, phase="receipted", receipt=receipt)
+        case "approved", Rejected(why):
+            # What was sent is dead, the slot is not: other settings may give bytes that pass.
+            again = replace(session, phase="leased", blob="", document="", why=why)
+            return again, (SetAside(session.fence), Stop())
         case (("leased" | "trained" | "packed" | "approved"), LeaseGone(why, request, counter)):
             # I1: the old fence is dead for ever, and so are its blob and manifest.
             fresh = Session(
@@ -184,7 +194,7 @@ def step(session: Session, event: Event) -> tuple[Session, tuple[Action, ...]]:
                 counter,
                 why=why,
             )
-            return fresh, (SetAside(session.fence), Stop(why))
+            return fresh, (SetAside(session.fence), Stop())
         case _:
             return session, ()
     return after, _NEXT[after.phase]

@@ -11,6 +11,7 @@ made again; a lost lease keeps the work aside and says so. Source: reliability.m
 import contextlib
 import hashlib
 import json
+import re
 import secrets
 import shutil
 import time
@@ -22,7 +23,13 @@ from typing import TYPE_CHECKING, Final
 from ..core import document
 from ..core.basis import integer_block
 from ..core.contribution import NO_ID, ContributionManifest, block_fingerprint
-from ..core.errors import InputError, LeaseLost, VerificationFailed
+from ..core.errors import (
+    ContributionRejected,
+    InputError,
+    LeaseLost,
+    OrthoFedError,
+    VerificationFailed,
+)
 from ..core.keys import SigningKey, derive_client, derive_member
 from ..core.layout import ContributionLayout, pack, unpack
 from ..core.names import check_title, slug
@@ -47,6 +54,8 @@ if TYPE_CHECKING:
 _SAVES: Final = "training"
 _SCORES: Final = "scores.json"
 _NEWEST: Final = "newest"
+_SPDX: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
+"""What core/contribution.py takes as a licence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +143,7 @@ class _TrainCommand:
         self._renewals: Renewals | None = None
         self._progress = 0
         self._trained: Trained | None = None
+        self._refusal: OrthoFedError | None = None
 
     def run(self) -> Session:
         """Take action after action until the session asks for nothing more."""
@@ -141,18 +151,31 @@ class _TrainCommand:
         session, actions = flow.step(session, flow.Opened())
         with contextlib.ExitStack() as stack:
             while actions:
-                try:
-                    events = [self._perform(session, action, stack) for action in actions]
-                except LeaseLost as error:
-                    if session.slot < 0:
-                        raise
-                    events = [self._gone(error)]
-                event = next((e for e in events if e is not None), None)
+                event = self._follow(session, actions, stack)
                 if event is None:
                     break
                 session, actions = flow.step(session, event)
                 save(self._folder, session)
         return session
+
+    def _follow(
+        self, session: Session, actions: tuple[flow.Action, ...], stack: contextlib.ExitStack
+    ) -> flow.Event | None:
+        """Carry out ``actions`` and return what came of them, a refusal too."""
+        event = None
+        try:
+            for action in actions:
+                event = self._perform(session, action, stack) or event
+        except LeaseLost as error:
+            if session.slot < 0:
+                raise
+            return self._gone(session, error)
+        except ContributionRejected as error:
+            if session.phase != "approved":
+                raise
+            self._refusal = error
+            return flow.Rejected(error.what)
+        return event
 
     def _open(self) -> Session:
         """Return the saved session, or a new one in phase joined."""
@@ -199,13 +222,8 @@ class _TrainCommand:
                 shutil.rmtree(self._folder / _SAVES, ignore_errors=True)
             case flow.SetAside(fence):
                 self._set_aside(fence)
-            case flow.Stop(why):
-                raise LeaseLost(
-                    f"the slot of {session.concept} was lost: {why}",
-                    why="the lease ran out and somebody else took the slot",
-                    fix="run the same command again: it leases a new slot and trains for that one",
-                    code="lease-lost",
-                )
+            case flow.Stop() if self._refusal is not None:
+                raise self._refusal
             case flow.Done():
                 self._done(session)
         return None
@@ -216,8 +234,7 @@ class _TrainCommand:
     def _lease(self, session: Session) -> flow.Granted:
         """Check everything at home first, then ask for the slot."""
         self._say("checking", what="base, images and settings")
-        if self._options.title is not None:
-            check_title(self._options.title)
+        self._check_options(session)
         self._bench.check()
         master, log = self._home.master(), self._federation.log
         member, key = derive_member(master, log), self._key(session)
@@ -236,6 +253,19 @@ class _TrainCommand:
             raise _confused(f"slot {lease.slot} of {self._spec.capacity}")
         self._say("leased", slot=lease.slot, fence=lease.fence, ttl_s=lease.ttl_s)
         return flow.Granted(lease.slot, lease.fence, lease.ttl_s, lease.hold_s)
+
+    def _check_options(self, session: Session) -> None:
+        """Find what the coordinator would refuse in the manifest, hours before it is signed."""
+        if self._options.title is not None:
+            check_title(self._options.title)
+        if not _SPDX.fullmatch(self._options.licence):
+            raise InputError(
+                "a licence that is no SPDX id",
+                why="it is published in the manifest and in file headers",
+                fix="give an id such as CC0-1.0 or CC-BY-4.0 with --licence",
+                code="bad-licence",
+            )
+        self._layout(session)
 
     def _renew(self, session: Session, stack: contextlib.ExitStack) -> None:
         """Begin to renew the lease in the background, once."""
@@ -380,12 +410,18 @@ class _TrainCommand:
             file=str(path),
         )
 
-    def _gone(self, error: LeaseLost) -> flow.LeaseGone:
+    def _gone(self, session: Session, error: LeaseLost) -> flow.LeaseGone:
         self._say("lost", what=error.what)
+        self._refusal = LeaseLost(
+            f"the slot of {session.concept} was lost: {error.what}",
+            why="the lease ran out and somebody else took the slot",
+            fix="run the same command again: it leases a new slot and trains for that one",
+            code="lease-lost",
+        )
         return flow.LeaseGone(error.what, secrets.token_hex(16), self._home.next_counter())
 
     def _set_aside(self, fence: int) -> None:
-        """Move the work of a lost lease into a folder of its own."""
+        """Move work that came to nothing into a folder of its own."""
         aside = self._folder / f"lost-{fence}-{secrets.token_hex(2)}"
         aside.mkdir(parents=True)
         for name in (BLOB, MANIFEST, _SCORES, _SAVES):

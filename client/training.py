@@ -235,16 +235,27 @@ class _Run:
         return noisy, times, prompts, self.base.target(latents, noise, times)
 
     def _public_states(self, images: ConceptImages, noun: str) -> PublicStates | None:
-        if not self.settings.null_weight:
+        settings, encode = self.settings, self.tokens.encode
+        if not settings.null_weight:
             return None
-        return PublicStates.sampled(
-            self.base,
-            self.tokens.encode,
-            public_prompts([item.caption for item in images.train], noun),
-            count=self.settings.null_images,
-            steps=self.settings.null_sampling_steps,
-            seed=self.settings.seed,
-        )
+        parts = []
+        if settings.null_images:
+            prompts = public_prompts([item.caption for item in images.train], noun)
+            count, steps = settings.null_images, settings.null_sampling_steps
+            parts.append(
+                PublicStates.sampled(
+                    self.base, encode, prompts, count=count, steps=steps, seed=settings.seed
+                )
+            )
+        if settings.null_states:
+            own, captions = self.latents[: len(images.train)], filled(images.train, noun)
+            each = settings.null_states
+            parts.append(
+                PublicStates.noised(
+                    self.base, encode, own, captions, each=each, seed=settings.seed + 1
+                )
+            )
+        return PublicStates.all_of(parts) if parts else None
 
     def _named(self) -> list[tuple[str, nn.Parameter]]:
         layers = [(f"a.{path}", layer.a) for path, layer in self.adapter.layers.items()]

@@ -27,7 +27,8 @@ _BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "clip_norm": (0.0, 1e6),
     "null_weight": (0.0, 1e4),
     "null_batch": (1, 1_024),
-    "null_images": (1, 10_000),
+    "null_images": (0, 10_000),
+    "null_states": (0, 10_000),
     "null_sampling_steps": (1, 1_000),
     "jitters": (1, 64),
     "jitter_pixels": (0, 64),
@@ -51,8 +52,9 @@ class TrainingSettings:
     clip_norm: float = 1.0  # of each group's gradient; 0 = no clipping
     null_weight: float = 1.0  # of the null-response term; 0 = none, nothing is sampled for it
     null_batch: int = 4  # public states a step
-    null_images: int = 24  # images that the base samples for it, once
+    null_images: int = 24  # images that the base samples for it, once; 0 = none
     null_sampling_steps: int = 12  # states kept of each
+    null_states: int = 24  # noisy states of each of the owner's images for it
     jitters: int = 1  # encodings of each image; the first is the image itself
     jitter_pixels: int = 2  # largest shift of a jittered one
     seed: int = 0  # of every draw in the run

@@ -150,7 +150,7 @@ class DataFolder:
     def blob(self, sha256: str) -> Path:
         """Return where the blob of this hash lies; T10: made of hex digits alone."""
         if len(sha256) != 64 or any(c not in "0123456789abcdef" for c in sha256):  # noqa: PLR2004  # SHA-256
-            raise ValueError(sha256)
+            raise ValueError("a blob is named by its SHA-256")
         return self.blobs / sha256[:2] / sha256
 
     @contextmanager

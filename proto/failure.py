@@ -2,7 +2,7 @@
 
 A refusal travels as a status name, its text in three parts (what, why, fix) and the trailer
 ``orthofed-code``. The coordinator asks ``status_of``, the client ``error_from``; a code of the
-table gives the same class on both sides. UNKNOWN and INTERNAL are never produced: what nobody
+table says what the client raises. UNKNOWN and INTERNAL are never produced: what nobody
 foresaw is UNAVAILABLE with the code ``coordinator-fault``, and a bug (security.md 5).
 Text that came over the wire is cut and stripped of control characters before a terminal sees it.
 Status names are strings, so nothing here needs grpc.
@@ -25,6 +25,9 @@ _TABLE: Final[dict[str, tuple[str, type[OrthoFedError]]]] = {
     # what the coordinator says            code: (status, class)
     "malformed": ("INVALID_ARGUMENT", InputError),
     "too-large": ("INVALID_ARGUMENT", InputError),
+    "not-canonical": ("INVALID_ARGUMENT", Refused),
+    "bad-field": ("INVALID_ARGUMENT", Refused),
+    "bad-key": ("INVALID_ARGUMENT", Refused),
     "bad-signature": ("UNAUTHENTICATED", Refused),
     "bad-header": ("UNAUTHENTICATED", Refused),
     "bad-time": ("UNAUTHENTICATED", Refused),
@@ -115,9 +118,10 @@ def error_from(status: str, detail: str, code: str) -> OrthoFedError:
     """
     if not code:
         return _from_transport(status, _clean(detail))
+    code = _clean_code(code)
     kind = _TABLE[code][1] if code in _TABLE else _BY_STATUS.get(status, Refused)
     what, why, fix = _parts(_clean(detail))
-    return kind(what, why=why, fix=fix, code=_clean_code(code))
+    return kind(what, why=why, fix=fix, code=code)
 
 
 def may_retry(status: str, code: str) -> bool:

@@ -55,6 +55,7 @@ class Coordinator:
 
     def start(self) -> None:
         """Serve, on the same port as before if there was one; return when it answers."""
+        self.kill()
         self._log = (self.folder.parent / f"{self.folder.name}.log").open("a", encoding="utf-8")
         self._process = subprocess.Popen(
             [

@@ -1,8 +1,8 @@
 """A coordinator as a real process, to be killed and started again, and a wide base without torch.
 
-``with Coordinator.found(folder, base, "--rank", "16") as running`` founds and serves; the port stays
-the same over ``kill`` (SIGKILL) and ``start``. ``wide_base`` is made of random numbers by numpy and
-the safetensors writer of core: 512 wide, so that a contribution at rank 16 is five chunks.
+``with Coordinator.found(folder, base, "--rank", "16") as running`` founds and serves; the port
+stays the same over ``kill`` (SIGKILL) and ``start``. ``wide_base`` is made of random numbers by
+numpy and core's own writer: 512 wide, so that a contribution at rank 16 is five chunks.
 """
 
 import json

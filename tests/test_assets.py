@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from diffusers import StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline  # pyright: ignore[reportPrivateImportUsage]
 from PIL import Image
 from safetensors import safe_open
 

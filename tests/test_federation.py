@@ -337,7 +337,7 @@ def test_numbers_outside_the_rules_are_refused_and_leave_nothing(shared):
         with pytest.raises(Refused):
             member.commit(packed)
     with pytest.raises(ContributionRejected) as heavy:
-        member.contribute(member.pack(lease, size=0.9))
+        member.contribute(member.pack(lease, size=0.11))
 
     assert codes == ["not-normal-form", "layout-differs", "not-normal-form"]
     assert heavy.value.code == "norm-too-large"

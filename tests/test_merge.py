@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orthofed.core.basis import Family, integer_block
@@ -122,7 +122,10 @@ def test_removal_equals_never_added(
     total.remove(terms[gone])
 
     rest = [term for i, term in enumerate(terms) if i != gone]
+    never = LayerSum(5, 24, family)
+    never.add(*rest)
     assert total.residual().tobytes() == merged(rest, family)
+    assert total.integers().tobytes() == never.integers().tobytes()
 
 
 @settings(derandomize=True, deadline=None, max_examples=40)
@@ -159,6 +162,36 @@ def test_the_sum_is_that_of_unbounded_integers(family: Family, seed: int) -> Non
         weight = term.lambda_1024 << (term.exponent - low)
         expected += (term.q.astype(object) * weight) @ term.block.astype(object).T
     assert total.integers(low).tolist() == expected.tolist()
+
+
+def test_sums_beyond_53_bits_are_exact_and_round_once() -> None:
+    """Full-size tables at both ends of the window: float64 would lose the last bits of M."""
+    rng = np.random.default_rng(11)
+    terms = [
+        Term(
+            (32767 - 2 * rng.integers(0, 3, (3, 8))).astype(np.int16),
+            exponent,
+            2047,
+            (32767 - 2 * rng.integers(0, 3, (4, 8))).astype(np.int16),
+        )
+        for exponent in (-28, -16, -27)
+    ]
+    total = LayerSum(3, 4, "haar")
+
+    total.add(*terms)
+
+    expected = np.zeros((3, 4), dtype=object)
+    for term in terms:
+        weight = 2047 << (term.exponent + 28)
+        expected += (term.q.astype(object) * weight) @ term.block.astype(object).T
+    assert int(np.min(expected)) > 2**53
+    assert total.integers().tolist() == expected.tolist()
+    rounded = np.ldexp(expected.astype(np.float64), -15 - 28 - 10)
+    assert total.residual().tobytes() == rounded.tobytes()
+    total.remove(terms[1])
+    only = LayerSum(3, 4, "haar")
+    only.add(terms[2], terms[0])
+    assert total.residual().tobytes() == only.residual().tobytes()
 
 
 def test_a_full_house_of_the_widest_hadamard_layer_is_exact() -> None:
@@ -249,7 +282,12 @@ def as_float(brain: np.ndarray) -> np.ndarray:
 
 
 @settings(derandomize=True, deadline=None, max_examples=200)
-@given(st.floats(-3e38, 3e38, allow_subnormal=True))
+@given(st.floats(-3e38, 3e38) | st.floats(-(2.0**-124), 2.0**-124))
+@example(1 + 2**-8)  # two ties: down to the even neighbour, and up to it
+@example(1 + 3 * 2**-8)
+@example(1.5 * 2.0**-133)
+@example(0.5 * 2.0**-133)
+@example(-(2.0**-126) * (1 - 2**-20))
 def test_bfloat16_is_the_nearest_and_even(value: float) -> None:
     """Against the grid itself: spacing 2^(exponent - 7), never below 2^-133."""
     exponent = max(math.frexp(value)[1] - 1, -126) - 7

@@ -194,6 +194,24 @@ def test_a_fork_from_any_prefix_is_refused() -> None:
             )
 
 
+def test_a_proof_of_another_length_is_refused_whatever_the_roots() -> None:
+    """Seeded bug of R11: roots made to fit a proof that is too long or too short for its size."""
+    spare, leaf, root = bytes(32), LEAVES[3], ROOTS[7]
+    proof = merkle.inclusion_proof(LEAVES, 3, 7)
+    growth = merkle.consistency_proof(LEAVES, 3, 7)
+    long_old, long_new = (merkle.node_hash(spare, found) for found in (ROOTS[3], root))
+
+    for length, fitting in (([*proof, spare], long_new), ([], leaf)):
+        assert _refused(
+            lambda p=length, r=fitting: merkle.verify_inclusion(
+                leaf, index=3, size=7, proof=p, root=r
+            )
+        )
+    assert _refused(lambda: _check_growth(3, long_old, 7, long_new, [*growth, spare]))
+    assert _refused(lambda: _check_growth(3, spare, 7, spare, [spare]))
+    assert _refused(lambda: _check_growth(3, ROOTS[3], 7, root, []))
+
+
 def test_a_node_does_not_pass_for_a_leaf() -> None:
     """Seeded bug of R11: without the prefixes a body of two hashes would be an inner node."""
     left, right = LEAVES[:2]

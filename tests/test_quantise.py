@@ -61,7 +61,7 @@ def test_what_is_not_finite_has_no_encoding(value: float) -> None:
 
 def test_a_value_near_one_half_is_refused() -> None:
     """The window of A ends there; token rows have a wider one."""
-    largest = np.float32(32767 * 2**-16)
+    largest = 32767 * 2**-16
 
     assert quantise(f32(largest)).exponent == -16
     with pytest.raises(InputError) as caught:

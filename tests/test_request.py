@@ -93,3 +93,9 @@ def test_a_request_of_another_version_is_refused() -> None:
 def test_whatever_arrives_is_refused_with_our_own_error(header: bytes, signature: bytes) -> None:
     with pytest.raises(Refused):
         _check(header, signature)
+
+
+def test_a_header_beyond_1_kib_is_refused_before_it_is_read() -> None:
+    """T5: size before parsing, so the error speaks of the size."""
+    with pytest.raises(Refused, match="1025 bytes, allowed are 1024"):
+        parse_request(b"[" * 1_025)

@@ -17,6 +17,7 @@ from orthofed.client.session import (
     Pack,
     Packed,
     Received,
+    Rejected,
     Session,
     SetAside,
     ShowEgress,
@@ -81,7 +82,7 @@ def test_a_lost_lease_starts_over_with_a_request_and_a_key_of_its_own() -> None:
         lost, actions = step(session, GONE)
 
         assert lost == replace(NEW, request="bb" * 16, counter=1, why="somebody else holds it")
-        assert actions == (SetAside(7), Stop("somebody else holds it"))
+        assert actions == (SetAside(7), Stop())
 
 
 def test_a_receipt_cannot_be_lost_any_more() -> None:
@@ -93,7 +94,23 @@ def test_a_receipt_cannot_be_lost_any_more() -> None:
     assert step(session, GONE) == (session, ())
 
 
-EVENTS = st.sampled_from([*STORY, GONE, Packed("e" * 64, "f" * 64), replace(GRANTED, slot=5)])
+def test_refused_bytes_are_trained_anew_in_the_same_slot() -> None:
+    """The lease is still ours: only blob and manifest are dead, and they are never sent again."""
+    session = NEW
+    for event in STORY[:-1]:
+        session, _ = step(session, event)
+
+    again, actions = step(session, Rejected("norm too large"))
+
+    assert actions == (SetAside(7), Stop())
+    assert (again.phase, again.slot, again.fence) == ("leased", 3, 7)
+    assert again.blob == again.document == ""
+    assert step(again, Opened())[1] == (Train(),)
+
+
+EVENTS = st.sampled_from(
+    [*STORY, GONE, Rejected("no"), Packed("e" * 64, "f" * 64), replace(GRANTED, slot=5)]
+)
 
 
 @settings(derandomize=True, deadline=None)
@@ -108,7 +125,7 @@ def test_nothing_is_uploaded_that_was_not_shown_and_approved(events: list[Event]
             approved = before.blob
         if Upload() in actions:
             assert session.blob == approved != ""
-        if before.phase in ("packed", "approved") and session.phase != "joined":
+        if before.phase in ("packed", "approved") and session.phase not in ("joined", "leased"):
             assert (session.blob, session.document) == (before.blob, before.document)
         fences.append(session.fence)
     assert session.phase != "joined" or session.blob == session.receipt == ""

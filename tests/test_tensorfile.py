@@ -139,9 +139,11 @@ GOOD = json.dumps({"a": entry()}).encode()
                 entry(offsets=[0, 4, 4]),
                 entry(offsets=[4, 0]),
                 entry(offsets=[1, 5]),
+                entry(offsets=[0, 8]),
                 7,
             )
         ),
+        file_of(json.dumps({"a": entry(shape=[0, 10**17], offsets=[0, 0])}).encode()),
         file_of(json.dumps({"a": entry(), "b": entry()}).encode(), bytes(4)),
         file_of(json.dumps({"a": entry(), "b": entry(offsets=[8, 12])}).encode(), bytes(12)),
     ],

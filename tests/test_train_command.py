@@ -24,7 +24,13 @@ from orthofed.client.state import BLOB, MANIFEST, load
 from orthofed.client.status import status_of
 from orthofed.client.train_command import Happened, TrainOptions, train_concept
 from orthofed.core.canonical import decode
-from orthofed.core.errors import InputError, LeaseLost, Refused, Unreachable
+from orthofed.core.errors import (
+    ContributionRejected,
+    InputError,
+    LeaseLost,
+    Refused,
+    Unreachable,
+)
 
 from .coordinator_process import COMMAND, Coordinator, run
 from .tiny_base import tiny_base
@@ -36,7 +42,7 @@ batch = 4
 null_images = 2
 null_sampling_steps = 2
 warmup_steps = 1
-rate = 1e-2
+rate = 1e-4
 threads = 1
 """
 
@@ -54,7 +60,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def coordinator(place: Path) -> Iterator[Coordinator]:
-    with Coordinator.found(place / "fed", place / "base", "--rank", "2") as running:
+    with Coordinator.found(place / "fed", place / "base", "--rank", "1") as running:
         yield running
 
 
@@ -342,6 +348,23 @@ def test_a_taken_name_is_refused_and_another_one_can_be_tried(
     assert caught.value.code == "name-taken"
     assert caught.value.exit_code == 3
     assert other.train(other.options("crab-h2")).phase == "receipted"
+
+
+def test_a_contribution_that_is_refused_can_be_trained_anew_in_its_slot(
+    owner: Owner, tmp_path: Path
+) -> None:
+    """T12: A outweighs the base: exit code 3, nothing stored; better settings then pass."""
+    wild = tmp_path / "wild.toml"
+    wild.write_text(SETTINGS.replace("rate = 1e-4", "rate = 1.0\nclip_norm = 0.0"))
+
+    with pytest.raises(ContributionRejected, match="spectral norm") as caught:
+        owner.train(replace(owner.options("boar-l1"), config=wild))
+
+    assert caught.value.exit_code == 3
+    refused = load(owner.home.run("boar-l1"))
+    session = owner.train(owner.options("boar-l1"))
+    assert refused is not None
+    assert (session.phase, session.slot) == ("receipted", refused.slot)
 
 
 def test_a_coordinator_that_is_gone_is_said_and_nothing_is_lost(

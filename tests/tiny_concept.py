@@ -20,7 +20,14 @@ from .tiny_base import tiny_base
 
 NOUN = "fox"
 SETTINGS = TrainingSettings(
-    steps=6, batch=4, null_images=2, null_sampling_steps=2, warmup_steps=1, rate=1e-2, threads=1
+    steps=6,
+    batch=4,
+    null_images=2,
+    null_sampling_steps=2,
+    null_states=2,
+    warmup_steps=1,
+    rate=1e-2,
+    threads=1,
 )
 
 

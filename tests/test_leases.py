@@ -1,0 +1,292 @@
+"""The slots' state machine: the table of reliability.md 3, as histories and as laws."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orthofed.coordinator import leases
+from orthofed.coordinator.leases import (
+    Arrive,
+    Ask,
+    Commit,
+    Fill,
+    Free,
+    GiveBack,
+    Grant,
+    Hold,
+    Nothing,
+    Refuse,
+    Renew,
+    Restart,
+    Slot,
+    Slots,
+    step,
+)
+
+TTL = 900
+
+
+def house(num: int = 2, **changed) -> Slots:
+    return Slots((Slot(),) * num, ttl_s=TTL, hold_s=86_400, **changed)
+
+
+def play(state: Slots, *events) -> tuple[Slots, list]:
+    said = []
+    for event in events:
+        state, action = step(state, event)
+        said.append(action)
+    return state, said
+
+
+def test_a_late_commit_counts_until_the_slot_is_leased_anew():
+    """One slot: Ana is late, Ben needs it and gets it; then Ana's commit must not count."""
+    state, said = play(
+        house(1),
+        Ask(0, "ana", "a"),
+        Ask(TTL - 1, "ben", "b"),
+        Ask(TTL, "ben", "b"),
+        Commit("ana", 0, 1),
+        Commit("ben", 0, 1),
+        Commit("ana", 0, 2),
+        Commit("ben", 0, 2),
+        Commit("ben", 0, 2),
+    )
+
+    kinds = [type(action) for action in said]
+    assert kinds == [Grant, Refuse, Grant, Refuse, Refuse, Refuse, Fill, Refuse]
+    assert state.slots[0].phase == "filled"
+
+
+def test_a_late_commit_counts_while_nobody_took_the_slot():
+    """The deadline passed a day ago and nobody asked: the commit fills the slot."""
+    _, said = play(house(1), Ask(0, "ana", "a"), Commit("ana", 0, 1))
+
+    assert said[-1] == Fill(0)
+
+
+def test_the_slot_longest_past_its_deadline_goes_first_and_free_ones_before():
+    """A free slot is taken before any late one; of two late ones the older."""
+    state, said = play(
+        house(3),
+        Ask(0, "ana", "a"),
+        Ask(10, "ben", "b"),
+        Ask(20, "cid", "c"),
+        GiveBack("cid", 2, 1),
+        Ask(5_000, "dan", "d"),
+        Ask(5_000, "eve", "e"),
+        Ask(5_000, "fay", "f"),
+        Ask(5_000, "gus", "g"),
+    )
+
+    assert said[3] == Free(2)
+    assert said[4:7] == [Grant(2, 2), Grant(0, 2), Grant(1, 2)]
+    assert isinstance(said[7], Refuse)
+    assert said[7].code == "no-free-slot"
+    assert [slot.client for slot in state.slots] == ["eve", "fay", "dan"]
+
+
+def test_only_progress_moves_a_deadline_and_only_up_to_the_hold_limit():
+    """Renew with the same step keeps the deadline; after hold_s nothing moves it."""
+    state = replace(house(1), hold_s=1_000)
+
+    _, said = play(
+        state,
+        Ask(0, "ana", "a"),
+        Renew(100, "ana", 0, 1, 5),
+        Renew(200, "ana", 0, 1, 5),
+        Renew(600, "ana", 0, 1, 6),
+        Arrive(700, "ana", 0, 1, advanced=True),
+        Arrive(800, "ana", 0, 1, advanced=False),
+        Renew(1_400, "ana", 0, 1, 7),
+    )
+
+    assert said[1:] == [
+        Hold(0, 900, 100),
+        Hold(0, 800, 200),
+        Hold(0, 900, 600),
+        Hold(0, 900, 600),
+        Hold(0, 800, 600),
+        Hold(0, 200, 1_000),
+    ]
+
+
+def test_a_restart_gives_every_leased_slot_a_full_term():
+    """One second before its end the coordinator restarts; nobody gets the slot for a term."""
+    state, _ = play(house(1), Ask(0, "ana", "a"))
+
+    state, said = play(state, Restart(TTL), Ask(2 * TTL - 1, "ben", "b"), Ask(2 * TTL, "ben", "b"))
+
+    assert isinstance(said[1], Refuse)
+    assert said[2] == Grant(0, 2)
+
+
+def test_giving_back_twice_is_giving_back_once():
+    """A resend finds the slot free; after somebody else has it, it is refused."""
+    _, said = play(
+        house(1),
+        Ask(0, "ana", "a"),
+        GiveBack("ana", 0, 1),
+        GiveBack("ana", 0, 1),
+        Ask(1, "ben", "b"),
+        GiveBack("ana", 0, 1),
+    )
+
+    assert said[1:3] == [Free(0), Nothing()]
+    assert isinstance(said[4], Refuse)
+
+
+def test_one_member_has_one_live_lease():
+    """T1: a second lease while one lives is refused; once it is late, it is not."""
+    _, said = play(house(), Ask(0, "one", "a"), Ask(1, "two", "a"), Ask(TTL, "two", "a"))
+
+    assert [type(action) for action in said] == [Grant, Refuse, Grant]
+    assert said[1].code == "quota-used"
+
+
+def test_kept_slots_go_to_the_operators_members():
+    """The last slot is kept: a stranger is refused, the operator's member gets it."""
+    _, said = play(
+        house(num_kept=1),
+        Ask(0, "one", "a"),
+        Ask(0, "two", "b"),
+        Ask(0, "tri", "c", operator=True),
+    )
+
+    assert [type(action) for action in said] == [Grant, Refuse, Grant]
+    assert "1 kept for the operator" in said[1].what
+
+
+@pytest.mark.parametrize("slot", [-1, 2, 10**9])
+def test_a_slot_that_does_not_exist_is_not_leased(slot):
+    """Every event that names a slot is refused for one that is not there."""
+    events = (
+        Renew(0, "ana", slot, 1, 1),
+        Arrive(0, "ana", slot, 1, advanced=True),
+        GiveBack("ana", slot, 1),
+        Commit("ana", slot, 1),
+    )
+
+    _, said = play(house(), *events)
+
+    assert {type(action) for action in said} == {Refuse}
+
+
+CLIENTS = st.sampled_from(["ana", "ben", "cid"])
+SLOTS = st.integers(-1, 2)
+FENCES = st.integers(0, 4)
+EVENTS = st.one_of(
+    st.builds(lambda c: ("ask", c), CLIENTS),
+    st.tuples(st.just("renew"), CLIENTS, SLOTS, FENCES, st.integers(0, 5)),
+    st.tuples(st.just("arrive"), CLIENTS, SLOTS, FENCES, st.booleans()),
+    st.tuples(st.just("give"), CLIENTS, SLOTS, FENCES),
+    st.tuples(st.just("commit"), CLIENTS, SLOTS, FENCES),
+    st.tuples(st.just("wait"), st.integers(0, 2_000)),
+    st.just(("restart",)),
+)
+
+
+class Model:
+    """The table of reliability.md 3 once more, in dictionaries and without the machine's code."""
+
+    def __init__(self) -> None:
+        self.fences = [0, 0]
+        self.holder: list[tuple[str, int] | None] = [None, None]
+        self.filled: dict[int, tuple[str, int]] = {}
+
+    def holds(self, client: str, slot: int, fence: int) -> bool:
+        return 0 <= slot < 2 and self.holder[slot] == (client, fence) and slot not in self.filled
+
+
+def _event(told: tuple, now_s: float):
+    match told:
+        case ("ask", client):
+            return Ask(now_s, client, client)
+        case ("renew", client, slot, fence, progress):
+            return Renew(now_s, client, slot, fence, progress)
+        case ("arrive", client, slot, fence, advanced):
+            return Arrive(now_s, client, slot, fence, advanced=advanced)
+        case ("give", client, slot, fence):
+            return GiveBack(client, slot, fence)
+        case ("commit", client, slot, fence):
+            return Commit(client, slot, fence)
+        case _:
+            return Restart(now_s)
+
+
+@settings(derandomize=True, deadline=None, max_examples=300)
+@given(st.lists(EVENTS, max_size=40))
+def test_every_history_keeps_the_laws(history):
+    """I1 to I3 against an independent model, after every step of any history."""
+    state, model, now_s = house(), Model(), 0.0
+
+    for told in history:
+        if told[0] == "wait":
+            now_s += told[1]
+            continue
+        before = state
+        state, action = step(state, _event(told, now_s))
+        fences = [slot.fence for slot in state.slots]
+        match action:
+            case Grant(slot, fence):
+                assert model.fences[slot] + 1 == fence  # I1
+                assert slot not in model.filled  # I3
+                model.fences[slot] = fence
+                model.holder[slot] = (told[1], fence)
+            case Fill(slot):
+                assert model.holds(*told[1:4])
+                model.filled[slot] = (told[1], told[3])  # I2: once for each fence
+            case Free(slot):
+                assert model.holds(*told[1:4])
+                model.holder[slot] = None
+            case Hold():
+                assert model.holds(*told[1:4])
+            case Refuse():
+                assert state is before
+                assert told[0] == "ask" or not model.holds(*told[1:4])
+        assert fences == model.fences
+        filled = {i for i, slot in enumerate(state.slots) if slot.phase == "filled"}
+        assert filled == set(model.filled)
+
+
+@settings(derandomize=True, deadline=None, max_examples=50)
+@given(st.lists(EVENTS, max_size=30), st.integers(-(10**9), 10**9))
+def test_a_history_does_not_depend_on_where_the_clock_starts(history, start):
+    """I8: the same events, every time shifted: the same actions."""
+
+    def actions(begin: float) -> list:
+        state, now_s, said = house(), begin, []
+        for told in history:
+            if told[0] == "wait":
+                now_s += told[1]
+                continue
+            state, action = step(state, _event(told, now_s))
+            said.append(action)
+        return said
+
+    assert actions(0.0) == actions(float(start))
+
+
+@pytest.mark.parametrize("broken", ["fence-not-compared", "fence-not-raised"])
+def test_the_laws_catch_a_broken_machine(monkeypatch, broken):
+    """The two classic faults, seeded: the history test must not stay green."""
+    if broken == "fence-not-compared":
+        monkeypatch.setattr(Slot, "held_by", lambda self, client, _fence: self.client == client)
+        history = [("ask", "ana"), ("wait", TTL), ("ask", "ben"), ("commit", "ben", 0, 3)]
+        history = [("ask", "ana"), ("commit", "ana", 0, 0)]
+    else:
+        original = leases._ask
+
+        def keeps_fence(state, event):
+            new, action = original(state, event)
+            if isinstance(action, Grant):
+                slot = replace(new.slots[action.slot], fence=action.fence - 1)
+                return leases._put(new, action.slot, slot), Grant(action.slot, action.fence - 1)
+            return new, action
+
+        monkeypatch.setattr(leases, "_ask", keeps_fence)
+        history = [("ask", "ana")]
+
+    with pytest.raises(AssertionError):
+        test_every_history_keeps_the_laws.hypothesis.inner_test(history)

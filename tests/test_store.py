@@ -1,0 +1,217 @@
+"""The store: one commit point, nothing before it, everything after it."""
+
+import sqlite3
+import threading
+
+import pytest
+
+from orthofed.coordinator import records
+from orthofed.coordinator.board import Board
+from orthofed.coordinator.fs import Fs
+from orthofed.coordinator.leases import Ask, Commit, Slot, Slots
+from orthofed.coordinator.ledger import Ledger, head
+from orthofed.coordinator.records import Contribution, Upload
+from orthofed.coordinator.store import Store
+from orthofed.core.errors import LeaseLost, OrthoFedError, Refused, VerificationFailed
+from orthofed.core.keys import SigningKey
+from orthofed.core.leaf import lease_leaf, spec_leaf
+from orthofed.core.receipt import verify_receipt
+
+LOG = "5" * 64
+KEY = SigningKey.from_seed(b"\2" * 32)
+
+
+class Stopped(Exception):
+    """The process would have ended here."""
+
+
+class WatchedFs(Fs):
+    """Says so instead of ending the process."""
+
+    def give_up(self, what, error):
+        raise Stopped(f"{what}: {error}")
+
+
+@pytest.fixture
+def store(tmp_path):
+    made = Store(tmp_path / "state.db", fs=WatchedFs())
+    yield made
+    made.close()
+
+
+def test_what_a_closure_returns_is_on_the_disk(store, tmp_path):
+    """A value returned is found again by another process that opens the file."""
+    store.run(lambda db: records.set_meta(db, [("log", b"x")]))
+    store.close()
+
+    again = Store(tmp_path / "state.db", fs=Fs())
+
+    assert again.run(lambda db: records.meta(db, "log")) == b"x"
+    again.close()
+
+
+def test_a_closure_that_raises_changes_nothing(store):
+    """Half of a transaction is none, and the error reaches who asked."""
+
+    def half(db):
+        records.set_meta(db, [("log", b"x")])
+        raise Refused("no", why="y", fix="f", code="busy")
+
+    with pytest.raises(Refused):
+        store.run(half)
+
+    count = store.run(lambda db: db.execute("SELECT COUNT(*) FROM meta").fetchone()[0])
+    assert count == 0
+
+
+def test_no_second_connection_gets_in(store, tmp_path):
+    """One connection in the world: a second one, even of this process, finds it locked."""
+    store.run(lambda db: records.set_meta(db, [("log", b"x")]))
+    other = sqlite3.connect(tmp_path / "state.db", timeout=0.1)
+
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        other.execute("SELECT * FROM meta").fetchall()
+
+    other.close()
+
+
+def test_leaves_and_names_are_for_ever(store):
+    """Triggers of the database itself forbid what no code should do."""
+    ledger = Ledger(KEY, LOG)
+    store.run(lambda db: ledger.append(db, spec_leaf("1" * 64)))
+    store.run(lambda db: records.claim_name(db, "trigger", "anna", records.Name("anna", "m", 0, 1)))
+
+    for statement in ("UPDATE leaf SET kind = 'x'", "DELETE FROM leaf", "DELETE FROM name"):
+        with pytest.raises(sqlite3.IntegrityError):
+            store.run(lambda db, s=statement: db.execute(s))
+
+
+def test_a_taken_skeleton_is_refused_by_the_database_itself(store):
+    """I6 holds even if a check before it were forgotten."""
+    first, second = records.Name("anna", "m1", 0, 1), records.Name("ann4", "m2", 1, 1)
+    store.run(lambda db: records.claim_name(db, "trigger", "anna", first))
+
+    with pytest.raises(sqlite3.IntegrityError):
+        store.run(lambda db: records.claim_name(db, "trigger", "anna", second))
+
+
+def test_every_receipt_of_a_growing_ledger_verifies(store):
+    """I7: each leaf's receipt, made at its append, proves its place under its own checkpoint."""
+    ledger = Ledger(KEY, LOG)
+    bodies = [spec_leaf("1" * 64)]
+    bodies += [lease_leaf(client="2" * 64, fence=i, slot=0, triggers=["abc"]) for i in range(1, 20)]
+
+    receipts = [store.run(lambda db, b=body: ledger.append(db, b)).receipt for body in bodies]
+
+    for i, (body, data) in enumerate(zip(bodies, receipts, strict=True)):
+        receipt = verify_receipt(data, log=LOG, ledger_key=KEY.public_hex)
+        assert (receipt.index, receipt.leaf_body) == (i, body)
+    assert store.run(head).size == 20
+
+
+def test_a_rolled_back_leaf_leaves_no_trace(store):
+    """A checkpoint that was signed in a transaction that failed is nowhere."""
+    ledger = Ledger(KEY, LOG)
+    store.run(lambda db: ledger.append(db, spec_leaf("1" * 64)))
+
+    def append_and_fail(db):
+        ledger.append(db, lease_leaf(client="2" * 64, fence=1, slot=0, triggers=["abc"]))
+        raise LeaseLost("x", why="y", fix="z", code="lease-lost")
+
+    with pytest.raises(LeaseLost):
+        store.run(append_and_fail)
+
+    assert store.run(head).size == 1
+
+
+def test_memory_follows_the_database_and_not_a_failed_turn(store):
+    """A turn that steps and then fails changes neither rows nor slots."""
+    store.run(lambda db: records.make_slots(db, 1))
+    board = Board(store, Slots((Slot(),), ttl_s=900, hold_s=900))
+
+    def ask_and_fail(turn):
+        turn.step(Ask(0, "ana", "a"))
+        raise Refused("no", why="y", fix="f", code="busy")
+
+    with pytest.raises(Refused):
+        board.run(ask_and_fail)
+    granted = board.run(lambda turn: turn.step(Ask(0, "ben", "b")))
+
+    assert granted.fence == 1
+    assert store.run(records.slots)[0].client == "ben"
+
+
+def test_sixty_four_commits_at_once_fill_one_slot_once(store):
+    """The race for one fence: one turn fills, all others are refused (I2, I3)."""
+    store.run(lambda db: records.make_slots(db, 1))
+    board = Board(store, Slots((Slot(),), ttl_s=900, hold_s=900))
+    board.run(lambda turn: turn.step(Ask(0, "ana", "a")))
+    said: list[str] = []
+
+    def commit() -> None:
+        try:
+            board.run(lambda turn: turn.step(Commit("ana", 0, 1)))
+            said.append("filled")
+        except LeaseLost:
+            said.append("lost")
+
+    threads = [threading.Thread(target=commit) for _ in range(64)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(said) == ["filled"] + ["lost"] * 63
+
+
+def test_an_upload_is_finished_once(store):
+    """I4: the receipt is stored with the upload and is never replaced."""
+    new = Upload(b"i" * 16, 0, 1, "c", b"d", (bytes(32),), "b", 5)
+    ledger = Ledger(KEY, LOG)
+    store.run(lambda db: records.put_upload(db, new))
+    store.run(lambda db: ledger.append(db, spec_leaf("1" * 64)))
+    store.run(lambda db: records.finish_upload(db, new.id, leaf=0, receipt=b"r"))
+    entry = Contribution(0, 0, 1, "accepted", "")
+    store.run(lambda db: records.add_contribution(db, entry, figures="{}"))
+
+    with pytest.raises(AssertionError):
+        store.run(lambda db: records.finish_upload(db, new.id, leaf=0, receipt=b"s"))
+    with pytest.raises(sqlite3.IntegrityError):
+        store.run(lambda db: records.add_contribution(db, entry, figures="{}"))
+
+    store.run(lambda db: records.drop_upload(db, new.id))
+    assert store.run(lambda db: records.upload(db, new.id)).receipt == b"r"
+
+
+def test_a_full_database_is_an_ordinary_refusal(store):
+    """F5: SQLITE_FULL rolls back, answers no-room, and reading goes on."""
+    store.run(lambda db: records.set_meta(db, [("log", b"x")]))
+    pages = store.run(lambda db: db.execute("PRAGMA page_count").fetchone()[0])
+    store.run(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchone())
+
+    with pytest.raises(Refused) as refused:
+        store.run(lambda db: records.set_meta(db, [("big", bytes(1 << 20))]))
+
+    assert refused.value.code == "no-room"
+    assert store.run(lambda db: records.meta(db, "log")) == b"x"
+
+
+def test_a_foreign_or_newer_database_is_not_opened(tmp_path):
+    """Another program's file, and a format of the future, are refused by name."""
+    path = tmp_path / "state.db"
+    sqlite3.connect(path).execute("CREATE TABLE t (x)").connection.close()
+
+    with pytest.raises(VerificationFailed) as refused:
+        Store(path, fs=Fs())
+
+    assert refused.value.code == "unknown-database"
+
+
+def test_a_closed_store_says_that_it_stops(store):
+    """Calls that come too late are told to try again."""
+    store.close()
+
+    with pytest.raises(OrthoFedError) as refused:
+        store.run(head)
+
+    assert refused.value.code == "draining"

@@ -1,0 +1,114 @@
+"""Messages as values: what goes in comes out, and nothing malformed gets in."""
+
+import contextlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orthofed.core.errors import InputError
+from orthofed.proto import methods, wire
+
+RECEIPT = b"receipt"
+VALUES = [
+    wire.SpecRequest(),
+    wire.SpecReply(b"spec", (b"one", b"two"), b"note", "see the shelf\nin the hall"),
+    wire.JoinRequest(b"proof"),
+    wire.JoinReply(),
+    wire.LeaseRequest(b"document", (1, 8)),
+    wire.LeaseReply(0, 1, ttl_s=900, hold_s=86_400),
+    wire.RenewRequest(3, (1 << 53) - 1, progress=0),
+    wire.RenewReply(ttl_s=0, held_s=5),
+    wire.GiveBackRequest(0, 1),
+    wire.GiveBackReply(),
+    wire.BeginRequest(b"document", (bytes(32), b"\1" * 32)),
+    wire.BeginReply(bytes(16), b"\5", b""),
+    wire.PutRequest(bytes(16), 0, b"x" * methods.CHUNK_BYTES),
+    wire.PutReply(0),
+    wire.CommitRequest(bytes(16)),
+    wire.CommitReply(receipt=RECEIPT),
+    wire.CommitReply(missing=(0, 7)),
+    wire.StatusRequest(0, 1),
+    *(wire.StatusReply(state) for state in wire.State.__args__),
+    wire.StatusReply("accepted", "why", 5, RECEIPT),
+    wire.ListRequest(),
+    wire.ListReply((), 0),
+    wire.ListReply((1, 3), 3),
+    wire.ManifestRequest(0),
+    wire.ManifestReply(b"document", RECEIPT, b"spec", (b"one",)),
+    wire.ReadRequest(1, "lora/a.safetensors", 1 << 40, 1),
+    wire.ReadReply(b"", 0),
+    wire.ReadReply(b"data", 1 << 40),
+]
+KINDS = sorted({type(value) for value in VALUES}, key=lambda kind: kind.__name__)
+BAD = [
+    wire.SpecReply(b"", (b"one",), b"note", ""),
+    wire.SpecReply(b"spec", (), b"note", ""),
+    wire.SpecReply(b"spec", (b"one",), b"note", "\x1b[2J"),
+    wire.JoinRequest(b""),
+    wire.LeaseRequest(b"document", ()),
+    wire.LeaseRequest(b"document", (0,)),
+    wire.LeaseReply(0, 0, ttl_s=900, hold_s=1),
+    wire.LeaseReply(0, 1, ttl_s=0, hold_s=1),
+    wire.RenewRequest(0, 1 << 53, progress=0),
+    wire.BeginRequest(b"document", ()),
+    wire.BeginRequest(b"document", (bytes(31),)),
+    wire.BeginReply(bytes(15), b"", b""),
+    wire.PutRequest(bytes(17), 0, b"x"),
+    wire.PutRequest(bytes(16), methods.MAX_CHUNKS, b"x"),
+    wire.PutRequest(bytes(16), 0, b""),
+    wire.CommitReply(missing=()),
+    wire.CommitReply(missing=(2, 1)),
+    wire.CommitReply(missing=(methods.MAX_CHUNKS,)),
+    wire.ListReply((0, 1), 1),
+    wire.ListReply((1, 2), 1),
+    wire.ReadRequest(1, "a" * 256, 0, 1),
+    wire.ReadRequest(1, "a", 0, 0),
+    wire.ReadRequest(1, "a", 0, methods.READ_BYTES + 1),
+]
+
+
+def _names(values: list) -> list[str]:
+    return [f"{type(value).__name__}-{i}" for i, value in enumerate(values)]
+
+
+@pytest.mark.parametrize("value", VALUES, ids=_names(VALUES))
+def test_a_value_comes_back_from_its_bytes(value):
+    """to_bytes and from_bytes undo each other."""
+    assert type(value).from_bytes(value.to_bytes()) == value
+
+
+@pytest.mark.parametrize("value", BAD, ids=_names(BAD))
+def test_a_value_out_of_bounds_is_refused(value):
+    """What proto/v1 does not allow for a field does not get in."""
+    with pytest.raises(InputError) as refused:
+        type(value).from_bytes(value.to_bytes())
+
+    assert refused.value.code == "malformed"
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@settings(derandomize=True, deadline=None, max_examples=60)
+@given(data=st.binary(max_size=400))
+def test_random_bytes_are_a_value_or_malformed(kind, data):
+    """Any bytes at all: a value that keeps its bounds, or one typed error."""
+    with contextlib.suppress(InputError):
+        value = kind.from_bytes(data)
+
+        assert kind.from_bytes(value.to_bytes()) == value
+
+
+def test_size_is_looked_at_before_structure():
+    """A request one byte over its limit is refused by its size alone (T5)."""
+    with pytest.raises(InputError, match="allowed are 4096"):
+        wire.RenewRequest.from_bytes(b"\xff" * 4097)
+
+
+def test_the_largest_legal_messages_fit_their_limits():
+    """The largest Begin and Put are below the limit of their call and of the server."""
+    begin = wire.BeginRequest(bytes(16 << 10), (bytes(32),) * methods.MAX_CHUNKS)
+    put = wire.PutRequest(bytes(16), methods.MAX_CHUNKS - 1, bytes(methods.CHUNK_BYTES))
+
+    assert len(begin.to_bytes()) <= methods.BEGIN.request_bytes
+    assert len(put.to_bytes()) <= methods.PUT.request_bytes <= methods.MESSAGE_BYTES
+    assert max(method.request_bytes for method in methods.METHODS) <= methods.MESSAGE_BYTES
