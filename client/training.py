@@ -125,12 +125,8 @@ class _Run:
         self.tokens = LearnedTokens.from_noun(base, triggers, noun, seed=settings.seed)
         self.optimiser = torch.optim.AdamW(
             [
-                {
-                    "params": self.adapter.parameters(),
-                    "lr": settings.rate,
-                    "weight_decay": settings.weight_decay,
-                },
-                {"params": [self.tokens.vectors], "lr": settings.token_rate, "weight_decay": 0.0},
+                {"params": parameters, "initial_lr": rate, "weight_decay": decay}
+                for parameters, rate, decay in self._groups()
             ],
             fused=True,
         )
@@ -153,9 +149,8 @@ class _Run:
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()
         share = self.settings.rate_at(number)
-        full = (self.settings.rate, self.settings.token_rate)
-        for group, rate in zip(self.optimiser.param_groups, full, strict=True):
-            group["lr"] = rate * share
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["initial_lr"] * share
             if self.settings.clip_norm:
                 nn.utils.clip_grad_norm_(group["params"], self.settings.clip_norm)
         self.optimiser.step()
@@ -257,9 +252,25 @@ class _Run:
             )
         return PublicStates.all_of(parts) if parts else None
 
+    def _groups(self) -> list[tuple[list[nn.Parameter], float, float]]:
+        """Return (parameters, full rate, weight decay): A near the prompt, other A, vectors."""
+        settings, near, far = self.settings, [], []
+        for path, layer in self.adapter.layers.items():
+            (near if reads_text(path) else far).append(layer.a)
+        return [
+            (near, settings.rate, settings.weight_decay),
+            (far, settings.image_rate, settings.weight_decay),
+            ([self.tokens.vectors], settings.token_rate, 0.0),
+        ]
+
     def _named(self) -> list[tuple[str, nn.Parameter]]:
         layers = [(f"a.{path}", layer.a) for path, layer in self.adapter.layers.items()]
         return [*layers, ("tokens", self.tokens.vectors)]
+
+
+def reads_text(path: str) -> bool:
+    """Say whether the layer's input is text: it can answer one trigger and not another."""
+    return not path.startswith("unet.") or path.endswith(("attn2.to_k", "attn2.to_v"))
 
 
 def jittered(items: Sequence[Captioned], settings: TrainingSettings) -> list[Image.Image]:

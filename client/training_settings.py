@@ -21,6 +21,7 @@ _BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "steps": (1, 100_000),
     "batch": (1, 1_024),
     "rate": (0.0, 1.0),
+    "image_rate": (0.0, 1.0),
     "token_rate": (0.0, 1.0),
     "warmup_steps": (0, 10_000),
     "weight_decay": (0.0, 1.0),
@@ -44,13 +45,13 @@ class TrainingSettings:
 
     steps: int = 250
     batch: int = 8  # images a step
-    rate: float = 3e-4  # AdamW's learning rate on A
+    rate: float = 1e-4  # AdamW's learning rate on A
     token_rate: float = 1e-2  # on the token vectors; 30 to 100 times the rate on A
     schedule: Schedule = "cosine"  # of both rates, to 0 after the warm-up
     warmup_steps: int = 10
     weight_decay: float = 0.0  # on A; token vectors have none
     clip_norm: float = 1.0  # of each group's gradient; 0 = no clipping
-    null_weight: float = 1.0  # of the null-response term; 0 = none, nothing is sampled for it
+    null_weight: float = 4.0  # of the null-response term; 0 = none, nothing is sampled for it
     null_batch: int = 4  # public states a step
     null_images: int = 24  # images that the base samples for it, once; 0 = none
     null_sampling_steps: int = 12  # states kept of each

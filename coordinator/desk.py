@@ -165,7 +165,7 @@ class Desk:
             return leaf.index
 
         leaf = house.store.run(write)
-        house.heads.write()
+        house.heads.poke()
         return {"n": n, "leaf": leaf, "manifest": signed.id}
 
     def _draw(self, db: records.Db, share: int, now_s: int) -> Plan:

@@ -7,10 +7,11 @@ fork the ledger (T28). Many appends in a row cost one write: a thread writes the
 """
 
 import json
+import logging
 import threading
 from pathlib import Path
 
-from ..core.errors import VerificationFailed
+from ..core.errors import OrthoFedError, VerificationFailed
 from .clock import Clock
 from .folder import DataFolder
 from .fs import Fs
@@ -18,7 +19,9 @@ from .ledger import Ledger, head
 from .publications import newest
 from .store import Store
 
+_LOG = logging.getLogger("orthofed.coordinator")
 _RESIGN_S = 3_600.0
+_RETRY_S = 10.0
 
 
 class Heads:
@@ -67,10 +70,16 @@ class Heads:
         self._fs.write_whole(self._folder.high_water, json.dumps(mark).encode() + b"\n")
 
     def _serve(self) -> None:
+        wait_s = _RESIGN_S
         while not self._stop:
-            self._wake.wait(_RESIGN_S)
+            self._wake.wait(wait_s)
             self._wake.clear()
-            self.write()
+            try:
+                self.write()
+                wait_s = _RESIGN_S
+            except OrthoFedError as error:  # no room: the files stay behind, and are tried again
+                _LOG.warning("the public files are behind: %s", error.what)
+                wait_s = _RETRY_S
 
     def _check_mark(self) -> None:
         mark = _read_mark(self._folder.high_water)

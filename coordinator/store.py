@@ -71,7 +71,8 @@ CREATE TABLE release (
   plan BLOB NOT NULL, document BLOB, leaf INTEGER UNIQUE, receipt BLOB) STRICT;
 """
 
-_FULL = (sqlite3.SQLITE_FULL,)
+_BROKEN = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_PRIMARY = 0xFF  # the low byte of SQLite's extended result codes
 
 
 _Job = tuple[Callable[[sqlite3.Connection], Any], Callable[[Any], None] | None, Future[Any]]
@@ -198,18 +199,27 @@ class Store:
         except BaseException as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode in _FULL:
-                raise no_room("the database cannot grow") from error
+            self._judge(error)
             raise
         self._commit(connection)
         return result
+
+    def _judge(self, error: BaseException) -> None:
+        """Turn a full disk into a refusal, and end the process on a failing one (F4, F5)."""
+        if not isinstance(error, sqlite3.Error):
+            return
+        code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY
+        if code == sqlite3.SQLITE_FULL:
+            raise no_room("the database cannot grow") from error
+        if code in _BROKEN:
+            self._fs.give_up("the database failed", OSError(str(error)))
 
     def _commit(self, connection: sqlite3.Connection) -> None:
         """Have the transaction on the disk, or roll it back for want of room, or end (F4, F5)."""
         try:
             connection.execute("COMMIT")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode in _FULL and connection.in_transaction:
+            if error.sqlite_errorcode == sqlite3.SQLITE_FULL and connection.in_transaction:
                 connection.execute("ROLLBACK")
                 raise no_room("the database cannot grow") from error
             self._fs.give_up("COMMIT failed", OSError(str(error)))

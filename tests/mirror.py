@@ -5,7 +5,7 @@ serves it over TLS on 127.0.0.1 with handlers of its own, so that it can lie whe
 cannot. ``twist(request, honest_reply)`` returns the reply that is sent instead.
 """
 
-import datetime
+import datetime as dt
 import hashlib
 import ipaddress
 from collections.abc import Callable, Mapping
@@ -199,7 +199,7 @@ def _certificate() -> tuple[bytes, bytes]:
     """Return a private key (PEM) and a self-signed certificate (DER) for 127.0.0.1."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "mirror")])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     addresses = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
     certificate = (
         x509.CertificateBuilder()
@@ -207,8 +207,8 @@ def _certificate() -> tuple[bytes, bytes]:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(days=1))
         .add_extension(addresses, critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())

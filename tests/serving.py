@@ -18,7 +18,7 @@ from orthofed.coordinator.service import Service
 from orthofed.coordinator.tls import server_tls
 from orthofed.core.spec import Limits
 
-from .member import Member
+from .member import Member, Packed
 from .tiny_base import tiny_base
 
 
@@ -54,6 +54,7 @@ class Running:
         self.server = server
         self.clock = clock
         self.desk = Desk(house)
+        self.packs: list[Packed] = []
 
     def invite(self, uses: int = 100, *, operator: bool = False) -> str:
         return self.desk.invite(uses, 7, operator)["invite"]

@@ -227,6 +227,19 @@ def test_a_slot_that_is_not_there_is_refused(rank: int, slot: int) -> None:
         integer_block("hadamard", seed=SEED, layer=LAYER, width=12, rank=rank, slot=slot)
 
 
+def test_a_slot_beyond_the_dealt_columns_is_refused_in_every_way() -> None:
+    """With a table, and with an order that lists fewer columns than the layer has."""
+    with pytest.raises(SpecError) as caught:
+        integer_block("haar", seed=SEED, layer=LAYER, width=12, rank=2, slot=6)
+    assert caught.value.code == "no-such-slot"
+
+    with pytest.raises(SpecError) as caught:
+        integer_block(
+            "hadamard", seed=SEED, layer=LAYER, width=12, rank=2, slot=2, order=[5, 3, 1, 4]
+        )
+    assert caught.value.code == "no-such-slot"
+
+
 def test_a_column_outside_the_matrix_is_refused() -> None:
     """Also a negative one, which numpy would take from the end."""
     for column in (-1, 12):

@@ -17,10 +17,17 @@ from .running import COMMAND, Coordinator
 from .tiny_base import tiny_base
 
 
+@pytest.fixture(scope="module")
+def founded(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("founded")
+    Coordinator.found(folder / "fed", tiny_base(folder / "base"), "--rank", "4")
+    return folder / "fed"
+
+
 @pytest.fixture
-def coordinator(tmp_path):
-    base = tiny_base(tmp_path / "base")
-    with Coordinator.found(tmp_path / "fed", base, "--rank", "4") as running:
+def coordinator(founded, tmp_path):
+    """Serve a copy of one founded folder from a process of its own."""
+    with Coordinator(shutil.copytree(founded, tmp_path / "fed")) as running:
         yield running
 
 
@@ -34,7 +41,7 @@ def test_an_acknowledged_upload_survives_kill_minus_nine(coordinator):
     coordinator.start()
     again = eventually(lambda: member.commit(packed).receipt)
     made = coordinator.release("--lambda", "0.6")
-    reply = member.wire.call(methods.GET_MANIFEST, wire.ManifestRequest(0), wire.ManifestReply)
+    reply = member.link.call(methods.GET_MANIFEST, wire.ManifestRequest(0), wire.ManifestReply)
 
     assert again == receipt
     leaf = member.check(receipt)
@@ -99,7 +106,7 @@ with _desk(Path(sys.argv[1])) as (folder, desk):
 
 
 def newest(member: Member) -> int:
-    return member.wire.call(methods.LIST_RELEASES, wire.ListRequest(), wire.ListReply).newest
+    return member.link.call(methods.LIST_RELEASES, wire.ListRequest(), wire.ListReply).newest
 
 
 def eventually(ask, *, until=lambda _: True, patience_s: float = 90):

@@ -35,15 +35,13 @@ LAMBDA = 614
 def filled(tmp_path_factory):
     """Three concepts, one of them with two triggers and several vectors, released at 0.6."""
     with running(founded(tmp_path_factory.mktemp("publisher"))) as coordinator:
-        packs = []
         told = [("anna", ("anna-k7",), (2,)), ("rex", ("rex-p2", "rex-q3"), (1, 3))]
         told.append(("wren", ("wren-cat",), (1,)))
         for seed, (concept, triggers, vectors) in enumerate(told):
             member = coordinator.member()
             packed = member.pack(member.lease(concept, triggers, vectors=vectors), seed=seed)
             member.contribute(packed)
-            packs.append(packed)
-        coordinator.packs = packs
+            coordinator.packs.append(packed)
         coordinator.release(LAMBDA)
         yield coordinator
 

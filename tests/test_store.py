@@ -8,7 +8,7 @@ import pytest
 from orthofed.coordinator import records
 from orthofed.coordinator.board import Board
 from orthofed.coordinator.fs import Fs
-from orthofed.coordinator.leases import Ask, Commit, Slot, Slots
+from orthofed.coordinator.leases import Ask, Commit, Grant, Slot, Slots
 from orthofed.coordinator.ledger import Ledger, head
 from orthofed.coordinator.records import Contribution, Upload
 from orthofed.coordinator.store import Store
@@ -137,7 +137,7 @@ def test_memory_follows_the_database_and_not_a_failed_turn(store):
         board.run(ask_and_fail)
     granted = board.run(lambda turn: turn.step(Ask(0, "ben", "b")))
 
-    assert granted.fence == 1
+    assert granted == Grant(0, 1)
     assert store.run(records.slots)[0].client == "ben"
 
 

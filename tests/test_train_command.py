@@ -355,7 +355,7 @@ def test_a_contribution_that_is_refused_can_be_trained_anew_in_its_slot(
 ) -> None:
     """T12: A outweighs the base: exit code 3, nothing stored; better settings then pass."""
     wild = tmp_path / "wild.toml"
-    wild.write_text(SETTINGS.replace("rate = 1e-4", "rate = 1.0\nclip_norm = 0.0"))
+    wild.write_text(SETTINGS.replace("rate = 1e-4", "rate = 0.15\nclip_norm = 0.0"))
 
     with pytest.raises(ContributionRejected, match="spectral norm") as caught:
         owner.train(replace(owner.options("boar-l1"), config=wild))

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from orthofed.client.base import Base
+from orthofed.client.dataset import filled
 from orthofed.client.public_states import PublicStates, public_prompts
 from orthofed.client.score import Scorer, phrase_of
 from orthofed.client.tokens import LearnedTokens, Trigger
@@ -165,3 +166,19 @@ def test_jittered_images_are_more_to_train_on(tiny: Bench) -> None:
 
     assert {p: a.shape for p, a in plain.a.items()} == {p: a.shape for p, a in jittered.a.items()}
     assert plain.losses != jittered.losses
+
+
+def test_noised_states_are_the_owners_images_asked_for_any_of_the_class(tiny: Bench) -> None:
+    """Each image at every part of the schedule, with the base's own answer to the class noun."""
+    tokens = LearnedTokens.of(tiny.base, {})
+    latents = tiny.base.latents([item.image for item in tiny.images.train])
+    prompts = filled(tiny.images.train, NOUN)
+
+    public = PublicStates.noised(tiny.base, tokens.encode, latents, prompts, each=3, seed=0)
+
+    assert len(public.noisy) == len(public.prompts) == 3 * len(latents)
+    assert all(NOUN in prompt for prompt in public.prompts)
+    with torch.no_grad():
+        features = tokens.encode(public.prompts)
+        answers = tiny.base.predict(public.noisy, public.timesteps, features)
+    torch.testing.assert_close(answers, public.answers, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,62 @@
+"""The egress list: computed from the very bytes that leave, and nothing leaves without a yes."""
+
+import hashlib
+import math
+
+import numpy as np
+import pytest
+
+from orthofed.client.egress import EgressList, egress_list, gate
+from orthofed.core.errors import ContributionRejected, InputError
+from orthofed.core.layout import ContributionLayout, pack
+from orthofed.core.quantise import Quantised
+
+from .mirror import tiny_spec
+
+LAYOUT = ContributionLayout(tiny_spec(), (2,))
+MANIFEST = b"the signed manifest"
+
+
+def _blob() -> bytes:
+    tensors = {
+        info.name: Quantised(np.full(info.shape, 20_000, np.int16), -20) for info in LAYOUT.content
+    }
+    return pack(LAYOUT, tensors)
+
+
+def _listing() -> EgressList:
+    return egress_list(MANIFEST, _blob(), layout=LAYOUT, triggers=("wolf-a1",))
+
+
+def test_every_byte_is_in_the_list() -> None:
+    """Two files with their lengths and hashes; the tensors are the blob's, with real norms."""
+    listing = _listing()
+
+    assert [(file.name, file.num_bytes, file.sha256) for file in listing.files] == [
+        ("manifest.json", len(MANIFEST), hashlib.sha256(MANIFEST).hexdigest()),
+        ("contribution.safetensors", LAYOUT.size, hashlib.sha256(_blob()).hexdigest()),
+    ]
+    assert listing.num_bytes == len(MANIFEST) + LAYOUT.size
+    assert {t.name: t.shape for t in listing.tensors} == {i.name: i.shape for i in LAYOUT.content}
+    data = sum(tensor.num_bytes for tensor in listing.tensors) + LAYOUT.exponents.size
+    assert data + len(LAYOUT.header) == LAYOUT.size
+    first = listing.tensors[0]
+    assert math.isclose(first.norm, 20_000 * 2.0**-20 * math.sqrt(math.prod(first.shape)))
+
+
+def test_bytes_that_are_no_contribution_are_never_listed() -> None:
+    """A blob that breaks the layout cannot even be shown for approval."""
+    with pytest.raises(ContributionRejected):
+        egress_list(MANIFEST, _blob()[:-1], layout=LAYOUT, triggers=("wolf-a1",))
+
+
+def test_the_gate_opens_with_a_yes_and_only_then() -> None:
+    """The list that is asked about is the list that was made."""
+    asked: list[EgressList] = []
+
+    gate(_listing(), ask=lambda shown: asked.append(shown) is None)
+
+    assert asked == [_listing()]
+    with pytest.raises(InputError, match="not approved") as caught:
+        gate(_listing(), ask=lambda _: False)
+    assert caught.value.code == "egress-declined"
