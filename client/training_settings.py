@@ -45,7 +45,8 @@ class TrainingSettings:
 
     steps: int = 250
     batch: int = 8  # images a step
-    rate: float = 1e-4  # AdamW's learning rate on A
+    rate: float = 1e-4  # AdamW's learning rate on A where the layer reads the prompt
+    image_rate: float = 1e-4  # on A of the other layers, which answer every prompt
     token_rate: float = 1e-2  # on the token vectors; 30 to 100 times the rate on A
     schedule: Schedule = "cosine"  # of both rates, to 0 after the warm-up
     warmup_steps: int = 10
