@@ -73,8 +73,8 @@ Rebuild: `python assets/build_base.py --work DIR`; continue: the same with the o
 
 ## Limits
 - 64 x 64, plain grounds, one subject in the middle. Prompts outside the captions' words give noise or a person.
-- After the first twenty minutes of training the prompt decided between a person and an emoji and the colour of the
-  ground, and little else: faces were smudges, no emoji could be named. Look at the grid above before you rely on more.
+- This is a first, under-trained build. A drawn person is recognisable, grounds and some colours follow the prompt;
+  glasses, expressions and hair styles mostly do not, and no emoji can be named: "a red apple" is a blob.
 - The autoencoder blurs eyes, teeth and the frames of glasses, whatever the UNet does.
 - Trained for {minutes:.0f} minutes on a CPU: small details (eyes, mouths, the frames of glasses) are often blurred or wrong,
   and colours sometimes land on the wrong part. Rare hair styles and emoji are weaker than common ones.

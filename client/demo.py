@@ -24,6 +24,7 @@ from .report import ReportRow, render_report
 _MARK = ".orthofed-demo"
 _NOUN = "person"
 _AT_ONCE = 4
+_MOST_AT_RANK_8 = 11
 _LAMBDAS = (1.0, 0.6)
 _SERVE_WAIT_S = 60.0
 
@@ -35,7 +36,7 @@ class DemoSettings:
     concepts: int = 4  # clients, 1 to 12
     out: Path = Path("demo")
     seed: int = 0
-    rank: int = 8  # columns a slot
+    rank: int | None = None  # columns a slot; None: 8, or 4 where slots would run out
     steps: int | None = None  # training steps a client; None: the trainer's default
     lambda_: float = 1.0  # merge weight of the release
 
@@ -59,7 +60,7 @@ def run_demo(settings: DemoSettings) -> dict[str, object]:
         report: dict[str, object] = {
             "schema": "orthofed.demo/1",
             "lambda": settings.lambda_,
-            "rank": settings.rank,
+            "rank": rank_of(settings),
             "seed": settings.seed,
             "release": str(release),
             "verified": True,  # `orthofed verify` ended with 0, or we would not be here
@@ -70,6 +71,13 @@ def run_demo(settings: DemoSettings) -> dict[str, object]:
         view.says("report", str(out / "report.html"), done=1)
     (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return report
+
+
+def rank_of(settings: DemoSettings) -> int:
+    """Return the rank of a slot: the base holds 12 slots of rank 8, one kept for the operator."""
+    if settings.rank is not None:
+        return settings.rank
+    return 8 if settings.concepts <= _MOST_AT_RANK_8 else 4
 
 
 def images_of(out: Path, name: str) -> Path:
@@ -110,7 +118,7 @@ def _open_federation(children: Children, view: DemoView, settings: DemoSettings,
     folder = str(out / "coordinator")
     view.says("coordinator", "makes the federation: spec, keys, TLS")
     init = ["coordinator", "init", folder, "--base", str(pocket_base()), "--name", "demo"]
-    init += ["--rank", str(settings.rank), "--lambda", str(settings.lambda_)]
+    init += ["--rank", str(rank_of(settings)), "--lambda", str(settings.lambda_)]
     children.run(init)
     children.start(
         "coordinator", ["coordinator", "serve", folder, "--listen", "127.0.0.1:0", "--json"]
