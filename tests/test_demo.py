@@ -12,9 +12,9 @@ CONCEPTS = 2
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Run `orthofed demo` with two data owners and a few steps each; return its folder."""
+    """Run `orthofed demo` with two data owners and sixty steps each; return its folder."""
     out = tmp_path_factory.mktemp("demo") / "out"
-    command = ["demo", "--concepts", str(CONCEPTS), "--steps", "12", "--out", str(out)]
+    command = ["demo", "--concepts", str(CONCEPTS), "--steps", "60", "--out", str(out)]
     done = subprocess.run(
         [sys.executable, "-P", "-m", "orthofed", *command],
         capture_output=True,

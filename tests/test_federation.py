@@ -318,6 +318,7 @@ def test_a_manifest_that_does_not_fit_the_lease_is_refused(shared, changed, code
 
 def test_numbers_outside_the_rules_are_refused_and_leave_nothing(shared):
     """A mantissa out of normal form, an exponent out of its window, a header, a norm too large."""
+    others = set(shared.folder.part.iterdir())  # of tests that stop halfway
     member = shared.member()
     lease = member.lease(*name())
     layout = ContributionLayout(member.spec(), lease.vectors)
@@ -344,7 +345,7 @@ def test_numbers_outside_the_rules_are_refused_and_leave_nothing(shared):
     assert heavy.value.code == "norm-too-large"
     assert member.status(lease).state == "leased"
     assert member.contribute(member.pack(lease))
-    assert not list(shared.folder.part.iterdir())
+    assert set(shared.folder.part.iterdir()) <= others
 
 
 def test_a_full_disk_is_an_ordinary_refusal(tmp_path):

@@ -187,7 +187,7 @@ ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def test_the_checkpoint_loads_with_its_tokens(filled, tmp_path):
-    """diffusers opens the folder; triggers are single tokens and expand to all their vectors.
+    """Diffusers opens the folder; triggers are single tokens and expand to all their vectors.
 
     Once as published, once from a base that also ships tokenizer.json and a decoder table.
     """

@@ -1,6 +1,7 @@
 """The quick starts of README.md are run, block after block, as a reader would type them."""
 
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -18,25 +19,27 @@ def _quick_start() -> list[str]:
 def test_the_quick_starts_lead_from_a_base_to_a_picture(tmp_path: Path) -> None:
     """Operator, data owner, consumer: the commands as printed, but with four training steps.
 
-    A port of the machine's choice stands for 7443, so that two runs do not meet, and each run has a
-    home of its own.
+    A free port stands for 7443, so that two runs do not meet, and each run has a home of its own.
     """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
     (tmp_path / "assets").symlink_to(ROOT / "assets")
     lines = [
-        line.replace("127.0.0.1:7443", "127.0.0.1:0")
+        line.replace("127.0.0.1:7443", address)
         .replace("client join", f"client join --home {tmp_path}/home")
         .replace("--yes", f"--yes --steps 4 --home {tmp_path}/home")
         for line in _quick_start()
     ]
     waits = "until [ -S fed/data/control.sock ]; do sleep 0.2; done"
     script = "\n".join(
-        ["set -euo pipefail", "trap 'kill %1' EXIT"]
+        ["set -euo pipefail", "trap 'kill $(jobs -p)' EXIT"]
         + [part for line in lines for part in ([line, waits] if line.endswith("&") else [line])]
     )
     assert sum("orthofed" in line for line in lines) >= 10
 
     done = subprocess.run(
-        ["bash", "-m", "-c", script],
+        ["bash", "-c", script],
         cwd=tmp_path,
         env={"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(tmp_path)},
         capture_output=True,
