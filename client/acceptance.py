@@ -13,14 +13,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from ..core.metrics import retention
 from ..core.quantise import Quantised
 from ..core.spec import FederationSpec
 from .score import Scorer, phrase_of
 from .tokens import Trigger
-from .variant import Residual, Variant
+from .variant import Variant
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +55,5 @@ def acceptance(
     if newest is not None:
         own = Variant.of_contribution(spec, slot, triggers, tensors, lambda_=lambda_)
         others = Variant.of_release(newest, spec, lambda_=lambda_)
-        loss_merged = scorer.loss(_together(others, own), phrase)
+        loss_merged = scorer.loss(Variant.sum_of([others, own]), phrase)
     return Acceptance(scorer.base_loss(noun), scorer.loss(single, phrase), loss_merged)
-
-
-def _together(others: Variant, own: Variant) -> Variant:
-    """Return one model with both: residuals side by side, as a merge stacks them."""
-    residuals = {
-        path: Residual(
-            np.hstack([others.residuals[path].up, mine.up * np.float32(own.lambda_)]),
-            np.vstack([others.residuals[path].down, mine.down]),
-        )
-        for path, mine in own.residuals.items()
-    }
-    return Variant(residuals, {**others.vectors, **own.vectors})

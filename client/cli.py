@@ -199,10 +199,7 @@ def demo(
     concepts: Annotated[int, typer.Option(help="How many data owners, each with a concept.")] = 4,
     out: Annotated[Path, typer.Option(help="Folder for everything; it is emptied.")] = Path("demo"),
     seed: Annotated[int, typer.Option(min=0, help="Seed of every training.")] = 0,
-    rank: Annotated[
-        int | None,
-        typer.Option(min=1, help="Columns of a slot; default: 8, or 4 above 11 concepts."),
-    ] = None,
+    rank: Annotated[int, typer.Option(min=1, help="Columns of a slot.")] = 8,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps a client.")] = None,
     lambda_: Annotated[
         float, typer.Option("--lambda", min=0, max=2, help="Merge weight of the release.")

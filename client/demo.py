@@ -24,7 +24,6 @@ from .report import ReportRow, render_report
 _MARK = ".orthofed-demo"
 _NOUN = "person"
 _AT_ONCE = 4
-_MOST_AT_RANK_8 = 11
 _LAMBDAS = (1.0, 0.6)
 _SERVE_WAIT_S = 60.0
 
@@ -36,7 +35,7 @@ class DemoSettings:
     concepts: int = 4  # clients, 1 to 12
     out: Path = Path("demo")
     seed: int = 0
-    rank: int | None = None  # columns a slot; None: 8, or 4 where slots would run out
+    rank: int = 8  # columns a slot
     steps: int | None = None  # training steps a client; None: the trainer's default
     lambda_: float = 1.0  # merge weight of the release
 
@@ -53,17 +52,18 @@ def run_demo(settings: DemoSettings) -> dict[str, object]:
     with Children(out / "logs") as children, DemoView() as view:
         _open_federation(children, view, settings, out)
         trained = _teach(children, view, settings, out, names)
-        release = _publish_and_pull(children, view, out)
+        release, verified = _publish_and_pull(children, view, out)
+        _sample(children, view, out, names, release)
         scores = _score(children, view, out, names, release)
         view.says("report", "draws base, single and merged from the same noise")
         concepts = {name: {**trained[name], **scores[name]} for name in names}
         report: dict[str, object] = {
             "schema": "orthofed.demo/1",
             "lambda": settings.lambda_,
-            "rank": rank_of(settings),
+            "rank": settings.rank,
             "seed": settings.seed,
             "release": str(release),
-            "verified": True,  # `orthofed verify` ended with 0, or we would not be here
+            "verified": verified,
             "concepts": concepts,
         }
         _write_page(report, out, release)
@@ -71,13 +71,6 @@ def run_demo(settings: DemoSettings) -> dict[str, object]:
         view.says("report", str(out / "report.html"), done=1)
     (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return report
-
-
-def rank_of(settings: DemoSettings) -> int:
-    """Return the rank of a slot: the base holds 12 slots of rank 8, one kept for the operator."""
-    if settings.rank is not None:
-        return settings.rank
-    return 8 if settings.concepts <= _MOST_AT_RANK_8 else 4
 
 
 def images_of(out: Path, name: str) -> Path:
@@ -118,7 +111,7 @@ def _open_federation(children: Children, view: DemoView, settings: DemoSettings,
     folder = str(out / "coordinator")
     view.says("coordinator", "makes the federation: spec, keys, TLS")
     init = ["coordinator", "init", folder, "--base", str(pocket_base()), "--name", "demo"]
-    init += ["--rank", str(rank_of(settings)), "--lambda", str(settings.lambda_)]
+    init += ["--rank", str(settings.rank), "--lambda", str(settings.lambda_)]
     children.run(init)
     children.start(
         "coordinator", ["coordinator", "serve", folder, "--listen", "127.0.0.1:0", "--json"]
@@ -134,7 +127,10 @@ def _teach(
 ) -> dict[str, dict[str, object]]:
     """Let every owner join, train and upload; return the facts of each concept."""
     folder = str(out / "coordinator")
-    invite = children.run(["coordinator", "invite", folder, "--uses", str(len(names))]).strip()
+    # The operator's own invite: the base has 12 slots at rank 8, and one is kept for the operator.
+    invite = children.run(
+        ["coordinator", "invite", folder, "--uses", str(len(names)), "--operator"]
+    ).strip()
     for name in names:
         shutil.copytree(pocket_concepts() / name, images_of(out, name))
         home = str(out / "owners" / name / "home")
@@ -183,7 +179,8 @@ def _note(facts: dict[str, object], body: Mapping[str, object]) -> None:
         facts[key] = body[key]
 
 
-def _publish_and_pull(children: Children, view: DemoView, out: Path) -> Path:
+def _publish_and_pull(children: Children, view: DemoView, out: Path) -> tuple[Path, bool]:
+    """Return the folder that the consumer pulled, and what `orthofed verify` said of it."""
     folder = str(out / "coordinator")
     view.says("coordinator", "adds the residuals and signs release 1")
     children.run(["coordinator", "release", folder])
@@ -191,9 +188,22 @@ def _publish_and_pull(children: Children, view: DemoView, out: Path) -> Path:
     release = out / "consumer" / "release-1"
     view.says("consumer", "pulls the release")
     children.run(["pull", url, "-o", str(release)])
-    children.run(["verify", str(release)])
-    view.says("consumer", "verified every byte", done=1)
-    return release
+    said = json.loads(children.run(["verify", str(release), "--json"]))
+    view.says("consumer", "verified every byte")
+    return release, said["verified"]
+
+
+def _sample(
+    children: Children, view: DemoView, out: Path, names: Sequence[str], release: Path
+) -> None:
+    """Let the consumer draw every concept with the release's own pipeline."""
+    grid = out / "consumer" / "grid.png"
+    view.says("consumer", "draws every concept with the pulled pipeline")
+    command = ["sample", str(release), "-o", str(grid)]
+    for name in names:
+        command += ["--prompt", f"a peeps drawing of a {name}"]
+    children.run(command)
+    view.says("consumer", f"{len(names)} rows of samples in {grid}", done=1)
 
 
 def _score(

@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -145,7 +144,7 @@ def _crosstalk(base: Base, shown: Sequence[Shown], noun: str) -> list[list[float
         plain = asked.answer(Variant(), noun)
         own = asked.answer(one.variant, one.phrase)
         row = [
-            _rms(asked.answer(_joined(one.variant, other.variant), one.phrase) - own)
+            _rms(asked.answer(_beside(one.variant, other.variant), one.phrase) - own)
             / _rms(own - plain)
             if other is not one
             else 1.0
@@ -155,16 +154,9 @@ def _crosstalk(base: Base, shown: Sequence[Shown], noun: str) -> list[list[float
     return table
 
 
-def _joined(one: Variant, other: Variant) -> Variant:
+def _beside(one: Variant, other: Variant) -> Variant:
     """Return the model with both residuals, but only the words of ``one``."""
-    residuals = {
-        path: Residual(
-            np.hstack((own.up, other.residuals[path].up)),
-            np.vstack((own.down, other.residuals[path].down)),
-        )
-        for path, own in one.residuals.items()
-    }
-    return Variant(residuals, one.vectors)
+    return Variant.sum_of([one, Variant(other.residuals)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ def test_the_report_has_every_number_and_the_release_is_verified(demo: Path) -> 
     assert report["verified"] is True
     assert report["seconds"] > 0
     assert Path(report["release"], "manifest.json").exists()
+    assert (demo / "consumer" / "grid.png").stat().st_size > 1000
     assert len(report["concepts"]) == CONCEPTS
     for facts in report["concepts"].values():
         assert facts["loss_base"] > 0
