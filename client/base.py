@@ -88,6 +88,12 @@ class Base:
         return 2 ** (len(self.vae.config["block_out_channels"]) - 1)
 
     @property
+    def image_step(self) -> int:
+        """What the sides of an image must be multiples of, in pixels, for every level to fit."""
+        levels = len(self.unet.config["block_out_channels"])
+        return self.pixels_per_latent * 2 ** (levels - 1)
+
+    @property
     def vocabulary(self) -> int:
         """Rows of the base's token embedding; learned tokens come after them."""
         return int(self.token_embedding.weight.shape[0])

@@ -1,7 +1,7 @@
 """The saves of a running training: whole, believed only by their hash, two generations deep.
 
-    train-<step>.safetensors    A, token vectors and both AdamW moments of each
-    train-<step>.json           step, losses, what the run is, SHA-256 of the other file
+    train-<step>.safetensors    A, token vectors, the optimiser's state and average of each
+    train-<step>.json           step, losses, the optimiser's numbers, what the run is, SHA-256
 
 Laws: each file appears whole (home.py, F1), the JSON last, so a kill inside a save leaves the
 older generation to believe in; a save made for other settings, images, spec or slot is not
@@ -12,8 +12,9 @@ for the sampler's place. No pickle. Source: reliability.md 5.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
@@ -31,6 +32,7 @@ class TrainingState:
     step: int
     tensors: Mapping[str, np.ndarray]
     losses: tuple[float, ...]
+    numbers: Mapping[str, Any] = field(default_factory=dict)  # of the optimiser: plain JSON values
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class TrainingSaves:
         record = {
             "identity": self.identity,
             "losses": state.losses,
+            "numbers": dict(state.numbers),
             "sha256": hashlib.sha256(data).hexdigest(),
             "step": state.step,
         }
@@ -76,6 +79,8 @@ class TrainingSaves:
             whole = hashlib.sha256(data).hexdigest() == record["sha256"]
             if not whole or record["identity"] != self.identity:
                 return None
-            return TrainingState(record["step"], load(data), tuple(record["losses"]))
+            return TrainingState(
+                record["step"], load(data), tuple(record["losses"]), record["numbers"]
+            )
         except (OSError, ValueError, KeyError, TypeError, SafetensorError):
             return None  # a damaged generation: the caller goes on with the older one

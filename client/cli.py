@@ -91,6 +91,9 @@ def train(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of every draw.")] = None,
     config: Annotated[Path | None, typer.Option(help="Training settings in TOML.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Settings by name; orthofed client settings lists them.")
+    ] = None,
     home: HomeOption = None,
     yes: Annotated[bool, typer.Option("--yes", help="Send without asking.")] = False,
     as_json: Json = False,
@@ -113,6 +116,7 @@ def train(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
         title=title,
         licence=licence,
         config=config,
+        preset=preset,
         steps=steps,
         seed=seed,
     )
@@ -126,6 +130,25 @@ def train(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
         ask = view.accept if yes else view.ask
         session = train_concept(place, options, report=view.show, ask=ask, patience_s=patience_s)
     print(f"{session.concept} is with the federation: slot {session.slot}, receipt kept")
+
+
+@app.command(epilog="Example: orthofed client settings --preset sd15-person")
+def settings(
+    preset: Annotated[str | None, typer.Option(help="Show its values, not the defaults.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file to read on top.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Print every training setting as TOML that `train --config` takes, with its bounds."""
+    from .presets import PRESETS
+    from .training_settings import TrainingSettings
+
+    values = TrainingSettings.read(config, preset=preset).as_dict()
+    if as_json:
+        print(json.dumps({"schema": "orthofed.settings/1", "presets": [*PRESETS], **values}))
+        return
+    print(f"# presets: {', '.join(PRESETS)}")
+    for key, _default, allowed, says in TrainingSettings.described():
+        print(f"{key} = {json.dumps(values[key]):<12}  # {says}; {allowed}")
 
 
 @app.command(

@@ -24,11 +24,11 @@ from torch import Tensor
 
 from ..core.spec import FederationSpec
 from .base import Base
+from .captions import PLACE
 from .dataset import ConceptImages
 from .draws import Draws
 from .report import ConceptPictures, PairPictures, ReportPictures
 from .sample import compare
-from .tokens import PLACE
 from .variant import Residual, Variant
 
 _DRAWS = 48

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 
 from .base import Base
+from .captions import TEMPLATES
 from .draws import Draws, generator
 
 _BATCH = 16
-_TEMPLATES = ("a picture of {}", "a portrait of {}", "an image of {}", "{}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,15 @@ class PublicStates:
         count: int,
         steps: int,
         seed: int,
+        shape: tuple[int, ...] | None = None,
     ) -> "PublicStates":
-        """Return the states of ``count`` images over ``steps`` sampling steps of the base alone."""
+        """Return the states of ``count`` images over ``steps`` sampling steps of the base alone.
+
+        ``shape`` of one latent, (channels, height, width); None: the base's own.
+        """
         random = generator(seed, "public")
         chosen = [prompts[i % len(prompts)] for i in range(count)]
-        start = torch.randn(count, *base.latent_shape, generator=random)
+        start = torch.randn(count, *(shape or base.latent_shape), generator=random)
         parts = [
             _trajectory(base, encode, chosen[at : at + _BATCH], start[at : at + _BATCH], steps)
             for at in range(0, count, _BATCH)
@@ -93,7 +97,7 @@ class PublicStates:
 
 def public_prompts(captions: Sequence[str], noun: str) -> list[str]:
     """Return the prompts of the pool: every caption about any ``noun``, then the templates."""
-    filled = [text.replace("{}", noun) for text in (*captions, *_TEMPLATES)]
+    filled = [text.replace("{}", noun) for text in (*captions, *TEMPLATES)]
     return list(dict.fromkeys(filled))
 
 

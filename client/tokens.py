@@ -29,7 +29,6 @@ from .base import Base
 from .draws import generator
 
 ENCODER = "text_encoder"
-PLACE = "{}"
 _SPREAD = 0.02  # of the noun's own root mean square: tells vectors apart, moves no meaning
 
 

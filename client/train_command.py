@@ -49,7 +49,7 @@ from .upload import Upload, chunk_hashes
 from .workbench import Workbench
 
 if TYPE_CHECKING:
-    from .training import Trained
+    from .training import Step, Trained
 
 _SAVES: Final = "training"
 _SCORES: Final = "scores.json"
@@ -79,6 +79,7 @@ class TrainOptions:
     title: str | None = None
     licence: str = "CC0-1.0"
     config: Path | None = None
+    preset: str | None = None
     steps: int | None = None
     seed: int | None = None
 
@@ -136,9 +137,11 @@ class _TrainCommand:
             options.base,
             options.images,
             options.noun,
-            options.config,
-            options.steps,
-            options.seed,
+            triggers=options.triggers or (options.concept,),
+            config=options.config,
+            preset=options.preset,
+            steps=options.steps,
+            seed=options.seed,
         )
         self._renewals: Renewals | None = None
         self._progress = 0
@@ -289,9 +292,15 @@ class _TrainCommand:
     def _train(self, session: Session) -> "Trained":
         """Train, or take the finished training from its last save."""
 
-        def on_step(step: int, steps: int, loss: float, left_s: float) -> None:
-            self._advance(step)
-            self._say("step", step=step, steps=steps, loss=round(loss, 6), eta_s=round(left_s, 1))
+        def on_step(step: "Step") -> None:
+            self._advance(step.number)
+            self._say(
+                "step",
+                step=step.number,
+                steps=step.steps,
+                loss=round(step.loss, 6),
+                eta_s=round(step.seconds_left, 1),
+            )
 
         if self._trained is None:
             trained = self._bench.train(session, self._folder / _SAVES, on_step=on_step)

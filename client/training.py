@@ -1,15 +1,16 @@
 """Teaches one concept: A of every adapted layer and the trigger's vectors, jointly, B frozen.
 
-    minimise  E ||eps(x_t, t, caption with the trigger) - noise||^2
+    minimise  E w(t) ||eps(x_t, t, caption with the trigger) - noise||^2            (objective.py)
               + null_weight x E ||eps(x_t, t, public prompt) - eps_base||^2       (public_states.py)
 
-over A and the vectors, with AdamW and a rate of its own for each. Images become latents once. Both
-terms share one forward pass. Laws: the same seed, versions and thread count give the same bits of
-A; a run stopped between any two steps and started again gives them too (checkpoint.py). The base
-is read and never written. Source: method.md 1.1, 6.2, 6.4, 10; reliability.md 5.
+over A and the vectors, with a rate of its own for each (optimisation.py). Images become latents
+once. Both terms share one forward pass. Laws: the same seed, versions and thread count give the
+same bits of A; a run stopped between any two steps and started again gives them too
+(checkpoint.py). The base is read and never written. Source: method.md 1.1, 6.2, 6.4, 10;
+reliability.md 5.
 
-Cost: one forward and backward pass of (batch + null_batch) latents a step. Left to others: the
-lease, the images on disk (dataset.py), quantising (packing.py), scoring (score.py).
+Cost: one forward and backward pass of (batch + null_batch) latents, `accumulation` times a step.
+Left to others: the lease, the images on disk (dataset.py), quantising (packing.py), scoring.
 """
 
 import contextlib
@@ -21,26 +22,27 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image, ImageChops
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ..core.errors import OrthoFedError
 from ..core.spec import FederationSpec
 from .adapter import Adapter
+from .augment import augmented
 from .base import Base
+from .batches import Batches
+from .captions import TEMPLATES
 from .checkpoint import TrainingSaves, TrainingState
-from .dataset import Captioned, ConceptImages, filled
-from .draws import batch_at, generator, stratified
+from .dataset import ConceptImages
+from .draws import batch_at
+from .encoded import encoded
+from .objective import concept_loss, snr_weights
+from .optimisation import Group, Optimisation
 from .public_states import PublicStates, public_prompts
 from .tokens import ENCODER, LearnedTokens, Trigger
 from .training_settings import TrainingSettings
 
-__all__ = ["Trained", "TrainingSettings", "Trigger", "identity_of", "train"]
-
-PROBE_TEMPLATES = ("a picture of {}", "a portrait of {}", "an image of {}", "{}")
-
-OnStep = Callable[[int, int, float, float], None]
+__all__ = ["Step", "Trained", "TrainingSettings", "Trigger", "identity_of", "train"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,22 @@ class Trained:
     losses: tuple[float, ...]  # of each step; they stay at home
     seconds: float  # of this process, without what was resumed
     resumed_at: int  # the step this process began with
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step that is done; what it says stays at home."""
+
+    number: int  # how many are done
+    steps: int
+    loss: float  # on the concept's images
+    null_loss: float  # the null-response term, before its weight
+    rate: float  # of A, as scheduled
+    seconds_left: float
+    tokens: LearnedTokens  # live and attached, as A is: draw with them and read only
+
+
+OnStep = Callable[[Step], None]
 
 
 def train(  # noqa: PLR0913  # the parts of one run; a record would only rename them
@@ -69,24 +87,24 @@ def train(  # noqa: PLR0913  # the parts of one run; a record would only rename 
 ) -> Trained:
     """Return the trained concept; go on from the newest save of this very run, if there is one.
 
-    ``on_step(step, steps, loss, seconds_left)`` is called between steps; if it raises, the run is
-    saved first and the exception goes on. Make ``saves`` with `identity_of`.
-    Raises OrthoFedError: the loss became infinite or no number.
+    ``on_step`` is called between steps; if it raises, the run is saved first and the exception goes
+    on. Make ``saves`` with `identity_of`. Raises OrthoFedError: the loss became infinite or no
+    number. Raises InputError: the optimiser is not there.
     """
     started_s = time.monotonic()
-    with _torch_as_asked(settings.threads):
+    with _torch_as_asked(settings):
         run = _Run(base, spec, slot, triggers, noun, images, settings)
         begin = run.restore(saves.newest() if saves else None)
         _loop(run, begin, on_step, saves)
-        embeddings = {(ENCODER, k): rows for k, rows in run.tokens.state().items()}
-        return Trained(
-            run.adapter.state(),
-            embeddings,
-            run.probes(),
-            tuple(run.losses),
-            time.monotonic() - started_s,
-            begin,
-        )
+        with run.optimisation.averaged():
+            return Trained(
+                run.adapter.state(),
+                {(ENCODER, k): rows for k, rows in run.tokens.state().items()},
+                run.probes(),
+                tuple(run.losses),
+                time.monotonic() - started_s,
+                begin,
+            )
 
 
 def identity_of(  # everything that decides the run's bits
@@ -100,7 +118,8 @@ def identity_of(  # everything that decides the run's bits
 ) -> str:
     """Return the digest that a save of this run carries; another run never resumes from it."""
     decisive = settings.as_dict()
-    del decisive["save_every_s"], decisive["threads"]  # they change speed, or last bits at most
+    for key in ("save_every_s", "threads", "checkpointing", "deterministic"):
+        del decisive[key]  # they change speed, or last bits at most
     words = [trigger.words for trigger in triggers]
     parts = [spec.id, slot, fence, words, noun, images.digest, decisive]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -123,60 +142,48 @@ class _Run:
         self.settings = settings
         self.adapter = Adapter(base, spec, slot)
         self.tokens = LearnedTokens.from_noun(base, triggers, noun, seed=settings.seed)
-        self.optimiser = torch.optim.AdamW(
-            [
-                {"params": parameters, "initial_lr": rate, "weight_decay": decay}
-                for parameters, rate, decay in self._groups()
-            ],
-            fused=True,
+        self.optimisation = Optimisation(self._groups(), settings)
+        items = augmented(images.train, settings)
+        self.batches = Batches.of(
+            encoded(base, items, phrase=self.tokens.phrase, mask_floor=settings.mask_floor),
+            passes=settings.steps * settings.accumulation,
+            batch=settings.batch,
+            num_timesteps=base.num_timesteps,
+            seed=settings.seed,
+            caption_dropout=settings.caption_dropout,
+            noise_offset=settings.noise_offset,
         )
-        self.captions = filled(images.train, self.tokens.phrase) * settings.jitters
-        self.latents = base.latents(jittered(images.train, settings))
         self.public = self._public_states(images, noun)
         self.losses: list[float] = []
+        self.null_loss = 0.0
 
     def step(self, number: int) -> float:
         """Do step ``number`` and return its loss on the concept's images."""
-        concept, null = self._losses(number)
-        total = concept + self.settings.null_weight * null
-        if not torch.isfinite(total):
-            raise OrthoFedError(
-                f"the loss at step {number + 1} is {total.item()}",
-                why="nothing finite can be learnt from it",
-                fix="lower rate and token_rate in the training settings and start again",
-                code="training-diverged",
-            )
-        self.optimiser.zero_grad(set_to_none=True)
-        total.backward()
-        share = self.settings.rate_at(number)
-        for group in self.optimiser.param_groups:
-            group["lr"] = group["initial_lr"] * share
-            if self.settings.clip_norm:
-                nn.utils.clip_grad_norm_(group["params"], self.settings.clip_norm)
-        self.optimiser.step()
-        self.losses.append(concept.item())
+        count = self.settings.accumulation
+        concept_sum = null_sum = 0.0
+        for number_of_pass in range(number * count, (number + 1) * count):
+            concept, null = self._losses(number_of_pass)
+            total = (concept + self.settings.null_weight * null) / count
+            if not torch.isfinite(total):
+                raise _diverged(number, total.item())
+            total.backward()
+            concept_sum += concept.item()
+            null_sum += null.item()
+        self.optimisation.step(number)
+        self.losses.append(concept_sum / count)
+        self.null_loss = null_sum / count
         return self.losses[-1]
 
     def state(self) -> TrainingState:
         """Return all that the next step reads."""
-        tensors: dict[str, np.ndarray] = {}
-        for name, parameter in self._named():
-            moments = self.optimiser.state[parameter]
-            for part, value in {"value": parameter, **moments}.items():
-                tensors[f"{name}/{part}"] = value.detach().numpy().copy()
-        return TrainingState(len(self.losses), tensors, tuple(self.losses))
+        tensors, numbers = self.optimisation.state()
+        return TrainingState(len(self.losses), tensors, tuple(self.losses), numbers)
 
     def restore(self, state: TrainingState | None) -> int:
         """Take over ``state`` and return the number of the step that comes next."""
         if state is None:
             return 0
-        with torch.no_grad():
-            for name, parameter in self._named():
-                parameter.copy_(torch.from_numpy(state.tensors[f"{name}/value"]))
-                self.optimiser.state[parameter] = {
-                    part: torch.from_numpy(state.tensors[f"{name}/{part}"].copy())
-                    for part in ("step", "exp_avg", "exp_avg_sq")
-                }
+        self.optimisation.restore(state.tensors, state.numbers)
         self.losses = list(state.losses)
         return state.step
 
@@ -186,7 +193,7 @@ class _Run:
         found = {}
         with self.tokens.attached(), self.adapter.attached():
             for k, trigger in enumerate(self.tokens.triggers):
-                prompts = [text.replace("{}", " ".join(trigger.words)) for text in PROBE_TEMPLATES]
+                prompts = [text.replace("{}", " ".join(trigger.words)) for text in TEMPLATES]
                 last = self.tokens.id_of(trigger.words[-1])
                 places = [self.tokens.ids(prompt).index(last) for prompt in prompts]
                 features = self.tokens.encode(prompts)
@@ -194,78 +201,81 @@ class _Run:
         return found
 
     def _losses(self, number: int) -> tuple[Tensor, Tensor]:
-        """Return the concept's loss and the null-response term of one batch, from one pass."""
-        noisy, times, prompts, target = self._concept_batch(number)
-        count = len(noisy)
-        if self.public is not None:
+        """Return the concept's loss and the null-response term of one pass."""
+        settings, batch = self.settings, self.batches.at(number)
+        noisy = self.base.add_noise(batch.latents, batch.noise, batch.timesteps)
+        target = self.base.target(batch.latents, batch.noise, batch.timesteps)
+        times, prompts, count = batch.timesteps, batch.captions, len(batch.latents)
+        public = self.public.get(tuple(batch.latents.shape[1:]))
+        chosen: list[int] = []
+        if public is not None:
             chosen = batch_at(
-                number,
-                seed=self.settings.seed + 1,
-                count=len(self.public.noisy),
-                batch=self.settings.null_batch,
+                number, seed=settings.seed + 1, count=len(public.noisy), batch=settings.null_batch
             )
-            noisy = torch.cat([noisy, self.public.noisy[chosen]])
-            times = torch.cat([times, self.public.timesteps[chosen]])
-            prompts = [*prompts, *(self.public.prompts[i] for i in chosen)]
-            target = torch.cat([target, self.public.answers[chosen]])
-        answer = self.base.predict(noisy, times, self.tokens.encode(prompts))
-        concept = functional.mse_loss(answer[:count], target[:count])
-        if self.public is None:
-            return concept, torch.zeros(())
-        return concept, functional.mse_loss(answer[count:], target[count:])
-
-    def _concept_batch(self, number: int) -> tuple[Tensor, Tensor, list[str], Tensor]:
-        chosen = batch_at(
-            number,
-            seed=self.settings.seed,
-            count=len(self.latents),
-            batch=self.settings.batch,
+            noisy = torch.cat([noisy, public.noisy[chosen]])
+            times = torch.cat([times, public.timesteps[chosen]])
+            prompts = [*prompts, *(public.prompts[i] for i in chosen)]
+        with _autocast(settings):
+            answer = self.base.predict(noisy, times, self.tokens.encode(prompts)).float()
+        weights = snr_weights(
+            self.base.noise.alphas_cumprod[batch.timesteps],
+            settings.min_snr_gamma,
+            velocity=self.base.noise.config["prediction_type"] == "v_prediction",
         )
-        latents = self.latents[chosen]
-        random = generator(self.settings.seed, "noise", number)
-        times = stratified(len(chosen), below=self.base.num_timesteps, random=random)
-        noise = torch.randn(latents.shape, generator=random)
-        noisy = self.base.add_noise(latents, noise, times)
-        prompts = [self.captions[i] for i in chosen]
-        return noisy, times, prompts, self.base.target(latents, noise, times)
+        concept = concept_loss(answer[:count], target, weights=weights, masks=batch.masks)
+        if public is None:
+            return concept, torch.zeros(())
+        return concept, functional.mse_loss(answer[count:], public.answers[chosen])
 
-    def _public_states(self, images: ConceptImages, noun: str) -> PublicStates | None:
-        settings, encode = self.settings, self.tokens.encode
+    def _public_states(
+        self, images: ConceptImages, noun: str
+    ) -> dict[tuple[int, ...], PublicStates]:
+        """Return the states on which to be silent, by the shape of their latents."""
+        settings, found = self.settings, {}
         if not settings.null_weight:
-            return None
-        parts = []
-        if settings.null_images:
-            prompts = public_prompts([item.caption for item in images.train], noun)
-            count, steps = settings.null_images, settings.null_sampling_steps
-            parts.append(
-                PublicStates.sampled(
-                    self.base, encode, prompts, count=count, steps=steps, seed=settings.seed
+            return found
+        prompts = public_prompts([item.caption for item in images.train], noun)
+        own = encoded(self.base, images.train, phrase=noun)
+        total = sum(len(bucket.latents) for bucket in own)
+        for number, bucket in enumerate(own):
+            shape, parts = tuple(bucket.latents.shape[1:]), []
+            if settings.null_images:
+                states = PublicStates.sampled(
+                    self.base,
+                    self.tokens.encode,
+                    prompts,
+                    shape=shape,
+                    count=-(-settings.null_images * len(bucket.latents) // total),
+                    steps=settings.null_sampling_steps,
+                    seed=settings.seed + 2 * number,
                 )
-            )
-        if settings.null_states:
-            own, captions = self.latents[: len(images.train)], filled(images.train, noun)
-            each = settings.null_states
-            parts.append(
-                PublicStates.noised(
-                    self.base, encode, own, captions, each=each, seed=settings.seed + 1
+                parts.append(states)
+            if settings.null_states:
+                states = PublicStates.noised(
+                    self.base,
+                    self.tokens.encode,
+                    bucket.latents,
+                    bucket.captions,
+                    each=settings.null_states,
+                    seed=settings.seed + 2 * number + 1,
                 )
-            )
-        return PublicStates.all_of(parts) if parts else None
+                parts.append(states)
+            if parts:
+                found[shape] = PublicStates.all_of(parts)
+        return found
 
-    def _groups(self) -> list[tuple[list[nn.Parameter], float, float]]:
-        """Return (parameters, full rate, weight decay): A near the prompt, other A, vectors."""
-        settings, near, far = self.settings, [], []
+    def _groups(self) -> list[Group]:
+        """Return A near the prompt, other A, and the vectors, each with its rate."""
+        settings = self.settings
+        near: dict[str, nn.Parameter] = {}
+        far: dict[str, nn.Parameter] = {}
         for path, layer in self.adapter.layers.items():
-            (near if reads_text(path) else far).append(layer.a)
+            (near if reads_text(path) else far)[f"a.{path}"] = layer.a
         return [
-            (near, settings.rate, settings.weight_decay),
-            (far, settings.image_rate, settings.weight_decay),
-            ([self.tokens.vectors], settings.token_rate, 0.0),
+            Group(near, settings.rate, settings.weight_decay),
+            Group(far, settings.image_rate, settings.weight_decay),
+            Group({"tokens": self.tokens.vectors}, settings.token_rate),
         ]
-
-    def _named(self) -> list[tuple[str, nn.Parameter]]:
-        layers = [(f"a.{path}", layer.a) for path, layer in self.adapter.layers.items()]
-        return [*layers, ("tokens", self.tokens.vectors)]
 
 
 def reads_text(path: str) -> bool:
@@ -273,29 +283,10 @@ def reads_text(path: str) -> bool:
     return not path.startswith("unet.") or path.endswith(("attn2.to_k", "attn2.to_v"))
 
 
-def jittered(items: Sequence[Captioned], settings: TrainingSettings) -> list[Image.Image]:
-    """Return the images, then for each further jitter all of them shifted by a few pixels."""
-    random = generator(settings.seed, "jitter")
-    reach = settings.jitter_pixels
-    images = [item.image for item in items]
-    for _ in range(settings.jitters - 1):
-        for item in items:
-            x, y = torch.randint(-reach, reach + 1, (2,), generator=random).tolist()
-            images.append(_shifted(item.image, x, y))
-    return images
-
-
-def _shifted(image: Image.Image, x: int, y: int) -> Image.Image:
-    """Return ``image`` moved by (x, y) pixels, its border repeated, not wrapped round."""
-    wide = ImageChops.offset(image, x, y)
-    box = (max(x, 0), max(y, 0), image.width + min(x, 0), image.height + min(y, 0))
-    return wide.crop(box).resize(image.size, Image.Resampling.BICUBIC)
-
-
 def _loop(run: _Run, begin: int, on_step: OnStep | None, saves: TrainingSaves | None) -> None:
     settings = run.settings
     started_s = saved_s = time.monotonic()
-    with run.tokens.attached(), run.adapter.attached():
+    with run.tokens.attached(), run.adapter.attached(), _recomputed(run.base, settings):
         for number in range(begin, settings.steps):
             loss = run.step(number)
             now_s = time.monotonic()
@@ -304,8 +295,10 @@ def _loop(run: _Run, begin: int, on_step: OnStep | None, saves: TrainingSaves | 
                 saves.write(run.state())
                 saved_s = time.monotonic()
             if on_step is not None:
+                rate = settings.rate * settings.rate_at(number)
+                done = (number + 1, settings.steps, loss, run.null_loss, rate, left_s, run.tokens)
                 with _saved_if_stopped(run, saves):
-                    on_step(number + 1, settings.steps, loss, left_s)
+                    on_step(Step(*done))
         if saves and begin < settings.steps:
             saves.write(run.state())
 
@@ -322,14 +315,45 @@ def _saved_if_stopped(run: _Run, saves: TrainingSaves | None) -> Generator[None]
 
 
 @contextlib.contextmanager
-def _torch_as_asked(threads: int) -> Generator[None]:
-    """Run torch with ``threads`` threads (0: as it is) and deterministic kernels only."""
+def _torch_as_asked(settings: TrainingSettings) -> Generator[None]:
+    """Run torch with the wanted threads (0: as it is) and deterministic kernels, if asked."""
     before, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    if threads:
-        torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(mode=True)
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    torch.use_deterministic_algorithms(mode=settings.deterministic)
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(mode=strict)
         torch.set_num_threads(before)
+
+
+def _autocast(settings: TrainingSettings) -> contextlib.AbstractContextManager[object]:
+    if settings.precision == "fp32":
+        return contextlib.nullcontext()
+    return torch.autocast("cpu", dtype=torch.bfloat16)
+
+
+@contextlib.contextmanager
+def _recomputed(base: Base, settings: TrainingSettings) -> Generator[None]:
+    """Keep no activations inside the UNet's blocks: the backward pass makes them again.
+
+    The text encoder keeps its own: 77 positions are little beside thousands of latent ones.
+    """
+    if not settings.checkpointing:
+        yield
+        return
+    base.unet.enable_gradient_checkpointing()
+    try:
+        yield
+    finally:
+        base.unet.disable_gradient_checkpointing()
+
+
+def _diverged(number: int, loss: float) -> OrthoFedError:
+    return OrthoFedError(
+        f"the loss at step {number + 1} is {loss}",
+        why="nothing finite can be learnt from it",
+        fix="lower rate and token_rate in the training settings and start again",
+        code="training-diverged",
+    )

@@ -1,106 +1,122 @@
-"""How one concept is trained: every setting with its unit and bounds, read from TOML or given.
+"""How one concept is trained: every setting with its unit and bounds, from a preset, TOML, options.
 
 The defaults are those of the demo, measured by benchmarks/retention.py on the base model that
-ships. Two things matter more than the rest (method.md 10): the tokens learn much faster than A, and
-the null-response term keeps A silent where the concept is not asked for. An unknown key, a wrong
-type or a value out of bounds is an error.
+ships; presets.py holds those for the models that people use. Two things matter more than the rest
+(method.md 10): the tokens learn much faster than A, and the null-response term keeps A silent
+where the concept is not asked for. An unknown key, a wrong type or a value out of bounds is an
+error. Later wins: default, preset, file, option of the command line.
 """
+
+# ruff: noqa: RUF009, FBT003 -- each field is made by a call that takes its default first
 
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from ..core.errors import InputError
+from .presets import PRESETS
 
 Schedule = Literal["cosine", "linear", "constant"]
+Optimiser = Literal["adamw", "adamw8bit", "prodigy"]
+Precision = Literal["fp32", "bf16", "fp16"]
 
-_BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
-    "steps": (1, 100_000),
-    "batch": (1, 1_024),
-    "rate": (0.0, 1.0),
-    "image_rate": (0.0, 1.0),
-    "token_rate": (0.0, 1.0),
-    "warmup_steps": (0, 10_000),
-    "weight_decay": (0.0, 1.0),
-    "clip_norm": (0.0, 1e6),
-    "null_weight": (0.0, 1e4),
-    "null_batch": (1, 1_024),
-    "null_images": (0, 10_000),
-    "null_states": (0, 10_000),
-    "null_sampling_steps": (1, 1_000),
-    "jitters": (1, 64),
-    "jitter_pixels": (0, 64),
-    "seed": (0, 2**63 - 1),
-    "threads": (0, 1_024),
-    "save_every_s": (0.0, 86_400.0),
-}
+_PRESET: Final = "preset"
+
+
+def _number(default: float, low: float, high: float, says: str) -> Any:  # noqa: ANN401  # a field
+    return field(default=default, metadata={"low": low, "high": high, "says": says})
+
+
+def _choice(default: object, kind: object, says: str) -> Any:  # noqa: ANN401  # a field
+    return field(default=default, metadata={"choices": get_args(kind), "says": says})
+
+
+def _switch(default: bool, says: str) -> Any:  # noqa: ANN401, FBT001  # a field of a switch
+    return field(default=default, metadata={"choices": (False, True), "says": says})
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingSettings:
-    """Settings of one training run; the bounds stand in this module."""
+    """Settings of one training run; `described` lists them with units and bounds."""
 
-    steps: int = 250
-    batch: int = 8  # images a step
-    rate: float = 1e-4  # AdamW's learning rate on A where the layer reads the prompt
-    image_rate: float = 1e-4  # on A of the other layers, which answer every prompt
-    token_rate: float = 1e-2  # on the token vectors; 30 to 100 times the rate on A
-    schedule: Schedule = "cosine"  # of both rates, to 0 after the warm-up
-    warmup_steps: int = 10
-    weight_decay: float = 0.0  # on A; token vectors have none
-    clip_norm: float = 1.0  # of each group's gradient; 0 = no clipping
-    null_weight: float = 4.0  # of the null-response term; 0 = none, nothing is sampled for it
-    null_batch: int = 4  # public states a step
-    null_images: int = 24  # images that the base samples for it, once; 0 = none
-    null_sampling_steps: int = 12  # states kept of each
-    null_states: int = 24  # noisy states of each of the owner's images for it
-    jitters: int = 1  # encodings of each image; the first is the image itself
-    jitter_pixels: int = 2  # largest shift of a jittered one
-    seed: int = 0  # of every draw in the run
-    threads: int = 0  # of torch; 0 = as it is
-    save_every_s: float = 300.0  # between training saves
+    steps: int = _number(250, 1, 100_000, "optimiser steps")
+    batch: int = _number(8, 1, 1_024, "images a pass")
+    accumulation: int = _number(1, 1, 1_024, "passes a step; their gradients are averaged")
+    rate: float = _number(1e-4, 0, 10, "learning rate on A where the layer reads the prompt")
+    image_rate: float = _number(1e-4, 0, 10, "on A of the other layers, which answer every prompt")
+    token_rate: float = _number(1e-2, 0, 10, "on the token vectors; 30 to 100 times rate")
+    optimiser: Optimiser = _choice("adamw", Optimiser, "prodigy finds the three rates itself")
+    schedule: Schedule = _choice("cosine", Schedule, "of all rates, after the warm-up")
+    warmup_steps: int = _number(10, 0, 10_000, "steps of linear rise")
+    weight_decay: float = _number(0.0, 0, 1, "on A; token vectors have none")
+    clip_norm: float = _number(1.0, 0, 1e6, "largest norm of each group's gradient; 0: no bound")
+    ema_decay: float = _number(
+        0.0, 0, 0.99999, "of the average of A and vectors that is kept; 0: none"
+    )
+    min_snr_gamma: float = _number(0.0, 0, 100, "weights of 2303.09556, 5 is usual; 0: equal ones")
+    noise_offset: float = _number(0.0, 0, 1, "share of a constant added to each channel's noise")
+    null_weight: float = _number(4.0, 0, 1e4, "of the null-response term; 0: none")
+    null_batch: int = _number(4, 1, 1_024, "public states a pass")
+    null_images: int = _number(24, 0, 10_000, "class images that the base draws for it, once")
+    null_sampling_steps: int = _number(12, 1, 1_000, "states kept of each")
+    null_states: int = _number(24, 0, 10_000, "noisy states of each of the owner's images for it")
+    caption_dropout: float = _number(0.0, 0, 1, "share of captions replaced by the empty one")
+    jitters: int = _number(1, 1, 64, "encodings of each image; the first is the image itself")
+    jitter_pixels: int = _number(2, 0, 64, "largest shift of a jittered one, pixels")
+    flip: bool = _switch(False, "also train on mirrored images; not for faces or text")
+    buckets: bool = _switch(True, "keep each image's shape as near as the model allows")
+    mask_floor: float = _number(0.1, 0, 1, "weight of what a mask leaves out")
+    precision: Precision = _choice("fp32", Precision, "of the passes; A and vectors stay fp32")
+    checkpointing: bool = _switch(False, "recompute activations: less memory, a third slower")
+    deterministic: bool = _switch(True, "the same bits again, at some cost on a GPU")
+    seed: int = _number(0, 0, 2**63 - 1, "of every draw in the run")
+    threads: int = _number(0, 0, 1_024, "CPU threads of torch; 0: as it is")
+    save_every_s: float = _number(300.0, 0, 86_400, "seconds between training saves")
 
     def __post_init__(self) -> None:
         """Refuse a value of the wrong type or out of bounds.
 
         Raises InputError: the setting is named with its bounds.
         """
-        for field in fields(self):
-            value, wanted = getattr(self, field.name), type(field.default)
-            if field.name == "schedule":
-                _check(value in get_args(Schedule), field.name, value, str(get_args(Schedule)))
+        for item in fields(self):
+            value, meta = getattr(self, item.name), item.metadata
+            if "choices" in meta:
+                inside = value in meta["choices"] and type(value) is type(item.default)
+                _check(inside, item.name, value, _allowed(item.default, meta))
                 continue
-            low, high = _BOUNDS[field.name]
-            is_number = isinstance(value, wanted) and not isinstance(value, bool)
-            inside = is_number and math.isfinite(value) and low <= value <= high
-            _check(inside, field.name, value, f"a {wanted.__name__} from {low:g} to {high:g}")
+            is_number = isinstance(value, type(item.default)) and not isinstance(value, bool)
+            inside = is_number and math.isfinite(value) and meta["low"] <= value <= meta["high"]
+            _check(inside, item.name, value, _allowed(item.default, meta))
 
     @staticmethod
-    def from_toml(path: Path) -> "TrainingSettings":
-        """Read settings from a TOML file; what it does not name keeps its default.
+    def read(path: Path | None = None, *, preset: str | None = None) -> "TrainingSettings":
+        """Return the settings of ``preset``, then of the TOML file; the rest keeps its default.
 
-        Raises InputError: no TOML, an unknown key, or a value out of bounds.
+        The file may name its own preset with the key ``preset``; the argument wins.
+        Raises InputError: no such preset, no TOML, an unknown key, or a value out of bounds.
         """
-        try:
-            given = tomllib.loads(path.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"{path} cannot be read as TOML: {error}",
-                why="the training settings are read from it",
-                fix="correct the file, or leave the option away for the defaults",
-                code="settings-unreadable",
-            ) from error
-        known = {field.name: type(field.default) for field in fields(TrainingSettings)}
-        for key in given:
-            _check(key in known, key, given[key], f"one of the keys {', '.join(known)}")
+        given = _toml(path) if path is not None else {}
+        asked = given.pop(_PRESET, None)
+        values = {**_preset(preset if preset is not None else asked), **given}
+        known = {item.name: type(item.default) for item in fields(TrainingSettings)}
+        for key, value in values.items():
+            _check(key in known, key, value, f"one of the keys {', '.join((_PRESET, *known))}")
         # In TOML 1 is an integer and 1.0 a float; both may stand for a float.
         exact: dict[str, Any] = {
-            k: float(v) if known[k] is float and type(v) is int else v for k, v in given.items()
+            k: float(v) if known[k] is float and type(v) is int else v for k, v in values.items()
         }
         return TrainingSettings(**exact)
+
+    @staticmethod
+    def described() -> list[tuple[str, object, str, str]]:
+        """Return (key, default, allowed values, what it means) of every setting."""
+        return [
+            (item.name, item.default, _allowed(item.default, item.metadata), item.metadata["says"])
+            for item in fields(TrainingSettings)
+        ]
 
     def as_dict(self) -> dict[str, object]:
         """Return every setting by its name."""
@@ -116,11 +132,39 @@ class TrainingSettings:
         return 1.0 if self.schedule == "constant" else 1.0 - done
 
 
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} cannot be read as TOML: {error}",
+            why="the training settings are read from it",
+            fix="correct the file, or leave the option away for the defaults",
+            code="settings-unreadable",
+        ) from error
+
+
+def _preset(name: object) -> Mapping[str, object]:
+    if name is None:
+        return {}
+    _check(isinstance(name, str) and name in PRESETS, _PRESET, name, f"one of {', '.join(PRESETS)}")
+    return PRESETS[str(name)]
+
+
+def _allowed(default: object, meta: Mapping[str, Any]) -> str:
+    if "choices" in meta:
+        return " or ".join(
+            str(choice).lower() if isinstance(choice, bool) else str(choice)
+            for choice in meta["choices"]
+        )
+    return f"{type(default).__name__} from {meta['low']:g} to {meta['high']:g}"
+
+
 def _check(holds: bool, key: str, value: object, allowed: str) -> None:  # noqa: FBT001  # the fact
     if not holds:
         raise InputError(
             f"training setting {key} = {value!r}, allowed is {allowed}",
             why="a setting that is misread trains something else",
-            fix=f"correct {key}",
+            fix=f"correct {key}; orthofed client settings lists all of them",
             code="bad-training-setting",
         )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .dataset import ConceptImages
     from .score import Score, Scorer
     from .tokens import Trigger
-    from .training import Trained
+    from .training import Step, Trained
     from .training_settings import TrainingSettings
 
 # torch costs seconds to import, so every import of it stands in the function that needs it.
@@ -36,19 +36,21 @@ class Workbench:
     base_folder: Path
     images_folder: Path
     noun: str
+    triggers: tuple[str, ...] = ()
     config: Path | None = None
+    preset: str | None = None
     steps: int | None = None
     seed: int | None = None
 
     @cached_property
     def settings(self) -> "TrainingSettings":
-        """The training settings: the file's, then the options'.
+        """The training settings: the preset's, then the file's, then the options'.
 
         Raises InputError: the file or a value is bad.
         """
         from .training_settings import TrainingSettings
 
-        settings = TrainingSettings.from_toml(self.config) if self.config else TrainingSettings()
+        settings = TrainingSettings.read(self.config, preset=self.preset)
         given = {"steps": self.steps, "seed": self.seed}
         return replace(settings, **{k: v for k, v in given.items() if v is not None})
 
@@ -70,7 +72,13 @@ class Workbench:
         """
         from .dataset import ConceptImages
 
-        return ConceptImages.load(self.images_folder, size=self.base.image_size, noun=self.noun)
+        return ConceptImages.load(
+            self.images_folder,
+            size=self.base.image_size,
+            step=self.base.image_step if self.settings.buckets else 0,
+            noun=self.noun,
+            triggers=self.triggers,
+        )
 
     @cached_property
     def scorer(self) -> "Scorer":
@@ -84,7 +92,7 @@ class Workbench:
         _ = self.settings, self.base, self.images
 
     def train(
-        self, session: Session, saves: Path, *, on_step: Callable[[int, int, float, float], None]
+        self, session: Session, saves: Path, *, on_step: "Callable[[Step], None]"
     ) -> "Trained":
         """Return the trained concept; goes on from the newest save in the folder ``saves``."""
         from .checkpoint import TrainingSaves

@@ -9,7 +9,7 @@ import pytest
 
 from orthofed.client.checkpoint import TrainingSaves, TrainingState
 from orthofed.client.tokens import Trigger
-from orthofed.client.training import Trained, TrainingSettings, identity_of, train
+from orthofed.client.training import Step, Trained, TrainingSettings, identity_of, train
 
 from .tiny_concept import NOUN, SETTINGS, Bench, bench
 
@@ -44,8 +44,8 @@ def _saves(tiny: Bench, folder: Path, settings: TrainingSettings = SETTINGS) -> 
 
 
 def _run(tiny: Bench, saves: TrainingSaves, *, stop_at: int | None = None) -> Trained:
-    def on_step(step: int, *_rest: float) -> None:
-        if step == stop_at:
+    def on_step(step: Step) -> None:
+        if step.number == stop_at:
             raise _Stop
 
     return train(

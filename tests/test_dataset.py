@@ -1,5 +1,6 @@
 """Reading a concept's images: captions, the split, orientation, and every kind of bad folder."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from .tiny_concept import write_images
 
 
 def _load(folder: Path) -> ConceptImages:
-    return ConceptImages.load(folder, size=16, noun="fox")
+    return ConceptImages.load(folder, size=16, noun="fox", triggers=("anna-k7",))
 
 
 def test_the_last_images_by_name_are_held_out(tmp_path: Path) -> None:
@@ -32,10 +33,10 @@ def test_few_images_hold_out_a_quarter(tmp_path: Path) -> None:
 
 
 def test_a_caption_gets_the_concept_in_its_place(tmp_path: Path) -> None:
-    """`{}` where it stands; else the class noun's first place; else in front; else a template."""
+    """`{}` where it stands; else a trigger; else the class noun's first place; else a template."""
     folder = write_images(tmp_path / "images", 5)
     (folder / "01.txt").write_text("a red Fox beside a fox\n")
-    (folder / "02.txt").write_text("on a tree")
+    (folder / "02.txt").write_text("Anna-K7, a fox on a tree")
     (folder / "03.txt").unlink()
 
     captions = filled(_load(folder).train, "anna-k7 anna-k7_1")
@@ -43,7 +44,7 @@ def test_a_caption_gets_the_concept_in_its_place(tmp_path: Path) -> None:
     assert captions == [
         "photo of anna-k7 anna-k7_1 on a red tree",
         "a red anna-k7 anna-k7_1 beside a fox",
-        "anna-k7 anna-k7_1, on a tree",
+        "anna-k7 anna-k7_1, a fox on a tree",
         "anna-k7 anna-k7_1",
     ]
 
@@ -141,3 +142,95 @@ def test_the_digest_follows_pixels_and_captions(tmp_path: Path) -> None:
     (folder / "00.txt").write_text("drawing of {}")
 
     assert _load(folder).digest != before
+
+
+def test_a_caption_that_names_the_concept_nowhere_is_an_error(tmp_path: Path) -> None:
+    """Its looks would be learnt as those of a tree; the file and the words to write are said."""
+    folder = write_images(tmp_path / "images", 5)
+    (folder / "02.txt").write_text("on a tree with foxglove")
+
+    with pytest.raises(InputError, match=r"02\.txt names the concept nowhere") as caught:
+        _load(folder)
+
+    assert caught.value.code == "caption-without-trigger"
+    assert "anna-k7 or fox" in caught.value.fix
+
+
+def test_a_tiny_image_is_an_error(tmp_path: Path) -> None:
+    """Enlarging it would teach its blur."""
+    folder = write_images(tmp_path / "images", 5)
+    Image.new("RGB", (400, 7)).save(folder / "02.png")
+
+    with pytest.raises(InputError, match="400 x 7 pixels, 8 is the least side") as caught:
+        _load(folder)
+
+    assert caught.value.code == "image-too-small"
+
+
+def test_images_keep_their_shape_in_buckets_and_are_scored_as_squares(tmp_path: Path) -> None:
+    """A wide image stays wide in training; what is held out is cut, so that one figure compares."""
+    folder = write_images(tmp_path / "images", 8)
+    for number in (1, 7):
+        Image.new("RGB", (200, 110), "red").save(folder / f"{number:02}.png")
+
+    images = ConceptImages.load(folder, size=32, noun="fox", step=4, held_out=2)
+
+    assert images.train[1].image.size == (40, 24)
+    assert {item.image.size for item in images.held_out} == {(32, 32)}
+
+
+def test_copies_of_an_image_are_reported(tmp_path: Path) -> None:
+    """A re-saved, smaller copy; pictures that only share a colour are no copies."""
+    folder = write_images(tmp_path / "images", 5)
+    Image.open(folder / "00.png").resize((18, 18)).save(folder / "03.png")
+
+    images = _load(folder)
+
+    assert images.duplicates == (("00.png", "03.png"),)
+
+
+def test_a_mask_lies_beside_its_image(tmp_path: Path) -> None:
+    """It is no image of its own, is cut as its image is, and must be of its size and not black."""
+    folder = write_images(tmp_path / "images", 5)
+    mask = Image.new("L", (20, 20))
+    mask.paste(255, (0, 0, 10, 20))
+    mask.save(folder / "01-masklabel.png")
+
+    items = _load(folder).train
+
+    assert [item.mask is not None for item in items] == [False, True, False, False]
+    mask = items[1].mask
+    assert mask is not None
+    assert mask.size == (16, 16)
+    assert (mask.getpixel((0, 0)), mask.getpixel((15, 0))) == (255, 0)
+    for bad in (Image.new("L", (20, 20)), Image.new("L", (20, 19), 255)):
+        bad.save(folder / "01-masklabel.png")
+        with pytest.raises(InputError, match=r"01-masklabel\.png cannot be used") as caught:
+            _load(folder)
+        assert caught.value.code == "bad-mask"
+
+
+def test_a_photo_of_a_phone_that_writes_heic_is_read(tmp_path: Path) -> None:
+    """With the extra installed it is an image like any other."""
+    pillow_heif = pytest.importorskip("pillow_heif", reason="the extra heic is not installed")
+    pillow_heif.register_heif_opener()
+    folder = write_images(tmp_path / "images", 5)
+    Image.new("RGB", (32, 32), "red").save(folder / "02.heic", quality=90)
+
+    images = _load(folder)
+
+    assert "02.heic" in [item.name for item in images.train]
+
+
+def test_a_heic_image_without_the_extra_is_an_error_with_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not left out in silence."""
+    folder = write_images(tmp_path / "images", 5)
+    (folder / "02.heic").write_bytes(b"heic")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+
+    with pytest.raises(InputError, match="pillow-heif is not installed") as caught:
+        _load(folder)
+
+    assert "orthofed[heic]" in caught.value.fix

@@ -1,22 +1,24 @@
 """One concept is taught: it learns, it is deterministic, the base is not changed."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from orthofed.client.base import Base
-from orthofed.client.dataset import filled
+from orthofed.client.dataset import ConceptImages, filled
 from orthofed.client.public_states import PublicStates, public_prompts
 from orthofed.client.score import Scorer, phrase_of
 from orthofed.client.tokens import LearnedTokens, Trigger
-from orthofed.client.training import Trained, train
+from orthofed.client.training import Step, Trained, train
 from orthofed.client.variant import Residual, Variant
 from orthofed.core.basis import block
 from orthofed.core.errors import OrthoFedError
 
-from .tiny_concept import NOUN, SETTINGS, Bench, bench
+from .tiny_concept import NOUN, SETTINGS, Bench, bench, write_images
 
 TRIGGERS = [Trigger("anna-k7")]
 
@@ -129,8 +131,8 @@ def test_public_states_are_what_the_base_answers(tiny: Bench) -> None:
 
 
 def test_progress_counts_every_step_and_the_time_left_ends_at_zero(tiny: Bench) -> None:
-    """on_step(step, steps, loss, seconds_left) between steps."""
-    seen: list[tuple[int, int, float, float]] = []
+    """Between steps the run says how far it is and how long it will take."""
+    seen: list[Step] = []
 
     train(
         tiny.base,
@@ -140,12 +142,14 @@ def test_progress_counts_every_step_and_the_time_left_ends_at_zero(tiny: Bench) 
         NOUN,
         tiny.images,
         SETTINGS,
-        on_step=lambda *facts: seen.append(facts),
+        on_step=seen.append,
     )
 
-    assert [(step, steps) for step, steps, _, _ in seen] == [(n, 6) for n in range(1, 7)]
-    assert all(np.isfinite(loss) and left >= 0 for _, _, loss, left in seen)
-    assert seen[-1][3] == 0
+    assert [(step.number, step.steps) for step in seen] == [(n, 6) for n in range(1, 7)]
+    assert all(np.isfinite(step.loss) and step.seconds_left >= 0 for step in seen)
+    assert all(step.null_loss >= 0 for step in seen)
+    assert seen[-1].null_loss > 1e-9 > seen[0].null_loss  # A starts at zero: the base answers
+    assert seen[-1].seconds_left == 0
 
 
 def test_a_diverging_training_stops_with_advice(tiny: Bench) -> None:
@@ -182,3 +186,68 @@ def test_noised_states_are_the_owners_images_asked_for_any_of_the_class(tiny: Be
         features = tokens.encode(public.prompts)
         answers = tiny.base.predict(public.noisy, public.timesteps, features)
     torch.testing.assert_close(answers, public.answers, rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_of_several_passes_make_one_step(tiny: Bench) -> None:
+    """Twice four images a step is one step's worth of eight; only the order of sums differs."""
+    half = tiny.train(steps=1, batch=4, accumulation=2, warmup_steps=0, null_weight=0.0)
+    once = tiny.train(steps=2, batch=4, warmup_steps=0, null_weight=0.0, schedule="constant")
+
+    assert len(half.losses) == 1
+    assert half.losses[0] == pytest.approx(np.mean(once.losses), rel=0.2)
+    assert half.losses[0] != once.losses[0]
+
+
+def test_recomputing_activations_changes_no_result(tiny: Bench) -> None:
+    """Less memory and the same A; afterwards the base is as it was."""
+    plain, recomputed = tiny.train(), tiny.train(checkpointing=True)
+
+    for path, a in plain.a.items():
+        assert np.allclose(a, recomputed.a[path], rtol=1e-4, atol=1e-6), path
+    assert not tiny.base.unet.is_gradient_checkpointing
+
+
+def test_bf16_passes_train_fp32_factors(tiny: Bench) -> None:
+    """The passes are rounded, A and the vectors are not; the result is near that of fp32."""
+    exact, rounded = tiny.train(), tiny.train(precision="bf16")
+
+    path = next(iter(exact.a))
+    assert rounded.a[path].dtype == np.float32
+    assert rounded.losses != exact.losses
+    assert np.allclose(rounded.losses, exact.losses, rtol=0.05)
+
+
+def test_images_of_many_shapes_with_masks_train_together(tmp_path: Path, tiny: Bench) -> None:
+    """Wide and square images, one with a mask: each pass has one shape, silence is kept in each."""
+    folder = write_images(tmp_path / "images", 8)
+    for number in (0, 2):
+        Image.new("RGB", (60, 30), "red").save(folder / f"{number:02}.png")
+    Image.new("L", (20, 20), 255).save(folder / "01-masklabel.png")
+    base = tiny.base
+    images = ConceptImages.load(folder, size=base.image_size, noun=NOUN, step=base.image_step)
+    shapes = {item.image.size for item in images.train}
+
+    trained = train(base, tiny.spec, 0, TRIGGERS, NOUN, images, SETTINGS)
+
+    assert len(shapes) == 2
+    assert all(np.isfinite(trained.losses))
+
+
+def test_what_a_mask_leaves_out_is_hardly_learnt(tmp_path: Path, tiny: Bench) -> None:
+    """The same images with their right halves masked away give another A."""
+    folder = write_images(tmp_path / "images", 8)
+    base = tiny.base
+    plain = ConceptImages.load(folder, size=base.image_size, noun=NOUN)
+    mask = Image.new("L", (20, 20))
+    mask.paste(255, (0, 0, 10, 20))
+    for number in range(8):
+        mask.save(folder / f"{number:02}-masklabel.png")
+    masked = ConceptImages.load(folder, size=base.image_size, noun=NOUN)
+
+    results = [
+        train(base, tiny.spec, 0, TRIGGERS, NOUN, images, SETTINGS) for images in (plain, masked)
+    ]
+
+    path = next(iter(results[0].a))
+    assert not np.allclose(results[0].a[path], results[1].a[path])
+    assert plain.digest != masked.digest

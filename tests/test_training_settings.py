@@ -13,7 +13,7 @@ def test_what_the_file_does_not_name_keeps_its_default(tmp_path: Path) -> None:
     path = tmp_path / "training.toml"
     path.write_text('steps = 40\nschedule = "linear"\nnull_weight = 1\n')
 
-    settings = TrainingSettings.from_toml(path)
+    settings = TrainingSettings.read(path)
 
     assert (settings.steps, settings.schedule, settings.null_weight) == (40, "linear", 1.0)
     assert settings.batch == TrainingSettings().batch
@@ -39,7 +39,7 @@ def test_an_unknown_key_or_a_bad_value_is_an_error(tmp_path: Path, text: str) ->
     path.write_text(text)
 
     with pytest.raises(InputError) as caught:
-        TrainingSettings.from_toml(path)
+        TrainingSettings.read(path)
 
     assert caught.value.code in {"bad-training-setting", "settings-unreadable"}
 

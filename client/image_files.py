@@ -1,0 +1,145 @@
+"""One image from a file: upright, opaque, RGB, nothing of what a camera wrote beside the pixels.
+
+PNG, JPEG, WebP, and HEIC where pillow-heif is installed. EXIF orientation is applied, then all
+metadata is dropped; transparency becomes white; size is checked before any pixel is decoded
+(security.md 6). A file that cannot be read is named: skipping it would make the data set smaller
+without a word.
+"""
+
+import importlib
+import warnings
+from pathlib import Path
+from typing import Final
+
+from PIL import Image, ImageOps
+
+from ..core.errors import InputError
+
+MASK_SUFFIX: Final = "-masklabel.png"
+"""A mask lies beside its image: photo.jpg, photo-masklabel.png; white counts in full."""
+
+_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".webp"})
+_HEIC: Final = frozenset({".heic", ".heif"})
+_MIN_IMAGES: Final = 5
+_MAX_PIXELS: Final = 64_000_000
+_UNREADABLE: Final = (OSError, ValueError, SyntaxError)  # what Pillow raises
+
+
+def image_paths(folder: Path) -> list[Path]:
+    """Return the image files of ``folder`` in name order, masks left out.
+
+    Raises InputError: no such folder, or fewer than five images.
+    """
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder} is not a folder",
+            why="the concept's images are read from it",
+            fix="give the folder that holds the images with --images",
+            code="images-not-a-folder",
+        )
+    paths = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in _SUFFIXES | _HEIC
+        and not path.name.endswith(MASK_SUFFIX)
+        and path.is_file()
+    )
+    if len(paths) < _MIN_IMAGES:
+        raise InputError(
+            f"{folder} holds {len(paths)} images, {_MIN_IMAGES} is the least",
+            why="some are trained on and some held out to score the result",
+            fix="put more PNG, JPEG or WebP images of the concept there, best 10 to 20",
+            code="no-images" if not paths else "too-few-images",
+        )
+    return paths
+
+
+def read_image(path: Path, *, least_side: int) -> Image.Image:
+    """Return the image in ``path``, upright RGB. Units: ``least_side`` in pixels.
+
+    Raises InputError: it is broken, above 64 megapixels, or its shorter side is below the least.
+    """
+    image = _decoded(path)
+    if min(image.size) < least_side:
+        raise _unusable(
+            path,
+            f"it has {image.width} x {image.height} pixels, {least_side} is the least side",
+            why="an enlarged image teaches the model its blur",
+            fix=f"replace or remove {path}, or train at a smaller size",
+            code="image-too-small",
+        )
+    return image
+
+
+def read_mask(path: Path, image: Image.Image) -> Image.Image | None:
+    """Return the grey mask that lies beside the image in ``path``, or None if there is none.
+
+    Raises InputError: it is broken, all black, or not of the image's size.
+    """
+    beside = path.with_name(path.stem + MASK_SUFFIX)
+    if not beside.is_file():
+        return None
+    mask = _decoded(beside).convert("L")
+    if mask.size != image.size or mask.getbbox() is None:
+        raise _unusable(
+            beside,
+            f"it has {mask.width} x {mask.height} pixels, the image {image.width} x {image.height}"
+            if mask.size != image.size
+            else "it is black everywhere",
+            why="a mask says of each pixel how much it counts",
+            fix=f"draw {beside} anew, white where the concept is, or remove it",
+            code="bad-mask",
+        )
+    return mask
+
+
+def _decoded(path: Path) -> Image.Image:
+    if path.suffix.lower() in _HEIC:
+        _open_heic(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as opened:
+                if opened.width * opened.height > _MAX_PIXELS:
+                    size = f"{opened.width} x {opened.height} pixels"
+                    raise _broken(path, f"{size}, 64 megapixels is the most")
+                flat = _on_white(ImageOps.exif_transpose(opened))
+    except (*_UNREADABLE, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _broken(path, str(error)) from error
+    bare = Image.new("RGB", flat.size)  # pixels only: what a camera wrote beside them goes
+    bare.paste(flat)
+    return bare
+
+
+def _open_heic(path: Path) -> None:
+    try:
+        importlib.import_module("pillow_heif").register_heif_opener()
+    except ImportError as error:
+        raise InputError(
+            f"{path.name} is a HEIC image and pillow-heif is not installed",
+            why="Pillow alone cannot read what phones of that kind write",
+            fix='run pip install "orthofed[heic]", or save the images as JPEG',
+            code="heic-not-installed",
+        ) from error
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(white, layer).convert("RGB")
+    return image.convert("RGB")
+
+
+def _broken(path: Path, reason: str) -> InputError:
+    return _unusable(
+        path,
+        reason,
+        why="a broken file would silently make the data set smaller",
+        fix=f"repair or remove {path} and run the command again",
+        code="broken-image",
+    )
+
+
+def _unusable(path: Path, reason: str, *, why: str, fix: str, code: str) -> InputError:
+    return InputError(f"{path.name} cannot be used: {reason}", why=why, fix=fix, code=code)

@@ -1,0 +1,69 @@
+"""Which images a pass sees: buckets in proportion, every image once an epoch, the same again."""
+
+from collections import Counter
+
+import torch
+
+from orthofed.client.batches import Batches, Bucket
+
+
+def _buckets() -> list[Bucket]:
+    wide = Bucket(torch.zeros(6, 1, 2, 4), tuple(f"wide {n}" for n in range(6)))
+    tall = Bucket(torch.zeros(3, 1, 4, 2), tuple(f"tall {n}" for n in range(3)))
+    return [wide, tall]
+
+
+def _batches(*, passes: int = 12, batch: int = 3, **options: float) -> Batches:
+    return Batches.of(_buckets(), passes=passes, batch=batch, num_timesteps=100, seed=5, **options)
+
+
+def test_every_image_is_seen_equally_often_and_no_pass_mixes_shapes() -> None:
+    """Nine images, three a pass, twelve passes: each image four times."""
+    batches = _batches()
+
+    seen = [batches.at(number) for number in range(12)]
+
+    assert set(Counter(text for one in seen for text in one.captions).values()) == {4}
+    for one in seen:
+        assert len({text.split()[0] for text in one.captions}) == 1
+        assert one.noise.shape == one.latents.shape
+
+
+def test_the_shapes_take_turns_in_proportion() -> None:
+    """After any number of passes each bucket is within one of its share."""
+    batches = _batches(passes=60)
+
+    for passes in range(1, 61):
+        wide = sum(index == 0 for index, _ in batches.turns[:passes])
+        assert abs(wide - passes * 6 / 9) < 1
+
+
+def test_a_pass_is_the_same_whenever_it_is_asked_for() -> None:
+    """Nothing is kept between passes: a resumed run sees what an uninterrupted one saw."""
+    first, again = _batches().at(7), _batches(passes=40).at(7)
+
+    assert first.captions == again.captions
+    assert torch.equal(first.noise, again.noise)
+    assert torch.equal(first.timesteps, again.timesteps)
+
+
+def test_captions_are_dropped_as_often_as_asked() -> None:
+    """Half of them; none by default, all with 1."""
+    dropped = _batches(passes=400, caption_dropout=0.5)
+
+    empty = sum(text == "" for number in range(400) for text in dropped.at(number).captions)
+
+    assert 500 < empty < 700
+    assert not any(text == "" for number in range(12) for text in _batches().at(number).captions)
+    assert _batches(caption_dropout=1.0).at(0).captions == [""] * 3
+
+
+def test_the_noise_offset_shifts_whole_channels() -> None:
+    """The mean of a channel varies by the offset beside the noise's own."""
+    plain, shifted = _batches(passes=200), _batches(passes=200, noise_offset=1.0)
+
+    means = torch.cat([plain.at(n).noise.mean((2, 3)) for n in range(200)])
+    moved = torch.cat([shifted.at(n).noise.mean((2, 3)) for n in range(200)])
+
+    assert means.std() < 0.45
+    assert moved.std() > 0.9
