@@ -60,6 +60,7 @@ def join(
         "fed": spec.id,
         "log": joined.membership.log,
         "capacity": spec.capacity,
+        "free_slots": joined.free_slots,
         "upload_bytes": ContributionLayout(spec, (2,)).size,
         "base": spec.base.name,
     }
@@ -69,7 +70,7 @@ def join(
     print(f"joined    {facts['name']}")
     print(f"spec      {facts['fed']}")
     print(f"base      {facts['base']}")
-    print(f"capacity  {facts['capacity']} slots")
+    print(f"slots     {facts['free_slots']} of {facts['capacity']} are free")
     print(f"upload    {facts['upload_bytes']:,} bytes a concept")
 
 

@@ -28,6 +28,7 @@ class Joined:
 
     membership: Membership
     federation: TrustedFederation
+    free_slots: int  # the coordinator's word of this moment
 
 
 def join(home: Home, invite_text: str, *, url: str | None, patience_s: float) -> Joined:
@@ -57,7 +58,7 @@ def join(home: Home, invite_text: str, *, url: str | None, patience_s: float) ->
                 )
             _register(channel, invite, derive_member(home.master(), invite.log))
         home.join(membership, spec=reply.spec, keyrings=reply.keyrings)
-    return Joined(membership, federation)
+    return Joined(membership, federation, min(reply.free_slots, federation.spec.capacity))
 
 
 def _register(channel: Channel, invite: Invite, member: SigningKey) -> None:

@@ -40,6 +40,12 @@ class Slots:
     hold_s: int
     num_kept: int = 0
 
+    @property
+    def num_free(self) -> int:
+        """Slots that were never leased or given back, of those that are for everybody."""
+        everybodys = self.slots[: len(self.slots) - self.num_kept]
+        return sum(slot.phase == "free" for slot in everybodys)
+
 
 @dataclass(frozen=True, slots=True)
 class Ask:

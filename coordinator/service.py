@@ -66,4 +66,5 @@ class Service:
             keyrings=house.facts.keyrings,
             checkpoint=house.store.run(ledger.head).checkpoint,
             base_hint=house.folder.settings().base_hint,
+            free_slots=house.board.run(lambda turn: turn.state.num_free),
         )

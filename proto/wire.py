@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError, Message
 from orthofed.proto.v1 import contributions_pb2, federation_pb2, releases_pb2
 
 from ..core.errors import InputError
+from ..core.layer import MAX_WIDTH
 from . import methods
 
 State = Literal["leased", "lost", "pending", "accepted", "quarantined", "rejected", "withdrawn"]
@@ -120,6 +121,7 @@ class SpecReply:
     keyrings: tuple[bytes, ...]
     checkpoint: bytes
     base_hint: str
+    free_slots: int
 
     def to_bytes(self) -> bytes:
         """Return the message."""
@@ -128,6 +130,7 @@ class SpecReply:
             keyrings=self.keyrings,
             checkpoint=self.checkpoint,
             base_hint=self.base_hint,
+            free_slots=self.free_slots,
         ).SerializeToString()
 
     @classmethod
@@ -139,6 +142,7 @@ class SpecReply:
             keyrings=_documents(tuple(m.keyrings)),
             checkpoint=_bytes("checkpoint", m.checkpoint, 1, _CHECKPOINT),
             base_hint=_text("base_hint", m.base_hint, _TEXT),
+            free_slots=_number("free_slots", m.free_slots, 0, MAX_WIDTH),
         )
 
 

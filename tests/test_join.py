@@ -180,4 +180,5 @@ def test_the_command_ends_with_spec_capacity_and_bytes(invite: str, home: Home) 
     assert facts["schema"] == "orthofed.join/1"
     assert facts["fed"] == Invite.from_text(invite).fed
     assert facts["capacity"] == 25
+    assert facts["free_slots"] == 23  # a tenth is kept for the operator
     assert facts["upload_bytes"] > 600_000

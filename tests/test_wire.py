@@ -12,7 +12,7 @@ from orthofed.proto import methods, wire
 RECEIPT = b"receipt"
 VALUES = [
     wire.SpecRequest(),
-    wire.SpecReply(b"spec", (b"one", b"two"), b"note", "see the shelf\nin the hall"),
+    wire.SpecReply(b"spec", (b"one", b"two"), b"note", "see the shelf\nin the hall", 3),
     wire.JoinRequest(b"proof"),
     wire.JoinReply(),
     wire.LeaseRequest(b"document", (1, 8)),
@@ -42,9 +42,9 @@ VALUES = [
 ]
 KINDS = sorted({type(value) for value in VALUES}, key=lambda kind: kind.__name__)
 BAD = [
-    wire.SpecReply(b"", (b"one",), b"note", ""),
-    wire.SpecReply(b"spec", (), b"note", ""),
-    wire.SpecReply(b"spec", (b"one",), b"note", "\x1b[2J"),
+    wire.SpecReply(b"", (b"one",), b"note", "", 0),
+    wire.SpecReply(b"spec", (), b"note", "", 0),
+    wire.SpecReply(b"spec", (b"one",), b"note", "\x1b[2J", 0),
     wire.JoinRequest(b""),
     wire.LeaseRequest(b"document", ()),
     wire.LeaseRequest(b"document", (0,)),

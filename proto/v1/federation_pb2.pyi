@@ -52,6 +52,7 @@ class SpecReply(_message.Message):
     KEYRINGS_FIELD_NUMBER: _builtins.int
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     BASE_HINT_FIELD_NUMBER: _builtins.int
+    FREE_SLOTS_FIELD_NUMBER: _builtins.int
     spec: _builtins.bytes
     """Set by the coordinator: the federation spec in canonical JSON, at most 1 MiB. Its SHA-256 is
     the `fed` of the invite, else the client stops with exit code 4.
@@ -61,6 +62,10 @@ class SpecReply(_message.Message):
     base_hint: _builtins.str
     """Set by the coordinator: where people get the base model, at most 1,024 characters of text for
     a person to read; may be empty. It is never fetched by itself and never a path.
+    """
+    free_slots: _builtins.int
+    """Set by the coordinator: slots that a member could lease now, those kept for the operator left
+    out; from 0 to the spec's capacity. A hint for a person: the lease call decides.
     """
     @_builtins.property
     def keyrings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
@@ -75,10 +80,11 @@ class SpecReply(_message.Message):
         keyrings: _abc.Iterable[_builtins.bytes] | None = ...,
         checkpoint: _builtins.bytes = ...,
         base_hint: _builtins.str = ...,
+        free_slots: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_hint", b"base_hint", "checkpoint", b"checkpoint", "keyrings", b"keyrings", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_hint", b"base_hint", "checkpoint", b"checkpoint", "free_slots", b"free_slots", "keyrings", b"keyrings", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
