@@ -6,11 +6,14 @@ The prompts are public: the captions with the class noun in the concept's place,
 kinds of states, made once, before training, with nothing attached; none of them leaves:
 
     sampled    the base samples a few images (DDIM, no guidance); every state on the way is kept
-    noised     the owner's images with noise, asked for any member of the class
+    noised     the owner's images with noise, asked for any member of the class, or for a stranger
 
 The second kind takes away what hurts most when N concepts are added: the same improvement of the
-whole class in each of them, which the sum makes N times (method.md 6.4, 10). What is left to learn
-is what the trigger changes. Cost: one forward pass a state.
+whole class in each of them, which the sum makes N times (method.md 6.4, 10), and an answer to every
+word that is not the noun, which would answer the other concepts' triggers too. Strangers are
+invented triggers (tokens.py). What is left to learn is what this trigger changes.
+
+Cost: one forward pass a state.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +23,7 @@ import torch
 from torch import Tensor
 
 from .base import Base
-from .captions import TEMPLATES
+from .captions import PLACE, TEMPLATES
 from .draws import Draws, generator
 
 _BATCH = 16
@@ -65,15 +68,23 @@ class PublicStates:
         base: Base,
         encode: Callable[[Sequence[str]], Tensor],
         latents: Tensor,
-        prompts: Sequence[str],
+        captions: Sequence[str],
         *,
+        phrases: Sequence[str],
         each: int,
         seed: int,
     ) -> "PublicStates":
-        """Return ``each`` noisy states, spread over the timesteps, of every one of ``latents``."""
+        """Return ``each`` noisy states, spread over the timesteps, of every one of ``latents``.
+
+        The first of ``phrases`` fills every other caption, the rest of them take turns between.
+        """
         draws = Draws.fixed(each * len(latents), like=latents, below=base.num_timesteps, seed=seed)
         noisy = base.add_noise(latents[draws.images], draws.noise, draws.timesteps)
-        chosen = [prompts[int(i)] for i in draws.images]
+        order = torch.randperm(len(noisy), generator=generator(seed, "phrases")).tolist()
+        others = phrases[1:] or phrases[:1]
+        said = [phrases[0] if n % 2 else others[n // 2 % len(others)] for n in order]
+        pairs = zip(draws.images.tolist(), said, strict=True)
+        chosen = [captions[i].replace(PLACE, phrase) for i, phrase in pairs]
         answers = [
             base.predict(
                 noisy[at : at + _BATCH],

@@ -8,11 +8,14 @@ token embedding by hooks: ids below the base's vocabulary read the base's rows, 
 and no optimiser ever sees; ids above it read ours. In a caption `{}` stands for the concept.
 
 Every vector starts at the class noun's embedding plus a little seeded noise, since equal vectors
-would get equal gradients. Source: method.md 1.1 and 6.2 (tokens learnt jointly with A).
+would get equal gradients. Strangers are invented triggers with fixed vectors: what the triggers of
+other concepts may look like, so that a training learns to leave them alone (public_states.py).
+Source: method.md 1.1 and 6.2 (tokens learnt jointly with A).
 """
 
 import contextlib
 import copy
+import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -30,6 +33,7 @@ from .draws import generator
 
 ENCODER = "text_encoder"
 _SPREAD = 0.02  # of the noun's own root mean square: tells vectors apart, moves no meaning
+_STRANGE = (0.5, 16.0)  # in the same unit: from a shade of the noun to where fast vectors end
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,28 +52,55 @@ class Trigger:
 class LearnedTokens(nn.Module):
     """The vectors of some triggers, ready to be laid over a base's text encoder."""
 
-    def __init__(self, base: Base, triggers: Sequence[Trigger], vectors: Tensor) -> None:
-        """Add the triggers' words to a copy of the tokenizer. Shapes: vectors (sum v, width).
+    def __init__(
+        self,
+        base: Base,
+        triggers: Sequence[Trigger],
+        vectors: Tensor,
+        *,
+        strangers: Tensor | None = None,
+    ) -> None:
+        """Add the triggers' words to a copy of the tokenizer.
 
-        Raises InputError: the base knows one of the words already.
+        Shapes: vectors (sum v, width); strangers (number, v, width), fixed vectors of invented
+        triggers. Raises InputError: the base knows one of the words already.
         """
         super().__init__()
         self.triggers = tuple(triggers)
         self.vectors = nn.Parameter(vectors)
         self._base = base
-        self.tokenizer = with_words(base.tokenizer, [w for t in triggers for w in t.words])
+        if strangers is None:
+            strangers = vectors.new_zeros(0, 0, vectors.shape[1])
+        self._strangers = strangers.flatten(0, 1)
+        invented = [Trigger(f"<stranger-{k}>", strangers.shape[1]) for k in range(len(strangers))]
+        self.strangers = tuple(" ".join(trigger.words) for trigger in invented)
+        words = [word for trigger in (*triggers, *invented) for word in trigger.words]
+        self.tokenizer = with_words(base.tokenizer, words)
         self._ids: dict[str, list[int]] = {}
 
     @staticmethod
     def from_noun(
-        base: Base, triggers: Sequence[Trigger], noun: str, *, seed: int
+        base: Base, triggers: Sequence[Trigger], noun: str, *, seed: int, strangers: int = 0
     ) -> "LearnedTokens":
-        """Return tokens that all mean ``noun``, but for a little noise from ``seed``."""
+        """Return tokens that all mean ``noun``, but for a little noise from ``seed``.
+
+        ``strangers`` invented triggers, as long as the concept's phrase, lie around the noun at
+        every distance that a learned vector may end at.
+        """
         start = noun_vector(base, noun)
+        size = start.square().mean().sqrt()
         count = sum(trigger.vectors for trigger in triggers)
         noise = torch.randn(count, start.numel(), generator=generator(seed, "tokens"))
-        spread = _SPREAD * start.square().mean().sqrt()
-        return LearnedTokens(base, triggers, start + spread * noise)
+        random = generator(seed, "strangers")
+        far = torch.randn(strangers, count, start.numel(), generator=random)
+        low, high = (math.log(x) for x in _STRANGE)
+        distance = (low + (high - low) * torch.rand(strangers, 1, 1, generator=random)).exp()
+        return LearnedTokens(
+            base,
+            triggers,
+            start + _SPREAD * size * noise,
+            strangers=start + distance * size * far,
+        )
 
     @staticmethod
     def of(base: Base, vectors: Mapping[str, np.ndarray]) -> "LearnedTokens":
@@ -138,7 +169,8 @@ class LearnedTokens(nn.Module):
             ids = seen.pop() - first
             if not len(self.vectors):
                 return rows
-            ours = functional.embedding(ids.clamp(min=0), self.vectors)
+            table = torch.cat([self.vectors, self._strangers])
+            ours = functional.embedding(ids.clamp(min=0), table)
             return torch.where((ids >= 0).unsqueeze(-1), ours, rows)
 
         handles = [

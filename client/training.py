@@ -141,7 +141,10 @@ class _Run:
         self.base = base
         self.settings = settings
         self.adapter = Adapter(base, spec, slot)
-        self.tokens = LearnedTokens.from_noun(base, triggers, noun, seed=settings.seed)
+        strangers = settings.strangers if settings.null_weight else 0
+        self.tokens = LearnedTokens.from_noun(
+            base, triggers, noun, seed=settings.seed, strangers=strangers
+        )
         self.optimisation = Optimisation(self._groups(), settings)
         items = augmented(images.train, settings)
         self.batches = Batches.of(
@@ -153,7 +156,8 @@ class _Run:
             caption_dropout=settings.caption_dropout,
             noise_offset=settings.noise_offset,
         )
-        self.public = self._public_states(images, noun)
+        with self.tokens.attached():
+            self.public = self._public_states(images, noun)
         self.losses: list[float] = []
         self.null_loss = 0.0
 
@@ -235,7 +239,7 @@ class _Run:
         if not settings.null_weight:
             return found
         prompts = public_prompts([item.caption for item in images.train], noun)
-        own = encoded(self.base, images.train, phrase=noun)
+        own = encoded(self.base, images.train, phrase="{}")
         total = sum(len(bucket.latents) for bucket in own)
         for number, bucket in enumerate(own):
             shape, parts = tuple(bucket.latents.shape[1:]), []
@@ -256,6 +260,7 @@ class _Run:
                     self.tokens.encode,
                     bucket.latents,
                     bucket.captions,
+                    phrases=(noun, *self.tokens.strangers),
                     each=settings.null_states,
                     seed=settings.seed + 2 * number + 1,
                 )

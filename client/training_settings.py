@@ -63,6 +63,7 @@ class TrainingSettings:
     null_images: int = _number(24, 0, 10_000, "class images that the base draws for it, once")
     null_sampling_steps: int = _number(12, 1, 1_000, "states kept of each")
     null_states: int = _number(24, 0, 10_000, "noisy states of each of the owner's images for it")
+    strangers: int = _number(16, 0, 1_000, "invented triggers on which to be silent too; 0: none")
     caption_dropout: float = _number(0.0, 0, 1, "share of captions replaced by the empty one")
     jitters: int = _number(1, 1, 64, "encodings of each image; the first is the image itself")
     jitter_pixels: int = _number(2, 0, 64, "largest shift of a jittered one, pixels")

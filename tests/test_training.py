@@ -12,7 +12,7 @@ from orthofed.client.base import Base
 from orthofed.client.dataset import ConceptImages, filled
 from orthofed.client.public_states import PublicStates, public_prompts
 from orthofed.client.score import Scorer, phrase_of
-from orthofed.client.tokens import LearnedTokens, Trigger
+from orthofed.client.tokens import LearnedTokens, Trigger, noun_vector
 from orthofed.client.training import Step, Trained, train
 from orthofed.client.variant import Residual, Variant
 from orthofed.core.basis import block
@@ -172,20 +172,51 @@ def test_jittered_images_are_more_to_train_on(tiny: Bench) -> None:
     assert plain.losses != jittered.losses
 
 
-def test_noised_states_are_the_owners_images_asked_for_any_of_the_class(tiny: Bench) -> None:
-    """Each image at every part of the schedule, with the base's own answer to the class noun."""
-    tokens = LearnedTokens.of(tiny.base, {})
+def test_noised_states_are_the_owners_images_asked_for_others_of_the_class(tiny: Bench) -> None:
+    """Each image at every part of the schedule, half for the noun, half for invented triggers."""
+    tokens = LearnedTokens.from_noun(tiny.base, TRIGGERS, NOUN, seed=0, strangers=2)
     latents = tiny.base.latents([item.image for item in tiny.images.train])
-    prompts = filled(tiny.images.train, NOUN)
+    captions = filled(tiny.images.train, "{}")
+    phrases = (NOUN, *tokens.strangers)
 
-    public = PublicStates.noised(tiny.base, tokens.encode, latents, prompts, each=3, seed=0)
-
-    assert len(public.noisy) == len(public.prompts) == 3 * len(latents)
-    assert all(NOUN in prompt for prompt in public.prompts)
-    with torch.no_grad():
+    with tokens.attached(), torch.no_grad():
+        public = PublicStates.noised(
+            tiny.base, tokens.encode, latents, captions, phrases=phrases, each=4, seed=0
+        )
         features = tokens.encode(public.prompts)
         answers = tiny.base.predict(public.noisy, public.timesteps, features)
+
+    assert len(public.noisy) == len(public.prompts) == 4 * len(latents)
+    said = [sum(phrase in prompt for prompt in public.prompts) for phrase in phrases]
+    assert said == [2 * len(latents), len(latents), len(latents)]
+    assert not any("anna-k7" in prompt for prompt in public.prompts)
     torch.testing.assert_close(answers, public.answers, rtol=1e-4, atol=1e-5)
+
+
+def test_a_concept_trained_beside_strangers_leaves_a_new_trigger_alone(tiny: Bench) -> None:
+    """It answers less to triggers that it has never seen than one trained without strangers."""
+    start = noun_vector(tiny.base, NOUN).numpy()
+    random = np.random.default_rng(5)
+    spread = 4 * np.sqrt(np.square(start).mean())
+    vectors = {
+        f"bodo-x{k}": (start + spread * random.standard_normal((2, 48))).astype(np.float32)
+        for k in range(8)
+    }
+    latents = tiny.base.latents([item.image for item in tiny.images.held_out])
+    noisy = torch.randn(8, *latents.shape[1:], generator=torch.Generator().manual_seed(1))
+    times = torch.full((8,), tiny.base.num_timesteps // 2)
+    prompts = [f"a picture of {name} {name}_1" for name in vectors]
+
+    def answer(variant: Variant) -> torch.Tensor:
+        with variant.applied(tiny.base) as tokens, torch.no_grad():
+            return tiny.base.predict(noisy, times, tokens.encode(prompts))
+
+    def response(strangers: int) -> float:
+        trained = tiny.train(steps=40, null_weight=30.0, null_states=12, strangers=strangers)
+        adapted = Variant(_single(tiny, trained).residuals, vectors)
+        return (answer(adapted) - answer(Variant({}, vectors))).square().mean().item()
+
+    assert response(16) < 0.9 * response(0)
 
 
 def test_gradients_of_several_passes_make_one_step(tiny: Bench) -> None:
