@@ -80,11 +80,12 @@ class PublicStates:
         """
         draws = Draws.fixed(each * len(latents), like=latents, below=base.num_timesteps, seed=seed)
         noisy = base.add_noise(latents[draws.images], draws.noise, draws.timesteps)
-        order = torch.randperm(len(noisy), generator=generator(seed, "phrases")).tolist()
-        others = phrases[1:] or phrases[:1]
-        said = [phrases[0] if n % 2 else others[n // 2 % len(others)] for n in order]
-        pairs = zip(draws.images.tolist(), said, strict=True)
-        chosen = [captions[i].replace(PLACE, phrase) for i, phrase in pairs]
+        order: list[int] = torch.randperm(len(noisy), generator=generator(seed, "phrases")).tolist()
+        images: list[int] = draws.images.tolist()
+        noun, *others = phrases
+        others = others or [noun]
+        said = [noun if n % 2 else others[n // 2 % len(others)] for n in order]
+        chosen = [captions[i].replace(PLACE, text) for i, text in zip(images, said, strict=True)]
         answers = [
             base.predict(
                 noisy[at : at + _BATCH],
