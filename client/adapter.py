@@ -4,46 +4,28 @@
 
 B_i is the integer block of core/basis.py, regenerated from the federation's seed and kept as a
 buffer outside every state dict, times one scale: nothing to tamper with or to save. A_i stands in
-our own table under the layer's canonical path and reaches the layer by a forward hook, so the
-base's modules and names stay as they are. In PEFT's names B_i^T is `lora_A`, A_i is `lora_B`; the
-frozen side is the input side (method.md 1.1, 1.4).
+our own table under the layer's canonical path. Inside `attached` a module's forward is ours
+(frozen_linear.py), after it the class's own again, so modules, names and weights stay as they
+are. In PEFT's names B_i^T is `lora_A`, A_i is `lora_B`; the frozen side is the input side
+(method.md 1.1, 1.4).
 
 Source: product.md 7 "Own layer, why". Cost a layer and token: r (m + n) multiply-adds.
 """
 
 import contextlib
-from collections.abc import Generator, Mapping
-from typing import Final
+import functools
+from collections.abc import Callable, Generator, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from ..core.basis import integer_block, scale
 from ..core.errors import SpecError
 from ..core.spec import FederationSpec
 from .base import Base
-
-
-class FrozenLinear(nn.Module):
-    """What one layer gains: lambda (x B) A^T, with B frozen. Shapes: b (m, r), a (n, r)."""
-
-    b: Tensor
-
-    def __init__(self, b: Tensor, a: Tensor, *, scale: float) -> None:
-        """Keep ``b`` as it is (integers stay integers) and make ``a`` the one parameter."""
-        super().__init__()
-        self.register_buffer("b", b, persistent=False)
-        self.a = nn.Parameter(a)
-        self.scale: Final = scale
-        self.lambda_ = 1.0
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the layer's answer ``y`` to ``x`` with the residual's answer added."""
-        small = x.reshape(-1, x.shape[-1]) @ self.b.to(x.dtype)
-        flat = y.reshape(-1, y.shape[-1])
-        return torch.addmm(flat, small, self.a.t(), alpha=self.scale * self.lambda_).view_as(y)
+from .frozen_linear import FrozenLinear
+from .shared_input import SharedInput, groups_of
 
 
 class Adapter:
@@ -77,10 +59,16 @@ class Adapter:
             )
             self._targets[layer.path] = target
             self.layers[layer.path] = FrozenLinear(
-                torch.from_numpy(np.ascontiguousarray(block)),
-                torch.zeros(layer.out, rank),
+                torch.from_numpy(np.ascontiguousarray(block)).to(target.weight.device),
+                torch.zeros(layer.out, rank, device=target.weight.device),
                 scale=scale(spec.basis, layer.width),
             )
+        self._shared = {
+            path: shared
+            for group in groups_of(list(self.layers))
+            for shared in (SharedInput({path: self.layers[path] for path in group}),)
+            for path in group
+        }
 
     def parameters(self) -> list[nn.Parameter]:
         """Return every A, in the spec's order."""
@@ -88,7 +76,7 @@ class Adapter:
 
     def state(self) -> dict[str, np.ndarray]:
         """Return a copy of every A (n x r, float32) under its layer's canonical path."""
-        return {path: layer.a.detach().numpy().copy() for path, layer in self.layers.items()}
+        return {path: layer.a.detach().cpu().numpy().copy() for path, layer in self.layers.items()}
 
     def load(self, state: Mapping[str, np.ndarray]) -> None:
         """Put the values of ``state`` into every A.
@@ -110,20 +98,41 @@ class Adapter:
     @contextlib.contextmanager
     def attached(self, *, lambda_: float = 1.0) -> Generator[None]:
         """Let every layer answer with its residual, times ``lambda_``, inside the block."""
-        for layer in self.layers.values():
-            layer.lambda_ = lambda_
-        handles = [attach(self._targets[path], layer) for path, layer in self.layers.items()]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
+        with contextlib.ExitStack() as stack:
+            for path, layer in self.layers.items():
+                layer.lambda_ = lambda_
+                shared = self._shared.get(path)
+                part = functools.partial(shared.part, path) if shared is not None else None
+                stack.enter_context(attached(self._targets[path], layer, part=part))
+            try:
+                yield
+            finally:
+                for shared in self._shared.values():
+                    shared.forget()
 
 
-def attach(target: nn.Linear, layer: FrozenLinear) -> RemovableHandle:
-    """Put ``layer`` behind ``target`` and return the handle that takes it off again."""
+@contextlib.contextmanager
+def attached(
+    target: nn.Linear, layer: FrozenLinear, *, part: Callable[[Tensor], Tensor] | None = None
+) -> Generator[None]:
+    """Let ``target`` answer with ``layer``'s residual inside the block.
 
-    def add(_module: nn.Module, args: tuple[Tensor, ...], answer: Tensor) -> Tensor:
-        return layer(args[0], answer)
+    ``part`` returns x B where it is made for several layers at once. Raises SpecError: the target
+    has a residual already, which this one would hide.
+    """
+    if "forward" in vars(target):
+        raise SpecError(
+            "a second residual on one layer",
+            why="the first one would silently not answer",
+            fix="lay models side by side with Variant.sum_of",
+            code="layer-taken",
+        )
 
-    return target.register_forward_hook(add)
+    def forward(input: Tensor) -> Tensor:  # noqa: A002  # nn.Linear's own name for it
+        return layer(input, target, part(input) if part is not None else None)
+
+    target.forward = forward
+    try:
+        yield
+    finally:
+        del target.forward

@@ -26,8 +26,9 @@ from ..core.errors import InputError
 from ..core.lorafile import kohya_key
 from ..core.quantise import Quantised, dequantise
 from ..core.spec import FederationSpec
-from .adapter import FrozenLinear, attach
+from .adapter import attached
 from .base import Base
+from .frozen_linear import FrozenLinear
 from .tokens import ENCODER, LearnedTokens, Trigger
 
 
@@ -134,7 +135,7 @@ class Variant:
                     scale=1.0,
                 ).requires_grad_(requires_grad=False)
                 layer.lambda_ = self.lambda_
-                stack.callback(attach(base.layer(path), layer).remove)
+                stack.enter_context(attached(base.layer(path), layer))
             yield tokens
 
 
