@@ -33,7 +33,7 @@ from .checkpoint import TrainingSaves, TrainingState
 from .dataset import Captioned, ConceptImages, filled
 from .draws import batch_at, generator, stratified
 from .public_states import PublicStates, public_prompts
-from .tokens import ENCODER, LearnedTokens, Trigger
+from .tokens import LearnedTokens, Trigger
 from .training_settings import TrainingSettings
 
 __all__ = ["Trained", "TrainingSettings", "Trigger", "identity_of", "train"]
@@ -78,10 +78,9 @@ def train(  # noqa: PLR0913  # the parts of one run; a record would only rename 
         run = _Run(base, spec, slot, triggers, noun, images, settings)
         begin = run.restore(saves.newest() if saves else None)
         _loop(run, begin, on_step, saves)
-        embeddings = {(ENCODER, k): rows for k, rows in run.tokens.state().items()}
         return Trained(
             run.adapter.state(),
-            embeddings,
+            run.tokens.state(),
             run.probes(),
             tuple(run.losses),
             time.monotonic() - started_s,
@@ -173,9 +172,11 @@ class _Run:
         with torch.no_grad():
             for name, parameter in self._named():
                 parameter.copy_(torch.from_numpy(state.tensors[f"{name}/value"]))
+                # Without moments: a layer that feeds nothing, as SDXL's first encoder's last one.
                 self.optimiser.state[parameter] = {
                     part: torch.from_numpy(state.tensors[f"{name}/{part}"].copy())
                     for part in ("step", "exp_avg", "exp_avg_sq")
+                    if f"{name}/{part}" in state.tensors
                 }
         self.losses = list(state.losses)
         return state.step
@@ -183,15 +184,8 @@ class _Run:
     @torch.no_grad()
     def probes(self) -> dict[int, np.ndarray]:
         """Return each trigger's text features in four prompts, at its last vector's position."""
-        found = {}
         with self.tokens.attached(), self.adapter.attached():
-            for k, trigger in enumerate(self.tokens.triggers):
-                prompts = [text.replace("{}", " ".join(trigger.words)) for text in PROBE_TEMPLATES]
-                last = self.tokens.id_of(trigger.words[-1])
-                places = [self.tokens.ids(prompt).index(last) for prompt in prompts]
-                features = self.tokens.encode(prompts)
-                found[k] = features[torch.arange(len(prompts)), places].numpy().copy()
-        return found
+            return self.tokens.probes(PROBE_TEMPLATES)
 
     def _losses(self, number: int) -> tuple[Tensor, Tensor]:
         """Return the concept's loss and the null-response term of one batch, from one pass."""
@@ -260,12 +254,12 @@ class _Run:
         return [
             (near, settings.rate, settings.weight_decay),
             (far, settings.image_rate, settings.weight_decay),
-            ([self.tokens.vectors], settings.token_rate, 0.0),
+            (list(self.tokens.vectors.values()), settings.token_rate, 0.0),
         ]
 
     def _named(self) -> list[tuple[str, nn.Parameter]]:
         layers = [(f"a.{path}", layer.a) for path, layer in self.adapter.layers.items()]
-        return [*layers, ("tokens", self.tokens.vectors)]
+        return [*layers, *((f"tokens.{name}", v) for name, v in self.tokens.vectors.items())]
 
 
 def reads_text(path: str) -> bool:
