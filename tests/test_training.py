@@ -151,7 +151,7 @@ def test_progress_counts_every_step_and_the_time_left_ends_at_zero(tiny: Bench) 
 def test_a_diverging_training_stops_with_advice(tiny: Bench) -> None:
     """An answer that is no number: the step is named, and nothing goes on to be uploaded."""
     spoilt = Base.load(tiny.base.folder)
-    for parameter in spoilt.family.components["unet"].conv_out.parameters():
+    for parameter in spoilt.family.components["unet"].get_submodule("conv_out").parameters():
         parameter.data.fill_(torch.nan)
 
     with pytest.raises(OrthoFedError, match="the loss at step 1 is nan") as caught:

@@ -9,11 +9,10 @@ eta 0. Source: arXiv 2010.02502, 2202.00512.
 """
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
-from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from torch import IntTensor, Tensor
 
 from ...core.errors import SpecError
@@ -28,7 +27,7 @@ class DiscreteNoise:
     schedule: DDPMScheduler
 
     @staticmethod
-    def of(sampler: SchedulerMixin) -> "DiscreteNoise":
+    def of(sampler: Any) -> "DiscreteNoise":  # noqa: ANN401  # any of diffusers' schedulers
         """Return the process that the betas of ``sampler`` describe.
 
         Raises SpecError: the base predicts something else than noise or velocity.

@@ -14,6 +14,7 @@ from typing import Any
 
 import diffusers
 import torch
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from torch import nn
 
 from ...core.errors import InputError, SpecError
@@ -78,7 +79,7 @@ class Parts:
         """
         name = self.index.get("scheduler", ("", "nothing"))[1]
         kind = getattr(diffusers, name, None)
-        if kind is None or not issubclass(kind, diffusers.SchedulerMixin):
+        if kind is None or not issubclass(kind, SchedulerMixin):
             raise SpecError(
                 f"the scheduler {name[:80]!r} of {self.folder} is none of diffusers'",
                 why="no code that a folder brings along is run",

@@ -95,7 +95,8 @@ class StableDiffusionXL:
         text = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1)
         ends = self.second.ends(ids[self.second.name])
         last = second.last_hidden_state[torch.arange(len(ends)), ends]
-        return Conditioning(text, self.second.model.text_projection(last))
+        project: Any = self.second.model.text_projection
+        return Conditioning(text, project(last))
 
     def framed(self, conditioning: Conditioning, framings: Sequence[Framing]) -> Conditioning:
         """Return ``conditioning`` with one row of six time ids an image."""
@@ -149,7 +150,7 @@ def _pooled(conditioning: Conditioning) -> Tensor:
 
 def _check_sizes(unet: UNet2DConditionModel, second: TextTower) -> None:
     """Check that the pooled vector and six sizes are what the UNet takes."""
-    given = second.model.config.projection_dim
+    given = second.model.config.projection_dim or 0
     each = unet.config.get("addition_time_embed_dim") or 0
     taken = unet.config.get("projection_class_embeddings_input_dim") or 0
     if unet.config.get("addition_embed_type") != "text_time" or taken != given + _NUM_SIZES * each:

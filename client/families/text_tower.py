@@ -55,4 +55,4 @@ class TextTower:
         transformers looks for the largest id where a config says ``eos_token_id`` 2, as SDXL's
         does, and would take the last learned word for the end.
         """
-        return (ids == self.tokenizer.eos_token_id).int().argmax(dim=-1)
+        return ids.eq(cast("int", self.tokenizer.eos_token_id)).int().argmax(dim=-1)
