@@ -7,8 +7,8 @@
 
 Laws: safetensors only, no code of others, nothing half-made under the folder's name; the same file
 and configs give the same bytes, hence the same fingerprint. A single file never asks the network:
-its configs come from ``config`` or from the hub's cache on this machine. In the text encoders' files
-the names say ``text_model.``, as published (formats.md 3.3). Cost: one copy of the weights.
+its configs come from ``config`` or from the hub's cache on this machine. The text encoders' names
+say ``text_model.``, as published ones do (formats.md 3.3). Cost: one copy of the weights.
 """
 
 import shutil
@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
-import httpx
 import torch
 from diffusers.loaders.single_file import SingleFileComponentError
 from diffusers.loaders.single_file_utils import fetch_diffusers_config, load_single_file_checkpoint
@@ -25,7 +24,6 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import (
     HfHubHTTPError,
     HFValidationError,
-    LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
@@ -106,7 +104,7 @@ def _download(source: str, place: Path, revision: str | None) -> None:
             fix="give owner/name of a public model and a revision of it, or a folder's path",
             code="base-not-found",
         ) from error
-    except (OSError, httpx.HTTPError, HfHubHTTPError, LocalEntryNotFoundError) as error:
+    except (OSError, HfHubHTTPError) as error:
         raise Unreachable(
             f"the hub does not give {source[:200]}: {str(error).splitlines()[0][:200]}",
             why="the base has to be fetched once",
@@ -175,7 +173,7 @@ def _cached_config(file: Path) -> Path:
     name = str(model["pretrained_model_name_or_path"])
     try:
         found = snapshot_download(name, allow_patterns=list(_CONFIGS), local_files_only=True)
-    except (OSError, LocalEntryNotFoundError) as error:
+    except OSError as error:
         raise InputError(
             f"{file} holds weights alone, and the configs of {name} are not on this machine",
             why="a single file does not say how its model is built, nor has it a tokenizer",
