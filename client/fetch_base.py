@@ -18,8 +18,11 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers.loaders.single_file import SingleFileComponentError
-from diffusers.loaders.single_file_utils import fetch_diffusers_config, load_single_file_checkpoint
+from diffusers.loaders.single_file_utils import (
+    SingleFileComponentError,
+    fetch_diffusers_config,
+    load_single_file_checkpoint,
+)
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import (
     HfHubHTTPError,
@@ -34,12 +37,14 @@ from torch import Tensor, nn
 from ..core.errors import InputError, Unreachable
 from ..core.fingerprint import is_base_file
 from .base import Base, quiet
+from .families.parts import Parts
 
 _CONFIGS = ("model_index.json", "*/*.json", "*/*.txt")
 _WEIGHTS = tuple(
     f"{part}/*.safetensors" for part in ("unet", "vae", "text_encoder", "text_encoder_2")
 )
 _TWINS = ("*.fp16.*", "*.bf16.*", "*.non_ema.*")
+_PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 _FILES = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
 _DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}
 
@@ -117,8 +122,15 @@ def _download(source: str, place: Path, revision: str | None) -> None:
 def _convert(file: Path, place: Path, config: Path) -> None:
     """Write the pipeline of one file; every name that is no weight comes from ``config``."""
     dtype = _dtype(file)
-    index = diffusers.DiffusionPipeline.load_config(config)
-    kind: Any = getattr(diffusers, str(index["_class_name"]), diffusers.DiffusionPipeline)
+    named = str(Parts.of(config).settings.get("_class_name"))
+    if named not in _PIPELINES:
+        raise InputError(
+            f"the configs in {config} are of {named[:80]}",
+            why=f"single files of {' and '.join(_PIPELINES)} are known here",
+            fix="give --config the pipeline folder of a Stable Diffusion 1, 2 or XL model",
+            code="unknown-family",
+        )
+    kind: Any = getattr(diffusers, named)
     try:
         pipeline = kind.from_single_file(
             str(file), config=str(config), local_files_only=True, torch_dtype=dtype
