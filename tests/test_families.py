@@ -16,10 +16,14 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from orthofed.client.base import Base
 from orthofed.client.families.conditioning import Conditioning
 from orthofed.client.families.framing import Framing
+from orthofed.client.packing import packed
+from orthofed.client.score import Scorer, phrase_of
 from orthofed.client.tokens import LearnedTokens, Trigger
+from orthofed.client.variant import Variant
 from orthofed.core.errors import SpecError
 
 from .tiny_base import tiny_base
+from .tiny_concept import NOUN, bench
 from .tiny_families import tiny_sd2, tiny_sdxl
 
 PROMPTS = ["a photo of a red fox", "blue tree", ""]
@@ -181,6 +185,17 @@ def test_velocity_and_noise_lead_to_the_same_place(folders: dict[str, Path]) -> 
         half = process.step(noisy, answer, now=700, then=300)
         wanted = process.add(clean, noise, torch.tensor([300, 300]))
         torch.testing.assert_close(half, wanted, rtol=0, atol=1e-5)
+
+
+def test_a_velocity_model_is_taught_like_any_other(tmp_path: Path) -> None:
+    """From train to quantised tensors: better than the base on unseen images, in velocity."""
+    tiny, triggers = bench(tmp_path, tiny_sd2), [Trigger("anna-k7")]
+    scorer = Scorer.on(tiny.base, tiny.images.held_out, num_draws=64)
+
+    tensors = packed(tiny.train(steps=30), tiny.spec)
+
+    single = Variant.of_contribution(tiny.spec, 0, triggers, tensors)
+    assert scorer.loss(single, phrase_of(triggers)) < 0.995 * scorer.base_loss(NOUN)
 
 
 def _edited(folder: Path, file: str, old: str, new: str, place: Path) -> Path:
