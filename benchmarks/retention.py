@@ -140,7 +140,7 @@ def _draw(base, singles, images, phrases, options) -> None:
 
 def _spec(base: Base, rank: int) -> FederationSpec:
     layers = []
-    for component in ("unet", "text_encoder"):
+    for component in base.family.components:
         for path in sorted((base.folder / component).glob("*.safetensors")):
             with safe_open(path, "np") as file:
                 names = list(file.keys())
@@ -150,7 +150,7 @@ def _spec(base: Base, rank: int) -> FederationSpec:
         name="bench",
         base=BaseModel("other", "bench", "1", fingerprint_of(base.folder), "CC0-1.0"),
         layers=layers,
-        encoders=[Encoder("text_encoder", base.token_embedding.embedding_dim)],
+        encoders=[Encoder(name, tower.width) for name, tower in base.towers.items()],
         seed=bytes(range(32)),
         rank=rank,
     )

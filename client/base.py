@@ -2,85 +2,86 @@
 # diffusers and transformers publish partial types.
 """The base model on this machine: loaded, frozen, its layers found by their canonical paths.
 
-A base is a Stable-Diffusion-shaped pipeline folder. Everything is held in float32, in evaluation
-mode and without gradients: what trains lives beside it (adapter.py, tokens.py). Two laws:
+A base is a diffusers pipeline folder of a known family (families/). Everything is held in float32,
+in evaluation mode and without gradients: what trains lives beside it (adapter.py, tokens.py). Laws:
 
     fingerprint_of(folder) = the hash that the spec names (core/fingerprint.py), or nothing trains
     layer(path) = the one module of a canonical path, with or without `text_model.`, or an error
 
 transformers 5.6 dropped `text_model.` from module names while files keep it (formats.md 3.3); a
-path that matches nothing must never be a silent no-op. Left to others: sampling (sample.py).
+path that matches nothing must never be a silent no-op. Left to others: what a family is asked and
+how it answers (families/diffusion.py), sampling (sample.py), where folders come from.
 """
 
 import hashlib
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import diffusers
 import torch
 import transformers
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from PIL import Image
-from torch import IntTensor, Tensor, nn
-from transformers import CLIPTextModel, CLIPTokenizer
+from torch import Tensor, nn
 
 from ..core.errors import InputError, SpecError
 from ..core.fingerprint import base_fingerprint, is_base_file
 from ..core.spec import FederationSpec
+from .families.conditioning import Conditioning
+from .families.diffusion import Diffusion
+from .families.framing import Framing
+from .families.parts import Parts
+from .families.stable_diffusion import StableDiffusion
+from .families.stable_diffusion_xl import StableDiffusionXL
+from .families.text_tower import TextTower
 
 _ENCODE_BATCH = 16
+FAMILIES = {
+    frozenset({"unet", "text_encoder"}): StableDiffusion.load,
+    frozenset({"unet", "text_encoder", "text_encoder_2"}): StableDiffusionXL.load,
+}
+"""How a model is loaded, by the networks that its folder names beside the VAE."""
+_ASIDE = frozenset({"vae", "safety_checker", "image_encoder"})  # networks that are no family's mark
 
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """The parts of one pipeline, frozen. ``sampler`` is the scheduler that the folder names."""
+    """One pipeline, frozen. ``sampler`` is the scheduler that the folder names."""
 
     folder: Path
-    tokenizer: CLIPTokenizer
-    text_encoder: CLIPTextModel
+    family: Diffusion
     vae: AutoencoderKL
-    unet: UNet2DConditionModel
     sampler: SchedulerMixin
-    noise: DDPMScheduler
 
     @staticmethod
     def load(folder: Path, *, spec: FederationSpec | None = None) -> "Base":
         """Return the base in ``folder``, checked against ``spec`` first if one is given.
 
-        Raises InputError: the folder is no pipeline, or not the base that the spec names.
+        Raises InputError: the folder is no pipeline, or not the base that the spec names. Raises
+        SpecError: no family here is like it.
         """
         quiet()
-        index = _model_index(folder)
+        parts = Parts.of(folder)
+        load = _loader(parts)
         if spec is not None:
             check_base(folder, spec)
-        options = {"local_files_only": True, "use_safetensors": True}
-        part = _part(folder)
-        parts = (
-            part("text_encoder", CLIPTextModel, dtype=torch.float32, **options),
-            part("vae", AutoencoderKL, dtype=torch.float32, **options),
-            part("unet", UNet2DConditionModel, dtype=torch.float32, **options),
-        )
-        for module in parts:
-            module.requires_grad_(requires_grad=False).eval()
-        sampler = part("scheduler", getattr(diffusers, index["scheduler"][1]))
-        return Base(
-            folder,
-            part("tokenizer", CLIPTokenizer, local_files_only=True),
-            *parts,
-            sampler,
-            cast("DDPMScheduler", DDPMScheduler.from_config(sampler.config)),
-        )
+        vae: AutoencoderKL = parts.module("vae", AutoencoderKL)
+        family = load(parts)
+        _check_channels(family.latent_shape[0], int(vae.config["latent_channels"]))
+        return Base(folder, family, vae, parts.sampler())
+
+    @property
+    def towers(self) -> Mapping[str, TextTower]:
+        """The text encoders by component name, sorted."""
+        return self.family.towers
 
     @property
     def image_size(self) -> int:
         """Side of the square images that the model was trained on, in pixels."""
-        return int(self.unet.config["sample_size"]) * self.pixels_per_latent
+        return self.latent_shape[-1] * self.pixels_per_latent
 
     @property
     def pixels_per_latent(self) -> int:
@@ -90,18 +91,17 @@ class Base:
     @property
     def image_step(self) -> int:
         """What the sides of an image must be multiples of, in pixels, for every level to fit."""
-        levels = len(self.unet.config["block_out_channels"])
-        return self.pixels_per_latent * 2 ** (levels - 1)
+        return self.pixels_per_latent * self.family.latent_step
 
     @property
-    def vocabulary(self) -> int:
-        """Rows of the base's token embedding; learned tokens come after them."""
-        return int(self.token_embedding.weight.shape[0])
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of one image's latent."""
+        return self.family.latent_shape
 
     @property
-    def token_embedding(self) -> nn.Embedding:
-        """The base's token table. It is read and hooked, never written."""
-        return cast("nn.Embedding", self.text_encoder.get_input_embeddings())
+    def num_timesteps(self) -> int:
+        """Length of the noise schedule; timesteps are 0 .. this - 1."""
+        return self.family.noise.num_timesteps
 
     def layer(self, path: str) -> nn.Linear:
         """Return the linear layer at the canonical ``path``, for example
@@ -110,7 +110,7 @@ class Base:
         Raises SpecError: this model has no such layer.
         """  # noqa: D205  # a path does not break
         component, _, inside = path.partition(".")
-        root = {"unet": self.unet, "text_encoder": self.text_encoder}.get(component)
+        root = self.family.components.get(component)
         if root is not None:
             bare = inside.removeprefix("text_model.")
             for name in (inside, bare, f"text_model.{bare}"):
@@ -137,47 +137,41 @@ class Base:
                 done.append(self.vae.encode(pixels, return_dict=False)[0].mode())
         return (torch.cat(done) - shift) * self.vae.config["scaling_factor"]
 
-    @property
-    def latent_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of one image's latent."""
-        side = int(self.unet.config["sample_size"])
-        return int(self.unet.config["in_channels"]), side, side
+    def condition(
+        self, ids: Mapping[str, Tensor], framings: Sequence[Framing] | None = None
+    ) -> Conditioning:
+        """Return the conditions of n prompts: token ids (n, length) of each tower.
 
-    @property
-    def num_timesteps(self) -> int:
-        """Length of the noise schedule; timesteps are 0 .. this - 1."""
-        return int(self.noise.config["num_train_timesteps"])
+        ``framings``: how each image was cut; without them every image is whole and of this base's
+        size, as a pipeline asks by default.
+        """
+        plain = self.family.condition(ids)
+        whole = [Framing.whole(self.image_size)] * len(plain)
+        return self.family.framed(plain, whole if framings is None else framings)
+
+    def framing(self, shape: Sequence[int]) -> Framing:
+        """Return the framing of an uncut image whose latent has ``shape`` (..., height, width)."""
+        height, width = (side * self.pixels_per_latent for side in shape[-2:])
+        return Framing((height, width), (0, 0), (height, width))
 
     def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """Return the latents as they are after ``timesteps`` steps of noising."""
-        return self.noise.add_noise(latents, noise, cast("IntTensor", timesteps))
+        """Return the latents as they are at ``timesteps``."""
+        return self.family.noise.add(latents, noise, timesteps)
 
     def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """Return what the UNet should answer: the noise, or the velocity of a `v` model."""
-        kind = self.noise.config["prediction_type"]
-        if kind == "epsilon":
-            return noise
-        if kind == "v_prediction":
-            return self.noise.get_velocity(latents, noise, cast("IntTensor", timesteps))
-        raise SpecError(
-            f"the base predicts {kind!r}; epsilon and v_prediction are known here",
-            why="the loss compares the model's answer with its target",
-            fix="use a base model of one of the two kinds",
-            code="unknown-prediction-type",
-        )
+        """Return what the network should answer there."""
+        return self.family.noise.target(latents, noise, timesteps)
 
-    def clean_and_noise(
-        self, noisy: Tensor, answer: Tensor, alpha: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return the clean latent and the noise that ``answer`` sees in ``noisy``."""
-        if self.noise.config["prediction_type"] == "v_prediction":
-            clean = alpha.sqrt() * noisy - (1 - alpha).sqrt() * answer
-            return clean, alpha.sqrt() * answer + (1 - alpha).sqrt() * noisy
-        return (noisy - (1 - alpha).sqrt() * answer) / alpha.sqrt(), answer
+    def predict(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        """Return the network's answer to noisy latents under ``conditioning``."""
+        return self.family.predict(noisy, timesteps, conditioning)
 
-    def predict(self, noisy: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
-        """Return the UNet's answer to noisy latents under text features."""
-        return self.unet(noisy, timesteps, text, return_dict=False)[0]
+    def pipeline(self) -> Any:  # noqa: ANN401  # diffusers' own
+        """Return diffusers' pipeline of these very parts, silent, with a fresh scheduler."""
+        sampler: Any = self.sampler
+        pipeline = self.family.pipeline(self.vae, sampler.from_config(sampler.config))
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
 
 
 def quiet() -> None:
@@ -192,7 +186,7 @@ def fingerprint_of(folder: Path) -> str:
 
     Raises InputError: the folder is no pipeline.
     """
-    _model_index(folder)
+    Parts.of(folder)
     names = sorted(
         path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
     )
@@ -215,43 +209,36 @@ def check_base(folder: Path, spec: FederationSpec) -> None:
         )
 
 
-def _model_index(folder: Path) -> dict:
-    try:
-        index = json.loads((folder / "model_index.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        index = {}
-    if not isinstance(index, dict) or "unet" not in index or "scheduler" not in index:
-        raise InputError(
-            f"{folder} is no diffusers pipeline: no model_index.json there names its parts",
-            why="the base is loaded from such a folder",
-            fix="give the folder that holds model_index.json, unet/, vae/ and text_encoder/",
-            code="not-a-pipeline",
-        )
-    if "text_encoder_2" in index:
+def _loader(parts: Parts) -> Any:  # noqa: ANN401  # a family's `load`
+    """Return how a model with these parts is loaded.
+
+    Raises SpecError: no family here has exactly these networks.
+    """
+    networks = {
+        name
+        for name in parts.index
+        if name.partition("_")[0] not in ("tokenizer", "scheduler", "feature")
+    }
+    load = FAMILIES.get(frozenset(networks - _ASIDE))
+    if load is None:
+        kind = parts.settings.get("_class_name", "a pipeline without a name")
         raise SpecError(
-            f"{folder} has two text encoders",
-            why="training covers Stable-Diffusion-1-shaped pipelines so far",
-            fix="use a base with one text encoder",
-            code="two-text-encoders",
+            f"{parts.folder} is {str(kind)[:80]}, made of {', '.join(sorted(networks))[:200]}",
+            why="training knows Stable Diffusion 1, 2 and XL so far",
+            fix="use a base model of one of these families",
+            code="unknown-family",
         )
-    return index
-
-
-def _part(folder: Path) -> Callable[..., Any]:
-    """Return a loader of the folder's parts; ``Any`` is the library's own type of each."""
-
-    def load(name: str, kind: Any, **options: object) -> Any:  # noqa: ANN401  # as above
-        try:
-            return kind.from_pretrained(folder / name, **options)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise InputError(
-                f"{folder / name} cannot be loaded: {str(error).splitlines()[0]}",
-                why="the base pipeline is not complete, or a file is damaged",
-                fix="fetch the base model again",
-                code="base-damaged",
-            ) from error
-
     return load
+
+
+def _check_channels(taken: int, made: int) -> None:
+    if taken != made:
+        raise SpecError(
+            f"the network takes {taken} channels, the VAE makes {made}",
+            why="the others would be a mask or a picture, as in models for inpainting",
+            fix="use a text-to-image base model",
+            code="unknown-family",
+        )
 
 
 def _pixels(image: Image.Image) -> Tensor:

@@ -198,6 +198,30 @@ def score(
         print(f"merged  loss {loss:.5f}  retention {kept:.3f}  at lambda {x:g}")
 
 
+@app.command(epilog="Example: orthofed client fetch-base owner/name base --revision main")
+def fetch_base(
+    source: Annotated[str, typer.Argument(help="A hub id, or one .safetensors file.")],
+    folder: Annotated[Path, typer.Argument(help="The folder to make.")],
+    config: Annotated[
+        Path | None, typer.Option(help="Pipeline folder with the configs of a single file.")
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="Commit, tag or branch of the hub.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make the base model's folder out of a hub repository or a single file."""
+    from .base import fingerprint_of
+    from .fetch_base import fetch_base as fetch
+
+    made = fetch(source, folder, config=config, revision=revision)
+    found = fingerprint_of(made)
+    if as_json:
+        facts = {"schema": "orthofed.base/1", "folder": str(made), "fingerprint": found}
+        print(json.dumps(facts))
+        return
+    print(f"base         {made}")
+    print(f"fingerprint  {found}")
+
+
 @app.command(epilog="Example: orthofed client status")
 def status(home: HomeOption = None, as_json: Json = False) -> None:
     """Show the federation of this home and how far each concept is."""

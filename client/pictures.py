@@ -1,5 +1,3 @@
-# pyright: basic, reportAttributeAccessIssue=false, reportArgumentType=false
-# diffusers publishes partial types
 """The demo's pictures: base, single and merged from the same noise, and crosstalk in the answers.
 
 A concept alone is its own columns of the pulled release's stacked LoRA with its own vectors; merged
@@ -29,6 +27,8 @@ from .dataset import ConceptImages
 from .draws import Draws
 from .report import ConceptPictures, PairPictures, ReportPictures
 from .sample import compare
+from .score import phrase_of
+from .tokens import Trigger
 from .variant import Residual, Variant
 
 _DRAWS = 48
@@ -88,8 +88,8 @@ def _alone(release: Path, spec: FederationSpec, names: Sequence[str]) -> list[tu
     parts = []
     for name in names:
         place = places[name]
-        triggers = [trigger["trigger"] for trigger in concepts[place]["triggers"]]
-        vectors = {trigger: whole.vectors[trigger] for trigger in triggers}
+        triggers = [Trigger(t["trigger"], t["vectors"]) for t in concepts[place]["triggers"]]
+        vectors = {trigger.name: whole.vectors[trigger.name] for trigger in triggers}
         residuals = {}
         for layer in spec.layers:
             rank = spec.layer_rank(layer)
@@ -98,12 +98,7 @@ def _alone(release: Path, spec: FederationSpec, names: Sequence[str]) -> list[tu
             residuals[layer.path] = Residual(
                 residual.up[:, columns].copy(), residual.down[columns].copy()
             )
-        words = [
-            word
-            for trigger in triggers
-            for word in (trigger, *(f"{trigger}_{k}" for k in range(1, len(vectors[trigger]))))
-        ]
-        parts.append((Variant(residuals, vectors), " ".join(words)))
+        parts.append((Variant(residuals, vectors), phrase_of(triggers)))
     return parts
 
 
@@ -138,8 +133,7 @@ def _crosstalk(base: Base, shown: Sequence[Shown], noun: str) -> list[list[float
     for one in shown:
         items = one.images.held_out
         latents = base.latents([item.image for item in items])
-        below = base.noise.config.num_train_timesteps
-        draws = Draws.fixed(_DRAWS, like=latents, below=below, seed=_SEED)
+        draws = Draws.fixed(_DRAWS, like=latents, below=base.num_timesteps, seed=_SEED)
         asked = _Asked(base, latents, draws, [item.caption for item in items])
         plain = asked.answer(Variant(), noun)
         own = asked.answer(one.variant, one.phrase)
@@ -171,7 +165,7 @@ class _Asked:
     def answer(self, variant: Variant, phrase: str) -> Tensor:
         """Return what ``variant`` predicts for every draw, asked for ``phrase``."""
         images, times = self.draws.images, self.draws.timesteps
-        noisy = self.base.noise.add_noise(self.latents[images], self.draws.noise, times)
+        noisy = self.base.add_noise(self.latents[images], self.draws.noise, times)
         with variant.applied(self.base) as tokens:
             places: list[int] = images.tolist()
             prompts = [self.captions[place].replace(PLACE, phrase) for place in places]

@@ -5,7 +5,7 @@
 The prompts are public: the captions with the class noun in the concept's place, and templates. Two
 kinds of states, made once, before training, with nothing attached; none of them leaves:
 
-    sampled    the base samples a few images (DDIM, no guidance); every state on the way is kept
+    sampled    the base samples a few images (no guidance); every state on the way is kept
     noised     the owner's images with noise, asked for any member of the class, or for a stranger
 
 The second kind takes away what hurts most when N concepts are added: the same improvement of the
@@ -25,6 +25,7 @@ from torch import Tensor
 from .base import Base
 from .captions import PLACE, TEMPLATES
 from .draws import Draws, generator
+from .families.conditioning import Conditioning
 
 _BATCH = 16
 
@@ -41,7 +42,7 @@ class PublicStates:
     @staticmethod
     def sampled(  # all of them are counts of the same small loop
         base: Base,
-        encode: Callable[[Sequence[str]], Tensor],
+        encode: Callable[[Sequence[str]], Conditioning],
         prompts: Sequence[str],
         *,
         count: int,
@@ -66,7 +67,7 @@ class PublicStates:
     @torch.no_grad()
     def noised(  # the parts of one small loop
         base: Base,
-        encode: Callable[[Sequence[str]], Tensor],
+        encode: Callable[[Sequence[str]], Conditioning],
         latents: Tensor,
         captions: Sequence[str],
         *,
@@ -116,23 +117,21 @@ def public_prompts(captions: Sequence[str], noun: str) -> list[str]:
 @torch.no_grad()
 def _trajectory(
     base: Base,
-    encode: Callable[[Sequence[str]], Tensor],
+    encode: Callable[[Sequence[str]], Conditioning],
     prompts: Sequence[str],
     noisy: Tensor,
     steps: int,
 ) -> PublicStates:
-    """Return every state of one batch on its way from noise to images (DDIM, eta 0)."""
-    features = encode(prompts)
+    """Return every state of one batch on its way from noise to images (no noise added)."""
+    conditioning = encode(prompts)
     times = torch.linspace(base.num_timesteps - 1, 0, steps + 1).long()[:-1]
-    alphas = base.noise.alphas_cumprod
+    stops: list[int] = times.tolist()
     states, answers = [], []
-    for now, then in zip(times, [*times[1:], None], strict=True):
-        answer = base.predict(noisy, now.expand(len(noisy)), features)
+    for now, then in zip(stops, [*stops[1:], None], strict=True):
+        answer = base.predict(noisy, torch.full((len(noisy),), now), conditioning)
         states.append(noisy)
         answers.append(answer)
-        clean, noise = base.clean_and_noise(noisy, answer, alphas[now])
-        after = alphas[then] if then is not None else torch.tensor(1.0)
-        noisy = after.sqrt() * clean + (1 - after).sqrt() * noise
+        noisy = base.family.noise.step(noisy, answer, now=now, then=then)
     return PublicStates(
         torch.cat(states),
         times.repeat_interleave(len(noisy)),

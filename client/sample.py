@@ -73,31 +73,15 @@ def compare(  # what a report chooses
 ) -> list[list[Image.Image]]:
     """Return ``count`` images of each variant for its prompt; image k has the same noise in all."""
     quiet()
-    from diffusers.pipelines.stable_diffusion import (  # noqa: PLC0415  # slow, and only needed here
-        pipeline_stable_diffusion,
-    )
-
-    make: Any = pipeline_stable_diffusion.StableDiffusionPipeline  # its own types forbid None
-    sampler: Any = base.sampler
-    pipeline = make(
-        vae=base.vae,
-        text_encoder=base.text_encoder,
-        tokenizer=base.tokenizer,
-        unet=base.unet,
-        scheduler=sampler.from_config(sampler.config),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-    pipeline.set_progress_bar_config(disable=True)
+    pipeline = base.pipeline()
     noise = torch.randn(count, *base.latent_shape, generator=generator(seed, "compare"))
     rows = []
     for variant, prompt in zip(variants, prompts, strict=True):
         with variant.applied(base) as tokens, torch.no_grad():
+            positive, negative = tokens.encode([prompt] * count), tokens.encode([""] * count)
             rows.append(
                 pipeline(
-                    prompt_embeds=tokens.encode([prompt] * count),
-                    negative_prompt_embeds=tokens.encode([""] * count),
+                    **base.family.guided(positive, negative),
                     latents=noise.clone(),
                     num_inference_steps=steps,
                     guidance_scale=guidance,

@@ -22,6 +22,7 @@ from ..core.spec import FederationSpec
 from .base import Base
 from .dataset import Captioned, filled
 from .draws import Draws
+from .families.conditioning import Conditioning
 from .tokens import Trigger
 from .variant import Variant
 
@@ -68,16 +69,16 @@ class Scorer:
     def loss(self, variant: Variant, phrase: str) -> float:
         """Return L of ``variant`` with ``phrase`` in the concept's place."""
         with variant.applied(self.base) as tokens:
-            features = tokens.encode(filled(self.items, phrase))
+            conditioning = tokens.encode(filled(self.items, phrase))
             places = range(0, len(self.draws.noise), _BATCH)
-            parts = [self._errors(features, slice(at, at + _BATCH)) for at in places]
+            parts = [self._errors(conditioning, slice(at, at + _BATCH)) for at in places]
         return torch.cat(parts).double().mean().item()
 
-    def _errors(self, features: Tensor, part: slice) -> Tensor:
+    def _errors(self, conditioning: Conditioning, part: slice) -> Tensor:
         images, times = self.draws.images[part], self.draws.timesteps[part]
         latents, noise = self.latents[images], self.draws.noise[part]
         noisy = self.base.add_noise(latents, noise, times)
-        answer = self.base.predict(noisy, times, features[images])
+        answer = self.base.predict(noisy, times, conditioning[images])
         target = self.base.target(latents, noise, times)
         return functional.mse_loss(answer, target, reduction="none").mean((1, 2, 3))
 

@@ -1,16 +1,17 @@
 # pyright: basic
 # transformers publishes partial types.
-"""A concept's triggers: words of their own, each with a few learned vectors.
+"""A concept's triggers: words of their own, each with a few learned vectors in every text encoder.
 
 A trigger `anna-k7` with two vectors is two tokens, `anna-k7` and `anna-k7_1` (diffusers' spelling,
-formats.md 5.1), added to a copy of the tokenizer. Their vectors are one parameter, laid over the
-token embedding by hooks: ids below the base's vocabulary read the base's rows, which no gradient
-and no optimiser ever sees; ids above it read ours. In a caption `{}` stands for the concept.
+formats.md 5.1), added to a copy of each tokenizer. Their vectors are one parameter an encoder, laid
+over its token table by hooks: ids below the base's vocabulary read the base's rows, which no
+gradient and no optimiser ever sees; ids above it read ours. In a caption `{}` stands for the
+concept. No other file lays rows over a table.
 
-Every vector starts at the class noun's embedding plus a little seeded noise, since equal vectors
-would get equal gradients. Strangers are invented triggers with fixed vectors: what the triggers of
-other concepts may look like, so that a training learns to leave them alone (public_states.py).
-Source: method.md 1.1 and 6.2 (tokens learnt jointly with A).
+Every vector starts at the class noun's embedding in its encoder plus a little seeded noise, since
+equal vectors would get equal gradients. Strangers are invented triggers with fixed vectors: what
+the triggers of other concepts may look like, so that a training learns to leave them alone
+(public_states.py). Source: method.md 1.1 and 6.2 (tokens learnt with A).
 """
 
 import contextlib
@@ -29,9 +30,12 @@ from transformers import CLIPTokenizer
 
 from ..core.errors import InputError
 from .base import Base
+from .captions import PLACE
 from .draws import generator
+from .families.conditioning import Conditioning
+from .families.framing import Framing
+from .families.text_tower import TextTower
 
-ENCODER = "text_encoder"
 _SPREAD = 0.02  # of the noun's own root mean square: tells vectors apart, moves no meaning
 _STRANGE = (0.5, 16.0)  # in the same unit: from a shade of the noun to where fast vectors end
 
@@ -50,33 +54,38 @@ class Trigger:
 
 
 class LearnedTokens(nn.Module):
-    """The vectors of some triggers, ready to be laid over a base's text encoder."""
+    """The vectors of some triggers, ready to be laid over a base's text encoders.
+
+    ``vectors``: one parameter (sum v, width) an encoder, by component name.
+    """
 
     def __init__(
         self,
         base: Base,
         triggers: Sequence[Trigger],
-        vectors: Tensor,
+        vectors: Mapping[str, Tensor],
         *,
-        strangers: Tensor | None = None,
+        strangers: Mapping[str, Tensor] | None = None,
     ) -> None:
-        """Add the triggers' words to a copy of the tokenizer.
+        """Add the triggers' words to a copy of each tokenizer.
 
-        Shapes: vectors (sum v, width); strangers (number, v, width), fixed vectors of invented
-        triggers. Raises InputError: the base knows one of the words already.
+        Shapes: vectors (sum v, width); strangers (number, v, width), both by encoder. Raises
+        InputError: the base knows one of the words already.
         """
         super().__init__()
         self.triggers = tuple(triggers)
-        self.vectors = nn.Parameter(vectors)
+        self.vectors = nn.ParameterDict({name: nn.Parameter(v) for name, v in vectors.items()})
         self._base = base
-        if strangers is None:
-            strangers = vectors.new_zeros(0, 0, vectors.shape[1])
-        self._strangers = strangers.flatten(0, 1)
-        invented = [Trigger(f"<stranger-{k}>", strangers.shape[1]) for k in range(len(strangers))]
+        given = strangers if strangers is not None else {}
+        self._strangers = {name: rows.flatten(0, 1) for name, rows in given.items()}
+        number, each = next(iter(given.values())).shape[:2] if given else (0, 0)
+        invented = [Trigger(f"<stranger-{k}>", each) for k in range(number)]
         self.strangers = tuple(" ".join(trigger.words) for trigger in invented)
         words = [word for trigger in (*triggers, *invented) for word in trigger.words]
-        self.tokenizer = with_words(base.tokenizer, words)
-        self._ids: dict[str, list[int]] = {}
+        self._tokenizers = {
+            name: with_words(tower.tokenizer, words) for name, tower in base.towers.items()
+        }
+        self._ids: dict[tuple[str, str], list[int]] = {}
 
     @staticmethod
     def from_noun(
@@ -87,101 +96,136 @@ class LearnedTokens(nn.Module):
         ``strangers`` invented triggers, as long as the concept's phrase, lie around the noun at
         every distance that a learned vector may end at.
         """
-        start = noun_vector(base, noun)
-        size = start.square().mean().sqrt()
         count = sum(trigger.vectors for trigger in triggers)
-        noise = torch.randn(count, start.numel(), generator=generator(seed, "tokens"))
-        random = generator(seed, "strangers")
-        far = torch.randn(strangers, count, start.numel(), generator=random)
+        random, strange = generator(seed, "tokens"), generator(seed, "strangers")
         low, high = (math.log(x) for x in _STRANGE)
-        distance = (low + (high - low) * torch.rand(strangers, 1, 1, generator=random)).exp()
-        return LearnedTokens(
-            base,
-            triggers,
-            start + _SPREAD * size * noise,
-            strangers=start + distance * size * far,
-        )
+        distance = (low + (high - low) * torch.rand(strangers, 1, 1, generator=strange)).exp()
+        vectors, others = {}, {}
+        for name, tower in base.towers.items():
+            start = noun_vector(tower, noun)
+            size = start.square().mean().sqrt()
+            noise = torch.randn(count, start.numel(), generator=random)
+            vectors[name] = start + _SPREAD * size * noise
+            far = torch.randn(strangers, count, start.numel(), generator=strange)
+            others[name] = start + distance * size * far
+        return LearnedTokens(base, triggers, vectors, strangers=others)
 
     @staticmethod
-    def of(base: Base, vectors: Mapping[str, np.ndarray]) -> "LearnedTokens":
-        """Return tokens with known ``vectors``: trigger name -> (v, width)."""
-        width = base.token_embedding.embedding_dim
-        for name, rows in vectors.items():
-            if rows.ndim != 2 or rows.shape[1] != width:  # noqa: PLR2004  # a matrix
-                raise InputError(
-                    f"the vectors of {name} have the shape {rows.shape}, (v, {width}) is needed",
-                    why="they were trained for another text encoder",
-                    fix="use the embeddings that belong to this base model",
-                    code="vectors-do-not-fit",
-                )
-        triggers = [Trigger(name, len(rows)) for name, rows in vectors.items()]
-        stacked = np.concatenate([np.zeros((0, width), np.float32), *vectors.values()])
-        return LearnedTokens(base, triggers, torch.from_numpy(stacked.astype(np.float32)))
+    def of(base: Base, vectors: Mapping[str, Mapping[str, np.ndarray]]) -> "LearnedTokens":
+        """Return tokens with known ``vectors``: trigger name -> encoder -> (v, width).
+
+        Raises InputError: they are of other encoders or widths, or differ in v.
+        """
+        widths = {name: tower.width for name, tower in base.towers.items()}
+        for trigger, rows in vectors.items():
+            _check_rows(trigger, rows, widths)
+        triggers = [Trigger(name, len(next(iter(v.values())))) for name, v in vectors.items()]
+        stacked = {
+            name: np.concatenate(
+                [np.zeros((0, width), np.float32), *(rows[name] for rows in vectors.values())]
+            )
+            for name, width in widths.items()
+        }
+        tensors = {name: torch.from_numpy(v.astype(np.float32)) for name, v in stacked.items()}
+        return LearnedTokens(base, triggers, tensors)
 
     @property
     def phrase(self) -> str:
         """What stands for the concept in a prompt: all words of all triggers."""
         return " ".join(word for trigger in self.triggers for word in trigger.words)
 
-    def state(self) -> dict[int, np.ndarray]:
-        """Return a copy of each trigger's vectors (v, width) under the trigger's number."""
-        rows = self.vectors.detach().numpy()
-        edges = np.cumsum([0, *(trigger.vectors for trigger in self.triggers)])
-        return {k: rows[a:b].copy() for k, (a, b) in enumerate(pairwise(edges.tolist()))}
+    def state(self) -> dict[tuple[str, int], np.ndarray]:
+        """Return a copy of each trigger's vectors (v, width): (encoder, trigger number) -> rows."""
+        edges = np.cumsum([0, *(trigger.vectors for trigger in self.triggers)]).tolist()
+        return {
+            (name, k): vectors.detach().numpy()[a:b].copy()
+            for name, vectors in self.vectors.items()
+            for k, (a, b) in enumerate(pairwise(edges))
+        }
 
-    def encode(self, prompts: Sequence[str]) -> Tensor:
-        """Return the text features of ``prompts`` as the pipeline makes them: (n, length, width).
+    def encode(
+        self, prompts: Sequence[str], framings: Sequence[Framing] | None = None
+    ) -> Conditioning:
+        """Return the conditions of ``prompts`` as the pipeline makes them.
 
-        Equal prompts are encoded once. Learned words count only inside `attached`.
+        Equal prompts are encoded once. Learned words count only inside `attached`. ``framings`` as
+        in `Base.condition`, one a prompt.
         """
         unique = list(dict.fromkeys(prompts))
-        ids = torch.tensor([self.ids(prompt) for prompt in unique])
-        features = self._base.text_encoder(ids)[0]
-        if len(unique) == len(prompts):
-            return features
-        return features[torch.tensor([unique.index(prompt) for prompt in prompts])]
+        ids = {name: torch.tensor([self.ids(name, p) for p in unique]) for name in self._tokenizers}
+        conditioning = self._base.condition(ids)
+        if len(unique) != len(prompts):
+            conditioning = conditioning[torch.tensor([unique.index(p) for p in prompts])]
+        if framings is not None:
+            return self._base.family.framed(conditioning, framings)
+        return conditioning
 
-    def id_of(self, word: str) -> int:
-        """Return the token id of one learned word."""
-        return cast("int", self.tokenizer.convert_tokens_to_ids(word))
+    def probes(self, templates: Sequence[str]) -> dict[int, np.ndarray]:
+        """Return each trigger's text features in ``templates``, at its last vector's place.
 
-    def ids(self, prompt: str) -> list[int]:
+        Shapes: (number of templates, sum of the encoders' widths), by trigger number.
+        """
+        found = {}
+        for k, trigger in enumerate(self.triggers):
+            prompts = [text.replace(PLACE, " ".join(trigger.words)) for text in templates]
+            text, parts, start = self.encode(prompts).text, [], 0
+            for name, tower in self._base.towers.items():
+                last = self.id_of(name, trigger.words[-1])
+                places = [self.ids(name, prompt).index(last) for prompt in prompts]
+                own = text[..., start : start + tower.width]
+                parts.append(own[torch.arange(len(prompts)), places])
+                start += tower.width
+            found[k] = torch.cat(parts, dim=-1).detach().numpy().copy()
+        return found
+
+    def id_of(self, encoder: str, word: str) -> int:
+        """Return the token id of one learned word in one encoder."""
+        return cast("int", self._tokenizers[encoder].convert_tokens_to_ids(word))
+
+    def ids(self, encoder: str, prompt: str) -> list[int]:
         """Return the token ids of ``prompt``, padded to the encoder's length."""
-        if prompt not in self._ids:
-            self._ids[prompt] = self.tokenizer(
+        if (encoder, prompt) not in self._ids:
+            tokenizer = self._tokenizers[encoder]
+            self._ids[encoder, prompt] = tokenizer(
                 prompt,
                 padding="max_length",
-                max_length=self.tokenizer.model_max_length,
+                max_length=tokenizer.model_max_length,
                 truncation=True,
             ).input_ids
-        return self._ids[prompt]
+        return self._ids[encoder, prompt]
 
     @contextlib.contextmanager
     def attached(self) -> Generator[None]:
-        """Let the base's text encoder read our rows for our ids inside the block."""
-        table, first, seen = self._base.token_embedding, self._base.vocabulary, []
-
-        def mask(_module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
-            seen.append(args[0])
-            return (args[0].clamp(max=first - 1),)
-
-        def overlay(_module: nn.Module, _args: tuple[Tensor], rows: Tensor) -> Tensor:
-            ids = seen.pop() - first
-            if not len(self.vectors):
-                return rows
-            table = torch.cat([self.vectors, self._strangers])
-            ours = functional.embedding(ids.clamp(min=0), table)
-            return torch.where((ids >= 0).unsqueeze(-1), ours, rows)
-
-        handles = [
-            table.register_forward_pre_hook(mask),
-            table.register_forward_hook(overlay),
-        ]
-        try:
+        """Let the base's text encoders read our rows for our ids inside the block."""
+        with contextlib.ExitStack() as stack:
+            for name, tower in self._base.towers.items():
+                fixed = self._strangers.get(name, self.vectors[name][:0])
+                stack.enter_context(_laid_over(tower, self.vectors[name], fixed))
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
+
+
+@contextlib.contextmanager
+def _laid_over(tower: TextTower, vectors: Tensor, fixed: Tensor) -> Generator[None]:
+    """Let one table answer with ``vectors``, then ``fixed``, for the ids after its own rows."""
+    table, first, seen = tower.table, tower.vocabulary, []
+
+    def mask(_module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
+        seen.append(args[0])
+        return (args[0].clamp(max=first - 1),)
+
+    def overlay(_module: nn.Module, _args: tuple[Tensor], rows: Tensor) -> Tensor:
+        ids = seen.pop() - first
+        if not len(vectors):
+            return rows
+        ours = functional.embedding(ids.clamp(min=0), torch.cat([vectors, fixed]))
+        return torch.where((ids >= 0).unsqueeze(-1), ours, rows)
+
+    handles = [table.register_forward_pre_hook(mask), table.register_forward_hook(overlay)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def with_words(tokenizer: CLIPTokenizer, words: Sequence[str]) -> CLIPTokenizer:
@@ -201,12 +245,12 @@ def with_words(tokenizer: CLIPTokenizer, words: Sequence[str]) -> CLIPTokenizer:
     return extended
 
 
-def noun_vector(base: Base, noun: str) -> Tensor:
-    """Return the embedding of ``noun``: the mean over its tokens. Shape: (width,).
+def noun_vector(tower: TextTower, noun: str) -> Tensor:
+    """Return the embedding of ``noun`` in one encoder: the mean over its tokens. Shape: (width,).
 
     Raises InputError: the noun has no token.
     """
-    ids = base.tokenizer(noun, add_special_tokens=False).input_ids
+    ids = tower.tokenizer(noun, add_special_tokens=False).input_ids
     if not noun.strip() or not ids:
         raise InputError(
             f"the class noun {noun!r} is empty",
@@ -214,4 +258,19 @@ def noun_vector(base: Base, noun: str) -> Tensor:
             fix="give a common noun, for example --class-noun person",
             code="empty-class-noun",
         )
-    return base.token_embedding.weight[torch.tensor(ids)].mean(0).detach().clone()
+    return tower.table.weight[torch.tensor(ids)].mean(0).detach().clone()
+
+
+def _check_rows(trigger: str, rows: Mapping[str, np.ndarray], widths: Mapping[str, int]) -> None:
+    """Check that one trigger has the same number of rows, of the right width, in each encoder."""
+    counts = {len(part) for part in rows.values()}
+    fits = rows.keys() == widths.keys() and len(counts) == 1
+    if not fits or any(rows[n].shape != (*counts, width) for n, width in widths.items()):
+        given = ", ".join(f"{name} {part.shape}" for name, part in rows.items()) or "none"
+        wanted = ", ".join(f"{name} (v, {width})" for name, width in widths.items())
+        raise InputError(
+            f"the vectors of {trigger} are {given}; {wanted} is needed",
+            why="they were trained for other text encoders",
+            fix="use the embeddings that belong to this base model",
+            code="vectors-do-not-fit",
+        )

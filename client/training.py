@@ -14,6 +14,7 @@ Left to others: the lease, the images on disk (dataset.py), quantising (packing.
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import time
@@ -36,10 +37,12 @@ from .checkpoint import TrainingSaves, TrainingState
 from .dataset import ConceptImages
 from .draws import batch_at
 from .encoded import encoded
-from .objective import concept_loss, snr_weights
+from .families.conditioning import Conditioning
+from .families.framing import Framing
+from .objective import concept_loss
 from .optimisation import Group, Optimisation
 from .public_states import PublicStates, public_prompts
-from .tokens import ENCODER, LearnedTokens, Trigger
+from .tokens import LearnedTokens, Trigger
 from .training_settings import TrainingSettings
 
 __all__ = ["Step", "Trained", "TrainingSettings", "Trigger", "identity_of", "train"]
@@ -99,7 +102,7 @@ def train(  # noqa: PLR0913  # the parts of one run; a record would only rename 
         with run.optimisation.averaged():
             return Trained(
                 run.adapter.state(),
-                {(ENCODER, k): rows for k, rows in run.tokens.state().items()},
+                run.tokens.state(),
                 run.probes(),
                 tuple(run.losses),
                 time.monotonic() - started_s,
@@ -194,15 +197,8 @@ class _Run:
     @torch.no_grad()
     def probes(self) -> dict[int, np.ndarray]:
         """Return each trigger's text features in four prompts, at its last vector's position."""
-        found = {}
         with self.tokens.attached(), self.adapter.attached():
-            for k, trigger in enumerate(self.tokens.triggers):
-                prompts = [text.replace("{}", " ".join(trigger.words)) for text in TEMPLATES]
-                last = self.tokens.id_of(trigger.words[-1])
-                places = [self.tokens.ids(prompt).index(last) for prompt in prompts]
-                features = self.tokens.encode(prompts)
-                found[k] = features[torch.arange(len(prompts)), places].numpy().copy()
-        return found
+            return self.tokens.probes(TEMPLATES)
 
     def _losses(self, number: int) -> tuple[Tensor, Tensor]:
         """Return the concept's loss and the null-response term of one pass."""
@@ -220,12 +216,10 @@ class _Run:
             times = torch.cat([times, public.timesteps[chosen]])
             prompts = [*prompts, *(public.prompts[i] for i in chosen)]
         with _autocast(settings):
-            answer = self.base.predict(noisy, times, self.tokens.encode(prompts)).float()
-        weights = snr_weights(
-            self.base.noise.alphas_cumprod[batch.timesteps],
-            settings.min_snr_gamma,
-            velocity=self.base.noise.config["prediction_type"] == "v_prediction",
-        )
+            framings = [self.base.framing(noisy.shape)] * len(prompts)
+            conditions = self.tokens.encode(prompts, framings)
+            answer = self.base.predict(noisy, times, conditions).float()
+        weights = self.base.family.noise.weights(batch.timesteps, gamma=settings.min_snr_gamma)
         concept = concept_loss(answer[:count], target, weights=weights, masks=batch.masks)
         if public is None:
             return concept, torch.zeros(())
@@ -243,10 +237,11 @@ class _Run:
         total = sum(len(bucket.latents) for bucket in own)
         for number, bucket in enumerate(own):
             shape, parts = tuple(bucket.latents.shape[1:]), []
+            encode = functools.partial(self._encode, self.base.framing(shape))
             if settings.null_images:
                 states = PublicStates.sampled(
                     self.base,
-                    self.tokens.encode,
+                    encode,
                     prompts,
                     shape=shape,
                     count=-(-settings.null_images * len(bucket.latents) // total),
@@ -257,7 +252,7 @@ class _Run:
             if settings.null_states:
                 states = PublicStates.noised(
                     self.base,
-                    self.tokens.encode,
+                    encode,
                     bucket.latents,
                     bucket.captions,
                     phrases=(noun, *self.tokens.strangers),
@@ -269,6 +264,9 @@ class _Run:
                 found[shape] = PublicStates.all_of(parts)
         return found
 
+    def _encode(self, framing: Framing, prompts: Sequence[str]) -> Conditioning:
+        return self.tokens.encode(prompts, [framing] * len(prompts))
+
     def _groups(self) -> list[Group]:
         """Return A near the prompt, other A, and the vectors, each with its rate."""
         settings = self.settings
@@ -279,7 +277,7 @@ class _Run:
         return [
             Group(near, settings.rate, settings.weight_decay),
             Group(far, settings.image_rate, settings.weight_decay),
-            Group({"tokens": self.tokens.vectors}, settings.token_rate),
+            Group({f"tokens.{n}": v for n, v in self.tokens.vectors.items()}, settings.token_rate),
         ]
 
 
@@ -341,18 +339,18 @@ def _autocast(settings: TrainingSettings) -> contextlib.AbstractContextManager[o
 
 @contextlib.contextmanager
 def _recomputed(base: Base, settings: TrainingSettings) -> Generator[None]:
-    """Keep no activations inside the UNet's blocks: the backward pass makes them again.
+    """Keep no activations inside the denoiser's blocks: the backward pass makes them again.
 
-    The text encoder keeps its own: 77 positions are little beside thousands of latent ones.
+    The text encoders keep theirs: 77 positions are little beside thousands of latent ones.
     """
     if not settings.checkpointing:
         yield
         return
-    base.unet.enable_gradient_checkpointing()
+    base.family.denoiser.enable_gradient_checkpointing()
     try:
         yield
     finally:
-        base.unet.disable_gradient_checkpointing()
+        base.family.denoiser.disable_gradient_checkpointing()
 
 
 def _diverged(number: int, loss: float) -> OrthoFedError:

@@ -23,13 +23,13 @@ from safetensors.numpy import load_file
 
 from ..core.basis import block
 from ..core.errors import InputError
-from ..core.lorafile import kohya_key
+from ..core.lorafile import embedding_keys, kohya_key
 from ..core.quantise import Quantised, dequantise
 from ..core.spec import FederationSpec
 from .adapter import attached
 from .base import Base
 from .frozen_linear import FrozenLinear
-from .tokens import ENCODER, LearnedTokens, Trigger
+from .tokens import LearnedTokens, Trigger
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +42,10 @@ class Residual:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """Residuals by layer path, vectors by trigger name, and the strength of the residuals."""
+    """Residuals by layer path, vectors by trigger and encoder, and the residuals' strength."""
 
     residuals: Mapping[str, Residual] = field(default_factory=dict)
-    vectors: Mapping[str, np.ndarray] = field(default_factory=dict)
+    vectors: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     lambda_: float = 1.0
 
     @staticmethod
@@ -71,7 +71,10 @@ class Variant:
             up = dequantise(tensors[f"a.{layer.path}"])
             residuals[layer.path] = Residual(up, np.ascontiguousarray(frozen.T))
         vectors = {
-            trigger.name: dequantise(tensors[f"embed.{ENCODER}.{k}"])
+            trigger.name: {
+                encoder.name: dequantise(tensors[f"embed.{encoder.name}.{k}"])
+                for encoder in spec.encoders
+            }
             for k, trigger in enumerate(triggers)
         }
         return Variant(residuals, vectors, lambda_)
@@ -100,7 +103,7 @@ class Variant:
             residuals[layer.path] = Residual(exact.astype(np.float32), down.astype(np.float32))
         vectors = {}
         for path in sorted((folder / "embeddings").glob("*.safetensors")):
-            vectors |= _read(path)
+            vectors[path.stem] = _vectors(path, spec)
         return Variant(residuals, vectors)
 
     @staticmethod
@@ -160,6 +163,14 @@ def _lora_file(folder: Path) -> Path:
     if len(found) != 1:
         raise _unusable(folder, f"lora/ holds {len(found)} stacked LoRA files, not one")
     return found[0]
+
+
+def _vectors(path: Path, spec: FederationSpec) -> dict[str, np.ndarray]:
+    """Return one trigger's vectors by encoder, from its embedding file."""
+    tensors, keys = _read(path), embedding_keys(spec.encoders, path.stem)
+    if set(tensors) != set(keys.values()):
+        raise _unusable(path, f"it holds {sorted(tensors)}, {sorted(keys.values())} are needed")
+    return {encoder: tensors[key] for encoder, key in keys.items()}
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

@@ -141,6 +141,13 @@ class BaseFolder:
             words.update(reserved_words(read_json(path)))
         return tuple(sorted(words))
 
+    @property
+    def prediction(self) -> str:
+        """What the model predicts, in the words of file headers: ``epsilon`` or ``v``."""
+        path = self.root / "scheduler" / "scheduler_config.json"
+        said = read_json(path).get("prediction_type") if path.is_file() else None
+        return "v" if said == "v_prediction" else "epsilon"
+
     def norms(self, layers: tuple[Layer, ...]) -> Iterator[tuple[str, float]]:
         """Give the spectral norm of each layer's weight, by path."""
         for layer in layers:

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..core.lorafile import (
     FileOrigin,
+    embedding_keys,
     embedding_metadata,
     file_rank,
     kohya_key,
@@ -102,9 +103,6 @@ def write_embeddings(out: Path, merge: Merge, origin: FileOrigin, *, fs: Fs) -> 
             yield _write_embedding(out, merge.spec, part, k, trigger, origin, fs)
 
 
-_SDXL_KEYS = {"text_encoder": "clip_l", "text_encoder_2": "clip_g"}
-
-
 def _write_embedding(  # one file's whole content
     out: Path,
     spec: FederationSpec,
@@ -114,8 +112,7 @@ def _write_embedding(  # one file's whole content
     origin: FileOrigin,
     fs: Fs,
 ) -> MadeFile:
-    names = [encoder.name for encoder in spec.encoders]
-    keys = {trigger: names[0]} if len(names) == 1 else {_SDXL_KEYS[name]: name for name in names}
+    keys = {key: name for name, key in embedding_keys(spec.encoders, trigger).items()}
     rows = {key: part.embedding(name, k) for key, name in sorted(keys.items())}
     tensors = write_tensors(
         out / f"embeddings/{trigger}.safetensors",

@@ -32,6 +32,10 @@ from .tensorwriter import write_tensors
 _PIECE = 1 << 20
 _COPIED = re.compile(r"[^/]+/[A-Za-z0-9_-]+\.(?:json|txt|model|safetensors)")
 _TOKENIZER_FILES = ("added_tokens.json", "tokenizer_config.json", "tokenizer.json")
+_END = "<|endoftext|>"
+_NO_END = 2
+"""What published CLIP configs say and no CLIP vocabulary means: transformers then takes the largest
+id for the end, which is a learned word as soon as there is one, and SDXL pools its features."""
 _FLAGS = {"lstrip": False, "normalized": True, "rstrip": False, "single_word": False}
 
 
@@ -179,6 +183,8 @@ def _made_texts(base: BaseFolder, encoders: Mapping[str, _Encoder]) -> dict[str,
     for encoder in encoders.values():
         config = dict(read_json(base.root / encoder.name / "config.json"))
         config["vocab_size"] = encoder.first_id + len(encoder.tokens)
+        if (end := _end_id(base, encoder)) is not None and config.get("eos_token_id") == _NO_END:
+            config["eos_token_id"] = end
         made[f"{encoder.name}/config.json"] = _json(config)
         for name in _TOKENIZER_FILES:
             path = base.root / encoder.tokenizer / name
@@ -186,6 +192,12 @@ def _made_texts(base: BaseFolder, encoders: Mapping[str, _Encoder]) -> dict[str,
             if text or name == "added_tokens.json":
                 made[f"{encoder.tokenizer}/{name}"] = _json(_with_tokens(name, text, encoder))
     return made
+
+
+def _end_id(base: BaseFolder, encoder: _Encoder) -> int | None:
+    """Return the id of the encoder's end-of-text token, None when no vocabulary tells."""
+    path = base.root / encoder.tokenizer / "vocab.json"
+    return read_json(path).get(_END) if path.is_file() else None
 
 
 def _with_tokens(name: str, text: dict[str, Any], encoder: _Encoder) -> dict[str, Any]:

@@ -78,7 +78,9 @@ def _build(  # as above
 ) -> None:
     basis = basis_fingerprint(spec, 0)
     with open_merge(spec, plan.included, folder) as merge:
-        made = _write_tensor_files(out, merge, FileOrigin(spec, basis), base, plan.n, fs, say)
+        made = _write_tensor_files(
+            out, merge, FileOrigin(spec, basis, base.prediction), base, plan.n, fs, say
+        )
         say("hashing")
         files = [_entry(out, name) for name in _names(out)]
         texts = {

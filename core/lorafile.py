@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from .errors import SpecError
 from .fields import is_hex
-from .spec import BaseModel, FederationSpec
+from .spec import BaseModel, Encoder, FederationSpec
 
 _VALUE = re.compile(r"[A-Za-z0-9 .,:;/_()+#={}\[\]\"-]*")
 _SLUG = re.compile(r"[a-z0-9](?:-?[a-z0-9]){2,30}")
@@ -29,7 +29,9 @@ _ARCHITECTURES = {"sdxl": "stable-diffusion-xl-v1-base"}
 _TEXT_PREFIXES = {
     "sd1": {"text_encoder": "lora_te"},
     "sdxl": {"text_encoder": "lora_te1", "text_encoder_2": "lora_te2"},
+    "other": {"text_encoder": "lora_te", "text_encoder_2": "lora_te2"},
 }
+_EMBEDDING_KEYS = {"text_encoder": "clip_l", "text_encoder_2": "clip_g"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,9 @@ class FileOrigin:
 
 
 def kohya_key(path: str, family: str = "sd1") -> str:
-    """Return the base of a layer's tensor names; a base of family ``other`` uses sd1's.
+    """Return the base of a layer's tensor names.
+
+    A base of family ``other`` uses sd1's, and ``lora_te2`` for a second text encoder.
 
     >>> kohya_key("unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_out.0")
     'lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_out_0'
@@ -64,7 +68,7 @@ def kohya_key(path: str, family: str = "sd1") -> str:
     component, _, module = path.partition(".")
     if component == "unet":
         return "lora_unet_" + (_ldm(module) if family == "sdxl" else module).replace(".", "_")
-    prefix = _TEXT_PREFIXES["sdxl" if family == "sdxl" else "sd1"].get(component)
+    prefix = _TEXT_PREFIXES[family].get(component) if family in _TEXT_PREFIXES else None
     if prefix is None:
         raise SpecError(
             f"component {component[:40]!r} in a base of family {family[:40]!r}",
@@ -73,6 +77,30 @@ def kohya_key(path: str, family: str = "sd1") -> str:
             code="unknown-component",
         )
     return f"{prefix}_{module.replace('.', '_')}"
+
+
+def embedding_keys(encoders: Sequence[Encoder], trigger: str) -> dict[str, str]:
+    """Return the tensor name of each encoder's vectors in the file of ``trigger``.
+
+    One encoder: the trigger; two: ``clip_l`` and ``clip_g`` (formats.md 5.2).
+
+    >>> embedding_keys([Encoder("text_encoder", 8), Encoder("text_encoder_2", 8)], "anna-k7")
+    {'text_encoder': 'clip_l', 'text_encoder_2': 'clip_g'}
+
+    Raises SpecError: two encoders, and one of them is not SDXL's.
+    """
+    names = [encoder.name for encoder in encoders]
+    if len(names) == 1:
+        return {names[0]: trigger}
+    for name in names:
+        if name not in _EMBEDDING_KEYS:
+            raise SpecError(
+                f"text encoder {name[:40]!r} beside another",
+                why="an embedding file has no name for its vectors",
+                fix="use a base whose text encoders are text_encoder and text_encoder_2",
+                code="unknown-component",
+            )
+    return {name: _EMBEDDING_KEYS[name] for name in names}
 
 
 def lora_entries(spec: FederationSpec, rank: int) -> tuple[tuple[str, tuple[int, ...]], ...]:

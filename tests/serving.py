@@ -1,11 +1,10 @@
 """A founded federation and a coordinator in this process, over real gRPC and TLS on 127.0.0.1."""
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from orthofed.coordinator.base import BaseFolder
 from orthofed.coordinator.clock import SystemClock
 from orthofed.coordinator.desk import Desk
 from orthofed.coordinator.folder import DataFolder, Settings
@@ -68,10 +67,15 @@ class Running:
         )
 
 
-def founded(path: Path, *, rank: int = 4, limits: Limits | None = None) -> DataFolder:
-    """Found a federation on the tiny base; the coordinator's folder is ``path/fed``."""
-    base = tiny_base(path / "base")
-    BaseFolder(base)
+def founded(
+    path: Path,
+    *,
+    rank: int = 4,
+    limits: Limits | None = None,
+    make: Callable[[Path], Path] = tiny_base,
+) -> DataFolder:
+    """Found a federation on the base of ``make``; the coordinator's folder is ``path/fed``."""
+    base = make(path / "base")
     choices = Choices(
         name="wren-fed",
         rank=rank,

@@ -103,7 +103,7 @@ def test_every_layer_of_the_spec_answers_with_its_residual(tiny: Bench) -> None:
 
 def test_the_base_is_as_before_once_the_adapter_is_off(tiny: Bench) -> None:
     """Attach, run, detach: same answers, same state dict names, same bits."""
-    before = {k: v.clone() for k, v in tiny.base.unet.state_dict().items()}
+    before = {k: v.clone() for k, v in tiny.base.family.components["unet"].state_dict().items()}
     adapter = Adapter(tiny.base, tiny.spec, 0)
     _randomised(adapter)
     linear = tiny.base.layer(tiny.spec.layers[0].path)
@@ -111,11 +111,14 @@ def test_the_base_is_as_before_once_the_adapter_is_off(tiny: Bench) -> None:
     plain = linear(x)
 
     with adapter.attached():
-        names = list(tiny.base.unet.state_dict())
+        names = list(tiny.base.family.components["unet"].state_dict())
 
     assert names == list(before)
     assert torch.equal(linear(x), plain)
-    assert all(torch.equal(v, before[k]) for k, v in tiny.base.unet.state_dict().items())
+    assert all(
+        torch.equal(v, before[k])
+        for k, v in tiny.base.family.components["unet"].state_dict().items()
+    )
 
 
 def test_a_layer_that_the_base_does_not_have_is_an_error_not_a_silent_no_op(tiny: Bench) -> None:

@@ -43,7 +43,7 @@ def _single(tiny: Bench, trained: Trained) -> Variant:
         )
         for layer in tiny.spec.layers
     }
-    return Variant(residuals, {"anna-k7": trained.embeddings["text_encoder", 0]})
+    return Variant(residuals, {"anna-k7": {"text_encoder": trained.embeddings["text_encoder", 0]}})
 
 
 def test_training_lowers_the_loss_on_images_it_has_not_seen(tiny: Bench) -> None:
@@ -60,7 +60,7 @@ def test_training_lowers_the_loss_on_images_it_has_not_seen(tiny: Bench) -> None
 def test_every_layer_and_every_vector_is_trained(tiny: Bench) -> None:
     """Text encoder and UNet, each A moves from zero; each vector moves from the noun."""
     trained = tiny.train()
-    start = LearnedTokens.from_noun(tiny.base, TRIGGERS, NOUN, seed=0).state()[0]
+    start = LearnedTokens.from_noun(tiny.base, TRIGGERS, NOUN, seed=0).state()["text_encoder", 0]
 
     assert set(trained.a) == {layer.path for layer in tiny.spec.layers}
     assert all(np.abs(a).max() > 0 for a in trained.a.values())
@@ -82,7 +82,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(tiny: Bench) 
 
 def test_the_base_keeps_every_bit(tiny: Bench) -> None:
     """Training reads the base; its weights and its token rows are written by nobody."""
-    parts = (tiny.base.unet, tiny.base.text_encoder, tiny.base.vae)
+    parts = (*tiny.base.family.components.values(), tiny.base.vae)
     before = [{k: v.clone() for k, v in part.state_dict().items()} for part in parts]
 
     tiny.train(rate=0.1, token_rate=0.1)
@@ -155,7 +155,7 @@ def test_progress_counts_every_step_and_the_time_left_ends_at_zero(tiny: Bench) 
 def test_a_diverging_training_stops_with_advice(tiny: Bench) -> None:
     """An answer that is no number: the step is named, and nothing goes on to be uploaded."""
     spoilt = Base.load(tiny.base.folder)
-    for parameter in spoilt.unet.conv_out.parameters():
+    for parameter in spoilt.family.components["unet"].get_submodule("conv_out").parameters():
         parameter.data.fill_(torch.nan)
 
     with pytest.raises(OrthoFedError, match="the loss at step 1 is nan") as caught:
@@ -195,11 +195,13 @@ def test_noised_states_are_the_owners_images_asked_for_others_of_the_class(tiny:
 
 def test_a_concept_trained_beside_strangers_leaves_a_new_trigger_alone(tiny: Bench) -> None:
     """It answers less to triggers that it has never seen than one trained without strangers."""
-    start = noun_vector(tiny.base, NOUN).numpy()
+    start = noun_vector(tiny.base.towers["text_encoder"], NOUN).numpy()
     random = np.random.default_rng(5)
     spread = 4 * np.sqrt(np.square(start).mean())
     vectors = {
-        f"bodo-x{k}": (start + spread * random.standard_normal((2, 48))).astype(np.float32)
+        f"bodo-x{k}": {
+            "text_encoder": (start + spread * random.standard_normal((2, 48))).astype(np.float32)
+        }
         for k in range(8)
     }
     latents = tiny.base.latents([item.image for item in tiny.images.held_out])
@@ -235,7 +237,7 @@ def test_recomputing_activations_changes_no_result(tiny: Bench) -> None:
 
     for path, a in plain.a.items():
         assert np.allclose(a, recomputed.a[path], rtol=1e-4, atol=1e-6), path
-    assert not tiny.base.unet.is_gradient_checkpointing
+    assert not tiny.base.family.denoiser.is_gradient_checkpointing
 
 
 def test_bf16_passes_train_fp32_factors(tiny: Bench) -> None:

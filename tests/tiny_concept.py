@@ -1,5 +1,6 @@
 """What the tests of the training side start from: a tiny base, its spec, a folder of images."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from safetensors import safe_open
 
 from orthofed.client.base import Base, fingerprint_of
 from orthofed.client.dataset import ConceptImages
+from orthofed.client.families.text_tower import TextTower
 from orthofed.client.training import Trained, TrainingSettings, Trigger, train
 from orthofed.core.layer import Layer
 from orthofed.core.spec import BaseModel, Encoder, FederationSpec, plan_spec
@@ -40,16 +42,21 @@ class Bench:
     images: ConceptImages
     folder: Path
 
+    @property
+    def tower(self) -> TextTower:
+        """The first text encoder."""
+        return self.base.towers["text_encoder"]
+
     def train(self, slot: int = 0, name: str = "anna-k7", **changes: Any) -> Trained:
         """Train one concept with few steps."""
         settings = replace(SETTINGS, **changes)
         return train(self.base, self.spec, slot, [Trigger(name)], NOUN, self.images, settings)
 
 
-def bench(folder: Path) -> Bench:
-    """Make all of it under ``folder``."""
+def bench(folder: Path, make: Callable[[Path], Path] = tiny_base) -> Bench:
+    """Make all of it under ``folder``, on the base that ``make`` writes."""
     torch.set_num_threads(1)  # tiny tensors: a second thread costs more than it gives
-    base = tiny_base(folder / "base")
+    base = make(folder / "base")
     images = write_images(folder / "images", 8)
     loaded = Base.load(base)
     return Bench(
@@ -60,18 +67,22 @@ def bench(folder: Path) -> Bench:
     )
 
 
-def tiny_spec(folder: Path, *, rank: int = 4) -> FederationSpec:
+def tiny_spec(folder: Path, *, rank: int = 4, family: str = "other") -> FederationSpec:
     """Plan a federation on the base in ``folder``: every attention layer, every slot."""
-    layers: list[Layer] = []
-    for component, file in {"unet": "diffusion_pytorch_model", "text_encoder": "model"}.items():
-        with safe_open(folder / component / f"{file}.safetensors", "np") as weights:
-            shapes = {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118  # no dict
-        layers += attention_layers(component, shapes)
+    layers, encoders = list[Layer](), list[Encoder]()
+    for component in ("unet", "text_encoder", "text_encoder_2"):
+        for file in (folder / component).glob("*.safetensors"):
+            with safe_open(file, "np") as weights:
+                names = list(weights.keys())
+                shapes = {n: tuple(weights.get_slice(n).get_shape()) for n in names}
+            layers += attention_layers(component, shapes)
+            tables = [s for n, s in shapes.items() if n.endswith("token_embedding.weight")]
+            encoders += [Encoder(component, table[1]) for table in tables]
     return plan_spec(
         name="tiny",
-        base=BaseModel("other", "tiny", "1", fingerprint_of(folder), "CC0-1.0"),
+        base=BaseModel(family, "tiny", "1", fingerprint_of(folder), "CC0-1.0"),
         layers=layers,
-        encoders=[Encoder("text_encoder", 48)],
+        encoders=encoders,
         seed=bytes(range(32)),
         rank=rank,
     )

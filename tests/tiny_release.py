@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from orthofed.core.basis import integer_block
-from orthofed.core.lorafile import kohya_key
+from orthofed.core.lorafile import embedding_keys, kohya_key
 from orthofed.core.merge import DType, Term
 from orthofed.core.quantise import Quantised, dequantise
 from orthofed.core.spec import FederationSpec
@@ -42,14 +42,15 @@ def write_release(
         up, down = stacked(
             terms, family=spec.basis, width=layer.width, out=layer.out, rank=rank, dtype=dtype
         )
-        key = kohya_key(layer.path)
+        key = kohya_key(layer.path, spec.base.family)
         tensors[f"{key}.lora_up.weight"] = up
         tensors[f"{key}.lora_down.weight"] = down
         tensors[f"{key}.alpha"] = np.array(rank, up.dtype)
     write_tensors(folder / "lora" / "tiny-r0001.safetensors", tensors)
     for _, trigger, tensors_of in contributions:
-        vectors = dequantise(tensors_of["embed.text_encoder.0"])
-        write_tensors(folder / "embeddings" / f"{trigger}.safetensors", {trigger: vectors})
+        keys = embedding_keys(spec.encoders, trigger)
+        rows = {key: dequantise(tensors_of[f"embed.{name}.0"]) for name, key in keys.items()}
+        write_tensors(folder / "embeddings" / f"{trigger}.safetensors", rows)
     concepts = [
         {"concept": trigger, "lambda": lambda_1024, "slot": slot, "triggers": []}
         for slot, trigger, _ in contributions
