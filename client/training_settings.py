@@ -42,12 +42,12 @@ def _switch(default: bool, says: str) -> Any:  # noqa: ANN401, FBT001  # a field
 class TrainingSettings:
     """Settings of one training run; `described` lists them with units and bounds."""
 
-    steps: int = _number(250, 1, 100_000, "optimiser steps")
+    steps: int = _number(400, 1, 100_000, "optimiser steps")
     batch: int = _number(8, 1, 1_024, "images a pass")
     accumulation: int = _number(1, 1, 1_024, "passes a step; their gradients are averaged")
-    rate: float = _number(1e-4, 0, 10, "learning rate on A where the layer reads the prompt")
-    image_rate: float = _number(1e-4, 0, 10, "on A of the other layers, which answer every prompt")
-    token_rate: float = _number(1e-2, 0, 10, "on the token vectors; 30 to 100 times rate")
+    rate: float = _number(1e-3, 0, 10, "learning rate on A where the layer reads the prompt")
+    image_rate: float = _number(3e-4, 0, 10, "on A of the other layers, which answer every prompt")
+    token_rate: float = _number(3e-2, 0, 10, "on the token vectors; 30 to 100 times rate")
     optimiser: Optimiser = _choice("adamw", Optimiser, "prodigy finds the three rates itself")
     schedule: Schedule = _choice("cosine", Schedule, "of all rates, after the warm-up")
     warmup_steps: int = _number(10, 0, 10_000, "steps of linear rise")
@@ -58,8 +58,8 @@ class TrainingSettings:
     )
     min_snr_gamma: float = _number(0.0, 0, 100, "weights of 2303.09556, 5 is usual; 0: equal ones")
     noise_offset: float = _number(0.0, 0, 1, "share of a constant added to each channel's noise")
-    null_weight: float = _number(4.0, 0, 1e4, "of the null-response term; 0: none")
-    null_batch: int = _number(4, 1, 1_024, "public states a pass")
+    null_weight: float = _number(10.0, 0, 1e4, "of the null-response term; 0: none")
+    null_batch: int = _number(8, 1, 1_024, "public states a pass")
     null_images: int = _number(24, 0, 10_000, "class images that the base draws for it, once")
     null_sampling_steps: int = _number(12, 1, 1_000, "states kept of each")
     null_states: int = _number(24, 0, 10_000, "noisy states of each of the owner's images for it")
