@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ..core.errors import InputError
 from .base import Base, quiet
 from .draws import generator
+from .tokens import LearnedTokens
 from .variant import Variant
 
 _CELL = 160  # pixels, the least width of an image in a grid
@@ -72,6 +73,30 @@ def compare(  # what a report chooses
     guidance: float = 4.0,
 ) -> list[list[Image.Image]]:
     """Return ``count`` images of each variant for its prompt; image k has the same noise in all."""
+    rows = []
+    for variant, prompt in zip(variants, prompts, strict=True):
+        with variant.applied(base) as tokens:
+            rows += draw(
+                base, tokens, [prompt], count=count, seed=seed, steps=steps, guidance=guidance
+            )
+    return rows
+
+
+@torch.no_grad()
+def draw(  # as compare
+    base: Base,
+    tokens: LearnedTokens,
+    prompts: Sequence[str],
+    *,
+    count: int,
+    seed: int,
+    steps: int,
+    guidance: float = 4.0,
+) -> list[list[Image.Image]]:
+    """Return ``count`` images a prompt of the base as it is now, with whatever is attached to it.
+
+    Image k starts from the same noise in every row and at every call with this seed.
+    """
     quiet()
     from diffusers.pipelines.stable_diffusion import (  # noqa: PLC0415  # slow, and only needed here
         pipeline_stable_diffusion,
@@ -91,19 +116,17 @@ def compare(  # what a report chooses
     )
     pipeline.set_progress_bar_config(disable=True)
     noise = torch.randn(count, *base.latent_shape, generator=generator(seed, "compare"))
-    rows = []
-    for variant, prompt in zip(variants, prompts, strict=True):
-        with variant.applied(base) as tokens, torch.no_grad():
-            rows.append(
-                pipeline(
-                    prompt_embeds=tokens.encode([prompt] * count),
-                    negative_prompt_embeds=tokens.encode([""] * count),
-                    latents=noise.clone(),
-                    num_inference_steps=steps,
-                    guidance_scale=guidance,
-                ).images
-            )
-    return rows
+    return [
+        pipeline(
+            prompt_embeds=tokens.encode([prompt] * count),
+            negative_prompt_embeds=tokens.encode([""] * count),
+            latents=noise.clone(),
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            generator=generator(seed, "draw"),  # of samplers that add noise on the way
+        ).images
+        for prompt in prompts
+    ]
 
 
 def grid(rows: Sequence[Sequence[tuple[Image.Image, str]]]) -> Image.Image:

@@ -133,7 +133,7 @@ def test_from_images_to_a_receipt_and_a_score(
 
     assert session.phase == "receipted"
     assert owner.names() == [
-        *("checking", "leased", "step", "trained", "packing", "scoring", "scored"),
+        *("checking", "probed", "leased", "step", "trained", "packing", "scoring", "scored"),
         *("egress", "uploading", "receipt"),
     ]
     sizes = {file.name: file.num_bytes for file in owner.asked[0].files}
