@@ -47,10 +47,7 @@ th { font-weight: 600; } th[scope=row], tr:first-child th:first-child { text-ali
 .strip { display: flex; flex-wrap: wrap; gap: 4px; align-items: center; margin: 4px 0; }
 .strip span { flex: 0 0 9.5rem; color: var(--soft); font-size: .85rem; }
 img { border-radius: 6px; background: #fff; }
-svg { width: 100%; max-width: 48rem; height: auto; font-size: 11px; }
-svg text { fill: var(--soft); } svg .grid { stroke: var(--line); }
-svg .each { stroke: rgb(var(--hot) / .3); fill: none; }
-svg .mean { stroke: rgb(var(--hot)); stroke-width: 2; fill: none; }
+svg { width: 100%; max-width: 48rem; height: auto; }
 .heat { background: rgb(var(--hot) / calc(var(--heat) * .55)); }
 """
 

@@ -48,6 +48,7 @@ from .state import BLOB, MANIFEST, RECEIPT, load, save
 from .training_report import TrainingReport
 from .trust import TrustedFederation, trusted_federation, trusted_receipt
 from .upload import Upload, chunk_hashes
+from .wandb_run import SENT
 from .workbench import Workbench
 
 if TYPE_CHECKING:
@@ -310,6 +311,8 @@ class _TrainCommand:
         """Train, or take the finished training from its last save."""
         if self._trained is not None:
             return self._trained
+        if self._bench.settings.wandb:
+            self._say("sharing", what=SENT)
         with Interrupts(lambda: self._say("interrupted")) as interrupts:
 
             def on_step(step: "Step") -> None:

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from .egress import LEAVES, EgressList
 from .train_command import Happened
+from .wandb_run import SENT
 
 _LINE_EVERY_S: Final = 10.0
 
@@ -116,6 +117,7 @@ _KINDS: Final = {
 
 _PLAIN: Final = {
     "interrupted": "finishing this step, then saving; press Ctrl-C again to stop at once",
+    "sharing": SENT,
     "scoring": "scoring on the held-out images",
 }
 

@@ -312,10 +312,13 @@ def _loop(run: _Run, begin: int, on_step: OnStep | None, saves: TrainingSaves | 
 
 @contextlib.contextmanager
 def _saved_if_stopped(run: _Run, saves: TrainingSaves | None) -> Generator[None]:
-    """Save the run when what happens inside stops it: between steps its state is whole."""
+    """Save the run when what happens inside stops it: between steps its state is whole.
+
+    Not for KeyboardInterrupt: who is in such a hurry waits for no save (interrupts.py).
+    """
     try:
         yield
-    except BaseException:
+    except Exception:
         if saves:
             saves.write(run.state())
         raise

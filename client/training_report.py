@@ -15,6 +15,7 @@ from .egress import LEAVES, EgressList
 from .page import facts_list, page, strip_images
 from .training_log import Logged, LoggedStep
 from .training_settings import TrainingSettings
+from .wandb_run import SENT
 
 _WIDTH: Final = 720
 _HEIGHT: Final = 240
@@ -23,6 +24,7 @@ _BOTTOM: Final = 24  # room for the step axis
 _POINTS: Final = 480
 """The most points of a line: more than the screen has columns for are averaged."""
 _SMOOTHING: Final = 0.9
+_BLUE: Final = "#3b7bdc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class TrainingReport:
             *self.logged.header["facts"].items(),
             ("state", self.state),
             ("steps", f"{steps[-1].step if steps else 0} of {settings['steps']}"),
+            *([("shared", SENT)] if settings["wandb"] else []),
             ("time in steps", f"{sum(step.seconds for step in steps):.0f} s"),
         ]
         return page(
@@ -107,21 +110,25 @@ def _curve(steps: Sequence[LoggedStep]) -> str:
         return " ".join(f"{x(step):.1f},{y(loss):.1f}" for step, loss in places)
 
     marks = "".join(
-        f'<line class=grid x1={_LEFT} x2={_WIDTH} y1="{y(loss):.1f}" y2="{y(loss):.1f}" />'
-        f'<text x={_LEFT - 6} y="{y(loss) + 4:.1f}" text-anchor=end>{loss:.4f}</text>'
+        f'<line x1="{_LEFT}" x2="{_WIDTH}" y1="{y(loss):.1f}" y2="{y(loss):.1f}" '
+        'stroke="currentColor" stroke-opacity=".15" />'
+        f'<text x="{_LEFT - 6}" y="{y(loss) + 4:.1f}" text-anchor="end">{loss:.4f}</text>'
         for loss in (low + (high - low) * part / 4 for part in range(5))
     )
     ends = "".join(
-        f'<text x="{x(step):.1f}" y={_HEIGHT - 6} text-anchor="{anchor}">{label}</text>'
+        f'<text x="{x(step):.1f}" y="{_HEIGHT - 6}" text-anchor="{anchor}">{label}</text>'
         for step, anchor, label in (
             (first, "start", f"step {first}"),
             (last, "end", f"step {last}"),
         )
     )
+    # Colours stand on the shapes themselves: not every viewer applies a page's style to drawings.
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role=img aria-label="Loss by step">{marks}'
-        f'<polyline class=each points="{path(points)}" />'
-        f'<polyline class=mean points="{path(line)}" />{ends}</svg>{_CURVE_NOTE}'
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="Loss by step" '
+        f'font-size="11" fill="currentColor">{marks}'
+        f'<polyline fill="none" stroke="{_BLUE}" stroke-opacity=".35" points="{path(points)}" />'
+        f'<polyline fill="none" stroke="{_BLUE}" stroke-width="2" points="{path(line)}" />'
+        f"{ends}</svg>{_CURVE_NOTE}"
     )
 
 

@@ -11,8 +11,12 @@ With WANDB_MODE=offline it stays on this machine.
 import importlib
 import importlib.util
 from collections.abc import Mapping
+from typing import Final
 
 from ..core.errors import InputError
+
+SENT: Final = "the settings, and loss and rate of each step, go to Weights & Biases, as you asked"
+"""What an owner is told before the first step."""
 
 
 class WandbRun:
