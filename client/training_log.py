@@ -88,7 +88,9 @@ class TrainingLog:
             "facts": facts,
         }
         self._events: EventFiles | None = None
-        self._wandb = WandbRun(identity, settings, facts) if settings["wandb"] else None
+        self._wandb: WandbRun | None = None
+        if settings["wandb"]:
+            self._wandb = WandbRun(folder.parent, identity, settings, facts)
         self._last_s: float | None = None
 
     def __enter__(self) -> Self:

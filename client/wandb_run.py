@@ -3,14 +3,16 @@
 """Weights & Biases, only for an owner who asks for it with `wandb = true`.
 
 This is the one thing in the client that sends something to a third party: the settings, and loss
-and rate of each step. No image, prompt or caption, no console output, code, git state, machine
-figures or host name. A resumed training goes on in the same run; steps that are there already stay.
-With WANDB_MODE=offline it stays on this machine.
+and rate of each step, under the concept's name; its library adds its version, Python's and the
+platform. No image, prompt or caption, no console output, code, git state, host name or machine
+figures. A resumed training goes on in the same run; steps that are there already stay. With
+WANDB_MODE=offline nothing leaves this machine.
 """
 
 import importlib
 import importlib.util
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 from ..core.errors import InputError
@@ -23,9 +25,13 @@ class WandbRun:
     """One run in the project `orthofed`."""
 
     def __init__(
-        self, identity: str, settings: Mapping[str, object], facts: Mapping[str, str]
+        self,
+        folder: Path,
+        identity: str,
+        settings: Mapping[str, object],
+        facts: Mapping[str, str],
     ) -> None:
-        """Begin or go on; the run's id is the training's identity.
+        """Begin or go on, with its files in ``folder``; the run's id is the training's identity.
 
         Raises InputError: the package is not installed.
         """
@@ -33,6 +39,7 @@ class WandbRun:
         wandb = importlib.import_module("wandb")
         self._run = wandb.init(
             project="orthofed",
+            dir=folder,
             id=identity[:32],
             name=facts["concept"],
             resume="allow",
