@@ -6,6 +6,7 @@
     home/counter             the next client key, raised before the key is used: none serves twice
     home/outbox.jsonl        every message that left (egress.py)
     home/runs/<concept>/     state, training saves, blob, manifest and receipt of one concept
+    home/runs/<concept>/log/ what each training said and drew (training_log.py); never sent
     home/lock                held by the one process that may send
 
 Law (reliability.md 2.3, F1): a file appears by a temporary file in the same folder, fsync, rename,

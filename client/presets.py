@@ -23,6 +23,7 @@ _BIG: Final[Mapping[str, object]] = {
     "checkpointing": True,
     "null_sampling_steps": 20,
     "null_states": 8,
+    "sample_every": 100,
 }
 _FACE: Final[Mapping[str, object]] = {"steps": 1_000, "null_weight": 10.0, "jitters": 2}
 _THING: Final[Mapping[str, object]] = {"steps": 800, "null_weight": 10.0, "flip": True}

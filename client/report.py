@@ -5,10 +5,11 @@ number. No script, no request to anywhere: pictures are inlined as data URLs. Ev
 name is escaped. What is measured comes from client/demo.py, what is drawn from client/pictures.py.
 """
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+
+from .page import facts_list, page, strip_images
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ def render_report(
     body = [
         f"<h1>{escape(title)}</h1>",
         _LEAD,
-        _facts(facts),
+        facts_list(facts),
         "<h2>Numbers</h2>",
         _table(rows),
         _RETENTION_NOTE,
@@ -86,12 +87,7 @@ def render_report(
         _matrix([row.name for row in rows], pictures.crosstalk),
         _CROSSTALK_NOTE,
     ]
-    return _PAGE.format(title=escape(title), style=_STYLE, body="\n".join(body))
-
-
-def _facts(facts: Sequence[tuple[str, str]]) -> str:
-    items = "".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in facts)
-    return f"<dl>{items}</dl>"
+    return page(title, body)
 
 
 def _table(rows: Sequence[ReportRow]) -> str:
@@ -117,7 +113,7 @@ def _concept(row: ReportRow, pictures: ConceptPictures) -> str:
         ("merged: all concepts", pictures.merged),
     )
     shown = "".join(
-        f"<div class=strip><span>{escape(label)}</span>{_images(label, images)}</div>"
+        f"<div class=strip><span>{escape(label)}</span>{strip_images(label, images)}</div>"
         for label, images in strips
     )
     return f"<section><h3>{escape(row.name)}</h3>{shown}</section>"
@@ -130,15 +126,7 @@ def _pair(pair: PairPictures | None) -> str:
         "<h2>Two concepts in one prompt</h2>"
         f"<p class=note>Prompt: <q>{escape(pair.prompt)}</q>. One plain prompt tests composition, "
         "not the merge: concepts named together blend or vanish, as in any such model.</p>"
-        f"<div class=strip>{_images(pair.prompt, pair.merged)}</div>"
-    )
-
-
-def _images(label: str, images: Sequence[bytes]) -> str:
-    return "".join(
-        f'<img alt="{escape(label)}, {number}" width=96 height=96 '
-        f'src="data:image/png;base64,{base64.b64encode(image).decode()}">'
-        for number, image in enumerate(images, start=1)
+        f"<div class=strip>{strip_images(pair.prompt, pair.merged)}</div>"
     )
 
 
@@ -172,31 +160,3 @@ _CROSSTALK_NOTE = (
     "answer on concept i's prompt, as a share of how far concept i moves it. Between the "
     "weights themselves crosstalk is exactly 0: the slots are disjoint.</p>"
 )
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1c2330; --soft: #5b6577; --line: #d9dee7;
-  --hot: 24 90 200; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e8ecf3; --soft: #9aa5b8; --line: #333c4c; } }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); max-width: 68rem; margin: 2rem auto;
-  padding: 0 1rem; }
-h1 { font-size: 1.8rem; margin-bottom: .2rem; } h2 { margin-top: 2.4rem; }
-h3 { margin: 1.6rem 0 .4rem; }
-.lead { color: var(--soft); } .note { color: var(--soft); font-size: .9rem; max-width: 48rem; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; }
-dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .7rem; border-bottom: 1px solid var(--line); text-align: right; }
-th { font-weight: 600; } th[scope=row], tr:first-child th:first-child { text-align: left; }
-.scroll { overflow-x: auto; }
-.strip { display: flex; flex-wrap: wrap; gap: 4px; align-items: center; margin: 4px 0; }
-.strip span { flex: 0 0 9.5rem; color: var(--soft); font-size: .85rem; }
-img { border-radius: 6px; background: #fff; }
-.heat { background: rgb(var(--hot) / calc(var(--heat) * .55)); }
-"""
-
-_PAGE = """<!doctype html>
-<html lang=en><meta charset=utf-8><meta name=viewport content="width=device-width">
-<title>{title}</title><style>{style}</style>
-<body>
-{body}
-</body></html>
-"""

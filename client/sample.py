@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ..core.errors import InputError
 from .base import Base, quiet
 from .draws import generator
+from .tokens import LearnedTokens
 from .variant import Variant
 
 _CELL = 160  # pixels, the least width of an image in a grid
@@ -72,21 +73,45 @@ def compare(  # what a report chooses
     guidance: float = 4.0,
 ) -> list[list[Image.Image]]:
     """Return ``count`` images of each variant for its prompt; image k has the same noise in all."""
+    rows = []
+    for variant, prompt in zip(variants, prompts, strict=True):
+        with variant.applied(base) as tokens:
+            rows += draw(
+                base, tokens, [prompt], count=count, seed=seed, steps=steps, guidance=guidance
+            )
+    return rows
+
+
+@torch.no_grad()
+def draw(  # as compare
+    base: Base,
+    tokens: LearnedTokens,
+    prompts: Sequence[str],
+    *,
+    count: int,
+    seed: int,
+    steps: int,
+    guidance: float = 4.0,
+) -> list[list[Image.Image]]:
+    """Return ``count`` images a prompt of the base as it is now, with whatever is attached to it.
+
+    Image k starts from the same noise in every row and at every call with this seed.
+    """
     quiet()
     pipeline = base.pipeline()
     noise = torch.randn(count, *base.latent_shape, generator=generator(seed, "compare"))
     rows = []
-    for variant, prompt in zip(variants, prompts, strict=True):
-        with variant.applied(base) as tokens, torch.no_grad():
-            positive, negative = tokens.encode([prompt] * count), tokens.encode([""] * count)
-            rows.append(
-                pipeline(
-                    **base.family.guided(positive, negative),
-                    latents=noise.clone(),
-                    num_inference_steps=steps,
-                    guidance_scale=guidance,
-                ).images
-            )
+    for prompt in prompts:
+        positive, negative = tokens.encode([prompt] * count), tokens.encode([""] * count)
+        rows.append(
+            pipeline(
+                **base.family.guided(positive, negative),
+                latents=noise.clone(),
+                num_inference_steps=steps,
+                guidance_scale=guidance,
+                generator=generator(seed, "draw"),  # of samplers that add noise on the way
+            ).images
+        )
     return rows
 
 

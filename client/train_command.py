@@ -1,11 +1,11 @@
 """Carries out `orthofed client train`: from the owner's images to a receipt, resumed at any point.
 
-    spec -> base, images, settings checked -> lease -> train, renewing -> pack -> score
-         -> the owner sees what leaves and says yes -> upload -> receipt verified and kept
+    spec -> base, images, settings checked, five steps probed -> lease -> train, renewing -> pack
+         -> score -> the owner sees what leaves and says yes -> upload -> receipt verified and kept
 
 session.py decides what comes next; this module does it and reports. Laws: nothing is leased before
-base, images and settings are known to be good; packed bytes are read back from the disk and never
-made again; a lost lease keeps the work aside and says so. Source: reliability.md 5.
+base, images and settings are known to be good and to fit; packed bytes are read back from the disk
+and never made again; a lost lease keeps the work aside and says so. Source: reliability.md 5.
 """
 
 import contextlib
@@ -39,19 +39,23 @@ from . import session as flow
 from .channel import Channel
 from .egress import EgressList, egress_list, gate
 from .home import Home, write_whole
+from .interrupts import Interrupts
 from .outbox import Outbox
 from .pull import Pull
 from .renewals import Renewals
 from .session import Session
 from .state import BLOB, MANIFEST, RECEIPT, load, save
+from .training_report import TrainingReport
 from .trust import TrustedFederation, trusted_federation, trusted_receipt
 from .upload import Upload, chunk_hashes
+from .wandb_run import SENT
 from .workbench import Workbench
 
 if TYPE_CHECKING:
     from .training import Step, Trained
 
 _SAVES: Final = "training"
+_LOG: Final = "log"
 _SCORES: Final = "scores.json"
 _NEWEST: Final = "newest"
 _SPDX: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
@@ -239,6 +243,7 @@ class _TrainCommand:
         self._say("checking", what="base, images and settings")
         self._check_options(session)
         self._bench.check()
+        self._probe(session)
         master, log = self._home.master(), self._federation.log
         member, key = derive_member(master, log), self._key(session)
         body: dict[str, object] = {
@@ -256,6 +261,19 @@ class _TrainCommand:
             raise _confused(f"slot {lease.slot} of {self._spec.capacity}")
         self._say("leased", slot=lease.slot, fence=lease.fence, ttl_s=lease.ttl_s)
         return flow.Granted(lease.slot, lease.fence, lease.ttl_s, lease.hold_s)
+
+    def _probe(self, session: Session) -> None:
+        """Do five steps, say what the training will cost, refuse what does not fit."""
+        self._say("checking", what="time and memory of a step")
+        probed = self._bench.probe(session)
+        self._say(
+            "probed",
+            seconds_per_step=round(probed.seconds_per_step, 4),
+            total_s=round(probed.total_s, 1),
+            hold_s=self._spec.limits.hold_s,
+            peak_bytes=probed.peak_bytes,
+            free_bytes=probed.free_bytes,
+        )
 
     def _check_options(self, session: Session) -> None:
         """Find what the coordinator would refuse in the manifest, hours before it is signed."""
@@ -291,23 +309,49 @@ class _TrainCommand:
 
     def _train(self, session: Session) -> "Trained":
         """Train, or take the finished training from its last save."""
+        if self._trained is not None:
+            return self._trained
+        if self._bench.settings.wandb:
+            self._say("sharing", what=SENT)
+        with Interrupts(lambda: self._say("interrupted")) as interrupts:
 
-        def on_step(step: "Step") -> None:
-            self._advance(step.number)
-            self._say(
-                "step",
-                step=step.number,
-                steps=step.steps,
-                loss=round(step.loss, 6),
-                eta_s=round(step.seconds_left, 1),
+            def on_step(step: "Step") -> None:
+                self._advance(step.number)
+                self._say(
+                    "step",
+                    step=step.number,
+                    steps=step.steps,
+                    loss=round(step.loss, 6),
+                    null_loss=round(step.null_loss, 6),
+                    rate=step.rate,
+                    eta_s=round(step.seconds_left, 1),
+                )
+                interrupts.look(step.number, step.steps)
+
+            trained = self._bench.train(
+                session, self._folder / _SAVES, log=self._log(session), on_step=on_step
             )
+        self._advance(self._bench.settings.steps)
+        self._say("trained", seconds=round(trained.seconds, 1), resumed_at=trained.resumed_at)
+        self._trained = trained
+        self._write_report(session, state="trained, not sent")
+        return trained
 
-        if self._trained is None:
-            trained = self._bench.train(session, self._folder / _SAVES, on_step=on_step)
-            self._advance(self._bench.settings.steps)
-            self._say("trained", seconds=round(trained.seconds, 1), resumed_at=trained.resumed_at)
-            self._trained = trained
-        return self._trained
+    def _log(self, session: Session) -> Path:
+        """Return the folder of this lease's log; it is kept for the owner."""
+        return self._folder / _LOG / str(session.fence)
+
+    def _write_report(
+        self, session: Session, *, state: str, listing: EgressList | None = None
+    ) -> None:
+        """Make the page anew from the log; a contribution without a log has none."""
+        folder = self._log(session)
+        scores = _scores_in(self._folder)
+        report = TrainingReport.of(
+            folder, session.concept, scores=scores, listing=listing, state=state
+        )
+        if report is not None:
+            write_whole(folder / "report.html", report.html().encode())
 
     def _pack(self, session: Session) -> flow.Packed:
         """Quantise once, write the blob, sign the manifest over it."""
@@ -343,9 +387,7 @@ class _TrainCommand:
     def _show_egress(self, session: Session) -> flow.Approved:
         """Score what is packed, show what would leave, and go on only with a yes."""
         self._say("scored", **self._scores(session))
-        manifest, blob = self._packed(session)
-        layout = self._layout(session)
-        listing = egress_list(manifest, blob, layout=layout, triggers=session.triggers)
+        listing = self._listing(session)
         files = [
             {"name": file.name, "bytes": file.num_bytes, "sha256": file.sha256}
             for file in listing.files
@@ -357,24 +399,30 @@ class _TrainCommand:
             upload_bytes=listing.num_bytes,
             lora_bytes=_lora_bytes(self._spec),
         )
+        self._write_report(session, state="asking for your yes", listing=listing)
         gate(listing, ask=self._ask)
+        self._write_report(session, state="approved by you", listing=listing)
         self._advance(self._progress + 1)
         return flow.Approved()
 
+    def _listing(self, session: Session) -> EgressList:
+        manifest, blob = self._packed(session)
+        layout = self._layout(session)
+        return egress_list(manifest, blob, layout=layout, triggers=session.triggers)
+
     def _scores(self, session: Session) -> dict[str, float]:
         """Return the acceptance figures; they are computed once and stay at home."""
-        path = self._folder / _SCORES
-        with contextlib.suppress(FileNotFoundError, ValueError):
-            return json.loads(path.read_bytes())
+        if found := _scores_in(self._folder):
+            return found
         self._say("scoring")
         tensors = unpack(self._layout(session), self._packed(session)[1])
         newest = self._newest()
-        found = self._bench.accept(session, tensors, newest=newest)
+        losses = self._bench.accept(session, tensors, newest=newest)
         self._advance(self._progress + 1)
-        scores = {"loss_base": found.loss_base, "loss_single": found.loss_single}
-        if found.loss_merged is not None and found.retention is not None:
-            scores |= {"loss_merged": found.loss_merged, "retention": found.retention}
-        write_whole(path, json.dumps(scores).encode())
+        scores = {"loss_base": losses.loss_base, "loss_single": losses.loss_single}
+        if losses.loss_merged is not None and losses.retention is not None:
+            scores |= {"loss_merged": losses.loss_merged, "retention": losses.retention}
+        write_whole(self._folder / _SCORES, json.dumps(scores).encode())
         shutil.rmtree(self._folder / _NEWEST, ignore_errors=True)
         return scores
 
@@ -404,6 +452,7 @@ class _TrainCommand:
         ).run()
         trusted_receipt(self._federation, receipt, manifest=manifest)
         write_whole(self._folder / RECEIPT, receipt)
+        self._write_report(session, state="sent, receipt kept", listing=self._listing(session))
         return flow.Received(_sha256(receipt))
 
     def _done(self, session: Session) -> None:
@@ -470,6 +519,13 @@ class _TrainCommand:
 
     def _say(self, name: str, **values: object) -> None:
         self._report(Happened(name, values))
+
+
+def _scores_in(folder: Path) -> dict[str, float]:
+    """Return the acceptance figures that were kept, or none."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        return json.loads((folder / _SCORES).read_bytes())
+    return {}
 
 
 def _is_scored(name: str) -> bool:

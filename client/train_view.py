@@ -16,6 +16,7 @@ from rich.table import Table
 
 from .egress import LEAVES, EgressList
 from .train_command import Happened
+from .wandb_run import SENT
 
 _LINE_EVERY_S: Final = 10.0
 
@@ -53,7 +54,8 @@ class TrainView:
             case "step":
                 done, total = int(str(values["step"])), int(str(values["steps"]))
                 loss, left_s = float(str(values["loss"])), float(str(values["eta_s"]))
-                says = f"step {done}/{total}  loss {loss:.4f}  {left_s:.0f} s left"
+                says = f"step {done}/{total}  loss {loss:.4f}  rate {values['rate']:.2g}"
+                says += f"  {_duration(left_s)} left"
                 self._bar("training", says, done, total)
             case "uploading":
                 done, total = int(str(values["sent"])), int(str(values["total"]))
@@ -113,17 +115,37 @@ _KINDS: Final = {
 }
 
 
+_PLAIN: Final = {
+    "interrupted": "finishing this step, then saving; press Ctrl-C again to stop at once",
+    "sharing": SENT,
+    "scoring": "scoring on the held-out images",
+}
+
+
+def _duration(seconds: float) -> str:
+    """Return a time as a person says it: 42 s, 5 min 10 s, 3 h 20 min."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
 def _sentence(name: str, happened: Happened) -> str:
     values = happened.values
     match name:
         case "checking":
             text = f"checking {values['what']}"
+        case "probed":
+            step_s, total_s = float(str(values["seconds_per_step"])), float(str(values["total_s"]))
+            peak, free = int(str(values["peak_bytes"])), int(str(values["free_bytes"]))
+            text = f"fits: {peak / 1e9:.2f} GB more of {free / 1e9:.2f} GB free, {step_s:.3g} s a "
+            text += f"step, about {_duration(total_s)} in all; "
+            text += f"a slot may be held for {_duration(int(str(values['hold_s'])))}"
         case "leased":
             text = f"leased slot {values['slot']} at fence {values['fence']}"
         case "trained":
             text = f"trained in {values['seconds']} s"
-        case "scoring":
-            text = "scoring on the held-out images"
         case "scored":
             text = f"loss {float(str(values['loss_base'])):.4f} for the base, "
             text += f"{float(str(values['loss_single'])):.4f} with this concept"
@@ -136,5 +158,5 @@ def _sentence(name: str, happened: Happened) -> str:
         case "receipt":
             text = f"receipt kept: leaf {values['leaf']}, {values['file']}"
         case _:
-            text = ""
+            text = _PLAIN.get(name, "")
     return text

@@ -20,6 +20,7 @@ import json
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
@@ -75,6 +76,11 @@ class Step:
 
 OnStep = Callable[[Step], None]
 
+_INDECISIVE: Final = (
+    *("save_every_s", "threads", "checkpointing", "deterministic"),  # speed, last bits at most
+    *("sample_every", "sample_prompts", "sample_count", "sample_steps", "wandb"),  # only shown
+)
+
 
 def train(  # noqa: PLR0913  # the parts of one run; a record would only rename them
     base: Base,
@@ -121,8 +127,8 @@ def identity_of(  # everything that decides the run's bits
 ) -> str:
     """Return the digest that a save of this run carries; another run never resumes from it."""
     decisive = settings.as_dict()
-    for key in ("save_every_s", "threads", "checkpointing", "deterministic"):
-        del decisive[key]  # they change speed, or last bits at most
+    for key in _INDECISIVE:
+        del decisive[key]
     words = [trigger.words for trigger in triggers]
     parts = [spec.id, slot, fence, words, noun, images.digest, decisive]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -294,24 +300,28 @@ def _loop(run: _Run, begin: int, on_step: OnStep | None, saves: TrainingSaves | 
             loss = run.step(number)
             now_s = time.monotonic()
             left_s = (now_s - started_s) / (number + 1 - begin) * (settings.steps - number - 1)
-            if saves and now_s - saved_s >= settings.save_every_s and number + 1 < settings.steps:
-                saves.write(run.state())
-                saved_s = time.monotonic()
             if on_step is not None:
                 rate = settings.rate * settings.rate_at(number)
                 done = (number + 1, settings.steps, loss, run.null_loss, rate, left_s, run.tokens)
                 with _saved_if_stopped(run, saves):
                     on_step(Step(*done))
+            # After on_step: a step that is saved has been reported, so no log can lack it.
+            if saves and now_s - saved_s >= settings.save_every_s and number + 1 < settings.steps:
+                saves.write(run.state())
+                saved_s = time.monotonic()
         if saves and begin < settings.steps:
             saves.write(run.state())
 
 
 @contextlib.contextmanager
 def _saved_if_stopped(run: _Run, saves: TrainingSaves | None) -> Generator[None]:
-    """Save the run when what happens inside stops it: between steps its state is whole."""
+    """Save the run when what happens inside stops it: between steps its state is whole.
+
+    Not for KeyboardInterrupt: who is in such a hurry waits for no save (interrupts.py).
+    """
     try:
         yield
-    except BaseException:
+    except Exception:
         if saves:
             saves.write(run.state())
         raise

@@ -24,6 +24,8 @@ Optimiser = Literal["adamw", "adamw8bit", "prodigy"]
 Precision = Literal["fp32", "bf16", "fp16"]
 
 _PRESET: Final = "preset"
+_MOST_TEXTS: Final = 16
+_LONGEST_TEXT: Final = 400  # characters; a text encoder reads some 77 tokens
 
 
 def _number(default: float, low: float, high: float, says: str) -> Any:  # noqa: ANN401  # a field
@@ -36,6 +38,10 @@ def _choice(default: object, kind: object, says: str) -> Any:  # noqa: ANN401  #
 
 def _switch(default: bool, says: str) -> Any:  # noqa: ANN401, FBT001  # a field of a switch
     return field(default=default, metadata={"choices": (False, True), "says": says})
+
+
+def _texts(default: tuple[str, ...], says: str) -> Any:  # noqa: ANN401  # a field
+    return field(default=default, metadata={"texts": _MOST_TEXTS, "says": says})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,11 @@ class TrainingSettings:
     seed: int = _number(0, 0, 2**63 - 1, "of every draw in the run")
     threads: int = _number(0, 0, 1_024, "CPU threads of torch; 0: as it is")
     save_every_s: float = _number(300.0, 0, 86_400, "seconds between training saves")
+    sample_every: int = _number(0, 0, 100_000, "steps between samples, kept at home; 0: never")
+    sample_prompts: tuple[str, ...] = _texts(("a photo of {}",), "{} stands for the concept")
+    sample_count: int = _number(2, 1, 16, "images a prompt, each from noise of its own")
+    sample_steps: int = _number(20, 1, 1_000, "denoising steps of a sample")
+    wandb: bool = _switch(False, "send loss and rate of each step to Weights & Biases")
 
     def __post_init__(self) -> None:
         """Refuse a value of the wrong type or out of bounds.
@@ -87,6 +98,9 @@ class TrainingSettings:
             if "choices" in meta:
                 inside = value in meta["choices"] and type(value) is type(item.default)
                 _check(inside, item.name, value, _allowed(item.default, meta))
+                continue
+            if "texts" in meta:
+                _check(_are_texts(value), item.name, value, _allowed(item.default, meta))
                 continue
             is_number = isinstance(value, type(item.default)) and not isinstance(value, bool)
             inside = is_number and math.isfinite(value) and meta["low"] <= value <= meta["high"]
@@ -105,11 +119,7 @@ class TrainingSettings:
         known = {item.name: type(item.default) for item in fields(TrainingSettings)}
         for key, value in values.items():
             _check(key in known, key, value, f"one of the keys {', '.join((_PRESET, *known))}")
-        # In TOML 1 is an integer and 1.0 a float; both may stand for a float.
-        exact: dict[str, Any] = {
-            k: float(v) if known[k] is float and type(v) is int else v for k, v in values.items()
-        }
-        return TrainingSettings(**exact)
+        return TrainingSettings(**{k: _exact(v, known[k]) for k, v in values.items()})
 
     @staticmethod
     def described() -> list[tuple[str, object, str, str]]:
@@ -152,12 +162,29 @@ def _preset(name: object) -> Mapping[str, object]:
     return PRESETS[str(name)]
 
 
+def _exact(value: Any, kind: type) -> Any:  # noqa: ANN401  # of any setting
+    """Return TOML's value as the setting's own type: 1 may stand for 1.0, a list is a tuple."""
+    if kind is float and type(value) is int:
+        return float(value)
+    return tuple(value) if kind is tuple and type(value) is list else value
+
+
+def _are_texts(value: object) -> bool:
+    return (
+        isinstance(value, tuple)
+        and len(value) <= _MOST_TEXTS
+        and all(isinstance(text, str) and 0 < len(text) <= _LONGEST_TEXT for text in value)
+    )
+
+
 def _allowed(default: object, meta: Mapping[str, Any]) -> str:
     if "choices" in meta:
         return " or ".join(
             str(choice).lower() if isinstance(choice, bool) else str(choice)
             for choice in meta["choices"]
         )
+    if "texts" in meta:
+        return f"at most {meta['texts']} texts of 1 to {_LONGEST_TEXT} characters"
     return f"{type(default).__name__} from {meta['low']:g} to {meta['high']:g}"
 
 

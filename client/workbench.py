@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING
 from ..core.quantise import Quantised
 from ..core.spec import FederationSpec
 from .session import Session
+from .training_log import TrainingLog
+from .wandb_run import check_wandb
 
 if TYPE_CHECKING:
     from .acceptance import Acceptance
     from .base import Base
     from .dataset import ConceptImages
+    from .probe import Probed
     from .score import Score, Scorer
     from .tokens import Trigger
     from .training import Step, Trained
@@ -89,29 +92,61 @@ class Workbench:
 
     def check(self) -> None:
         """Load and check everything, cheapest first."""
-        _ = self.settings, self.base, self.images
+        if self.settings.wandb:
+            check_wandb()
+        _ = self.base, self.images
+
+    def probe(self, session: Session) -> "Probed":
+        """Return what the training will cost on this machine.
+
+        Raises OrthoFedError: it does not fit, or takes longer than a lease may be held.
+        """
+        from .probe import probe
+
+        names = triggers_of(session)
+        probed = probe(self.base, self.spec, names, self.noun, self.images, self.settings)
+        probed.check(self.settings, hold_s=self.spec.limits.hold_s)
+        return probed
 
     def train(
-        self, session: Session, saves: Path, *, on_step: "Callable[[Step], None]"
+        self, session: Session, saves: Path, *, log: Path, on_step: "Callable[[Step], None]"
     ) -> "Trained":
-        """Return the trained concept; goes on from the newest save in the folder ``saves``."""
+        """Return the trained concept; goes on from the newest save in the folder ``saves``.
+
+        ``on_step`` is called behind each step, after it was noted in the folder ``log``.
+        Raises OrthoFedError: the memory is not enough.
+        """
         from .checkpoint import TrainingSaves
+        from .out_of_memory import told_when_out_of_memory
+        from .samples import Samples
         from .training import identity_of, train
 
         names = triggers_of(session)
         slot, fence = session.slot, session.fence
         identity = identity_of(self.spec, slot, fence, names, self.noun, self.images, self.settings)
-        return train(
-            self.base,
-            self.spec,
-            slot,
-            names,
-            self.noun,
-            self.images,
-            self.settings,
-            on_step=on_step,
-            saves=TrainingSaves(saves, identity),
-        )
+        samples = Samples(self.base, self.settings)
+        with (
+            told_when_out_of_memory(self.settings),
+            TrainingLog(log, identity, self.settings.as_dict(), self._facts(session)) as kept,
+        ):
+
+            def noted(step: "Step") -> None:
+                kept.record(step)
+                for name, png in samples.after(step):
+                    kept.picture(step.number, name, png)
+                on_step(step)
+
+            return train(
+                self.base,
+                self.spec,
+                slot,
+                names,
+                self.noun,
+                self.images,
+                self.settings,
+                on_step=noted,
+                saves=TrainingSaves(saves, identity),
+            )
 
     def accept(
         self, session: Session, tensors: Mapping[str, Quantised], *, newest: Path | None
@@ -146,6 +181,17 @@ class Workbench:
             release=release,
             lambdas=lambdas,
         )
+
+    def _facts(self, session: Session) -> dict[str, str]:
+        """Return what stands on top of the report."""
+        return {
+            "concept": session.concept,
+            "class noun": self.noun,
+            "triggers": ", ".join(session.triggers),
+            "slot": f"{session.slot} at fence {session.fence}",
+            "base": f"{self.spec.base.name}, revision {self.spec.base.revision}",
+            "images": f"{len(self.images.train)} to train on, {len(self.images.held_out)} held out",
+        }
 
 
 def triggers_of(session: Session) -> "list[Trigger]":

@@ -28,6 +28,7 @@ from orthofed.core.errors import (
     ContributionRejected,
     InputError,
     LeaseLost,
+    OrthoFedError,
     Refused,
     Unreachable,
 )
@@ -133,7 +134,7 @@ def test_from_images_to_a_receipt_and_a_score(
 
     assert session.phase == "receipted"
     assert owner.names() == [
-        *("checking", "leased", "step", "trained", "packing", "scoring", "scored"),
+        *("checking", "probed", "leased", "step", "trained", "packing", "scoring", "scored"),
         *("egress", "uploading", "receipt"),
     ]
     sizes = {file.name: file.num_bytes for file in owner.asked[0].files}
@@ -262,6 +263,69 @@ def test_a_process_that_was_killed_in_training_goes_on_from_its_save(owner: Owne
     (trained,) = [happened for happened in owner.events if happened.name == "trained"]
     assert int(str(trained.values["resumed_at"])) >= reached - 1
     assert owner.steps() <= 60 - reached + 1
+
+
+def test_ctrl_c_saves_the_step_and_says_how_to_go_on(owner: Owner) -> None:
+    """SIGINT in the middle of the training: exit code 1, three parts, and not a step done twice."""
+    settings = owner.home.folder / "long.toml"
+    settings.write_text(SETTINGS.replace("steps = 4", "steps = 60"))
+    command = [*COMMAND, "client", "train", "--concept", "stoat-e6", "--class-noun", "fox"]
+    command += ["--images", str(owner.place / "images"), "--base", str(owner.place / "base")]
+    command += ["--config", str(settings), "--home", str(owner.home.folder), "--yes", "--json"]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    ) as child:
+        assert child.stdout is not None
+        lines = iter(child.stdout)
+        reached = next(step for line in lines if (step := json.loads(line).get("step", 0)) >= 5)
+        child.send_signal(signal.SIGINT)
+        said = [json.loads(line) for line in lines]
+    reached = max([reached, *(line.get("step", 0) for line in said)])
+    assert child.returncode == 1
+    assert said[-1]["error"]["code"] == "interrupted"
+    assert said[-1]["error"]["what"] == f"stopped behind step {reached} of 60"
+    assert "run the same command again" in said[-1]["error"]["fix"]
+
+    owner.train(replace(owner.options("stoat-e6"), config=settings))
+
+    (trained,) = [happened for happened in owner.events if happened.name == "trained"]
+    assert trained.values["resumed_at"] == reached
+    assert owner.steps() == 60 - reached
+
+
+def test_a_training_that_outlasts_a_lease_is_refused_before_it(owner: Owner) -> None:
+    """A hundred thousand steps of 1,024 passes: days are needed, one is allowed; no slot taken."""
+    settings = owner.home.folder / "endless.toml"
+    endless = "steps = 100000\naccumulation = 1024"
+    settings.write_text(SETTINGS.replace("steps = 4", endless))
+
+    with pytest.raises(OrthoFedError, match="70% of the 86400 s") as caught:
+        owner.train(replace(owner.options("slug-g9"), config=settings))
+
+    assert caught.value.code == "takes-too-long"
+    assert "no slot was leased" in caught.value.why
+    assert "Lease" not in str(_sent(owner.home))
+
+
+def test_the_log_and_the_report_stay_at_home_after_the_receipt(owner: Owner) -> None:
+    """The saves go, the log stays: every step, the scores, the bytes that left; none of it sent."""
+    owner.train(owner.options("vole-e7"))
+
+    folder = owner.home.run("vole-e7")
+    page = (folder / "log" / "1" / "report.html").read_text("utf-8")
+    assert not (folder / "training").exists()
+    assert len((folder / "log" / "1" / "steps.jsonl").read_text().splitlines()) == 1 + 4
+    assert list((folder / "log" / "1" / "tensorboard").glob("events.out.tfevents.*"))
+    assert "sent, receipt kept" in page
+    assert all(file.sha256 in page for file in owner.asked[0].files)
+    assert "loss with this concept" in page
+    (probed,) = [happened.values for happened in owner.events if happened.name == "probed"]
+    assert float(str(probed["total_s"])) > 0
+    assert probed["hold_s"] == 86400
 
 
 def test_an_owner_who_says_no_sends_nothing_and_is_asked_again(owner: Owner) -> None:
