@@ -23,6 +23,7 @@ from diffusers import AutoencoderKL
 from torch import nn
 from torch.nn import functional
 
+from .precision import fast
 from .schedule import Average, rate
 
 BATCH: Final = 16
@@ -36,7 +37,7 @@ def new() -> AutoencoderKL:
     """Return an untrained autoencoder of the shipped shape."""
     vae = AutoencoderKL(
         in_channels=3, out_channels=3, sample_size=64, latent_channels=16,
-        block_out_channels=(8, 16, 64, 64), layers_per_block=1, norm_num_groups=2,
+        block_out_channels=(16, 32, 64, 64), layers_per_block=1, norm_num_groups=2,
         mid_block_add_attention=False,
         down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
     )  # fmt: skip
@@ -79,13 +80,13 @@ def train(work: Path, *, minutes: float, seed: int, device: str) -> AutoencoderK
     pixels = np.load(work / "pictures.npy")
     rng = np.random.default_rng([seed, 2])
     optimiser = torch.optim.AdamW(
-        vae.parameters(), lr=PEAK_RATE, betas=(0.9, 0.99), weight_decay=1e-4
+        vae.parameters(), lr=PEAK_RATE, betas=(0.9, 0.99), weight_decay=1e-4, fused=True
     )
     average = Average([vae], decay=0.998)
 
     def losses(x: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        mean = vae.quant_conv(vae.encoder(x))[:, :16]
-        y = vae.decoder(vae.post_quant_conv(mean + math.exp(LOGVAR / 2) * noise))
+        mean = vae.quant_conv(vae.encoder(x))[:, :16].float()
+        y = vae.decoder(vae.post_quant_conv(mean + math.exp(LOGVAR / 2) * noise)).float()
         size = mean.square().mean()
         return functional.l1_loss(y, x), functional.mse_loss(y, x), edges(y, x), size
 
@@ -94,7 +95,8 @@ def train(work: Path, *, minutes: float, seed: int, device: str) -> AutoencoderK
         chosen = rng.integers(len(pixels), size=BATCH)
         x = torch.from_numpy(pixels[chosen]).permute(0, 3, 1, 2).to(device).float() / 127.5 - 1
         x = x.contiguous(memory_format=torch.channels_last)
-        l1, l2, edge, size = losses(x, torch.randn(BATCH, 16, 8, 8, device=device))
+        with fast(device):
+            l1, l2, edge, size = losses(x, torch.randn(BATCH, 16, 8, 8, device=device))
         start = start or time.monotonic()
         fraction = (time.monotonic() - start) / (60 * minutes)
         if fraction >= 1:

@@ -44,7 +44,7 @@ Two samples a prompt from the shipped weights, guidance 4, 30 DDIM steps, seeds 
 ## Parts
 | part | shape |
 | --- | --- |
-| VAE | 64 x 64 x 3 to 8 x 8 x 16, levels 8/16/64/64, {vae} weights |
+| VAE | 64 x 64 x 3 to 8 x 8 x 16, levels 16/32/64/64, {vae} weights |
 | text encoder | CLIPTextModel, 3 layers of 128, 4 heads, 40 tokens, {text} weights |
 | UNet | levels 96/128 with cross attention at both and in the middle, {unet} weights |
 | scheduler | DDIM, the first 700 of 1000 linear levels, epsilon, trailing spacing |
@@ -68,16 +68,15 @@ The art was rendered, recoloured (avatars) and placed on plain grounds. The twel
 | peak rate | 2e-3 | {peak} |
 | loss | L1 {l1:.4f}, MSE {mse:.4f}, edges {edge:.4f} (pixels -1 to 1, last 200 steps) | epsilon MSE {train_loss} in training, {held_out:.4f} on 512 held-out pictures (averaged weights) |
 
-Hardware: two shared CPU cores (AMD EPYC 7003), no GPU, other programs running beside it; 2026-11.
+Hardware: two CPU cores of an Intel Xeon with AMX (bfloat16 passes), one of them for the networks, no GPU; 2026-11.
 Rebuild: `python assets/build_base.py --work DIR`; continue: the same with the old DIR and a larger `--minutes`.
 
 ## Limits
 - 64 x 64, plain grounds, one subject in the middle. Prompts outside the captions' words give noise or a person.
-- This is a first, under-trained build. A drawn person is recognisable, grounds and some colours follow the prompt;
-  glasses, expressions and hair styles mostly do not, and no emoji can be named: "a red apple" is a blob.
-- The autoencoder blurs eyes, teeth and the frames of glasses, whatever the UNet does.
-- Trained for {minutes:.0f} minutes on a CPU: small details (eyes, mouths, the frames of glasses) are often blurred or wrong,
-  and colours sometimes land on the wrong part. Rare hair styles and emoji are weaker than common ones.
+- A drawn person follows the prompt in hair, skin, beard, glasses, shirt and ground; expressions often, small ones seldom. "a person" without
+  a style may come in any of the four styles. Common emoji (an apple, a heart, a car, a smiley) are recognisable, detailed ones are
+  not: the penguin has no face and the soccer ball no seams.
+- Trained for {minutes:.0f} minutes on one CPU core: eyes and mouths are often smudged, and in the three rarer avatar styles faces are.
 - It learnt from four cartoon styles: a word such as "angry" means what their artists drew, and nothing about people.
 - Words it never saw are split into pieces that mean nothing to it.
 """

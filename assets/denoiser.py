@@ -23,10 +23,11 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from . import vocabulary
+from .precision import fast
 from .schedule import Average, rate
 
-BATCH: Final = 32
-PEAK_RATE: Final = 1e-3
+BATCH: Final = 64
+PEAK_RATE: Final = 1.2e-3
 NUM_LEVELS: Final = 700
 GAMMA: Final = 5.0
 EMPTY_SHARE: Final = 0.1
@@ -93,7 +94,7 @@ def loss(
     """Return the weighted loss and the plain mean square error of the predicted noise."""
     alpha = scheduler().alphas_cumprod.to(z.device)[t].view(-1, 1, 1, 1)
     noisy = alpha.sqrt() * z + (1 - alpha).sqrt() * noise
-    guess = nets.unet(noisy, t, nets.text(ids).last_hidden_state).sample
+    guess = nets.unet(noisy, t, nets.text(ids).last_hidden_state).sample.float()
     error = (guess - noise).square().mean((1, 2, 3))
     snr = (alpha / (1 - alpha)).flatten()
     return (error * (GAMMA / snr).clamp(max=1)).mean(), error.mean()
@@ -126,9 +127,9 @@ def train(  # noqa: PLR0915  one loop and what it saves
     modules = [nets.text, nets.unet]
     params = [p for module in modules for p in module.parameters()]
     optimiser = torch.optim.AdamW(
-        params, lr=PEAK_RATE, betas=(0.9, 0.99), weight_decay=1e-3, foreach=True
+        params, lr=PEAK_RATE, betas=(0.9, 0.99), weight_decay=1e-3, fused=True
     )
-    average, spent, steps = Average(modules, decay=0.998), 0.0, 0
+    average, spent, steps = Average(modules, decay=0.999), 0.0, 0
     file = work / "denoiser.pt"
     if file.exists():
         kept = torch.load(file, weights_only=True, map_location=device)
@@ -181,7 +182,8 @@ def train(  # noqa: PLR0915  one loop and what it saves
         z = latents[picked].float().to(device).contiguous(memory_format=torch.channels_last)
         words = torch.where(torch.rand(BATCH, 1) < EMPTY_SHARE, ids[-1], ids[picked]).to(device)
         t = torch.randint(0, NUM_LEVELS, (BATCH,), device=device)
-        weighted, plain = loss(nets, z, words, t, torch.randn_like(z))
+        with fast(device):
+            weighted, plain = loss(nets, z, words, t, torch.randn_like(z))
         optimiser.zero_grad(set_to_none=True)
         weighted.backward()
         torch.nn.utils.clip_grad_norm_(params, 1.0)
