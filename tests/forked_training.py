@@ -33,6 +33,7 @@ from orthofed.core.errors import OrthoFedError
 from .tiny_concept import NOUN, SETTINGS, Bench, bench
 
 STEPS = 12
+_LOOKS = 20_000  # for a save that is being written, then the signal comes without one
 TRIGGERS = [Trigger("anna-k7")]
 _START = """\
 import sys, types
@@ -85,7 +86,7 @@ def main() -> None:
             if len(found.processes) < wanted:
                 at_save = how == "kill" and len(found.processes) % 2 == 0
                 time.sleep(chance.uniform(0, 0.7 * whole_s))
-                _hit(process, how, place if at_save else None, chance)
+                _hit(process, how, place, chance, saving=at_save)
             code = _wait(process)
             if code:
                 found.processes.append(_facts(place, code))
@@ -142,10 +143,12 @@ def _train(tiny: Bench, place: Path) -> Trained:
         )
 
 
-def _hit(process: int, how: str, saving: Path | None, chance: random.Random) -> None:
+def _hit(process: int, how: str, place: Path, chance: random.Random, *, saving: bool) -> None:
     """Send the signals; with ``saving`` the first at the moment when a save is being written."""
-    while saving and not list(saving.glob("saves/.*.tmp")) and not (saving / "end").exists():
-        pass
+    for _ in range(_LOOKS if saving else 0):
+        if list(place.glob("saves/.*.tmp")) or (place / "end").exists():
+            break
+        time.sleep(0.0002)
     try:
         os.kill(process, signal.SIGKILL if how == "kill" else signal.SIGINT)
         if how == "twice":
