@@ -31,7 +31,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -106,7 +106,7 @@ class Contestant:
 
     unet: UNet2DConditionModel
     parameters: list[nn.Parameter]
-    constants: list[Tensor]  # its B, which is no activation
+    constants: Sequence[Tensor]  # its B, which is no activation
     optimiser: torch.optim.Optimizer = field(init=False)
     seconds: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)

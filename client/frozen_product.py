@@ -11,9 +11,9 @@ Folding. Where rows are many (N >= 2 m, float32), W_k + alpha A_k B_k^T is forme
 takes the place of W_k, both ways: n m r multiply-adds instead of N r (m + 2 n) with rows to walk
 through. Not in 16 bits, where rounding W + dW loses 2 to 15 % of dW (design.md, decision 5).
 
-Measured, one thread, r = 20, forward and backward of q, k and v, against PEFT's LoRA = 1: 4096 x
-320 tokens .75, folded .64; 1024 x 640 .79, folded .80; 256 x 1280 .89, folded 1.30; keys and values
-of 77 x 768 tokens .73 to .79, folded 1.1 to 1.3 (docs/log.md). Source: method.md 1.1.
+Measured (benchmarks/layer_forms.py; one thread, r = 20), forward and backward of q, k and v with
+PEFT's LoRA = 1: 4096 x 320 tokens .69, folded .58; 1024 x 640 .80, folded .78; 256 x 1280 .89,
+folded 1.08; keys and values of 77 x 768 tokens .83 to .86, folded 1.3 to 1.5. Source: method.md 1.1.
 """
 
 from collections.abc import Sequence
