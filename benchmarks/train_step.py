@@ -179,6 +179,7 @@ def _figures(
         "rank": shape.rank,
         "steps": options.steps,
         "time_ratio": _ratio(step_s),
+        "time_ratio_range": _range(contestants),
         "time_ratio_to_a_frozen": round(step_s["orthofed"] / step_s["peft_a_frozen"], 3),
         "saved_activation_ratio": _ratio(saved),
         "trainable_ratio": _ratio(trainable),
@@ -197,6 +198,13 @@ def _figures(
 
 def _ratio(values: dict[str, float] | dict[str, int]) -> float:
     return round(values["orthofed"] / values["peft_lora"], 4)
+
+
+def _range(contestants: dict[str, Contestant]) -> list[float]:
+    """Return the lowest and highest ratio of one turn: how far the machine's noise reaches."""
+    ours, theirs = contestants["orthofed"].seconds, contestants["peft_lora"].seconds
+    turns = [a / b for a, b in zip(ours, theirs, strict=True)]
+    return [round(min(turns), 3), round(max(turns), 3)]
 
 
 def _orthofed(
