@@ -13,7 +13,8 @@ through. Not in 16 bits, where rounding W + dW loses 2 to 15 % of dW (design.md,
 
 Measured (benchmarks/layer_forms.py; one thread, r = 20), forward and backward of q, k and v with
 PEFT's LoRA = 1: 4096 x 320 tokens .69, folded .58; 1024 x 640 .80, folded .78; 256 x 1280 .89,
-folded 1.08; keys and values of 77 x 768 tokens .83 to .86, folded 1.3 to 1.5. Source: method.md 1.1.
+folded 1.08; keys and values of 77 x 768 tokens .83 to .86, folded 1.3 to 1.5.
+Source: method.md 1.1.
 """
 
 from collections.abc import Sequence
