@@ -1,5 +1,7 @@
 """The frozen-B layer: what it adds, which side is frozen, and what it never touches."""
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -81,12 +83,38 @@ def test_the_base_is_as_before_once_the_adapter_is_off(tiny: Bench) -> None:
     x = torch.ones(1, tiny.spec.layers[0].width)
     plain = linear(x)
 
+    buffers = [name for name, _ in tiny.base.unet.named_buffers()]
+
     with adapter.attached():
         names = list(tiny.base.unet.state_dict())
+        assert [name for name, _ in tiny.base.unet.named_buffers()] == buffers
 
     assert names == list(before)
     assert torch.equal(linear(x), plain)
     assert all(torch.equal(v, before[k]) for k, v in tiny.base.unet.state_dict().items())
+
+
+def test_gradient_checkpointing_of_the_whole_unet_gives_the_same_bits(tiny: Bench) -> None:
+    """As diffusers switches it on: self-attention, cross-attention and outputs, all blocks."""
+    unet = copy.deepcopy(tiny.base.unet).train()  # it checkpoints in training mode only
+    adapter = Adapter(replace(tiny.base, unet=unet), tiny.spec, 0)
+    _randomised(adapter)
+    random = torch.Generator().manual_seed(6)
+    noisy = torch.randn(2, 4, 8, 8, generator=random)
+    text = torch.randn(2, 7, 48, generator=random)
+    of_unet = [a.a for path, a in adapter.layers.items() if path.startswith("unet.")]
+
+    def gradients() -> tuple[torch.Tensor, ...]:
+        with adapter.attached():
+            answer = unet(noisy, torch.tensor([5, 90]), text, return_dict=False)[0]
+            return torch.autograd.grad(answer.square().mean(), of_unet)
+
+    plain = gradients()
+    unet.enable_gradient_checkpointing()
+    again = gradients()
+
+    assert all(torch.equal(one, other) for one, other in zip(plain, again, strict=True))
+    assert all(one.abs().sum() > 0 for one in plain)
 
 
 def test_a_layer_that_the_base_does_not_have_is_an_error_not_a_silent_no_op(tiny: Bench) -> None:
