@@ -2,30 +2,27 @@
 
     y = W x + lambda (x B_i) A_i^T,    A_i (n x r) trained from zero, B_i (m x r) frozen
 
-B_i is the integer block of core/basis.py, regenerated from the federation's seed and kept as a
-buffer outside every state dict, times one scale: nothing to tamper with or to save. A_i stands in
-our own table under the layer's canonical path. Inside `attached` a module's forward is ours
-(frozen_linear.py), after it the class's own again, so modules, names and weights stay as they
-are. In PEFT's names B_i^T is `lora_A`, A_i is `lora_B`; the frozen side is the input side
-(method.md 1.1, 1.4).
+B_i is regenerated from the federation's seed (frozen_linear.py). A_i stands in our own table under
+the layer's canonical path and reaches the layer only while attached (frozen_group.py), so the
+base's modules and names stay as they are. In PEFT's names B_i^T is `lora_A`, A_i is `lora_B`; the
+frozen side is the input side (method.md 1.1, 1.4).
 
-Source: product.md 7 "Own layer, why". Cost a layer and token: r (m + n) multiply-adds.
+Source: product.md 7 "Own layer, why". Cost: frozen_product.py.
 """
 
 import contextlib
-import functools
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..core.basis import integer_block, scale
 from ..core.errors import SpecError
 from ..core.spec import FederationSpec
 from .base import Base
+from .frozen_group import attached
 from .frozen_linear import FrozenLinear
-from .shared_input import SharedInput, groups_of
 
 
 class Adapter:
@@ -57,18 +54,13 @@ class Adapter:
                 rank=rank,
                 slot=slot,
             )
+            device = target.weight.device
             self._targets[layer.path] = target
             self.layers[layer.path] = FrozenLinear(
-                torch.from_numpy(np.ascontiguousarray(block)).to(target.weight.device),
-                torch.zeros(layer.out, rank, device=target.weight.device),
-                scale=scale(spec.basis, layer.width),
+                nn.Parameter(torch.zeros(layer.out, rank, device=device)),
+                torch.from_numpy(np.ascontiguousarray(block)).to(device),
+                scale(spec.basis, layer.width),
             )
-        self._shared = {
-            path: shared
-            for group in groups_of(list(self.layers))
-            for shared in (SharedInput({path: self.layers[path] for path in group}),)
-            for path in group
-        }
 
     def parameters(self) -> list[nn.Parameter]:
         """Return every A, in the spec's order."""
@@ -98,41 +90,6 @@ class Adapter:
     @contextlib.contextmanager
     def attached(self, *, lambda_: float = 1.0) -> Generator[None]:
         """Let every layer answer with its residual, times ``lambda_``, inside the block."""
-        with contextlib.ExitStack() as stack:
-            for path, layer in self.layers.items():
-                layer.lambda_ = lambda_
-                shared = self._shared.get(path)
-                part = functools.partial(shared.part, path) if shared is not None else None
-                stack.enter_context(attached(self._targets[path], layer, part=part))
-            try:
-                yield
-            finally:
-                for shared in self._shared.values():
-                    shared.forget()
-
-
-@contextlib.contextmanager
-def attached(
-    target: nn.Linear, layer: FrozenLinear, *, part: Callable[[Tensor], Tensor] | None = None
-) -> Generator[None]:
-    """Let ``target`` answer with ``layer``'s residual inside the block.
-
-    ``part`` returns x B where it is made for several layers at once. Raises SpecError: the target
-    has a residual already, which this one would hide.
-    """
-    if "forward" in vars(target):
-        raise SpecError(
-            "a second residual on one layer",
-            why="the first one would silently not answer",
-            fix="lay models side by side with Variant.sum_of",
-            code="layer-taken",
-        )
-
-    def forward(input: Tensor) -> Tensor:  # noqa: A002  # nn.Linear's own name for it
-        return layer(input, target, part(input) if part is not None else None)
-
-    target.forward = forward
-    try:
-        yield
-    finally:
-        del target.forward
+        members = {path: (self._targets[path], layer) for path, layer in self.layers.items()}
+        with attached(members, lambda_=lambda_):
+            yield

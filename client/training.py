@@ -356,11 +356,14 @@ def _recomputed(base: Base, settings: TrainingSettings) -> Generator[None]:
     if not settings.checkpointing:
         yield
         return
-    base.family.denoiser.enable_gradient_checkpointing()
+    denoiser = base.family.denoiser
+    denoiser.enable_gradient_checkpointing()
+    denoiser.train()  # some of diffusers' blocks recompute in this mode only; it drops nothing out
     try:
         yield
     finally:
-        base.family.denoiser.disable_gradient_checkpointing()
+        denoiser.eval()
+        denoiser.disable_gradient_checkpointing()
 
 
 def _diverged(number: int, loss: float) -> OrthoFedError:

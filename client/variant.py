@@ -6,7 +6,7 @@
 
 A release carries lambda inside `up`; its columns are the slots in rising order (formats.md 4.2), so
 each slot's columns are divided by the lambda it was merged with and multiplied by the wanted one.
-The base is hooked while a variant is applied and never written. Left to others: whether the files
+The base is patched while a variant is applied and never written. Left to others: whether the files
 are genuine (verify.py comes first), the order of columns (core/stack.py).
 """
 
@@ -20,14 +20,15 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
+from torch import nn
 
 from ..core.basis import block
 from ..core.errors import InputError
 from ..core.lorafile import embedding_keys, kohya_key
 from ..core.quantise import Quantised, dequantise
 from ..core.spec import FederationSpec
-from .adapter import attached
 from .base import Base
+from .frozen_group import attached
 from .frozen_linear import FrozenLinear
 from .tokens import LearnedTokens, Trigger
 
@@ -129,17 +130,16 @@ class Variant:
         Raises InputError, SpecError: vectors or layers do not fit the base.
         """
         tokens = LearnedTokens.of(base, self.vectors)
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(tokens.attached())
-            for path, residual in self.residuals.items():
-                layer = FrozenLinear(
-                    torch.from_numpy(residual.down).t(),
-                    torch.from_numpy(residual.up),
-                    scale=1.0,
-                ).requires_grad_(requires_grad=False)
-                layer.lambda_ = self.lambda_
-                stack.enter_context(attached(base.layer(path), layer))
+        members = {
+            path: (base.layer(path), _frozen(residual)) for path, residual in self.residuals.items()
+        }
+        with tokens.attached(), attached(members, lambda_=self.lambda_):
             yield tokens
+
+
+def _frozen(residual: Residual) -> FrozenLinear:
+    a = nn.Parameter(torch.from_numpy(residual.up), requires_grad=False)
+    return FrozenLinear(a, torch.from_numpy(residual.down).t(), 1.0)
 
 
 def _lambdas(folder: Path) -> list[float]:
