@@ -243,6 +243,8 @@ class _TrainCommand:
         self._say("checking", what="base, images and settings")
         self._check_options(session)
         self._bench.check()
+        if self._bench.images.duplicates:
+            self._say("duplicates", pairs=[list(pair) for pair in self._bench.images.duplicates])
         self._probe(session)
         master, log = self._home.master(), self._federation.log
         member, key = derive_member(master, log), self._key(session)

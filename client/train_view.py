@@ -8,7 +8,7 @@ stderr. It draws and decides nothing; what people named is printed without marku
 import time
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Final, Self
+from typing import Final, Self, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
@@ -142,6 +142,10 @@ def _sentence(name: str, happened: Happened) -> str:
             text = f"fits: {peak / 1e9:.2f} GB more of {free / 1e9:.2f} GB free, {step_s:.3g} s a "
             text += f"step, about {_duration(total_s)} in all; "
             text += f"a slot may be held for {_duration(int(str(values['hold_s'])))}"
+        case "duplicates":
+            pairs = cast("list[list[str]]", values["pairs"])
+            near = "; ".join(f"{a} and {b}" for a, b in pairs)
+            text = f"nearly the same image, counted twice: {near}; remove one of each"
         case "leased":
             text = f"leased slot {values['slot']} at fence {values['fence']}"
         case "trained":

@@ -375,6 +375,24 @@ def test_bad_images_are_refused_before_a_lease(owner: Owner, tmp_path: Path) -> 
     assert "Lease" not in str(_sent(owner.home))
 
 
+def test_copies_of_an_image_are_said_before_a_lease(owner: Owner, tmp_path: Path) -> None:
+    """A copy weighs twice, and a held-out one makes the score too good; the owner may go on."""
+    images = write_images(tmp_path / "images", 6)
+    first, *_, last = sorted(images.glob("*.png"))
+    last.write_bytes(first.read_bytes())
+
+    def stop(happened: Happened) -> None:
+        if happened.name == "probed":
+            raise TimeoutError
+
+    owner.on_event = stop
+    with pytest.raises(TimeoutError):
+        owner.train(replace(owner.options("hare-g9"), images=images))
+
+    said = [one.values["pairs"] for one in owner.events if one.name == "duplicates"]
+    assert said == [[[first.name, last.name]]]
+
+
 def test_a_bad_name_title_or_setting_is_refused_before_a_lease(
     owner: Owner, tmp_path: Path
 ) -> None:
