@@ -131,7 +131,7 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def _sentence(name: str, happened: Happened) -> str:
+def _sentence(name: str, happened: Happened) -> str:  # noqa: C901  # one case an event
     values = happened.values
     match name:
         case "checking":
