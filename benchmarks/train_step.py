@@ -5,8 +5,9 @@
     python benchmarks/train_step.py --json                       # pocket base and SD1.5 at 512
     python benchmarks/train_step.py --json --shapes sd15-512 --steps 3 --threads 1
 
-Claim: time and saved activations at most .95 of PEFT LoRA's, trainable numbers at most .55. Three
-contestants take turns step by step, on one UNet's weights, with one batch, rank and optimiser:
+Aim: time and saved activations at most .95 of PEFT LoRA's, trainable numbers at most .55; what
+came out is in docs/log.md. Three contestants take turns step by step, on one
+UNet's weights, with one batch, rank and optimiser:
 
     orthofed        client/frozen_group.py, A from zero
     peft_lora       unet.add_adapter(LoraConfig(...)), as diffusers trains it
