@@ -48,6 +48,7 @@ class MemoryWatch:
             return
         self._stop.set()
         self._thread.join()
+        self._highest = max(self._highest, self._process.memory_info().rss)
 
     @property
     def peak_bytes(self) -> int:

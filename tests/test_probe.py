@@ -1,7 +1,9 @@
 """Will it fit: five steps say what a training costs, before a slot is leased for it."""
 
+import gc
 import os
 import resource
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,13 +101,19 @@ def test_what_cannot_be_made_smaller_is_not_advised() -> None:
 
 
 def test_the_watch_sees_what_was_taken_and_given_back() -> None:
-    """200 MB in the block, none of it left afterwards; free memory is what was before."""
+    """400 MB in the block, none of it left afterwards; free memory is what was before.
+
+    The bounds leave room for what other tests left behind and the system takes back meanwhile.
+    """
+    gc.collect()
+
     with MemoryWatch(torch.device("cpu")) as watch:
-        block = torch.ones(50_000_000)
+        block = torch.ones(100_000_000)
+        time.sleep(0.1)  # several looks at the whole block
         del block
 
-    assert 190_000_000 <= watch.peak_bytes <= 400_000_000
-    assert watch.free_bytes > 200_000_000
+    assert 300_000_000 <= watch.peak_bytes <= 600_000_000
+    assert watch.free_bytes > 400_000_000
 
 
 @pytest.mark.gpu
