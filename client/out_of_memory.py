@@ -1,18 +1,28 @@
 """Turns "out of memory" in all its spellings into advice.
 
 Python says MemoryError, torch's allocators say torch.OutOfMemoryError on a GPU and a RuntimeError
-from DefaultCPUAllocator on a CPU. A kernel that kills the process says nothing; then the saves
+from DefaultCPUAllocator on a CPU; oneDNN, which has no word for it, could not create a primitive
+or a memory object; C++ says bad_alloc. A kernel that kills the process says nothing; then the saves
 speak for it (checkpoint.py). Only `checkpointing` leaves a run's identity as it is: with it the
 run goes on from its newest save; with any other of the settings named here it begins anew.
 """
 
 import contextlib
 from collections.abc import Generator
+from typing import Final
 
 import torch
 
 from ..core.errors import OrthoFedError
 from .training_settings import TrainingSettings
+
+_SAID: Final = (
+    "DefaultCPUAllocator",
+    "out of memory",
+    "could not create a primitive",
+    "could not create a memory object",
+    "bad_alloc",
+)
 
 
 @contextlib.contextmanager
@@ -52,6 +62,6 @@ def smaller(settings: TrainingSettings) -> list[str]:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
-        "DefaultCPUAllocator" in str(error) or "out of memory" in str(error)
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(
+        words in str(error) for words in _SAID
     )

@@ -160,8 +160,9 @@ def test_a_step_that_finds_no_memory_ends_with_advice_and_the_saves_stay(
         MemoryError(),
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("could not create a primitive"),
     ],
-    ids=["python", "gpu", "cpu"],
+    ids=["python", "gpu", "cpu", "onednn"],
 )
 def test_every_spelling_of_out_of_memory_is_understood(error: Exception) -> None:
     """Any other RuntimeError stays what it is."""
