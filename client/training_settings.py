@@ -21,7 +21,7 @@ from .presets import PRESETS
 
 Schedule = Literal["cosine", "linear", "constant"]
 Optimiser = Literal["adamw", "adamw8bit", "prodigy"]
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["fp32", "bf16"]
 
 _PRESET: Final = "preset"
 _MOST_TEXTS: Final = 16
