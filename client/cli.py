@@ -102,7 +102,8 @@ def train(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
 ) -> None:
     """Teach one concept from your images and send what was learnt. Run again to go on."""
     from .home import Home
-    from .train_command import TrainOptions, train_concept
+    from .train_command import train_concept
+    from .train_options import TrainOptions
     from .train_view import TrainView
 
     if not yes and (as_json or not sys.stdin.isatty()):

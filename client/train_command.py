@@ -9,20 +9,14 @@ and never made again; a lost lease keeps the work aside and says so. Source: rel
 """
 
 import contextlib
-import hashlib
-import json
-import re
 import secrets
 import shutil
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ..core import document
-from ..core.basis import integer_block
-from ..core.contribution import NO_ID, ContributionManifest, block_fingerprint
 from ..core.errors import (
     ContributionRejected,
     InputError,
@@ -31,20 +25,21 @@ from ..core.errors import (
     VerificationFailed,
 )
 from ..core.keys import SigningKey, derive_client, derive_member
-from ..core.layout import ContributionLayout, pack, unpack
-from ..core.names import check_title, slug
+from ..core.names import slug
 from ..core.spec import FederationSpec
 from ..proto import methods, wire
 from . import session as flow
 from .channel import Channel
-from .egress import EgressList, egress_list, gate
+from .egress import EgressList, gate
 from .home import Home, write_whole
 from .interrupts import Interrupts
 from .outbox import Outbox
-from .pull import Pull
+from .owner_scores import SCORES, OwnerScores
+from .packed_contribution import PackedContribution, sha256
 from .renewals import Renewals
 from .session import Session
 from .state import BLOB, MANIFEST, RECEIPT, load, save
+from .train_options import TrainOptions
 from .training_report import TrainingReport
 from .trust import TrustedFederation, trusted_federation, trusted_receipt
 from .upload import Upload, chunk_hashes
@@ -52,14 +47,11 @@ from .wandb_run import SENT
 from .workbench import Workbench
 
 if TYPE_CHECKING:
+    from .acceptance import Acceptance
     from .training import Step, Trained
 
 _SAVES: Final = "training"
 _LOG: Final = "log"
-_SCORES: Final = "scores.json"
-_NEWEST: Final = "newest"
-_SPDX: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
-"""What core/contribution.py takes as a licence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,24 +60,6 @@ class Happened:
 
     name: str
     values: Mapping[str, object]
-
-
-@dataclass(frozen=True, slots=True)
-class TrainOptions:
-    """What the owner asks for."""
-
-    concept: str
-    noun: str
-    images: Path
-    base: Path
-    triggers: tuple[str, ...] = ()  # empty: the concept's name
-    vectors: int = 2  # learned vectors of each trigger
-    title: str | None = None
-    licence: str = "CC0-1.0"
-    config: Path | None = None
-    preset: str | None = None
-    steps: int | None = None
-    seed: int | None = None
 
 
 def train_concept(
@@ -136,6 +110,8 @@ class _TrainCommand:
         self._report = report
         self._ask = ask
         self._folder = home.run(options.concept)
+        self._packed = PackedContribution(self._folder, federation.spec, federation.log)
+        self._scores = OwnerScores(self._folder)
         self._bench = Workbench(
             federation.spec,
             options.base,
@@ -279,16 +255,8 @@ class _TrainCommand:
 
     def _check_options(self, session: Session) -> None:
         """Find what the coordinator would refuse in the manifest, hours before it is signed."""
-        if self._options.title is not None:
-            check_title(self._options.title)
-        if not _SPDX.fullmatch(self._options.licence):
-            raise InputError(
-                "a licence that is no SPDX id",
-                why="it is published in the manifest and in file headers",
-                fix="give an id such as CC0-1.0 or CC-BY-4.0 with --licence",
-                code="bad-licence",
-            )
-        self._layout(session)
+        self._options.check()
+        self._packed.layout(session)
 
     def _renew(self, session: Session, stack: contextlib.ExitStack) -> None:
         """Begin to renew the lease in the background, once."""
@@ -348,7 +316,7 @@ class _TrainCommand:
     ) -> None:
         """Make the page anew from the log; a contribution without a log has none."""
         folder = self._log(session)
-        scores = _scores_in(self._folder)
+        scores = self._scores.kept()
         report = TrainingReport.of(
             folder, session.concept, scores=scores, listing=listing, state=state
         )
@@ -360,36 +328,19 @@ class _TrainCommand:
         from .packing import packed  # noqa: PLC0415  # loads torch
 
         self._say("packing")
-        blob = pack(self._layout(session), packed(self._train(session), self._spec))
-        key = self._key(session)
-        title = self._options.title
-        manifest = ContributionManifest(
-            basis=self._basis_fingerprint(session.slot),
-            blob=hashlib.sha256(blob).hexdigest(),
-            bytes=len(blob),
-            client=key.public_hex,
-            concept=session.concept,
-            fed=self._spec.id,
-            fence=session.fence,
-            form="public",
-            licence=self._options.licence,
-            log=self._federation.log,
-            slot=session.slot,
-            t=int(time.time()),
-            title=check_title(title) if title is not None else "",
-            triggers=session.triggers,
+        tensors = packed(self._train(session), self._spec)
+        options = self._options
+        made = self._packed.write(
+            session, tensors, self._key(session), title=options.title, licence=options.licence
         )
-        signed = document.sign("contribution", manifest.body(), [key]).to_bytes()
-        write_whole(self._folder / BLOB, blob)
-        write_whole(self._folder / MANIFEST, signed)
-        (self._folder / _SCORES).unlink(missing_ok=True)
+        self._scores.forget()
         self._advance(self._progress + 1)
-        return flow.Packed(_sha256(blob), _sha256(signed))
+        return made
 
     def _show_egress(self, session: Session) -> flow.Approved:
         """Score what is packed, show what would leave, and go on only with a yes."""
-        self._say("scored", **self._scores(session))
-        listing = self._listing(session)
+        self._say("scored", **self._scored(session))
+        listing = self._packed.listing(session)
         files = [
             {"name": file.name, "bytes": file.num_bytes, "sha256": file.sha256}
             for file in listing.files
@@ -407,43 +358,24 @@ class _TrainCommand:
         self._advance(self._progress + 1)
         return flow.Approved()
 
-    def _listing(self, session: Session) -> EgressList:
-        manifest, blob = self._packed(session)
-        layout = self._layout(session)
-        return egress_list(manifest, blob, layout=layout, triggers=session.triggers)
-
-    def _scores(self, session: Session) -> dict[str, float]:
+    def _scored(self, session: Session) -> dict[str, float]:
         """Return the acceptance figures; they are computed once and stay at home."""
-        if found := _scores_in(self._folder):
+        if found := self._scores.kept():
             return found
         self._say("scoring")
-        tensors = unpack(self._layout(session), self._packed(session)[1])
-        newest = self._newest()
-        losses = self._bench.accept(session, tensors, newest=newest)
-        self._advance(self._progress + 1)
-        scores = {"loss_base": losses.loss_base, "loss_single": losses.loss_single}
-        if losses.loss_merged is not None and losses.retention is not None:
-            scores |= {"loss_merged": losses.loss_merged, "retention": losses.retention}
-        write_whole(self._folder / _SCORES, json.dumps(scores).encode())
-        shutil.rmtree(self._folder / _NEWEST, ignore_errors=True)
-        return scores
+        tensors = self._packed.tensors(session)
 
-    def _newest(self) -> Path | None:
-        """Fetch what scoring needs of the newest release, or None before the first."""
-        listed = self._channel.call(methods.LIST_RELEASES, wire.ListRequest(), wire.ListReply)
-        if not listed.newest:
-            return None
-        folder = self._folder / _NEWEST
-        shutil.rmtree(folder, ignore_errors=True)  # of an earlier try, perhaps of an older release
-        pull = Pull(self._channel, self._federation.log, folder)
-        release, _ = pull.begin(listed.newest)
-        pull.fetch(release, [e for e in release.manifest.files if _is_scored(e.name)])
-        return folder
+        def accept(newest: Path | None) -> "Acceptance":
+            return self._bench.accept(session, tensors, newest=newest)
+
+        scores = self._scores.make(self._channel, self._federation.log, accept)
+        self._advance(self._progress + 1)
+        return scores
 
     def _upload(self, session: Session) -> flow.Received:
         """Send the approved bytes, verify the receipt, keep it."""
-        manifest, _ = self._packed(session)
-        blob = self._folder / BLOB
+        manifest, _ = self._packed.read(session)
+        blob = self._packed.blob
         self._outbox.approve(manifest, chunk_hashes(blob))
         receipt = Upload(
             self._channel,
@@ -454,12 +386,13 @@ class _TrainCommand:
         ).run()
         trusted_receipt(self._federation, receipt, manifest=manifest)
         write_whole(self._folder / RECEIPT, receipt)
-        self._write_report(session, state="sent, receipt kept", listing=self._listing(session))
-        return flow.Received(_sha256(receipt))
+        listing = self._packed.listing(session)
+        self._write_report(session, state="sent, receipt kept", listing=listing)
+        return flow.Received(sha256(receipt))
 
     def _done(self, session: Session) -> None:
         path = self._folder / RECEIPT
-        manifest, _ = self._packed(session)
+        manifest, _ = self._packed.read(session)
         receipt = trusted_receipt(self._federation, path.read_bytes(), manifest=manifest)
         self._say(
             "receipt",
@@ -484,67 +417,17 @@ class _TrainCommand:
         """Move work that came to nothing into a folder of its own."""
         aside = self._folder / f"lost-{fence}-{secrets.token_hex(2)}"
         aside.mkdir(parents=True)
-        for name in (BLOB, MANIFEST, _SCORES, _SAVES):
+        for name in (BLOB, MANIFEST, SCORES, _SAVES):
             if (self._folder / name).exists():
                 (self._folder / name).rename(aside / name)
-
-    def _layout(self, session: Session) -> ContributionLayout:
-        return ContributionLayout(self._spec, session.vectors)
-
-    def _packed(self, session: Session) -> tuple[bytes, bytes]:
-        """Return manifest and blob as they lie on the disk, still what was packed."""
-        manifest = (self._folder / MANIFEST).read_bytes()
-        blob = (self._folder / BLOB).read_bytes()
-        if (_sha256(blob), _sha256(manifest)) != (session.blob, session.document):
-            raise InputError(
-                f"the packed files of {session.concept} are not those that were packed",
-                why="something changed them on the disk",
-                fix=f"restore {self._folder}, or move it away and train again",
-                code="packed-changed",
-            )
-        return manifest, blob
-
-    def _basis_fingerprint(self, slot: int) -> str:
-        if self._spec.basis != "hadamard":  # only its blocks are +1 and -1
-            return NO_ID
-        return block_fingerprint(
-            integer_block(
-                self._spec.basis,
-                seed=self._spec.seed,
-                layer=layer.path,
-                width=layer.width,
-                rank=self._spec.layer_rank(layer),
-                slot=slot,
-            )
-            for layer in self._spec.layers
-        )
 
     def _say(self, name: str, **values: object) -> None:
         self._report(Happened(name, values))
 
 
-def _scores_in(folder: Path) -> dict[str, float]:
-    """Return the acceptance figures that were kept, or none."""
-    with contextlib.suppress(FileNotFoundError, ValueError):
-        return json.loads((folder / _SCORES).read_bytes())
-    return {}
-
-
-def _is_scored(name: str) -> bool:
-    """Whether scoring reads this file of a release: variant.py names them."""
-    folder = name.partition("/")[0]
-    return name == "info.json" or (
-        folder in ("embeddings", "lora") and not name.endswith("-a1111.safetensors")
-    )
-
-
 def _lora_bytes(spec: FederationSpec) -> int:
     """Return what both factors of every layer would weigh at the same 16 bits."""
     return sum(2 * spec.layer_rank(layer) * (layer.out + layer.width) for layer in spec.layers)
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def _confused(what: str) -> VerificationFailed:

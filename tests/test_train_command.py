@@ -22,7 +22,8 @@ from orthofed.client.score_command import score_release
 from orthofed.client.session import Session
 from orthofed.client.state import BLOB, MANIFEST, load
 from orthofed.client.status import status_of
-from orthofed.client.train_command import Happened, TrainOptions, train_concept
+from orthofed.client.train_command import Happened, train_concept
+from orthofed.client.train_options import TrainOptions
 from orthofed.core.canonical import decode
 from orthofed.core.errors import (
     ContributionRejected,

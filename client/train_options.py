@@ -1,0 +1,49 @@
+"""What a data owner asks of `orthofed client train`, checked where the coordinator would refuse it.
+
+Law: what is published under the owner's name (title, licence, triggers) is known to be good before
+a slot is leased, hours before it is signed. Settings of the training itself: training_settings.py.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ..core.errors import InputError
+from ..core.names import check_title
+
+_SPDX: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
+"""What core/contribution.py takes as a licence."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """What the owner asks for."""
+
+    concept: str
+    noun: str
+    images: Path
+    base: Path
+    triggers: tuple[str, ...] = ()  # empty: the concept's name
+    vectors: int = 2  # learned vectors of each trigger
+    title: str | None = None
+    licence: str = "CC0-1.0"
+    config: Path | None = None
+    preset: str | None = None
+    steps: int | None = None
+    seed: int | None = None
+
+    def check(self) -> None:
+        """Pass if title and licence may be published.
+
+        Raises InputError: one of them may not.
+        """
+        if self.title is not None:
+            check_title(self.title)
+        if not _SPDX.fullmatch(self.licence):
+            raise InputError(
+                "a licence that is no SPDX id",
+                why="it is published in the manifest and in file headers",
+                fix="give an id such as CC0-1.0 or CC-BY-4.0 with --licence",
+                code="bad-licence",
+            )
