@@ -22,6 +22,7 @@ from ..core.merge import DType
 from ..core.spec import Encoder, Layer
 from ..core.targets import attention_layers, tensor_names
 from ..core.tensorfile import Header, TensorInfo, header_length, parse_header, read_tensor
+from ..core.token_layers import token_layers
 from ..core.vocabulary import reserved_words
 from .blobs import sha256_of
 
@@ -107,6 +108,14 @@ class BaseFolder:
                 shapes = {info.name: info.shape for info in file.header.tensors}
                 found += attention_layers(file.component, shapes)
         return tuple(sorted(found))
+
+    def token_layers(self) -> tuple[str, ...]:
+        """Return where the UNet reads the prompt, in the order in which it runs these places.
+
+        Raises SpecError: it has no cross-attention, or places of an unknown order.
+        """
+        unet = [file for file in self.weights if file.component == "unet"]
+        return token_layers(info.name for file in unet for info in file.header.tensors)
 
     def encoders(self) -> tuple[Encoder, ...]:
         """Return the text encoders, sorted by name, with the width of their token rows."""

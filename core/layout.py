@@ -2,8 +2,10 @@
 
 A safetensors file of I16 tensors, in name order: ``a.<layer>`` [n, r]; ``embed.<encoder>.<k>``
 [vectors, width] and ``probe.<k>`` [4, text width] for each trigger k = 0, 1, ...; ``exp`` [T], one
-exponent for each other tensor in name order. Law (T5): the one legal header is built here and
-compared; nothing that a contributor wrote is parsed. What is stored is in normal form (T7).
+exponent for each other tensor in name order. With layer-wise tokens ``embed`` has all vectors of
+the spec's first token layer, then those of the second, and so on: [layers x vectors, width]. Law
+(T5): the one legal header is built here and compared; nothing that a contributor wrote is parsed.
+What is stored is in normal form (T7).
 Source: security.md 6. Cost: one copy of the blob. Not here: hashes and signatures.
 """
 
@@ -158,7 +160,7 @@ def _shapes(spec: FederationSpec, vectors: tuple[int, ...]) -> dict[str, tuple[i
     for k, count in enumerate(vectors):
         shapes[f"probe.{k}"] = (PROBE_TEMPLATES, text_width)
         for encoder in spec.encoders:
-            shapes[f"embed.{encoder.name}.{k}"] = (count, encoder.width)
+            shapes[f"embed.{encoder.name}.{k}"] = (spec.token_sets * count, encoder.width)
     return shapes
 
 

@@ -20,6 +20,7 @@ from .fields import Fields, is_hex
 from .haar import MAX_HAAR_WIDTH, haar_table
 from .hadamard import supported
 from .layer import MAX_WIDTH, Layer
+from .token_layers import run_order
 
 __all__ = ["BaseModel", "Encoder", "FederationSpec", "Layer", "Limits", "plan_spec"]
 
@@ -30,6 +31,7 @@ MAX_SPEC_BYTES = 1 << 20
 _MAX_LAYERS = 8192
 _MAX_RESERVED = 65536
 _MAX_ENCODERS = 2
+_MAX_TOKEN_LAYERS = 256
 _WINDOW = 12
 _LOWEST, _HIGHEST = -40, 0
 _VERSION = 1
@@ -93,6 +95,8 @@ class FederationSpec:
     ``ranks``: (input width, rank) pairs, ascending, one for each width among ``layers``.
     ``layers``: sorted by path. ``reserved``: words no trigger may be, sorted. ``tables``: for
     ``haar``, (width, SHA-256 of the int16 table) pairs. ``lambda_1024``: the default merge weight.
+    ``token_layers``: with layer-wise tokens, where the UNet reads the prompt, in the order in which
+    it runs these places (core/token_layers.py); empty, and then not spelt: one set for all of them.
     """
 
     name: str
@@ -109,6 +113,7 @@ class FederationSpec:
     limits: Limits = Limits()
     reserved: tuple[str, ...] = ()
     tables: tuple[tuple[int, str], ...] = ()
+    token_layers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse any field out of its bounds, and fields that contradict each other."""
@@ -121,6 +126,11 @@ class FederationSpec:
     def id(self) -> str:
         """SHA-256 of the canonical bytes, in hex."""
         return hashlib.sha256(self.to_bytes()).hexdigest()
+
+    @property
+    def token_sets(self) -> int:
+        """How many sets of vectors a trigger has: one a token layer, or one in all."""
+        return len(self.token_layers) or 1
 
     def rank(self, width: int) -> int:
         """Return the rank of layers with ``width`` inputs. Raises SpecError: no such layer."""
@@ -153,6 +163,8 @@ class FederationSpec:
         }
         if self.tables:
             body["tables"] = [{"sha256": digest, "width": width} for width, digest in self.tables]
+        if self.token_layers:
+            body["token_layers"] = list(self.token_layers)
         return canonical.encode(body)
 
     @classmethod
@@ -187,6 +199,7 @@ def plan_spec(  # noqa: PLR0913  # a federation has this many choices
     lambda_1024: int = 1024,
     limits: Limits | None = None,
     reserved: Sequence[str] = (),
+    token_layers: Sequence[str] = (),
 ) -> FederationSpec:
     """Return a spec with its ranks and capacity worked out.
 
@@ -216,6 +229,7 @@ def plan_spec(  # noqa: PLR0913  # a federation has this many choices
         limits=Limits() if limits is None else limits,
         reserved=tuple(sorted(set(reserved))),
         tables=_table_hashes(seed, widths) if basis == "haar" else (),
+        token_layers=tuple(token_layers),
     )
 
 
@@ -268,6 +282,12 @@ def _check_layers(spec: FederationSpec) -> None:
     for encoder in spec.encoders:
         if not _COMPONENT.fullmatch(encoder.name) or not 1 <= encoder.width <= MAX_WIDTH:
             raise _bad(f"text encoder {encoder.name[:40]!r}", "its name or width is out of bounds")
+    if len(spec.token_layers) > _MAX_TOKEN_LAYERS:
+        raise _bad(
+            f"{len(spec.token_layers)} token layers", f"there are {_MAX_TOKEN_LAYERS} at most"
+        )
+    if list(spec.token_layers) != sorted(set(spec.token_layers), key=run_order):
+        raise _bad("token layers out of order", "they stand as the UNet runs them, none twice")
 
 
 def _check_numbers(spec: FederationSpec) -> None:
@@ -352,11 +372,12 @@ class _Arguments(TypedDict):
     limits: Limits
     reserved: tuple[str, ...]
     tables: tuple[tuple[int, str], ...]
+    token_layers: tuple[str, ...]
 
 
 def _read(value: object) -> _Arguments:
     """Return the fields of a spec's body; the constructor checks what they say."""
-    body = Fields(value, "a spec", need=_FIELDS, may=("tables",))
+    body = Fields(value, "a spec", need=_FIELDS, may=("tables", "token_layers"))
     ranks = [
         Fields(item, "a rank", need=("rank", "width"))
         for item in body.items("ranks", most=_MAX_LAYERS)
@@ -381,6 +402,11 @@ def _read(value: object) -> _Arguments:
         limits=_read_limits(body.raw("limits")),
         reserved=_read_words(body.items("reserved", most=_MAX_RESERVED)),
         tables=tuple((item.integer("width"), item.hex("sha256")) for item in tables),
+        token_layers=_read_words(
+            body.items("token_layers", least=1, most=_MAX_TOKEN_LAYERS)
+            if "token_layers" in body
+            else []
+        ),
     )
 
 
@@ -413,7 +439,7 @@ def _read_limits(value: object) -> Limits:
 def _read_words(items: Sequence[object]) -> tuple[str, ...]:
     words = tuple(item for item in items if isinstance(item, str))
     if len(words) != len(items):
-        raise _bad("a reserved word that is no text", "every one is a word of the vocabulary")
+        raise _bad("a word or path that is no text", "reserved words and token layers are texts")
     return words
 
 

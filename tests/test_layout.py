@@ -1,6 +1,7 @@
 """The bytes of a contribution: one legal header, one encoding of every value."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -53,6 +54,21 @@ def test_names_and_shapes_follow_from_spec_and_lease() -> None:
     ]
     assert layout.window("a.unet.a") == (-28, -16)
     assert layout.window("probe.0") == (-40, 0)
+
+
+def test_layer_wise_tokens_have_a_row_for_each_layer_and_vector() -> None:
+    """Three layers and two vectors are six rows in each encoder; the probe stays one."""
+    places = ("down_blocks.0", "mid_block", "up_blocks.1")
+    paths = [f"unet.{place}.attentions.0.transformer_blocks.0.attn2" for place in places]
+    layout = ContributionLayout(replace(spec(), token_layers=tuple(paths)), (2, 1))
+
+    shapes = {info.name: info.shape for info in layout.content}
+
+    assert shapes["embed.text_encoder.0"] == (6, 12)
+    assert shapes["embed.text_encoder_2.1"] == (3, 20)
+    assert shapes["probe.0"] == (4, 32)
+    blob = pack(layout, contents(layout))
+    assert unpack(layout, blob)["embed.text_encoder.0"].q.shape == (6, 12)
 
 
 def test_the_header_is_canonical_json_without_metadata() -> None:

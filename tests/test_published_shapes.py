@@ -18,6 +18,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from orthofed.core.layer import Layer
 from orthofed.core.slots import capacity
 from orthofed.core.targets import attention_layers
+from orthofed.core.token_layers import token_layers
 
 from .base_shapes import sd1_layers, sdxl_layers
 
@@ -57,12 +58,15 @@ class Published:
     counts: dict[str, int]
     widths: set[int]
     capacity: int  # at rank 20
+    token_layers: int  # with a place for the pooled vector where there is one
 
 
 MODELS = {
-    "sd1": Published(SD1, (CLIP_L,), {"unet": 128, "text_encoder": 48}, {320, 640, 768, 1280}, 16),
+    "sd1": Published(
+        SD1, (CLIP_L,), {"unet": 128, "text_encoder": 48}, {320, 640, 768, 1280}, 16, 16
+    ),
     "sd2": Published(
-        SD2, (OPEN_CLIP_H,), {"unet": 128, "text_encoder": 92}, {320, 640, 1024, 1280}, 16
+        SD2, (OPEN_CLIP_H,), {"unet": 128, "text_encoder": 92}, {320, 640, 1024, 1280}, 16, 16
     ),
     "sdxl": Published(
         SDXL,
@@ -70,6 +74,7 @@ MODELS = {
         {"unet": 560, "text_encoder": 48, "text_encoder_2": 128},
         {640, 768, 1280, 2048},
         32,
+        71,
     ),
 }
 
@@ -112,6 +117,7 @@ def test_counts_widths_and_capacity_are_the_published_models(
     assert sum(part["hidden_size"] for part in said.texts) == text
     keys = [layer for layer in layers if layer.path.endswith(("attn2.to_k", "attn2.to_v"))]
     assert {layer.width for layer in keys} == {text}
+    assert len(token_layers(made["unet"].state_dict())) == said.token_layers
 
 
 def test_names_and_shapes_are_those_of_the_formats_page(

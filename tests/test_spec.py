@@ -79,6 +79,38 @@ def test_a_haar_spec_carries_the_hash_of_its_tables() -> None:
         replace(small(), tables=spec.tables)
 
 
+ATTENTIONS = tuple(
+    f"unet.{stage}.attentions.0.transformer_blocks.0.attn2"
+    for stage in ("down_blocks.0", "mid_block", "up_blocks.1")
+)
+
+
+def test_token_layers_are_spelt_only_where_there_are_some() -> None:
+    """A federation of ordinary tokens keeps its bytes and its id; one of layer-wise has its own."""
+    plain, layered = small(), replace(small(), token_layers=ATTENTIONS)
+
+    assert plain.id == "186f3c9cc978e75190c17260451b39901ed99641b06bf18de10c949e1d3049e9"
+    assert FederationSpec.from_bytes(layered.to_bytes()) == layered
+    assert layered.id != plain.id
+    assert (plain.token_sets, layered.token_sets) == (1, 3)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        ATTENTIONS[::-1],
+        (ATTENTIONS[0], ATTENTIONS[0]),
+        ("unet.mid_block.attentions.0.transformer_blocks.0.attn1",),
+        ("text_encoder.mid_block.attn2",),
+        tuple(ATTENTIONS[1].replace(".0.attn2", f".{n}.attn2") for n in range(257)),
+    ],
+)
+def test_token_layers_stand_as_the_unet_runs_them(layers: tuple[str, ...]) -> None:
+    """Both sides count sets of vectors by their place in this list."""
+    with pytest.raises(SpecError):
+        replace(small(), token_layers=layers)
+
+
 def test_a_width_without_hadamard_matrix_names_the_families_that_work() -> None:
     """The text says which layer, and what to choose instead."""
     layers = (Layer("unet.odd", 8, 92),)
@@ -188,6 +220,8 @@ def test_fields_added_missing_or_of_another_type_are_refused() -> None:
         {**body, "layers": [{"out": 8, "path": "unet.b", "width": 24, "bias": 1}]},
         {**body, "basis": "fourier"},
         {**body, "tables": []},
+        {**body, "token_layers": []},
+        {**body, "token_layers": [1]},
         {**body, "v": 0},
     ]
 
