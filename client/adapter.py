@@ -62,9 +62,9 @@ class Adapter:
                 scale(spec.basis, layer.width),
             )
 
-    def parameters(self) -> list[nn.Parameter]:
-        """Return every A, in the spec's order."""
-        return [layer.a for layer in self.layers.values()]
+    def trainable(self) -> dict[str, tuple[nn.Parameter, ...]]:
+        """Return every A under its layer's canonical path, in the spec's order."""
+        return {path: (layer.a,) for path, layer in self.layers.items()}
 
     def state(self) -> dict[str, np.ndarray]:
         """Return a copy of every A (n x r, float32) under its layer's canonical path."""

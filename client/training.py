@@ -43,6 +43,7 @@ from .families.framing import Framing
 from .objective import concept_loss
 from .optimisation import Group, Optimisation
 from .public_states import PublicStates, public_prompts
+from .residuals import Residuals
 from .tokens import LearnedTokens, Trigger
 from .training_settings import TrainingSettings
 
@@ -93,21 +94,23 @@ def train(  # noqa: PLR0913  # the parts of one run; a record would only rename 
     *,
     on_step: OnStep | None = None,
     saves: TrainingSaves | None = None,
+    residuals: Callable[[Base, FederationSpec, int], Residuals] = Adapter,
 ) -> Trained:
     """Return the trained concept; go on from the newest save of this very run, if there is one.
 
     ``on_step`` is called between steps; if it raises, the run is saved first and the exception goes
-    on. Make ``saves`` with `identity_of`. Raises OrthoFedError: the loss became infinite or no
-    number. Raises InputError: the optimiser is not there.
+    on. Make ``saves`` with `identity_of`. ``residuals`` makes what is trained beside the tokens.
+    Raises OrthoFedError: the loss became infinite or no number. Raises InputError: the optimiser is
+    not there.
     """
     started_s = time.monotonic()
     with _torch_as_asked(settings):
-        run = _Run(base, spec, slot, triggers, noun, images, settings)
+        run = _Run(base, residuals(base, spec, slot), triggers, noun, images, settings)
         begin = run.restore(saves.newest() if saves else None)
         _loop(run, begin, on_step, saves)
         with run.optimisation.averaged():
             return Trained(
-                run.adapter.state(),
+                run.residuals.state(),
                 run.tokens.state(),
                 run.probes(),
                 tuple(run.losses),
@@ -140,8 +143,7 @@ class _Run:
     def __init__(  # as train()
         self,
         base: Base,
-        spec: FederationSpec,
-        slot: int,
+        residuals: Residuals,
         triggers: Sequence[Trigger],
         noun: str,
         images: ConceptImages,
@@ -149,7 +151,7 @@ class _Run:
     ) -> None:
         self.base = base
         self.settings = settings
-        self.adapter = Adapter(base, spec, slot)
+        self.residuals = residuals
         strangers = settings.strangers if settings.null_weight else 0
         self.tokens = LearnedTokens.from_noun(
             base, triggers, noun, seed=settings.seed, strangers=strangers
@@ -203,7 +205,7 @@ class _Run:
     @torch.no_grad()
     def probes(self) -> dict[int, np.ndarray]:
         """Return each trigger's text features in four prompts, at its last vector's position."""
-        with self.tokens.attached(), self.adapter.attached():
+        with self.tokens.attached(), self.residuals.attached():
             return self.tokens.probes(TEMPLATES)
 
     def _losses(self, number: int) -> tuple[Tensor, Tensor]:
@@ -278,8 +280,9 @@ class _Run:
         settings = self.settings
         near: dict[str, nn.Parameter] = {}
         far: dict[str, nn.Parameter] = {}
-        for path, layer in self.adapter.layers.items():
-            (near if reads_text(path) else far)[f"a.{path}"] = layer.a
+        for path, parameters in self.residuals.trainable().items():
+            group = near if reads_text(path) else far
+            group |= {f"{x}.{path}": p for x, p in zip("ab", parameters, strict=False)}
         return [
             Group(near, settings.rate, settings.weight_decay),
             Group(far, settings.image_rate, settings.weight_decay),
@@ -295,7 +298,7 @@ def reads_text(path: str) -> bool:
 def _loop(run: _Run, begin: int, on_step: OnStep | None, saves: TrainingSaves | None) -> None:
     settings = run.settings
     started_s = saved_s = time.monotonic()
-    with run.tokens.attached(), run.adapter.attached(), _recomputed(run.base, settings):
+    with run.tokens.attached(), run.residuals.attached(), _recomputed(run.base, settings):
         for number in range(begin, settings.steps):
             loss = run.step(number)
             now_s = time.monotonic()

@@ -26,7 +26,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 def _randomised(adapter: Adapter) -> None:
     random = torch.Generator().manual_seed(5)
-    for a in adapter.parameters():
+    for (a,) in adapter.trainable().values():
         a.data.copy_(torch.randn(a.shape, generator=random))
 
 
@@ -54,7 +54,7 @@ def test_only_the_output_side_is_trained_and_the_input_side_is_a_slot_of_the_bas
     np.testing.assert_array_equal(
         ours.b.numpy().astype(np.float32) * np.float32(ours.scale), frozen
     )
-    assert [tuple(a.shape) for a in adapter.parameters()] == [
+    assert [tuple(a.shape) for (a,) in adapter.trainable().values()] == [
         (x.out, tiny.spec.layer_rank(x)) for x in tiny.spec.layers
     ], "every parameter is an A"
 
