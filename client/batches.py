@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .draws import batch_at, generator, stratified
+from .families.framing import Framing
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +23,19 @@ class Bucket:
 
     latents: Tensor
     captions: tuple[str, ...]
+    framings: tuple[Framing, ...]
     masks: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One pass: clean latents, their noise and timesteps, what is said of them."""
+    """One pass: clean latents, noise and timesteps, what is said of them and how they were cut."""
 
     latents: Tensor
     noise: Tensor
     timesteps: Tensor
     captions: list[str]
+    framings: list[Framing]
     masks: Tensor | None
 
 
@@ -86,7 +89,8 @@ class Batches:
                 "" if out else text for out, text in zip(dropped.tolist(), captions, strict=True)
             ]
         masks = bucket.masks[chosen] if bucket.masks is not None else None
-        return Batch(latents, noise, times, captions, masks)
+        framings = [bucket.framings[i] for i in chosen]
+        return Batch(latents, noise, times, captions, framings, masks)
 
 
 def _turns(sizes: Sequence[int], passes: int) -> list[tuple[int, int]]:

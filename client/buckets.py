@@ -2,13 +2,11 @@
 
     size of a bucket = (a s, b s),  a b s^2 <= side^2,  1/2 <= a/b <= 2,  s the model's step
 
-An image goes to the bucket whose aspect is nearest on a log scale, the larger one of two, is scaled
-to cover it and cut in the middle. Units: pixels everywhere.
+An image goes to the bucket whose aspect is nearest on a log scale, the larger one of two; how it is
+cut to fit is cut.py's. Units: pixels everywhere.
 """
 
 import math
-
-from PIL import Image
 
 _WIDEST = 2.0
 
@@ -26,15 +24,3 @@ def bucket_size(width: int, height: int, *, side: int, step: int) -> tuple[int, 
     ]
     a, b = min(sizes, key=lambda s: (abs(math.log(s[0] / s[1]) - wanted), -s[0] * s[1]))
     return a * step, b * step
-
-
-def covered(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Return ``image`` scaled to cover ``size`` (width, height) and cut in the middle."""
-    scale = max(size[0] / image.width, size[1] / image.height)
-    box = (
-        (image.width - size[0] / scale) / 2,
-        (image.height - size[1] / scale) / 2,
-        (image.width + size[0] / scale) / 2,
-        (image.height + size[1] / scale) / 2,
-    )
-    return image.resize(size, Image.Resampling.LANCZOS, box=box)

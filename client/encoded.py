@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .base import Base
 from .batches import Bucket
-from .dataset import Captioned, filled
+from .captioned import Captioned, filled
 
 
 def encoded(
@@ -26,14 +26,15 @@ def encoded(
     """
     by_size: dict[tuple[int, int], list[Captioned]] = {}
     for item in items:
-        by_size.setdefault(item.image.size, []).append(item)
+        by_size.setdefault(item.size, []).append(item)
     buckets = []
     for some in by_size.values():
         latents = base.latents([item.image for item in some])
         shape = (int(latents.shape[3]), int(latents.shape[2]))
-        masked = any(item.mask is not None for item in some)
+        masked = any(item.mask_sha256 for item in some)
         masks = torch.stack([_mask(i.mask, shape, mask_floor) for i in some]) if masked else None
-        buckets.append(Bucket(latents, tuple(filled(some, phrase)), masks))
+        framings = tuple(item.framing for item in some)
+        buckets.append(Bucket(latents, tuple(filled(some, phrase)), framings, masks))
     return buckets
 
 

@@ -54,7 +54,7 @@ def image_paths(folder: Path) -> list[Path]:
     return paths
 
 
-def read_image(path: Path, *, least_side: int) -> Image.Image:
+def read_image(path: Path, *, least_side: int = 0) -> Image.Image:
     """Return the image in ``path``, upright RGB. Units: ``least_side`` in pixels.
 
     Raises InputError: it is broken, above 64 megapixels, or its shorter side is below the least.
@@ -71,20 +71,21 @@ def read_image(path: Path, *, least_side: int) -> Image.Image:
     return image
 
 
-def read_mask(path: Path, image: Image.Image) -> Image.Image | None:
+def read_mask(path: Path, size: tuple[int, int]) -> Image.Image | None:
     """Return the grey mask that lies beside the image in ``path``, or None if there is none.
 
-    Raises InputError: it is broken, all black, or not of the image's size.
+    Units: ``size`` of the image, (width, height) in pixels. Raises InputError: it is broken, all
+    black, or not of that size.
     """
     beside = path.with_name(path.stem + MASK_SUFFIX)
     if not beside.is_file():
         return None
     mask = _decoded(beside).convert("L")
-    if mask.size != image.size or mask.getbbox() is None:
+    if mask.size != size or mask.getbbox() is None:
         raise _unusable(
             beside,
-            f"it has {mask.width} x {mask.height} pixels, the image {image.width} x {image.height}"
-            if mask.size != image.size
+            f"it has {mask.width} x {mask.height} pixels, the image {size[0]} x {size[1]}"
+            if mask.size != size
             else "it is black everywhere",
             why="a mask says of each pixel how much it counts",
             fix=f"draw {beside} anew, white where the concept is, or remove it",

@@ -112,10 +112,10 @@ def probe(
 
 def _largest(images: ConceptImages) -> ConceptImages:
     """Return images of the shape with most pixels: the one that needs most of everything."""
-    sizes = [item.image.size for item in images.train]
+    sizes = [item.size for item in images.train]
     size = max(sizes, key=lambda pair: pair[0] * pair[1])
     return replace(
-        images, train=tuple(item for item in images.train if item.image.size == size)[:_IMAGES]
+        images, train=tuple(item for item in images.train if item.size == size)[:_IMAGES]
     )
 
 

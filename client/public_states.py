@@ -26,8 +26,12 @@ from .base import Base
 from .captions import PLACE, TEMPLATES
 from .draws import Draws, generator
 from .families.conditioning import Conditioning
+from .families.framing import Framing
 
 _BATCH = 16
+
+Encode = Callable[[Sequence[str], Sequence[Framing]], Conditioning]
+"""How n prompts with n framings become conditions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +41,13 @@ class PublicStates:
     noisy: Tensor  # (n, channels, side, side)
     timesteps: Tensor  # (n,)
     prompts: tuple[str, ...]  # n of them
+    framings: tuple[Framing, ...]  # n of them
     answers: Tensor  # (n, channels, side, side)
 
     @staticmethod
     def sampled(  # all of them are counts of the same small loop
         base: Base,
-        encode: Callable[[Sequence[str]], Conditioning],
+        encode: Encode,
         prompts: Sequence[str],
         *,
         count: int,
@@ -52,7 +57,8 @@ class PublicStates:
     ) -> "PublicStates":
         """Return the states of ``count`` images over ``steps`` sampling steps of the base alone.
 
-        ``shape`` of one latent, (channels, height, width); None: the base's own.
+        ``shape`` of one latent, (channels, height, width); None: the base's own. Each is framed as
+        a whole image of its size, as a pipeline asks by default.
         """
         random = generator(seed, "public")
         chosen = [prompts[i % len(prompts)] for i in range(count)]
@@ -67,9 +73,10 @@ class PublicStates:
     @torch.no_grad()
     def noised(  # the parts of one small loop
         base: Base,
-        encode: Callable[[Sequence[str]], Conditioning],
+        encode: Encode,
         latents: Tensor,
         captions: Sequence[str],
+        framings: Sequence[Framing],
         *,
         phrases: Sequence[str],
         each: int,
@@ -77,7 +84,8 @@ class PublicStates:
     ) -> "PublicStates":
         """Return ``each`` noisy states, spread over the timesteps, of every one of ``latents``.
 
-        The first of ``phrases`` fills every other caption, the rest of them take turns between.
+        ``captions`` and ``framings`` are those of the latents. The first of ``phrases`` fills every
+        other caption, the rest of them take turns between.
         """
         draws = Draws.fixed(each * len(latents), like=latents, below=base.num_timesteps, seed=seed)
         noisy = base.add_noise(latents[draws.images], draws.noise, draws.timesteps)
@@ -87,15 +95,18 @@ class PublicStates:
         others = others or [noun]
         said = [noun if n % 2 else others[n // 2 % len(others)] for n in order]
         chosen = [captions[i].replace(PLACE, text) for i, text in zip(images, said, strict=True)]
+        framed = [framings[i] for i in images]
         answers = [
             base.predict(
                 noisy[at : at + _BATCH],
                 draws.timesteps[at : at + _BATCH],
-                encode(chosen[at : at + _BATCH]),
+                encode(chosen[at : at + _BATCH], framed[at : at + _BATCH]),
             )
             for at in range(0, len(noisy), _BATCH)
         ]
-        return PublicStates(noisy, draws.timesteps, tuple(chosen), torch.cat(answers))
+        return PublicStates(
+            noisy, draws.timesteps, tuple(chosen), tuple(framed), torch.cat(answers)
+        )
 
     @staticmethod
     def all_of(parts: Sequence["PublicStates"]) -> "PublicStates":
@@ -104,6 +115,7 @@ class PublicStates:
             torch.cat([part.noisy for part in parts]),
             torch.cat([part.timesteps for part in parts]),
             tuple(prompt for part in parts for prompt in part.prompts),
+            tuple(framing for part in parts for framing in part.framings),
             torch.cat([part.answers for part in parts]),
         )
 
@@ -117,13 +129,14 @@ def public_prompts(captions: Sequence[str], noun: str) -> list[str]:
 @torch.no_grad()
 def _trajectory(
     base: Base,
-    encode: Callable[[Sequence[str]], Conditioning],
+    encode: Encode,
     prompts: Sequence[str],
     noisy: Tensor,
     steps: int,
 ) -> PublicStates:
     """Return every state of one batch on its way from noise to images (no noise added)."""
-    conditioning = encode(prompts)
+    framings = [base.framing(noisy.shape)] * len(prompts)
+    conditioning = encode(prompts, framings)
     times = torch.linspace(base.num_timesteps - 1, 0, steps + 1).long()[:-1]
     stops: list[int] = times.tolist()
     states, answers = [], []
@@ -136,5 +149,6 @@ def _trajectory(
         torch.cat(states),
         times.repeat_interleave(len(noisy)),
         tuple(prompts) * len(times),
+        tuple(framings) * len(times),
         torch.cat(answers),
     )

@@ -20,7 +20,7 @@ from ..core.metrics import retention
 from ..core.quantise import Quantised
 from ..core.spec import FederationSpec
 from .base import Base
-from .dataset import Captioned, filled
+from .captioned import Captioned, filled
 from .draws import Draws
 from .families.conditioning import Conditioning
 from .tokens import Trigger
@@ -69,7 +69,8 @@ class Scorer:
     def loss(self, variant: Variant, phrase: str) -> float:
         """Return L of ``variant`` with ``phrase`` in the concept's place."""
         with variant.applied(self.base) as tokens:
-            conditioning = tokens.encode(filled(self.items, phrase))
+            framings = [item.framing for item in self.items]
+            conditioning = tokens.encode(filled(self.items, phrase), framings)
             places = range(0, len(self.draws.noise), _BATCH)
             parts = [self._errors(conditioning, slice(at, at + _BATCH)) for at in places]
         return torch.cat(parts).double().mean().item()

@@ -14,7 +14,6 @@ Left to others: the lease, the images on disk (dataset.py), quantising (packing.
 """
 
 import contextlib
-import functools
 import hashlib
 import json
 import time
@@ -38,8 +37,6 @@ from .checkpoint import TrainingSaves, TrainingState
 from .dataset import ConceptImages
 from .draws import batch_at
 from .encoded import encoded
-from .families.conditioning import Conditioning
-from .families.framing import Framing
 from .objective import concept_loss
 from .optimisation import Group, Optimisation
 from .public_states import PublicStates, public_prompts
@@ -213,7 +210,8 @@ class _Run:
         settings, batch = self.settings, self.batches.at(number)
         noisy = self.base.add_noise(batch.latents, batch.noise, batch.timesteps)
         target = self.base.target(batch.latents, batch.noise, batch.timesteps)
-        times, prompts, count = batch.timesteps, batch.captions, len(batch.latents)
+        times, count = batch.timesteps, len(batch.latents)
+        prompts, framings = batch.captions, batch.framings
         public = self.public.get(tuple(batch.latents.shape[1:]))
         chosen: list[int] = []
         if public is not None:
@@ -223,8 +221,8 @@ class _Run:
             noisy = torch.cat([noisy, public.noisy[chosen]])
             times = torch.cat([times, public.timesteps[chosen]])
             prompts = [*prompts, *(public.prompts[i] for i in chosen)]
+            framings = [*framings, *(public.framings[i] for i in chosen)]
         with _autocast(settings):
-            framings = [self.base.framing(noisy.shape)] * len(prompts)
             conditions = self.tokens.encode(prompts, framings)
             answer = self.base.predict(noisy, times, conditions).float()
         weights = self.base.family.noise.weights(batch.timesteps, gamma=settings.min_snr_gamma)
@@ -245,11 +243,10 @@ class _Run:
         total = sum(len(bucket.latents) for bucket in own)
         for number, bucket in enumerate(own):
             shape, parts = tuple(bucket.latents.shape[1:]), []
-            encode = functools.partial(self._encode, self.base.framing(shape))
             if settings.null_images:
                 states = PublicStates.sampled(
                     self.base,
-                    encode,
+                    self.tokens.encode,
                     prompts,
                     shape=shape,
                     count=-(-settings.null_images * len(bucket.latents) // total),
@@ -260,9 +257,10 @@ class _Run:
             if settings.null_states:
                 states = PublicStates.noised(
                     self.base,
-                    encode,
+                    self.tokens.encode,
                     bucket.latents,
                     bucket.captions,
+                    bucket.framings,
                     phrases=(noun, *self.tokens.strangers),
                     each=settings.null_states,
                     seed=settings.seed + 2 * number + 1,
@@ -271,9 +269,6 @@ class _Run:
             if parts:
                 found[shape] = PublicStates.all_of(parts)
         return found
-
-    def _encode(self, framing: Framing, prompts: Sequence[str]) -> Conditioning:
-        return self.tokens.encode(prompts, [framing] * len(prompts))
 
     def _groups(self) -> list[Group]:
         """Return A near the prompt, other A, and the vectors, each with its rate."""

@@ -5,12 +5,16 @@ from collections import Counter
 import torch
 
 from orthofed.client.batches import Batches, Bucket
+from orthofed.client.families.framing import Framing
 
 
 def _buckets() -> list[Bucket]:
-    wide = Bucket(torch.zeros(6, 1, 2, 4), tuple(f"wide {n}" for n in range(6)))
-    tall = Bucket(torch.zeros(3, 1, 4, 2), tuple(f"tall {n}" for n in range(3)))
-    return [wide, tall]
+    return [_bucket("wide", (6, 1, 2, 4)), _bucket("tall", (3, 1, 4, 2))]
+
+
+def _bucket(name: str, shape: tuple[int, ...]) -> Bucket:
+    framings = tuple(Framing((n, n), (0, 0), (shape[2], shape[3])) for n in range(shape[0]))
+    return Bucket(torch.zeros(shape), tuple(f"{name} {n}" for n in range(shape[0])), framings)
 
 
 def _batches(*, passes: int = 12, batch: int = 3, **options: float) -> Batches:
@@ -27,6 +31,8 @@ def test_every_image_is_seen_equally_often_and_no_pass_mixes_shapes() -> None:
     for one in seen:
         assert len({text.split()[0] for text in one.captions}) == 1
         assert one.noise.shape == one.latents.shape
+        numbers = [int(text.split()[1]) for text in one.captions]
+        assert [framing.original[0] for framing in one.framings] == numbers
 
 
 def test_the_shapes_take_turns_in_proportion() -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from orthofed.client.dataset import ConceptImages, filled
+from orthofed.client.captioned import filled
+from orthofed.client.dataset import ConceptImages
 from orthofed.core.errors import InputError
 
 from .tiny_concept import write_images
@@ -22,7 +23,7 @@ def test_the_last_images_by_name_are_held_out(tmp_path: Path) -> None:
 
     assert [item.name for item in images.held_out] == [f"{n}.png" for n in (12, 13, 14, 15)]
     assert len(images.train) == 12
-    assert {item.image.size for item in images.train} == {(16, 16)}
+    assert {item.size for item in images.train} == {(16, 16)}
 
 
 def test_few_images_hold_out_a_quarter(tmp_path: Path) -> None:
@@ -176,7 +177,7 @@ def test_images_keep_their_shape_in_buckets_and_are_scored_as_squares(tmp_path: 
     images = ConceptImages.load(folder, size=32, noun="fox", step=4, held_out=2)
 
     assert images.train[1].image.size == (40, 24)
-    assert {item.image.size for item in images.held_out} == {(32, 32)}
+    assert {item.size for item in images.held_out} == {(32, 32)}
 
 
 def test_copies_of_an_image_are_reported(tmp_path: Path) -> None:
@@ -234,3 +235,33 @@ def test_a_heic_image_without_the_extra_is_an_error_with_the_command(
         _load(folder)
 
     assert "orthofed[heic]" in caught.value.fix
+
+
+def test_an_image_that_changes_while_a_command_runs_is_noticed(tmp_path: Path) -> None:
+    """Pixels are read again when they are encoded: they are those that were checked, or nothing."""
+    folder = write_images(tmp_path / "images", 5)
+    mask = Image.new("L", (20, 20), 255)
+    mask.save(folder / "01-masklabel.png")
+    first, second, *_ = _load(folder).train
+    assert first.image.size == (16, 16)
+
+    Image.new("RGB", (20, 20), "red").save(folder / "00.png")
+    Image.new("L", (20, 20), 254).save(folder / "01-masklabel.png")
+
+    with pytest.raises(InputError, match=r"00\.png or its mask is not what it was") as caught:
+        _ = first.image
+    assert caught.value.code == "image-changed"
+    with pytest.raises(InputError, match=r"01\.png or its mask is not what it was"):
+        _ = second.mask
+
+
+def test_the_digest_follows_the_original_size(tmp_path: Path) -> None:
+    """SDXL is told of it: the same pixels, scaled from another size, are another run."""
+    one, other = write_images(tmp_path / "one", 5), write_images(tmp_path / "other", 5)
+    Image.new("RGB", (20, 20), "red").save(one / "00.png")
+    Image.new("RGB", (32, 32), "red").save(other / "00.png")
+
+    images, others = _load(one), _load(other)
+
+    assert images.train[0].pixels_sha256 == others.train[0].pixels_sha256
+    assert images.digest != others.digest

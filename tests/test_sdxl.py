@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from PIL import Image
 from safetensors.numpy import load_file, save_file
 
+from orthofed.client.augment import augmented
 from orthofed.client.checkpoint import TrainingSaves
+from orthofed.client.dataset import ConceptImages
 from orthofed.client.draws import generator
 from orthofed.client.packing import packed, vectors_of
 from orthofed.client.sample import compare
@@ -24,7 +27,7 @@ from orthofed.core.merge import Term, residual
 from orthofed.core.quantise import dequantise
 
 from .member import random_blob
-from .tiny_concept import NOUN, SETTINGS, Bench, bench, tiny_spec
+from .tiny_concept import NOUN, SETTINGS, Bench, bench, tiny_spec, write_images
 from .tiny_families import tiny_sdxl
 from .tiny_release import block_of, write_release
 
@@ -92,6 +95,36 @@ def test_a_stopped_training_goes_on_to_the_same_bits(tiny: Bench, tmp_path: Path
     assert resumed.resumed_at == 3
     assert all(np.array_equal(a, resumed.a[path]) for path, a in whole.a.items())
     assert all(np.array_equal(v, resumed.embeddings[k]) for k, v in whole.embeddings.items())
+
+
+def test_every_image_is_trained_on_with_its_own_sizes(tiny: Bench, tmp_path: Path) -> None:
+    """Wide, small, shifted, mirrored: the six numbers in a pass are those of its images' cuts.
+
+    Images that the base drew are whole; the owner's, asked for others of the class, keep their own.
+    """
+    folder = write_images(tmp_path / "images", 8)
+    Image.new("RGB", (60, 30), "red").save(folder / "00.png")
+    Image.new("RGB", (30, 41), "red").save(folder / "01.png")
+    base, told = tiny.base, list[tuple[int, ...]]()
+    images = ConceptImages.load(folder, size=base.image_size, noun=NOUN, step=base.image_step)
+    settings = replace(SETTINGS, jitters=2, flip=True, steps=12)
+    hook = base.family.denoiser.register_forward_pre_hook(
+        lambda _module, _args, given: told.extend(
+            tuple(int(x) for x in row) for row in given["added_cond_kwargs"]["time_ids"]
+        ),
+        with_kwargs=True,
+    )
+
+    with hook:
+        train(base, tiny.spec, 0, TRIGGERS, NOUN, images, settings)
+
+    cuts = [item.framing.numbers for item in augmented(images.train, settings)]
+    side = (base.image_size, base.image_size)
+    assert (30, 60) in {numbers[:2] for numbers in cuts}
+    assert {numbers[2:4] for numbers in cuts} > {(0, 0)}
+    sampled = {(*item.size[::-1], 0, 0, *item.size[::-1]) for item in images.train}
+    assert set(told) == {*cuts, *sampled}
+    assert (*side, 0, 0, *side) in sampled
 
 
 def _pictures(pipeline: Any, prompt: str, noise: torch.Tensor) -> np.ndarray:

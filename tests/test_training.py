@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from orthofed.client.base import Base
-from orthofed.client.dataset import ConceptImages, filled
+from orthofed.client.captioned import filled
+from orthofed.client.dataset import ConceptImages
 from orthofed.client.public_states import PublicStates, public_prompts
 from orthofed.client.score import Scorer, phrase_of
 from orthofed.client.tokens import LearnedTokens, Trigger, noun_vector
@@ -181,7 +182,14 @@ def test_noised_states_are_the_owners_images_asked_for_others_of_the_class(tiny:
 
     with tokens.attached(), torch.no_grad():
         public = PublicStates.noised(
-            tiny.base, tokens.encode, latents, captions, phrases=phrases, each=4, seed=0
+            tiny.base,
+            tokens.encode,
+            latents,
+            captions,
+            [item.framing for item in tiny.images.train],
+            phrases=phrases,
+            each=4,
+            seed=0,
         )
         features = tokens.encode(public.prompts)
         answers = tiny.base.predict(public.noisy, public.timesteps, features)

@@ -2,7 +2,9 @@
 
     time ids = (original height, width, crop top, left, target height, width)        in pixels
 
-Source: arXiv 2307.01952, section 2.2. The order is that of diffusers' `_get_add_time_ids`.
+The original size is the upright file's, before it was scaled; the corner is where the cut begins
+in the scaled image; the target is the bucket. Source: arXiv 2307.01952, section 2.2. The order is
+that of diffusers' `_get_add_time_ids`, the meaning that of its SDXL training scripts.
 """
 
 from dataclasses import dataclass
