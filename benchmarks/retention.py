@@ -33,7 +33,7 @@ from orthofed.client.variant import Variant
 from orthofed.core.layout import ContributionLayout
 from orthofed.core.metrics import retention
 from orthofed.core.spec import BaseModel, Encoder, FederationSpec, plan_spec
-from orthofed.core.targets import attention_layers
+from orthofed.core.targets import target_layers
 
 
 def main() -> None:
@@ -145,7 +145,7 @@ def _spec(base: Base, rank: int) -> FederationSpec:
             with safe_open(path, "np") as file:
                 names = list(file.keys())
                 shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
-            layers += attention_layers(component, shapes)
+            layers += target_layers(component, shapes)
     return plan_spec(
         name="bench",
         base=BaseModel("other", "bench", "1", fingerprint_of(base.folder), "CC0-1.0"),

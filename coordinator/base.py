@@ -20,7 +20,7 @@ from ..core.errors import InputError
 from ..core.fingerprint import base_fingerprint, is_base_file
 from ..core.merge import DType
 from ..core.spec import Encoder, Layer
-from ..core.targets import attention_layers, tensor_names
+from ..core.targets import Targets, target_layers, tensor_names
 from ..core.tensorfile import Header, TensorInfo, header_length, parse_header, read_tensor
 from ..core.token_layers import token_layers
 from ..core.vocabulary import reserved_words
@@ -67,6 +67,10 @@ class Place:
             file.seek(self.file.prefix_bytes + self.info.offset)
             return read_tensor(self.info, file.read(self.info.size))
 
+    def matrix(self) -> np.ndarray[Any, Any]:
+        """Return the values as n x m: a convolution's kernels one a row (core/layer.py)."""
+        return self.read().reshape(self.info.shape[0], -1)
+
 
 class BaseFolder:
     """A diffusers pipeline folder with safetensors weights."""
@@ -100,13 +104,13 @@ class BaseFolder:
             _weight_file(self.root, name) for name in names if name.endswith(".safetensors")
         )
 
-    def layers(self) -> tuple[Layer, ...]:
-        """Return every attention projection of UNet and text encoders, sorted by path."""
+    def layers(self, targets: Targets = "attention") -> tuple[Layer, ...]:
+        """Return the layers of UNet and text encoders that ``targets`` adapts, sorted by path."""
         found: list[Layer] = []
         for file in self.weights:
             if file.component in _ADAPTED:
                 shapes = {info.name: info.shape for info in file.header.tensors}
-                found += attention_layers(file.component, shapes)
+                found += target_layers(file.component, shapes, targets)
         return tuple(sorted(found))
 
     def token_layers(self) -> tuple[str, ...]:
@@ -132,7 +136,7 @@ class BaseFolder:
     def place(self, layer: Layer) -> Place:
         """Return where a layer's weight lies; raises InputError when it has another shape."""
         found = self._find(layer.path.partition(".")[0], tensor_names(layer.path))
-        if found.info.shape != (layer.out, layer.width):
+        if found.info.shape != layer.shape:
             raise _not_the_base(f"{layer.path} has shape {found.info.shape}")
         return found
 
@@ -158,10 +162,10 @@ class BaseFolder:
         return "v" if said == "v_prediction" else "epsilon"
 
     def norms(self, layers: tuple[Layer, ...]) -> Iterator[tuple[str, float]]:
-        """Give the spectral norm of each layer's weight, by path."""
+        """Give the spectral norm of each layer's n x m weight, by path."""
         for layer in layers:
             place = self.place(layer)
-            yield layer.path, spectral_norm(exact(place.read(), place.dtype))
+            yield layer.path, spectral_norm(exact(place.matrix(), place.dtype))
 
 
 def spectral_norm(matrix: np.ndarray[Any, Any]) -> float:
@@ -169,7 +173,7 @@ def spectral_norm(matrix: np.ndarray[Any, Any]) -> float:
 
     Exact below 512 rows or columns; above, 64 power steps, which never give more than the norm.
     """
-    wide = matrix.astype(np.float64)
+    wide = matrix.astype(np.float64, copy=False)
     gram = wide @ wide.T if wide.shape[0] <= wide.shape[1] else wide.T @ wide
     if len(gram) <= _SMALL:
         return math.sqrt(max(0.0, float(np.linalg.eigvalsh(gram)[-1])))

@@ -22,6 +22,7 @@ from ..core.keyring import Keyring, log_id
 from ..core.keys import SigningKey
 from ..core.leaf import document_leaf, spec_leaf
 from ..core.spec import BaseModel, FederationSpec, Limits, plan_spec
+from ..core.targets import Targets
 from . import records
 from .base import BaseFolder
 from .clock import Clock
@@ -42,7 +43,8 @@ Progress = Callable[[str], None]
 class Choices:
     """What the operator chooses once. Exactly one of ``rank`` and ``capacity`` may be None.
 
-    ``lambda_1024``: default merge weight in 1/1024. ``family``: basis. Texts: plain ASCII.
+    ``lambda_1024``: default merge weight in 1/1024. ``family``: basis. ``targets``: which layers
+    are adapted; the spec keeps their list. Texts: plain ASCII.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Choices:
     capacity: int | None = None
     lambda_1024: int = 1024
     family: Family = "hadamard"
+    targets: Targets = "attention"
     base_name: str = ""
     base_revision: str = "local"
     base_licence: str = "LicenseRef-unknown"
@@ -88,7 +91,7 @@ def _plan(
     base = BaseFolder(settings.base)
     say("hashing the base model")
     fingerprint = base.fingerprint()
-    layers = base.layers()
+    layers = base.layers(choices.targets)
     spec = plan_spec(
         name=choices.name,
         base=BaseModel(
@@ -117,7 +120,7 @@ _SDXL_WIDTHS = {640, 768, 1280, 2048}
 
 
 def _family(base: BaseFolder) -> str:
-    """Return the base's family by its shape: the widths of the adapted layers (formats.md 3.1)."""
+    """Return the base's family by its shape: the widths of its attention (formats.md 3.1)."""
     widths = {layer.width for layer in base.layers()}
     num_encoders = len(base.encoders())
     if widths == _SD1_WIDTHS and num_encoders == 1:

@@ -160,7 +160,7 @@ def _adapted(place: Place, layer: Layer, merge: Merge) -> bytes:
         out=layer.out,
         window=(spec.exponent_low, spec.exponent_high),
     )
-    values: np.ndarray[Any, Any] = apply(place.read(), dw, place.dtype)
+    values: np.ndarray[Any, Any] = apply(place.matrix(), dw, place.dtype)
     return values.tobytes()
 
 

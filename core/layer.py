@@ -1,9 +1,13 @@
-"""One adapted linear layer: its path in the spec, its outputs and its inputs.
+"""One adapted layer: its path in the spec, its outputs and its inputs.
 
-The path is data and never recomputed from a loaded library, because libraries rename modules
-(method.md 2.1). Law: a path is 1 to 255 characters of ``[A-Za-z0-9_.]``; widths are 1..65536.
+A convolution is the linear map of its unfolded input: W of shape (n, c, kh, kw) is read as n x m
+with m = c kh kw, row by row, so nothing but the shape in a file tells it from a linear layer. The
+path is data and never recomputed from a loaded library, because libraries rename modules
+(method.md 2.1). Law: a path is 1 to 255 characters of ``[A-Za-z0-9_.]``; widths are 1..65536; a
+kernel's area divides the width.
 """
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -11,15 +15,23 @@ from .errors import SpecError
 
 MAX_WIDTH = 65536
 _PATH = re.compile(r"[A-Za-z0-9_.]{1,255}")
+_MAX_SIDE = 255
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Layer:
-    """A weight W of shape (``out``, ``width``) that every concept adapts."""
+    """A weight W of ``out`` x ``width`` that every concept adapts.
+
+    ``kernel``: height and width of a convolution's kernel; empty for a linear layer.
+
+    >>> Layer("unet.down_blocks.0.resnets.0.conv1", 8, 36, (3, 3)).shape
+    (8, 4, 3, 3)
+    """
 
     path: str
     out: int
     width: int
+    kernel: tuple[int, int] | tuple[()] = ()
 
     def __post_init__(self) -> None:
         """Refuse a path or a size that the basis streams and the files cannot carry."""
@@ -35,6 +47,23 @@ class Layer:
                 raise SpecError(
                     f"{size} {what} in {self.path}",
                     why=f"a layer has 1 to {MAX_WIDTH} of them",
-                    fix="adapt only linear layers within these sizes",
+                    fix="adapt only layers within these sizes",
                     code="bad-layer-size",
                 )
+        if any(not 1 <= side <= _MAX_SIDE for side in self.kernel) or self.width % self.area:
+            raise SpecError(
+                f"a kernel of {self.kernel} over {self.width} inputs in {self.path}",
+                why=f"its sides are 1 to {_MAX_SIDE}, and a channel has one input for each place",
+                fix="give the sizes that the convolution's weight has in the base model",
+                code="bad-layer-kernel",
+            )
+
+    @property
+    def area(self) -> int:
+        """Inputs that one channel has: 1 for a linear layer."""
+        return math.prod(self.kernel)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of W in a file: (n, m), or (n, c, kh, kw)."""
+        return (self.out, self.width // self.area, *self.kernel)

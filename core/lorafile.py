@@ -15,15 +15,13 @@ from dataclasses import dataclass
 
 from .errors import SpecError
 from .fields import is_hex
+from .ldm import ldm_path
 from .spec import BaseModel, Encoder, FederationSpec
 
 _VALUE = re.compile(r"[A-Za-z0-9 .,:;/_()+#={}\[\]\"-]*")
 _SLUG = re.compile(r"[a-z0-9](?:-?[a-z0-9]){2,30}")
 _MAX_VALUE = 4096
 _JSON_KEYS = frozenset({"ss_tag_frequency", "lora_adapter_metadata"})
-_UNET = re.compile(r"(down_blocks|up_blocks)\.(\d+)\.attentions\.(\d+)\.(.+)")
-_MIDDLE = "mid_block.attentions.0."
-_SDXL_STEP = 3  # layers_per_block + 1
 _GENERATIVE_MODELS = "https://github.com/Stability-AI/generative-models"
 _ARCHITECTURES = {"sdxl": "stable-diffusion-xl-v1-base"}
 _TEXT_PREFIXES = {
@@ -63,11 +61,11 @@ def kohya_key(path: str, family: str = "sd1") -> str:
     >>> kohya_key("unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_out.0")
     'lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_out_0'
 
-    Raises SpecError: a component that the family does not have.
+    Raises SpecError: a component or a layer that the family does not have.
     """
     component, _, module = path.partition(".")
     if component == "unet":
-        return "lora_unet_" + (_ldm(module) if family == "sdxl" else module).replace(".", "_")
+        return "lora_unet_" + (ldm_path(module) if family == "sdxl" else module).replace(".", "_")
     prefix = _TEXT_PREFIXES[family].get(component) if family in _TEXT_PREFIXES else None
     if prefix is None:
         raise SpecError(
@@ -104,14 +102,17 @@ def embedding_keys(encoders: Sequence[Encoder], trigger: str) -> dict[str, str]:
 
 
 def lora_entries(spec: FederationSpec, rank: int) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """Return name and shape of every tensor of a kohya file of ``rank``, sorted by name."""
+    """Return name and shape of every tensor of a kohya file of ``rank``, sorted by name.
+
+    A convolution's ``down`` is R kernels of its own size, its ``up`` a 1 x 1 convolution.
+    """
     entries: list[tuple[str, tuple[int, ...]]] = []
     for layer in spec.layers:
         key = kohya_key(layer.path, spec.base.family)
         entries += [
             (f"{key}.alpha", ()),
-            (f"{key}.lora_down.weight", (rank, layer.width)),
-            (f"{key}.lora_up.weight", (layer.out, rank)),
+            (f"{key}.lora_down.weight", (rank, *layer.shape[1:])),
+            (f"{key}.lora_up.weight", (layer.out, rank, *(1 for _ in layer.kernel))),
         ]
     return tuple(sorted(entries))
 
@@ -196,24 +197,6 @@ def embedding_metadata(
 def checkpoint_metadata() -> dict[str, str]:
     """Return the metadata of the weights in ``checkpoint/``: what diffusers asks for."""
     return {"format": "pt"}
-
-
-def _ldm(module: str) -> str:
-    """Return the LDM spelling of an SDXL UNet path (formats.md 3.2)."""
-    if module.startswith(_MIDDLE):
-        return "middle_block.1." + module[len(_MIDDLE) :]
-    match = _UNET.fullmatch(module)
-    if match is None:
-        raise SpecError(
-            f"UNet path {module[:80]!r}",
-            why="only attention blocks have an LDM name",
-            fix="adapt attention projections only",
-            code="unknown-component",
-        )
-    block, attention, rest = int(match[2]), int(match[3]), match[4]
-    if match[1] == "down_blocks":
-        return f"input_blocks.{1 + _SDXL_STEP * block + attention}.1.{rest}"
-    return f"output_blocks.{_SDXL_STEP * block + attention}.1.{rest}"
 
 
 def _is_sdxl(base: BaseModel) -> bool:

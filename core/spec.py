@@ -16,7 +16,7 @@ from typing import TypedDict, cast
 from . import canonical, slots
 from .basis import FAMILIES, Family
 from .errors import SpecError, VerificationFailed
-from .fields import Fields, is_hex
+from .fields import Fields, bad_field, is_hex
 from .haar import MAX_HAAR_WIDTH, haar_table
 from .hadamard import supported
 from .layer import MAX_WIDTH, Layer
@@ -153,7 +153,7 @@ class FederationSpec:
             "exponent_high": self.exponent_high,
             "exponent_low": self.exponent_low,
             "lambda_1024": self.lambda_1024,
-            "layers": [_record(layer) for layer in self.layers],
+            "layers": [_layer_record(layer) for layer in self.layers],
             "limits": _record(self.limits),
             "name": self.name,
             "ranks": [{"rank": rank, "width": width} for width, rank in self.ranks],
@@ -241,8 +241,14 @@ def _table_hashes(seed: bytes, widths: Sequence[int]) -> tuple[tuple[int, str], 
     )
 
 
-def _record(value: BaseModel | Encoder | Layer | Limits) -> dict[str, object]:
+def _record(value: BaseModel | Encoder | Limits) -> dict[str, object]:
     return {field.name: getattr(value, field.name) for field in fields(value)}
+
+
+def _layer_record(layer: Layer) -> dict[str, object]:
+    """Return a layer's fields; a linear one has no kernel, so older specs keep their bytes."""
+    body: dict[str, object] = {"out": layer.out, "path": layer.path, "width": layer.width}
+    return {**body, "kernel": list(layer.kernel)} if layer.kernel else body
 
 
 def _check_names(spec: FederationSpec) -> None:
@@ -422,8 +428,20 @@ def _read_base(value: object) -> BaseModel:
 
 
 def _read_layer(value: object) -> Layer:
-    body = Fields(value, "a layer", need=("out", "path", "width"))
-    return Layer(path=body.text("path"), out=body.integer("out"), width=body.integer("width"))
+    body = Fields(value, "a layer", need=("out", "path", "width"), may=("kernel",))
+    return Layer(
+        path=body.text("path"),
+        out=body.integer("out"),
+        width=body.integer("width"),
+        kernel=_read_kernel(body) if "kernel" in body else (),
+    )
+
+
+def _read_kernel(body: Fields) -> tuple[int, int]:
+    height, width = body.items("kernel", least=2, most=2)
+    if type(height) is not int or type(width) is not int:
+        raise bad_field("`kernel` of a layer is not two integers")
+    return height, width
 
 
 def _read_encoder(value: object) -> Encoder:

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from orthofed.assets import pocket_base, pocket_concepts
 from orthofed.core.names import collide, slug
 from orthofed.core.slots import capacity
-from orthofed.core.targets import attention_layers
+from orthofed.core.targets import target_layers
 from orthofed.core.vocabulary import reserved_words
 
 WEIGHTS = sorted(pocket_base().rglob("*.safetensors"))
@@ -52,8 +52,8 @@ def test_diffusers_opens_the_folder_and_every_weight_arrives() -> None:
 def test_twelve_slots_fit_at_rank_8() -> None:
     """Each of the twelve concepts can have a slot of its own."""
     layers = [
-        *attention_layers("unet", _shapes("unet")),
-        *attention_layers("text_encoder", _shapes("text_encoder")),
+        *target_layers("unet", _shapes("unet")),
+        *target_layers("text_encoder", _shapes("text_encoder")),
     ]
 
     assert capacity(layers, {layer.width: 8 for layer in layers}) >= 12

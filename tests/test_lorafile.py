@@ -19,9 +19,9 @@ from orthofed.core.lorafile import (
     lora_entries,
     lora_metadata,
 )
+from orthofed.core.published import published_layers
 from orthofed.core.spec import BaseModel, Encoder, FederationSpec, plan_spec
-
-from .base_shapes import sd1_layers, sdxl_layers
+from orthofed.core.targets import Targets
 
 HASH = "ab" * 32
 WREN = ConceptEntry(3, "wren-cat", ("wren-c1", "wren-c2"), "1" * 64, 614, "CC0-1.0")
@@ -32,22 +32,22 @@ def digest(keys: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()
 
 
-def sd1(*, family: str = "sd1") -> FederationSpec:
+def sd1(*, family: str = "sd1", targets: Targets = "attention") -> FederationSpec:
     return plan_spec(
         name="toy-fed",
         base=BaseModel(family, "sd-v1-5", "main", "0" * 64, "MIT"),
-        layers=sd1_layers(),
+        layers=published_layers("sd15", targets),
         encoders=[Encoder("text_encoder", 768)],
         seed=bytes(32),
         rank=20,
     )
 
 
-def sdxl() -> FederationSpec:
+def sdxl(targets: Targets = "attention") -> FederationSpec:
     return plan_spec(
         name="toy-fed",
         base=BaseModel("sdxl", "sdxl-base", "main", "0" * 64, "MIT"),
-        layers=sdxl_layers(),
+        layers=published_layers("sdxl", targets),
         encoders=[Encoder("text_encoder", 768), Encoder("text_encoder_2", 1280)],
         seed=bytes(32),
         rank=20,
@@ -86,6 +86,16 @@ def test_every_module_has_up_down_and_alpha_of_one_rank() -> None:
     assert shapes[f"{base}.alpha"] == ()
 
 
+def test_a_convolution_has_kernels_below_and_a_pixel_above() -> None:
+    """As kohya's convolutions: R kernels of the layer's own size, then 1 x 1."""
+    shapes = dict(lora_entries(sd1(targets="all"), 60))
+    base = kohya_key("unet.up_blocks.3.resnets.0.conv1")
+
+    assert shapes[f"{base}.lora_down.weight"] == (60, 960, 3, 3)
+    assert shapes[f"{base}.lora_up.weight"] == (320, 60, 1, 1)
+    assert shapes[f"{base}.alpha"] == ()
+
+
 def test_an_other_base_uses_the_spellings_of_sd1() -> None:
     """It loads in diffusers; no UI knows such a base."""
     assert lora_entries(sd1(family="other"), 4) == lora_entries(sd1(), 4)
@@ -97,6 +107,13 @@ def test_an_other_base_uses_the_spellings_of_sd1() -> None:
         ("down_blocks.2.attentions.1.x.to_q", "lora_unet_input_blocks_8_1_x_to_q"),
         ("mid_block.attentions.0.x.to_q", "lora_unet_middle_block_1_x_to_q"),
         ("up_blocks.1.attentions.2.x.to_out.0", "lora_unet_output_blocks_5_1_x_to_out_0"),
+        ("down_blocks.1.attentions.0.proj_in", "lora_unet_input_blocks_4_1_proj_in"),
+        ("down_blocks.0.resnets.0.conv1", "lora_unet_input_blocks_1_0_in_layers_2"),
+        ("down_blocks.2.resnets.1.conv2", "lora_unet_input_blocks_8_0_out_layers_3"),
+        ("down_blocks.0.downsamplers.0.conv", "lora_unet_input_blocks_3_0_op"),
+        ("mid_block.resnets.1.time_emb_proj", "lora_unet_middle_block_2_emb_layers_1"),
+        ("up_blocks.1.upsamplers.0.conv", "lora_unet_output_blocks_5_2_conv"),
+        ("up_blocks.2.resnets.2.conv_shortcut", "lora_unet_output_blocks_8_0_skip_connection"),
     ],
 )
 def test_sdxl_keys_are_in_ldm_spelling(path: str, key: str) -> None:
@@ -106,7 +123,12 @@ def test_sdxl_keys_are_in_ldm_spelling(path: str, key: str) -> None:
 
 def test_unknown_components_are_refused() -> None:
     """No name is invented."""
-    for path, family in (("vae.a", "sd1"), ("text_encoder_2.a", "sd1"), ("unet.time", "sdxl")):
+    for path, family in (
+        ("vae.a", "sd1"),
+        ("text_encoder_2.a", "sd1"),
+        ("unet.time", "sdxl"),
+        ("unet.mid_block.resnets.0.norm1", "sdxl"),
+    ):
         with pytest.raises(SpecError):
             kohya_key(path, family)
 

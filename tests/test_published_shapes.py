@@ -15,12 +15,12 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from orthofed.core.hadamard import supported
 from orthofed.core.layer import Layer
+from orthofed.core.published import PublishedModel, published_layers
 from orthofed.core.slots import capacity
-from orthofed.core.targets import attention_layers
+from orthofed.core.targets import TARGETS, Targets, target_layers
 from orthofed.core.token_layers import token_layers
-
-from .base_shapes import sd1_layers, sdxl_layers
 
 _SD: dict[str, Any] = {"block_out_channels": (320, 640, 1280, 1280), "layers_per_block": 2}
 SD1 = {**_SD, "cross_attention_dim": 768, "attention_head_dim": 8, "sample_size": 64}
@@ -46,89 +46,124 @@ SDXL = {
     "addition_time_embed_dim": 256,
     "projection_class_embeddings_input_dim": 2816,
 }
-CLIP_L = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12}
-OPEN_CLIP_H = {"hidden_size": 1024, "num_hidden_layers": 23, "num_attention_heads": 16}
-OPEN_CLIP_G = {"hidden_size": 1280, "num_hidden_layers": 32, "num_attention_heads": 20}
+CLIP_L = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12}
+OPEN_CLIP_H = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 23}
+OPEN_CLIP_G = {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32}
+
+
+CONVOLVED = {960, 1920, 2560, 2880, 5760, 8640, 11520, 17280, 23040}
+"""Inputs of residual blocks whose skip connections widen them, and 9 x channels."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    counts: tuple[int, ...]  # of the UNet and the text encoders
+    widths: set[int]
+    capacity: int  # at rank 20
 
 
 @dataclass(frozen=True)
 class Published:
     unet: dict[str, Any]
     texts: tuple[dict[str, Any], ...]
-    counts: dict[str, int]
-    widths: set[int]
-    capacity: int  # at rank 20
+    presets: dict[Targets, Preset]
     token_layers: int  # with a place for the pooled vector where there is one
 
 
-MODELS = {
-    "sd1": Published(
-        SD1, (CLIP_L,), {"unet": 128, "text_encoder": 48}, {320, 640, 768, 1280}, 16, 16
+MODELS: dict[PublishedModel, Published] = {
+    "sd15": Published(
+        SD1,
+        (CLIP_L,),
+        {
+            "attention": Preset((128, 48), {320, 640, 768, 1280}, 16),
+            "linear": Preset((182, 72), {320, 640, 768, 1280, 2560, 3072, 5120}, 16),
+            "all": Preset((278, 72), {320, 640, 768, 1280, 3072, 5120} | CONVOLVED, 16),
+        },
+        token_layers=16,
     ),
-    "sd2": Published(
-        SD2, (OPEN_CLIP_H,), {"unet": 128, "text_encoder": 92}, {320, 640, 1024, 1280}, 16, 16
+    "sd21": Published(
+        SD2,
+        (OPEN_CLIP_H,),
+        {
+            "attention": Preset((128, 92), {320, 640, 1024, 1280}, 16),
+            "linear": Preset((214, 138), {320, 640, 1024, 1280, 2560, 4096, 5120}, 16),
+            "all": Preset((278, 138), {320, 640, 1024, 1280, 4096, 5120} | CONVOLVED, 16),
+        },
+        token_layers=16,
     ),
     "sdxl": Published(
         SDXL,
         (CLIP_L, OPEN_CLIP_G),
-        {"unet": 560, "text_encoder": 48, "text_encoder_2": 128},
-        {640, 768, 1280, 2048},
-        32,
-        71,
+        {
+            "attention": Preset((560, 48, 128), {640, 768, 1280, 2048}, 32),
+            "linear": Preset((739, 72, 192), {640, 768, 1280, 2048, 2560, 3072, 5120}, 32),
+            # One shortcut reads 320 channels and halves what fits.
+            "all": Preset((788, 72, 192), {320, 640, 768, 1280, 2048, 3072, 5120} | CONVOLVED, 16),
+        },
+        token_layers=71,
     ),
 }
+COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
 
 
 @pytest.fixture(scope="module", params=sorted(MODELS))
-def model(request: pytest.FixtureRequest) -> tuple[str, dict[str, nn.Module]]:
+def model(request: pytest.FixtureRequest) -> tuple[PublishedModel, dict[str, nn.Module]]:
     """One model's networks without weights, by component."""
     said = MODELS[request.param]
     kinds = (CLIPTextModel, CLIPTextModelWithProjection)
     with torch.device("meta"):
         made: dict[str, nn.Module] = {"unet": UNet2DConditionModel(**said.unet)}
-        for kind, text, name in zip(
-            kinds, said.texts, ("text_encoder", "text_encoder_2"), strict=False
-        ):
+        for kind, text, name in zip(kinds, said.texts, COMPONENTS[1:], strict=False):
             made[name] = kind(CLIPTextConfig(**text))
     return request.param, made
 
 
-def _layers(made: dict[str, nn.Module]) -> list[Layer]:
+def _layers(made: dict[str, nn.Module], targets: Targets) -> tuple[Layer, ...]:
     found: list[Layer] = []
     for component, module in made.items():
         shapes = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-        found += attention_layers(component, shapes)
-    return sorted(found)
+        found += target_layers(component, shapes, targets)
+    return tuple(sorted(found))
 
 
+@pytest.mark.parametrize("targets", TARGETS)
 def test_counts_widths_and_capacity_are_the_published_models(
-    model: tuple[str, dict[str, nn.Module]],
+    model: tuple[PublishedModel, dict[str, nn.Module]], targets: Targets
 ) -> None:
-    """formats.md 3.1: 128 + 48, 128 + 92, 560 + 48 + 128; 16 and 32 concepts at rank 20."""
+    """formats.md 3.1 for attention; kohya's own counts for the rest; every width has a basis."""
+    name, made = model
+    said = MODELS[name].presets[targets]
+
+    layers = _layers(made, targets)
+
+    counts = Counter(layer.path.partition(".")[0] for layer in layers)
+    assert tuple(counts[component] for component in COMPONENTS[: len(made)]) == said.counts
+    widths = {layer.width for layer in layers}
+    assert widths == said.widths
+    assert capacity(layers, dict.fromkeys(widths, 20)) == said.capacity
+    assert all(supported(width) for width in widths)
+
+
+def test_cross_attention_reads_the_text_encoders_side_by_side(
+    model: tuple[PublishedModel, dict[str, nn.Module]],
+) -> None:
+    """Keys and values are as wide as all encoders' features together."""
     name, made = model
     said = MODELS[name]
 
-    layers = _layers(made)
+    keys = [x for x in _layers(made, "all") if x.path.endswith(("attn2.to_k", "attn2.to_v"))]
 
-    assert Counter(layer.path.partition(".")[0] for layer in layers) == said.counts
-    assert {layer.width for layer in layers} == said.widths
-    assert capacity(layers, dict.fromkeys(said.widths, 20)) == said.capacity
     text = said.unet["cross_attention_dim"]
-    assert sum(part["hidden_size"] for part in said.texts) == text
-    keys = [layer for layer in layers if layer.path.endswith(("attn2.to_k", "attn2.to_v"))]
     assert {layer.width for layer in keys} == {text}
+    assert sum(part["hidden_size"] for part in said.texts) == text
     assert len(token_layers(made["unet"].state_dict())) == said.token_layers
 
 
-def test_names_and_shapes_are_those_of_the_formats_page(
-    model: tuple[str, dict[str, nn.Module]],
+@pytest.mark.parametrize("targets", TARGETS)
+def test_the_table_of_published_shapes_is_what_the_libraries_build(
+    model: tuple[PublishedModel, dict[str, nn.Module]], targets: Targets
 ) -> None:
-    """The hand-written table, whose check sums stand in formats.md 3.2, equals the libraries'."""
+    """core/published.py, whose check sums stand in formats.md 3.2, layer by layer."""
     name, made = model
-    table = {"sd1": sd1_layers, "sdxl": sdxl_layers}
 
-    if name in table:
-        assert tuple(_layers(made)) == table[name]()
-    else:  # Stable Diffusion 2 has the UNet of 1 with wider text
-        first = {x.path for x in sd1_layers() if x.path.startswith("unet.")}
-        assert {x.path for x in _layers(made) if x.path.startswith("unet.")} == first
+    assert published_layers(name, targets) == _layers(made, targets)

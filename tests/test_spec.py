@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -9,9 +10,8 @@ from hypothesis import strategies as st
 
 from orthofed.core.basis import Family
 from orthofed.core.errors import OrthoFedError, SpecError, VerificationFailed
+from orthofed.core.published import published_layers
 from orthofed.core.spec import BaseModel, Encoder, FederationSpec, Layer, Limits, plan_spec
-
-from .base_shapes import sd1_layers, sdxl_layers
 
 BASE = BaseModel("sd1", "runwayml/stable-diffusion-v1-5", "main", "a" * 64, "CreativeML")
 TEXT = (Encoder("text_encoder", 768),)
@@ -57,14 +57,52 @@ def test_a_spec_of_a_real_base_plans_as_the_tables_say() -> None:
     both = (Encoder("text_encoder", 768), Encoder("text_encoder_2", 1280))
 
     one = plan_spec(
-        name="toy-fed", base=BASE, layers=sd1_layers(), encoders=TEXT, seed=bytes(32), rank=20
+        name="toy-fed",
+        base=BASE,
+        layers=published_layers("sd15"),
+        encoders=TEXT,
+        seed=bytes(32),
+        rank=20,
     )
     two = plan_spec(
-        name="toy-fed", base=xl, layers=sdxl_layers(), encoders=both, seed=bytes(32), capacity=64
+        name="toy-fed",
+        base=xl,
+        layers=published_layers("sdxl"),
+        encoders=both,
+        seed=bytes(32),
+        capacity=64,
     )
 
     assert (one.capacity, len(one.layers)) == (16, 176)
     assert two.ranks == ((640, 8), (768, 12), (1280, 20), (2048, 20))
+
+
+def test_a_convolution_has_its_kernel_in_the_spec_and_a_linear_layer_has_no_such_field() -> None:
+    """Specs of linear layers keep the bytes and the id that they had before convolutions."""
+    convolution = Layer("unet.c", 6, 108, (3, 3))
+    spec = small(layers=(convolution, Layer("unet.b", 8, 24)))
+
+    first, second = body_of(spec)["layers"]
+
+    assert first == {"out": 8, "path": "unet.b", "width": 24}
+    assert second == {"kernel": [3, 3], "out": 6, "path": "unet.c", "width": 108}
+    assert FederationSpec.from_bytes(spec.to_bytes()) == spec
+    assert spec.layers[1].shape == (6, 12, 3, 3)
+    assert small().id == "186f3c9cc978e75190c17260451b39901ed99641b06bf18de10c949e1d3049e9"
+
+
+@pytest.mark.parametrize(
+    "kernel", [[3], [3, 3, 3], [3, True], [True, 3], [0, 3], [5, 5], [-3, -3], "3", []]
+)
+def test_a_kernel_that_no_weight_has_is_refused(kernel: object) -> None:
+    """Two positive integers whose product divides the width."""
+    body = body_of(small(layers=(Layer("unet.c", 6, 108, (3, 3)),)))
+    body["layers"][0]["kernel"] = kernel
+
+    with pytest.raises(OrthoFedError) as caught:
+        FederationSpec.from_bytes(spelt(body))
+
+    assert caught.value.code in {"bad-field", "bad-layer-kernel"}
 
 
 def test_a_haar_spec_carries_the_hash_of_its_tables() -> None:
@@ -200,7 +238,7 @@ def test_an_unknown_width_has_no_rank() -> None:
         small().rank(768)
 
 
-def body_of(spec: FederationSpec) -> dict[str, object]:
+def body_of(spec: FederationSpec) -> dict[str, Any]:
     return json.loads(spec.to_bytes())
 
 

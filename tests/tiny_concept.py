@@ -16,7 +16,7 @@ from orthofed.client.families.text_tower import TextTower
 from orthofed.client.training import Trained, TrainingSettings, Trigger, train
 from orthofed.core.layer import Layer
 from orthofed.core.spec import BaseModel, Encoder, FederationSpec, plan_spec
-from orthofed.core.targets import attention_layers
+from orthofed.core.targets import target_layers
 
 from .tiny_base import tiny_base
 
@@ -75,7 +75,7 @@ def tiny_spec(folder: Path, *, rank: int = 4, family: str = "other") -> Federati
             with safe_open(file, "np") as weights:
                 names = list(weights.keys())
                 shapes = {n: tuple(weights.get_slice(n).get_shape()) for n in names}
-            layers += attention_layers(component, shapes)
+            layers += target_layers(component, shapes)
             tables = [s for n, s in shapes.items() if n.endswith("token_embedding.weight")]
             encoders += [Encoder(component, table[1]) for table in tables]
     return plan_spec(
