@@ -11,7 +11,8 @@ from typing import TypeVar
 
 from ..core.errors import LeaseLost, OrthoFedError, Refused
 from . import leases, records
-from .leases import Action, Event, Refuse, Slots
+from .leases import Slots
+from .slot_events import Action, Commit, Event, Refuse
 from .store import Store
 
 _T = TypeVar("_T")
@@ -25,30 +26,27 @@ class Turn:
         self.db = db
         self.state = state
 
-    def step(self, event: Event) -> Action:
+    def step(self, event: Event) -> tuple[Action, ...]:
         """Step the slots and write what changed; raises what a Refuse means."""
         before = self.state
-        self.state, action = leases.step(before, event)
-        if isinstance(action, Refuse):
-            raise _refusal(action)
+        self.state, actions = leases.step(before, event)
+        _check(actions)
         for index, (old, new) in enumerate(zip(before.slots, self.state.slots, strict=True)):
             saved = (old.phase, old.fence, old.client, old.member, old.held_s)
             if saved != (new.phase, new.fence, new.client, new.member, new.held_s):
                 records.save_slot(self.db, index, new, before=old)
-        return action
+        return actions
 
     def check_held(self, client: str, slot: int, fence: int) -> None:
         """Raise LeaseLost unless this client leases the slot at this fence; changes nothing."""
-        _, action = leases.step(self.state, leases.Commit(client, slot, fence))
-        if isinstance(action, Refuse):
-            raise _refusal(action)
+        _check(leases.step(self.state, Commit(client, slot, fence))[1])
 
 
 class Board:
     """The slots; every look and every change is a turn."""
 
     def __init__(self, store: Store, state: Slots) -> None:
-        """Take over the committed state; after a restart with ``leases.Restart`` stepped."""
+        """Take over the committed state; after a restart with ``slot_events.Restart`` stepped."""
         self._store = store
         self._state = state
 
@@ -63,6 +61,12 @@ class Board:
             self._state = result[1]
 
         return self._store.run(transact, after=adopt)[0]
+
+
+def _check(actions: tuple[Action, ...]) -> None:
+    for action in actions:
+        if isinstance(action, Refuse):
+            raise _refusal(action)
 
 
 def _refusal(action: Refuse) -> OrthoFedError:
@@ -86,5 +90,19 @@ def _refusal(action: Refuse) -> OrthoFedError:
                 action.what,
                 why="one member holds one lease at a time, so that no one squats on slots",
                 fix="finish or give back the other lease first",
+                code=action.code,
+            )
+        case "not-filled":
+            return Refused(
+                action.what,
+                why="only a contribution that fills its slot can be taken out",
+                fix="look at the status of the lease; it may be out already",
+                code=action.code,
+            )
+        case "plan-differs":
+            return OrthoFedError(
+                action.what,
+                why="the releases in the database and the slots in memory disagree",
+                fix="restart the coordinator, then run orthofed doctor",
                 code=action.code,
             )

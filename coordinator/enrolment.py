@@ -14,11 +14,11 @@ from ..core.errors import InputError, LeaseLost, OrthoFedError, Refused
 from ..core.fields import Fields
 from ..core.leaf import lease_leaf
 from ..proto import wire
-from . import leases, records
+from . import records, slot_events
 from .board import Turn
 from .house import House
-from .leases import Grant, Hold
 from .records import Lease, Member, Name, NameKind
+from .slot_events import Grant, Hold
 
 _DAY_S = 86_400
 _MOST_TRIGGERS = 8
@@ -80,15 +80,17 @@ class Enrolment:
     def renew(self, key: str, request: wire.RenewRequest) -> wire.RenewReply:
         """Move the deadline when progress grew."""
         now_s = self._house.clock.monotonic_s()
-        event = leases.Renew(now_s, key, request.slot, request.fence, request.progress)
-        action = self._house.board.run(lambda turn: turn.step(event))
-        if not isinstance(action, Hold):
-            raise AssertionError("a renewal holds or is refused")  # noqa: TRY004  # our own bug
+        event = slot_events.Renew(now_s, key, request.slot, request.fence, request.progress)
+        match self._house.board.run(lambda turn: turn.step(event)):
+            case (Hold() as action,):
+                pass
+            case _:
+                raise AssertionError("a renewal holds or is refused")
         return wire.RenewReply(ttl_s=action.ttl_s, held_s=action.held_s)
 
     def give_back(self, key: str, request: wire.GiveBackRequest) -> wire.GiveBackReply:
         """Free the slot; a resend finds it free already."""
-        event = leases.GiveBack(key, request.slot, request.fence)
+        event = slot_events.GiveBack(key, request.slot, request.fence)
         self._house.board.run(lambda turn: turn.step(event))
         return wire.GiveBackReply()
 
@@ -137,10 +139,12 @@ class Enrolment:
         now_s = self._house.clock.monotonic_s()
         own = self._own_names(db, key)
         self._check_names(db, asked, own)
-        event = leases.Ask(now_s, asked.client, key, operator=member.operator)
-        granted = turn.step(event)
-        if not isinstance(granted, Grant):
-            raise AssertionError("an ask is granted or refused")  # noqa: TRY004  # our own bug
+        event = slot_events.Ask(now_s, asked.client, key, operator=member.operator)
+        match turn.step(event):
+            case (Grant() as granted,):
+                pass
+            case _:
+                raise AssertionError("an ask is granted or refused")
         self._leave_old(turn, own, asked)
         return self._write(turn, key, asked, granted)
 
@@ -193,7 +197,7 @@ class Enrolment:
         wanted = {("concept", asked.concept), *(("trigger", t) for t in asked.triggers)}
         for slot, fence in {(n.slot, n.fence) for key, n in own.items() if key in wanted}:
             client = turn.state.slots[slot].client
-            with_fence = leases.GiveBack(client, slot, fence)
+            with_fence = slot_events.GiveBack(client, slot, fence)
             try:
                 turn.step(with_fence)
             except LeaseLost:

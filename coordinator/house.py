@@ -18,7 +18,7 @@ from ..core.fields import NO_ID
 from ..core.keyring import Keyring
 from ..core.layout import ContributionLayout
 from ..core.spec import FederationSpec
-from . import leases, records
+from . import leases, records, slot_events
 from .blobs import Blobs
 from .board import Board
 from .clock import Clock
@@ -107,7 +107,7 @@ class House:
             hold_s=limits.hold_s,
             num_kept=len(slots) * limits.operator_slots_percent // 100,
         )
-        return leases.step(state, leases.Restart(self.clock.monotonic_s()))[0]
+        return leases.step(state, slot_events.Restart(self.clock.monotonic_s()))[0]
 
 
 def basis_fingerprint(spec: FederationSpec, slot: int) -> str:

@@ -13,7 +13,7 @@ from ..core.document import Document, parse
 from ..core.errors import ContributionRejected, LeaseLost, Refused
 from ..core.leaf import document_leaf
 from ..proto import wire
-from . import admission, leases, records
+from . import admission, records, slot_events
 from .blobs import Plan, bitmap, num_chunks, unknown_upload
 from .board import Turn
 from .house import House
@@ -63,7 +63,7 @@ class Intake:
         self._house.board.run(lambda turn: turn.check_held(key, upload.slot, upload.fence))
         num_whole, advanced = self._house.blobs.put(plan, request.index, request.data)
         now_s = self._house.clock.monotonic_s()
-        event = leases.Arrive(now_s, key, upload.slot, upload.fence, advanced=advanced)
+        event = slot_events.Arrive(now_s, key, upload.slot, upload.fence, advanced=advanced)
         self._house.board.run(lambda turn: turn.step(event))
         return wire.PutReply(num_whole=num_whole)
 
@@ -157,7 +157,7 @@ class Intake:
             raise unknown_upload()  # replaced meanwhile by another manifest
         if stored.receipt is not None:
             return stored.receipt
-        turn.step(leases.Commit(upload.client, upload.slot, upload.fence))
+        turn.step(slot_events.Commit(upload.client, upload.slot, upload.fence))
         signed: Document = parse(upload.document, kind="contribution")
         leaf = self._house.ledger.append(turn.db, document_leaf(signed))
         accepted = Contribution(leaf.index, upload.slot, upload.fence, "accepted", "")

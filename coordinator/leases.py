@@ -1,14 +1,41 @@
-"""Who holds which slot: ``step(state, event) -> (state, action)``, without I/O and without a clock.
+"""Who holds which slot: ``step(state, event) -> (state, actions)``, without I/O or a clock.
+
+    free --Ask--> leased --Commit--> filled --Withdraw | Reject--> emptying --Publish--> free
+                    `-- GiveBack; an Ask after the deadline    `-- free at once if in no release
 
 Laws (reliability.md 3): a fence grows by 1 exactly when a lease is granted and never falls (I1); a
 commit looks at client and fence, never at the deadline, so late but not overtaken still counts;
 a deadline that passes changes nothing until somebody needs the slot; a restart gives each leased
-slot a full term. Times are monotonic seconds inside events: safety reads no clock (I8).
-Not here: names, quotas a day, and idempotence by request (service.py, in the same transaction).
+slot a full term; a slot is not leased again while the newest release, or the plan that will become
+one, holds its contribution (I5). Times are monotonic seconds inside events: safety reads no clock
+(I8). Not here: names, quotas a day, idempotence by request (enrolment.py, removal.py), and what a
+release holds (publications.py), each in the same transaction.
 """
 
 from dataclasses import dataclass, replace
 from typing import Literal
+
+from .slot_events import (
+    Action,
+    Arrive,
+    Ask,
+    Code,
+    Commit,
+    Draw,
+    Empty,
+    Event,
+    Fill,
+    Free,
+    GiveBack,
+    Grant,
+    Hold,
+    Publish,
+    Refuse,
+    Reject,
+    Renew,
+    Restart,
+    Withdraw,
+)
 
 Phase = Literal["free", "leased", "filled", "emptying"]
 
@@ -33,12 +60,18 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """All slots; the last ``num_kept`` are granted to the operator's own members only."""
+    """All slots; the last ``num_kept`` are granted to the operator's own members only.
+
+    ``released``: slots whose contribution the newest release holds. ``planned``: those of the open
+    plan, None when no plan is open.
+    """
 
     slots: tuple[Slot, ...]
     ttl_s: int
     hold_s: int
     num_kept: int = 0
+    released: frozenset[int] = frozenset()
+    planned: frozenset[int] | None = None
 
     @property
     def num_free(self) -> int:
@@ -47,115 +80,14 @@ class Slots:
         return sum(slot.phase == "free" for slot in everybodys)
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A member wants a slot for a client key."""
-
-    now_s: float
-    client: str
-    member: str
-    operator: bool = False
+Stepped = tuple[Slots, tuple[Action, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class Renew:
-    """The holder is alive; ``progress`` is any counter that grows with work."""
+def step(state: Slots, event: Event) -> Stepped:  # noqa: C901, PLR0911  # one case an event
+    """Advance by one event. Same state and event: same answer, always.
 
-    now_s: float
-    client: str
-    slot: int
-    fence: int
-    progress: int
-
-
-@dataclass(frozen=True, slots=True)
-class Arrive:
-    """A chunk of the holder's upload arrived; ``advanced`` when it was a new one."""
-
-    now_s: float
-    client: str
-    slot: int
-    fence: int
-    advanced: bool
-
-
-@dataclass(frozen=True, slots=True)
-class GiveBack:
-    """The holder does not want the slot any more."""
-
-    client: str
-    slot: int
-    fence: int
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """The holder's contribution is whole and checked."""
-
-    client: str
-    slot: int
-    fence: int
-
-
-@dataclass(frozen=True, slots=True)
-class Restart:
-    """The coordinator starts; deadlines begin anew."""
-
-    now_s: float
-
-
-Event = Ask | Renew | Arrive | GiveBack | Commit | Restart
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """The slot is this client's at this fence."""
-
-    slot: int
-    fence: int
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """The lease stands; ``ttl_s`` seconds from now it may be offered to somebody else."""
-
-    slot: int
-    ttl_s: int
-    held_s: int
-
-
-@dataclass(frozen=True, slots=True)
-class Free:
-    """The slot is free."""
-
-    slot: int
-
-
-@dataclass(frozen=True, slots=True)
-class Fill:
-    """The slot holds a contribution."""
-
-    slot: int
-
-
-@dataclass(frozen=True, slots=True)
-class Nothing:
-    """Nothing to do, and that is right."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refuse:
-    """The event is not allowed; nothing changed. ``code`` and ``what`` go to the asker."""
-
-    code: Literal["lease-lost", "no-free-slot", "quota-used"]
-    what: str
-
-
-Action = Grant | Hold | Free | Fill | Nothing | Refuse
-
-
-def step(state: Slots, event: Event) -> tuple[Slots, Action]:
-    """Advance by one event. Same state and event: same answer, always."""
+    No action: there was nothing to do, and that is right.
+    """
     match event:
         case Ask():
             return _ask(state, event)
@@ -167,24 +99,35 @@ def step(state: Slots, event: Event) -> tuple[Slots, Action]:
             return _give_back(state, client, index, fence)
         case Commit(client, index, fence):
             return _commit(state, client, index, fence)
+        case Withdraw(client, index, fence):
+            slot = _slot(state, index)
+            mine = slot is not None and slot.held_by(client, fence)
+            return _empty(state, index, fence) if mine else _not_filled(state, index, fence)
+        case Reject(index, fence):
+            return _empty(state, index, fence)
+        case Draw(slots):
+            return _draw(state, slots)
+        case Publish():
+            return _publish(state)
         case Restart(now_s):
-            slots = tuple(
-                replace(s, seen_s=now_s, deadline_s=now_s + state.ttl_s) for s in state.slots
+            deadline_s = now_s + state.ttl_s
+            restarted = (
+                replace(s, seen_s=now_s, deadline_s=deadline_s, progress=-1) for s in state.slots
             )
-            return replace(state, slots=slots), Nothing()
+            return replace(state, slots=tuple(restarted)), ()
 
 
-def _ask(state: Slots, event: Ask) -> tuple[Slots, Action]:
+def _ask(state: Slots, event: Ask) -> Stepped:
     live = sum(
         s.phase == "leased" and s.member == event.member and s.deadline_s > event.now_s
         for s in state.slots
     )
     if live:  # T1: one live lease a member
-        return state, Refuse("quota-used", "this member already holds a live lease")
+        return _refuse(state, "quota-used", "this member already holds a live lease")
     open_slots = len(state.slots) if event.operator else len(state.slots) - state.num_kept
     index = _choose(state.slots[:open_slots], event.now_s)
     if index is None:
-        return state, Refuse("no-free-slot", _full(state, event))
+        return _refuse(state, "no-free-slot", _full(state, event))
     granted = Slot(
         phase="leased",
         fence=state.slots[index].fence + 1,  # I1
@@ -193,7 +136,7 @@ def _ask(state: Slots, event: Ask) -> tuple[Slots, Action]:
         seen_s=event.now_s,
         deadline_s=event.now_s + state.ttl_s,
     )
-    return _put(state, index, granted), Grant(index, granted.fence)
+    return _put(state, index, granted), (Grant(index, granted.fence),)
 
 
 def _choose(slots: tuple[Slot, ...], now_s: float) -> int | None:
@@ -219,47 +162,80 @@ def _full(state: Slots, event: Ask) -> str:
     )
 
 
-def _renew(state: Slots, event: Renew) -> tuple[Slots, Action]:
+def _renew(state: Slots, event: Renew) -> Stepped:
     slot = _leased(state, event.client, event.slot, event.fence)
     if slot is None:
-        return state, _lost(event.slot, event.fence)
+        return _lost(state, event.slot, event.fence)
     passed = max(0, int(event.now_s - slot.seen_s))
     held = min(slot.held_s + min(passed, state.ttl_s), state.hold_s)
     renewed = replace(slot, held_s=held, seen_s=slot.seen_s + passed)
     if event.progress > slot.progress and held < state.hold_s:
         deadline = event.now_s + state.ttl_s
         renewed = replace(renewed, progress=event.progress, deadline_s=deadline)
-    return _put(state, event.slot, renewed), _hold(event.slot, renewed, event.now_s)
+    return _put(state, event.slot, renewed), (_hold(event.slot, renewed, event.now_s),)
 
 
-def _arrive(state: Slots, event: Arrive) -> tuple[Slots, Action]:
+def _arrive(state: Slots, event: Arrive) -> Stepped:
     slot = _leased(state, event.client, event.slot, event.fence)
     if slot is None:
-        return state, _lost(event.slot, event.fence)
+        return _lost(state, event.slot, event.fence)
     if event.advanced and slot.held_s < state.hold_s:
         slot = replace(slot, deadline_s=event.now_s + state.ttl_s)
-    return _put(state, event.slot, slot), _hold(event.slot, slot, event.now_s)
+    return _put(state, event.slot, slot), (_hold(event.slot, slot, event.now_s),)
 
 
 def _hold(index: int, slot: Slot, now_s: float) -> Hold:
     return Hold(index, ttl_s=max(0, int(slot.deadline_s - now_s)), held_s=slot.held_s)
 
 
-def _give_back(state: Slots, client: str, index: int, fence: int) -> tuple[Slots, Action]:
+def _give_back(state: Slots, client: str, index: int, fence: int) -> Stepped:
     slot = _slot(state, index)
     if slot is None or not slot.held_by(client, fence) or slot.phase not in ("leased", "free"):
-        return state, _lost(index, fence)
+        return _lost(state, index, fence)
     if slot.phase == "free":
-        return state, Nothing()
-    return _put(state, index, replace(slot, phase="free")), Free(index)
+        return state, ()
+    return _put(state, index, replace(slot, phase="free")), (Free(index),)
 
 
-def _commit(state: Slots, client: str, index: int, fence: int) -> tuple[Slots, Action]:
+def _commit(state: Slots, client: str, index: int, fence: int) -> Stepped:
     slot = _leased(state, client, index, fence)
     # The deadline is not looked at: late but not overtaken still counts.
     if slot is None:
-        return state, _lost(index, fence)
-    return _put(state, index, replace(slot, phase="filled")), Fill(index)
+        return _lost(state, index, fence)
+    return _put(state, index, replace(slot, phase="filled")), (Fill(index),)
+
+
+def _empty(state: Slots, index: int, fence: int) -> Stepped:
+    """Take the contribution out; I5: the slot is free only when no release holds it."""
+    slot = _slot(state, index)
+    if slot is None or slot.phase != "filled" or slot.fence != fence:
+        return _not_filled(state, index, fence)
+    if index in state.released or index in (state.planned or ()):
+        return _put(state, index, replace(slot, phase="emptying")), (Empty(index),)
+    return _put(state, index, replace(slot, phase="free")), (Free(index),)
+
+
+def _draw(state: Slots, slots: frozenset[int]) -> Stepped:
+    filled = {index for index, slot in enumerate(state.slots) if slot.phase == "filled"}
+    if state.planned is not None or not slots <= filled:
+        what = "a plan that another one precedes, or that holds a slot without a contribution"
+        return _refuse(state, "plan-differs", what)
+    return replace(state, planned=slots), ()
+
+
+def _publish(state: Slots) -> Stepped:
+    """Make the plan the newest release; what it leaves out and was emptying is free."""
+    if state.planned is None:
+        return _refuse(state, "plan-differs", "no plan is open")
+    state = replace(state, released=state.planned, planned=None)
+    freed = tuple(
+        index
+        for index, slot in enumerate(state.slots)
+        if slot.phase == "emptying" and index not in state.released
+    )
+    for index in freed:
+        state = _put(state, index, replace(state.slots[index], phase="free"))
+    return state, tuple(Free(index) for index in freed)
 
 
 def _slot(state: Slots, index: int) -> Slot | None:
@@ -274,8 +250,18 @@ def _leased(state: Slots, client: str, index: int, fence: int) -> Slot | None:
     return slot
 
 
-def _lost(index: int, fence: int) -> Refuse:
-    return Refuse("lease-lost", f"slot {index} is not leased to this client at fence {fence}")
+def _lost(state: Slots, index: int, fence: int) -> Stepped:
+    what = f"slot {index} is not leased to this client at fence {fence}"
+    return _refuse(state, "lease-lost", what)
+
+
+def _not_filled(state: Slots, index: int, fence: int) -> Stepped:
+    what = f"slot {index} holds no contribution of this client at fence {fence}"
+    return _refuse(state, "not-filled", what)
+
+
+def _refuse(state: Slots, code: Code, what: str) -> Stepped:
+    return state, (Refuse(code, what),)
 
 
 def _put(state: Slots, index: int, slot: Slot) -> Slots:

@@ -1,0 +1,149 @@
+"""What can happen to slots, and what has to be done about it: plain values.
+
+An event is a fact that somebody wants to be true; leases.py decides and answers with actions, which
+whoever asked carries out in the same transaction (board.py, intake.py, removal.py, desk.py). Times
+are monotonic seconds. Source: the table of reliability.md 3.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Code = Literal["lease-lost", "no-free-slot", "quota-used", "not-filled", "plan-differs"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A member wants a slot for a client key."""
+
+    now_s: float
+    client: str
+    member: str
+    operator: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """The holder is alive; ``progress`` is any counter that grows with work."""
+
+    now_s: float
+    client: str
+    slot: int
+    fence: int
+    progress: int
+
+
+@dataclass(frozen=True, slots=True)
+class Arrive:
+    """A chunk of the holder's upload arrived; ``advanced`` when it was a new one."""
+
+    now_s: float
+    client: str
+    slot: int
+    fence: int
+    advanced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GiveBack:
+    """The holder does not want the slot any more."""
+
+    client: str
+    slot: int
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """The holder's contribution is whole and checked."""
+
+    client: str
+    slot: int
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """The contributor takes its contribution back."""
+
+    client: str
+    slot: int
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """The operator takes a contribution out."""
+
+    slot: int
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """A plan of the next release is made; it holds the contributions of these slots."""
+
+    slots: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """The open plan has become the newest release."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """The coordinator starts; deadlines begin anew."""
+
+    now_s: float
+
+
+Event = Ask | Renew | Arrive | GiveBack | Commit | Withdraw | Reject | Draw | Publish | Restart
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The slot is this client's at this fence."""
+
+    slot: int
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """The lease stands; ``ttl_s`` seconds from now it may be offered to somebody else."""
+
+    slot: int
+    ttl_s: int
+    held_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Free:
+    """The slot is free."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """The slot holds a contribution."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Empty:
+    """The slot's contribution is out; a release still holds it, so the slot is not free yet."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The event is not allowed; nothing changed. ``code`` and ``what`` go to the asker."""
+
+    code: Code
+    what: str
+
+
+Action = Grant | Hold | Free | Fill | Empty | Refuse

@@ -1,0 +1,295 @@
+"""The table of reliability.md 3 once more, without a line of the machine's own code.
+
+``Told.expect`` says what an event has to come to, from nothing but the history; ``Told.check`` compares
+that with what a machine did and returns the history with the event in it. I1 to I3, I5 and I8 are
+checked in it. ``explore`` walks every order of events of a few clients to the end: no state is left
+that it has not seen.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from orthofed.coordinator import leases
+from orthofed.coordinator.leases import Slot, Slots
+from orthofed.coordinator.slot_events import (
+    Action,
+    Arrive,
+    Ask,
+    Commit,
+    Draw,
+    Empty,
+    Event,
+    Fill,
+    Free,
+    GiveBack,
+    Grant,
+    Hold,
+    Publish,
+    Refuse,
+    Reject,
+    Renew,
+    Restart,
+    Withdraw,
+)
+
+TTL = 900
+LATE_S, EARLY_S = -1e12, 1e12
+Step = Callable[[Slots, Event], tuple[Slots, tuple[Action, ...]]]
+
+
+@dataclass(frozen=True)
+class Place:
+    """What has happened to one slot: its last grant, and what that came to."""
+
+    fence: int = 0
+    client: str = ""
+    now: str = "free"  # leased, returned, filled, out
+
+
+@dataclass(frozen=True)
+class Told:
+    """What has happened so far; ``released`` and ``planned`` hold (slot, fence)."""
+
+    places: tuple[Place, ...]
+    released: frozenset[tuple[int, int]] = frozenset()
+    planned: frozenset[tuple[int, int]] | None = None
+
+    def bound(self, index: int) -> bool:
+        """Whether the newest release or the open plan holds what the slot's last lease made."""
+        pair = (index, self.places[index].fence)
+        return pair in self.released or pair in (self.planned or ())
+
+    def phase(self, index: int) -> str:
+        place = self.places[index]
+        if place.now == "out":
+            return "emptying" if self.bound(index) else "free"
+        return "free" if place.now == "returned" else place.now
+
+    def holds(self, client: str, index: int, fence: int) -> bool:
+        if not 0 <= index < len(self.places):
+            return False
+        place = self.places[index]
+        return place.now == "leased" and (place.client, place.fence) == (client, fence)
+
+    def made(self, index: int, fence: int, client: str | None = None) -> bool:
+        """Whether the slot's last lease was ``fence`` and its contribution is in."""
+        if not 0 <= index < len(self.places):
+            return False
+        place = self.places[index]
+        mine = client is None or place.client == client
+        return place.now == "filled" and place.fence == fence and mine
+
+    def expect(self, event: Event) -> type[Action] | None:
+        """What the event comes to; None for no action. An Ask is in ``_check_ask``: time decides."""
+        match event:
+            case Renew() | Arrive():
+                return Hold if self.holds(event.client, event.slot, event.fence) else Refuse
+            case Commit(client, index, fence):
+                return Fill if self.holds(client, index, fence) else Refuse
+            case GiveBack(client, index, fence):
+                if self.holds(client, index, fence):
+                    return Free
+                again = 0 <= index < len(self.places) and (
+                    self.phase(index) == "free"
+                    and (self.places[index].client, self.places[index].fence) == (client, fence)
+                )
+                return None if again else Refuse
+            case Withdraw(client, index, fence):
+                return self._emptied(index) if self.made(index, fence, client) else Refuse
+            case Reject(index, fence):
+                return self._emptied(index) if self.made(index, fence) else Refuse
+            case Draw(slots):
+                fits = all(self.places[i].now == "filled" for i in slots)
+                return None if fits and self.planned is None else Refuse
+            case Publish():
+                return None if self.planned is not None else Refuse
+            case _:
+                return None
+
+    def _emptied(self, index: int) -> type[Action]:
+        return Empty if self.bound(index) else Free
+
+    def check(
+        self, before: Slots, event: Event, after: Slots, actions: tuple[Action, ...]
+    ) -> "Told":
+        """Compare what a machine did with what it had to do; return the longer history."""
+        if isinstance(event, Ask):
+            told = self._check_ask(before, event, actions)
+        elif isinstance(event, Publish) and self.planned is not None:
+            told = self._check_publish(actions)
+        else:
+            wanted = self.expect(event)
+            assert [type(a) for a in actions] == ([] if wanted is None else [wanted]), (
+                event,
+                actions,
+            )
+            told = self._after(event, wanted)
+        if Refuse in map(type, actions):
+            assert after == before, "a refusal changes nothing"
+        if isinstance(event, Restart):
+            terms = {s.deadline_s for s in after.slots if s.phase == "leased"}
+            assert terms <= {event.now_s + after.ttl_s}, "a restart gives a full term"
+        told.agree(after)
+        return told
+
+    def agree(self, state: Slots) -> None:
+        """The machine's slots are what this history makes of them."""
+        for index, slot in enumerate(state.slots):
+            place = self.places[index]
+            assert (slot.fence, slot.phase) == (place.fence, self.phase(index)), (index, slot, self)
+            if place.fence:
+                assert slot.client == place.client
+        assert state.released == {index for index, _ in self.released}
+        assert (state.planned is None) == (self.planned is None)
+
+    def _check_ask(self, before: Slots, event: Ask, actions: tuple[Action, ...]) -> "Told":
+        (action,) = actions
+        free = [i for i in range(len(self.places)) if self.phase(i) == "free"]
+        leased = [p.client for p in self.places if p.now == "leased"]
+        if isinstance(action, Refuse):
+            assert not free or event.client in leased, "a free slot is given to who has none"
+            return self
+        assert isinstance(action, Grant)
+        place = self.places[action.slot]
+        assert action.fence == place.fence + 1, "I1"
+        assert place.now != "filled", "I3: its contribution is in"
+        assert not self.bound(action.slot), "I5: the newest release holds its contribution"
+        assert place.now != "leased" or before.slots[action.slot].deadline_s <= event.now_s
+        return self._at(action.slot, Place(action.fence, event.client, "leased"))
+
+    def _check_publish(self, actions: tuple[Action, ...]) -> "Told":
+        told = replace(self, released=self.planned, planned=None)
+        freed = {
+            i
+            for i in range(len(self.places))
+            if (self.phase(i), told.phase(i)) == ("emptying", "free")
+        }
+        assert set(actions) == {Free(i) for i in freed}
+        return told
+
+    def _after(self, event: Event, wanted: type[Action] | None) -> "Told":
+        match event:
+            case Commit(_, index, _) if wanted is Fill:
+                return self._at(index, replace(self.places[index], now="filled"))
+            case GiveBack(_, index, _) if wanted is Free:
+                return self._at(index, replace(self.places[index], now="returned"))
+            case Withdraw(_, index, _) | Reject(index, _) if wanted is not Refuse:
+                return self._at(index, replace(self.places[index], now="out"))
+            case Draw(slots) if wanted is None:
+                return replace(
+                    self, planned=frozenset((i, self.places[i].fence) for i in sorted(slots))
+                )
+            case _:
+                return self
+
+    def _at(self, index: int, place: Place) -> "Told":
+        return replace(self, places=(*self.places[:index], place, *self.places[index + 1 :]))
+
+
+def fresh(num_slots: int) -> tuple[Slots, Told]:
+    """Slots that nobody ever had, and their empty history."""
+    return (
+        Slots((Slot(),) * num_slots, ttl_s=TTL, hold_s=2 * TTL),
+        Told((Place(),) * num_slots),
+    )
+
+
+@dataclass
+class Explored:
+    """How much was walked: states, transitions, and the longest shortest way to a state."""
+
+    states: int = 0
+    transitions: int = 0
+    depth: int = 0
+
+
+def explore(
+    step: Step = leases.step,
+    *,
+    clients: tuple[str, ...],
+    num_slots: int,
+    depth: int | None = None,
+) -> Explored:
+    """Try every event in every reachable state; raise AssertionError where a law breaks.
+
+    With ``depth``: every history of that many events. Without: all there are. Fences are then renamed
+    so that each slot's newest is 2, since what a machine does may depend on which fence is newer and
+    never on how many came before; that makes the states finite.
+    """
+    found = Explored()
+    layer = {fresh(num_slots)}
+    seen = set(layer)
+    while layer and found.depth != depth:
+        found.depth += 1
+        following: set[tuple[Slots, Told]] = set()
+        for state, told in layer:
+            for event in _events(state, clients):
+                found.transitions += 1
+                reached = _taken(step, state, told, event)
+                reached = _renamed(*reached) if depth is None else _forgotten(*reached)
+                if reached not in seen:
+                    seen.add(reached)
+                    following.add(reached)
+            late = _at_any_time(state, LATE_S)
+            if (late, told) not in seen:
+                seen.add((late, told))
+                following.add((late, told))
+        layer = following
+    found.states = len(seen)
+    return found
+
+
+def _events(state: Slots, clients: tuple[str, ...]) -> Iterator[Event]:
+    filled = frozenset(i for i, slot in enumerate(state.slots) if slot.phase == "filled")
+    yield from (Restart(0.0), Publish(), Draw(filled), Draw(frozenset()))
+    for index, slot in enumerate(state.slots):
+        yield Draw(frozenset({index}))
+        for fence in {slot.fence, max(0, slot.fence - 1)}:
+            yield Reject(index, fence)
+            for client in clients:
+                yield Renew(0.0, client, index, fence, progress=1)
+                yield Arrive(0.0, client, index, fence, advanced=True)
+                yield GiveBack(client, index, fence)
+                yield Commit(client, index, fence)
+                yield Withdraw(client, index, fence)
+    for client in clients:
+        yield Ask(0.0, client, client)
+
+
+def _taken(step: Step, state: Slots, told: Told, event: Event) -> tuple[Slots, Told]:
+    """Take one step, check it, and check that no deadline decides it (I8)."""
+    after, actions = step(state, event)
+    told = told.check(state, event, after, actions)
+    if not isinstance(event, Ask):
+        kinds = [type(action) for action in actions]
+        for moment_s in (LATE_S, EARLY_S):
+            other = step(_at_any_time(state, moment_s), event)[1]
+            assert [type(action) for action in other] == kinds, "I8: a deadline decides safety"
+    return after, told
+
+
+def _at_any_time(state: Slots, deadline_s: float) -> Slots:
+    """The same slots, each deadline passed long ago or far away."""
+    return replace(
+        state, slots=tuple(replace(slot, deadline_s=deadline_s) for slot in state.slots)
+    )
+
+
+def _forgotten(state: Slots, told: Told) -> tuple[Slots, Told]:
+    """Forget what no law asks for: seconds held, when that was, and which progress was last."""
+    slots = (replace(slot, held_s=0, progress=-1, seen_s=0.0) for slot in state.slots)
+    return replace(state, slots=tuple(slots)), told
+
+
+def _renamed(state: Slots, told: Told) -> tuple[Slots, Told]:
+    """Forget, and count the fences of each slot from its newest."""
+    state, told = _forgotten(state, told)
+    less = [max(0, slot.fence - 2) for slot in state.slots]
+    slots = tuple(replace(slot, fence=slot.fence - less[i]) for i, slot in enumerate(state.slots))
+    places = tuple(replace(p, fence=p.fence - less[i]) for i, p in enumerate(told.places))
+
+    def pairs(held: frozenset[tuple[int, int]]) -> frozenset[tuple[int, int]]:
+        return frozenset((i, fence - less[i]) for i, fence in held)
+
+    planned = None if told.planned is None else pairs(told.planned)
+    return replace(state, slots=slots), Told(places, pairs(told.released), planned)

@@ -1,0 +1,91 @@
+"""Seeded bugs: small patches in tests/seeded_bugs/ that a fault test must catch (reliability.md 7).
+
+A patch is a unified diff against one file, its first lines say in words what it breaks. Its hunks are
+found by their text, not by line numbers, so they survive edits elsewhere in the file; a hunk that is
+found nowhere, or twice, is an error, never a bug that silently is none. Shipped code has no switch.
+
+    with Bug.named("fence-not-compared").in_process():     # a test's own functions, patched in place
+    Bug.named("no-blob-fsync").tree(tmp_path)              # a copy of the package for PYTHONPATH
+"""
+
+import ast
+import importlib
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+ROOT = Path(__file__).parent.parent
+FOLDER = Path(__file__).parent / "seeded_bugs"
+_PACKAGES = ("core", "proto", "coordinator", "client", "assets")
+
+
+@dataclass(frozen=True)
+class Bug:
+    """One seeded bug: its name, what it breaks, the file, and the patched source."""
+
+    name: str
+    says: str
+    path: str
+    source: str
+
+    @classmethod
+    def named(cls, name: str) -> "Bug":
+        """Read and apply ``tests/seeded_bugs/<name>.patch``."""
+        text = (FOLDER / f"{name}.patch").read_text("utf-8")
+        says, _, diff = text.partition("--- a/")
+        path, _, hunks = diff.partition("\n")
+        source = (ROOT / path).read_text("utf-8")
+        for hunk in hunks.split("\n@@")[1:]:
+            source = _apply(source, hunk.partition("\n")[2], name)
+        ast.parse(source)
+        return cls(name, says.strip(), path, source)
+
+    @contextmanager
+    def in_process(self) -> Iterator[None]:
+        """Let the module's functions and classes be the patched ones until the block ends.
+
+        Whoever calls ``module.function`` or looks a name up in the module itself gets the patched one;
+        who imported the name before keeps the good one, so give such a caller the module.
+        """
+        module = self._imported()
+        before = dict(vars(module))
+        code = compile(self.source, str(ROOT / self.path), "exec")
+        try:
+            exec(code, vars(module))  # noqa: S102  # our own source with one line changed
+            yield
+        finally:
+            vars(module).clear()
+            vars(module).update(before)
+
+    def tree(self, folder: Path) -> Path:
+        """Return ``folder`` with a patched copy of the package: put it first on PYTHONPATH."""
+        copy = folder / "orthofed"
+        for package in _PACKAGES:
+            ignored = shutil.ignore_patterns("__pycache__", "pocket-*")
+            shutil.copytree(ROOT / package, copy / package, ignore=ignored)
+        for name in ("__init__.py", "__main__.py"):
+            shutil.copy(ROOT / name, copy / name)
+        (copy / self.path).write_text(self.source, "utf-8")
+        return folder
+
+    def environment(self, folder: Path) -> dict[str, str]:
+        """Return the environment in which ``orthofed`` is the patched copy."""
+        return {**os.environ, "PYTHONPATH": str(self.tree(folder))}
+
+    def _imported(self) -> ModuleType:
+        name = "orthofed." + self.path.removesuffix(".py").replace("/", ".")
+        return sys.modules.get(name) or importlib.import_module(name)
+
+
+def _apply(source: str, hunk: str, name: str) -> str:
+    lines = hunk.rstrip("\n").split("\n")
+    old = "".join(f"{line[1:]}\n" for line in lines if not line.startswith("+"))
+    new = "".join(f"{line[1:]}\n" for line in lines if not line.startswith("-"))
+    if source.count(old) != 1:
+        raise AssertionError(f"{name}: a hunk fits {source.count(old)} places, must fit one:\n{old}")
+    return source.replace(old, new)
