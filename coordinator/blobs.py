@@ -109,6 +109,9 @@ class Blobs:
                     fix="ask the operator to restore it from the backup",
                     code="blob-damaged",
                 )
+            # Who linked it may have been killed before its name was synced.
+            self._fs.sync_file(target)
+            self._fs.sync_folder(target.parent)
             return
         fd = os.open(part, os.O_RDONLY | os.O_CLOEXEC)
         try:

@@ -1,4 +1,4 @@
-"""``orthofed coordinator``: init, serve, invite, link, status, release.
+"""``orthofed coordinator``: init, serve, invite, link, status, release, backup, restore, fork.
 
 Results go to stdout, everything else to stderr; errors are OrthoFedErrors, which __main__ prints.
 While serve runs it owns the folder and the other commands reach it over the control socket; else
@@ -56,6 +56,9 @@ def init(  # noqa: PLR0913, PLR0917  # a federation has this many choices
     ] = "LicenseRef-unknown",
     base_hint: Annotated[str, typer.Option(help="Where people get the base model.")] = "",
     reserve_mib: Annotated[int, typer.Option(help="MiB that stay free on the disk.")] = 2048,
+    high_water: Annotated[
+        Path | None, typer.Option(help="File of the high-water mark, best on another volume.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Found a federation on a base model, in a new folder."""
@@ -95,6 +98,7 @@ def init(  # noqa: PLR0913, PLR0917  # a federation has this many choices
         listen=listen,
         hostnames=tuple(dict.fromkeys([*hosts, "localhost", "127.0.0.1"])),
         reserve_mib=reserve_mib,
+        high_water="" if high_water is None else str(high_water.absolute()),
     )
     spec = found(directory, choices, settings, clock=SystemClock(), fs=Fs(), say=_say)
     upload = upload_bytes(spec.layers, dict(spec.ranks))
@@ -217,6 +221,46 @@ def release(
         else f"nothing new: release {made['n']} is the newest"
     )
     _print({"schema": "orthofed.coordinator.release/1", **made}, text, as_json)
+
+
+@app.command(epilog="Example: orthofed coordinator fork fed --yes")
+def fork(
+    directory: Folder,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it: what is newer is lost.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Go on from a database that is not the newest, and say in public what is lost."""
+    from ..core.errors import InputError
+    from .clock import SystemClock
+    from .folder import DataFolder
+    from .fs import Fs
+    from .mark import declare
+    from .store import Store
+
+    folder = DataFolder.open(directory)
+    fs = Fs(reserve_bytes=folder.settings().reserve_mib << 20)
+    if not yes:
+        raise InputError(
+            "--yes is missing",
+            why="every receipt that is newer than this database loses its contribution for good",
+            fix="look for a newer backup first; if there is none, add --yes",
+            code="option-missing",
+        )
+    with folder.locked():
+        store = Store(folder.database, fs=fs)
+        try:
+            before, now = store.run(lambda db: declare(db, folder, fs=fs, clock=SystemClock()))
+        finally:
+            store.close()
+    lost = 0 if before is None else max(0, before.size - now.size)
+    value = {
+        "schema": "orthofed.coordinator.fork/1",
+        "kept": now.size,
+        "lost": lost,
+        "mark": str(folder.mark_file()),
+    }
+    text = f"the ledger goes on from {now.size} leaves; {lost} that the mark knew are lost"
+    _print(value, f"{text}\nsaid in public/forks.json", as_json)
 
 
 @contextmanager

@@ -48,6 +48,7 @@ def run(directory: Path, *, listen: str, ready: Ready) -> None:
         fs.write_whole(folder.address_file, _address(server, settings.hostnames[0]).encode())
         interrupted = house.store.run(publications.planned) is not None
         ready(folder.address(), desk.link(), interrupted)
+        house.sweep()
         child = _finish_release(directory) if interrupted else None
         stop.wait()
         server.stop()

@@ -24,6 +24,7 @@ from .blobs import sha256_of
 from .board import Turn
 from .house import House
 from .publications import Included, Plan
+from .slot_events import Draw, Publish
 from .tls import authority_der
 
 _DAY_S = 86_400
@@ -127,7 +128,8 @@ class Desk:
         share = house.facts.spec.lambda_1024 if lambda_1024 is None else lambda_1024
         now_s = house.clock.wall_s()
 
-        def open_plan(db: records.Db) -> tuple[Plan, bool]:
+        def open_plan(turn: Turn) -> tuple[Plan, bool]:
+            db = turn.db
             before = publications.planned(db)
             if before is not None:
                 return before, True
@@ -135,10 +137,11 @@ class Desk:
             last = publications.newest(db)
             if last is not None and _same_content(last.plan, plan):
                 return last.plan, False
+            turn.step(Draw(plan.slots))
             publications.add_plan(db, plan)
             return plan, True
 
-        plan, new = house.store.run(open_plan)
+        plan, new = house.board.run(open_plan)
         return {"plan": plan.to_bytes().decode(), "new": new}
 
     def publish(self, n: int) -> dict[str, Any]:
@@ -159,13 +162,17 @@ class Desk:
         check_plan(manifest, plan)
         self._check_files(manifest)
 
-        def write(db: records.Db) -> int:
-            leaf = house.ledger.append(db, release_leaf(manifest=signed.id, n=n))
-            publications.publish(db, n, document=document, leaf=leaf.index, receipt=leaf.receipt)
+        def write(turn: Turn) -> int:
+            turn.step(Publish())  # frees the slots that this release is the first without
+            leaf = house.ledger.append(turn.db, release_leaf(manifest=signed.id, n=n))
+            publications.publish(
+                turn.db, n, document=document, leaf=leaf.index, receipt=leaf.receipt
+            )
             return leaf.index
 
-        leaf = house.store.run(write)
+        leaf = house.board.run(write)
         house.heads.poke()
+        house.sweep()  # withdrawn blobs that were in the release before
         return {"n": n, "leaf": leaf, "manifest": signed.id}
 
     def _draw(self, db: records.Db, share: int, now_s: int) -> Plan:

@@ -18,7 +18,8 @@ from ..core.errors import InputError, Refused
 from .fs import Fs
 
 _RESERVE_MIB = 2_048
-_KNOWN = {"base", "base_hint", "address", "listen", "hostnames", "reserve_mib"}
+_TEXTS = ("base", "base_hint", "address", "listen", "high_water")
+_KNOWN = {*_TEXTS, "hostnames", "reserve_mib"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,8 @@ class Settings:
     ``base``: the base model's folder. ``base_hint``: a sentence that tells people where to get it.
     ``address``: HOST:PORT for invites and links, empty for the one that serve listens on.
     ``listen``: HOST:PORT, port 0 takes any. ``hostnames``: names and addresses in the certificate.
-    ``reserve_mib``: MiB (2**20 bytes) that stay free on the disk, 0 or more.
+    ``reserve_mib``: MiB (2**20 bytes) that stay free on the disk, 0 or more. ``high_water``: the
+    file of the high-water mark (mark.py), empty for the one in the coordinator's folder.
     """
 
     base: Path
@@ -37,6 +39,7 @@ class Settings:
     listen: str = "127.0.0.1:7070"
     hostnames: tuple[str, ...] = ("localhost", "127.0.0.1")
     reserve_mib: int = _RESERVE_MIB
+    high_water: str = ""
 
     def to_toml(self) -> str:
         """Return the settings file."""
@@ -51,6 +54,8 @@ class Settings:
             f"hostnames = {json.dumps(list(self.hostnames))}",
             "# MiB that stay free on the disk.",
             f"reserve_mib = {self.reserve_mib}",
+            "# The high-water mark; on another volume it outlives this disk. Empty: here.",
+            f"high_water = {json.dumps(self.high_water)}",
             "",
         ]
         return "\n".join(lines)
@@ -65,13 +70,13 @@ class Settings:
         unknown = sorted(set(table) - _KNOWN)
         if unknown:
             raise _bad_settings(path, f"unknown key {unknown[0]}")
-        texts = [table.get(key, "") for key in ("base", "base_hint", "address", "listen")]
+        texts = [table.get(key, "") for key in _TEXTS]
         names, reserve = table.get("hostnames", []), table.get("reserve_mib", _RESERVE_MIB)
         if not all(isinstance(text, str) for text in [*texts, *names]) or not texts[0]:
-            raise _bad_settings(path, "base, base_hint, address, listen and hostnames are strings")
+            raise _bad_settings(path, f"{', '.join(_TEXTS)} and hostnames are strings")
         if type(reserve) is not int or reserve < 0:
             raise _bad_settings(path, "reserve_mib is a number of MiB, 0 or more")
-        base, hint, address, listen = texts
+        base, hint, address, listen, high_water = texts
         return cls(
             base=Path(base),
             base_hint=hint,
@@ -79,6 +84,7 @@ class Settings:
             listen=listen or cls.listen,
             hostnames=tuple(names) or cls.hostnames,
             reserve_mib=reserve,
+            high_water=high_water,
         )
 
 
@@ -108,7 +114,8 @@ class DataFolder:
         self.address_file = self.data / "address"
         self.public = root / "public"
         self.releases = self.public / "releases"
-        self.high_water = root / "high-water"
+        self.removal_lock = self.data / "removal.lock"
+        self.snapshots = self.data / "snapshot"
 
     @classmethod
     def open(cls, root: Path) -> "DataFolder":
@@ -133,6 +140,10 @@ class DataFolder:
             (self.blobs / f"{i:02x}").mkdir()
         fs.sync_folder(self.blobs)
         self.lock_file.touch(mode=0o600)
+
+    def mark_file(self) -> Path:
+        """Return where the high-water mark lies (mark.py)."""
+        return self.root / (self.settings().high_water or "high-water")
 
     def settings(self) -> Settings:
         """Return the settings; raise InputError when the file is not understood."""

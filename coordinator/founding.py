@@ -156,7 +156,7 @@ def _write(
     make_authority(folder.keys, fs=fs, now=dt.datetime.fromtimestamp(now_s, dt.UTC))
     fs.write_whole(folder.public / "spec.json", spec.to_bytes())
     fs.write_whole(folder.public / "keyring" / "1.json", keyring.to_bytes())
-    store = Store(folder.database, fs=fs)
+    store = Store(folder.database, fs=fs, new=True)
     try:
         _fill(store, spec, norms, keyring, ledger_key)
     finally:

@@ -11,6 +11,8 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -59,6 +61,14 @@ class Fs:
         except OSError as error:
             self.give_up(f"fsync of {what} failed", error)
 
+    def sync_file(self, path: Path) -> None:
+        """Have a file that somebody else wrote on the disk, or end the process."""
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self.sync(fd, path.name)
+        finally:
+            os.close(fd)
+
     def sync_folder(self, folder: Path) -> None:
         """Have the folder's names on the disk, or end the process."""
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -68,14 +78,18 @@ class Fs:
             os.close(fd)
 
     def make_folder(self, folder: Path, *, mode: int = 0o755) -> None:
-        """Make one folder durably, if it is not there (F2)."""
-        if not folder.is_dir():
-            folder.mkdir(mode=mode)
-            self.sync_folder(folder.parent)
+        """Make one folder durably, if it is not there (F2).
+
+        The parent is synced either way: who made the folder may have been killed before that.
+        """
+        with self._judged(f"{folder.name} cannot be made"):
+            folder.mkdir(mode=mode, exist_ok=True)
+        self.sync_folder(folder.parent)
 
     def write_whole(self, path: Path, data: bytes, *, mode: int = 0o644) -> None:
         """Write the file durably: whole or not at all (F1)."""
-        fd, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
+        with self._judged(f"{path.name} cannot be written"):
+            fd, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
         temporary = Path(name)
         try:
             try:
@@ -114,10 +128,35 @@ class Fs:
 
     def link(self, source: Path, target: Path) -> None:
         """Give a file a second name on the same disk, then sync that name's folder."""
-        os.link(source, target)
+        with self._judged(f"{target.name} cannot be linked"):
+            os.link(source, target)
         self.sync_folder(target.parent)
 
     def rename(self, source: Path, target: Path) -> None:
         """Move within one disk, then sync the target's folder."""
-        source.replace(target)
+        with self._judged(f"{target.name} cannot be renamed"):
+            source.replace(target)
         self.sync_folder(target.parent)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file, if it is there; its absence need not survive a power cut."""
+        with self._judged(f"{path.name} cannot be removed"):
+            path.unlink(missing_ok=True)
+
+    def remove_temporaries(self, folder: Path) -> None:
+        """Remove what ``write_whole`` left in a folder when the process was killed."""
+        for path in folder.glob(".*.tmp"):
+            if path.is_file():
+                self.remove(path)
+
+    @contextmanager
+    def _judged(self, what: str) -> Iterator[None]:
+        """Turn a full disk into a refusal (F5), and end the process on a failing one (F4)."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                raise no_room(what) from error
+            if error.errno == errno.EIO:
+                self.give_up(what, error)
+            raise

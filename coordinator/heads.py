@@ -1,21 +1,20 @@
 """The public files that follow the ledger: ``checkpoint``, ``head.json``, and the high-water mark.
 
 Laws: they are written after COMMIT from the database and never before, so they can be behind and
-never ahead; a start writes them again (reliability.md 2.4, 2.5). The mark (size and root, outside
-the database) only rises; a database behind it is an old backup and is refused, since going on would
-fork the ledger (T28). Many appends in a row cost one write: a thread writes the newest state only.
+never ahead; a start writes them again (reliability.md 2.4, 2.5). ``head.json`` comes after the
+checkpoint: it alone names the newest release. Many appends in a row cost one write: a thread writes
+the newest state only, and tries again when the disk would not take it.
 """
 
-import json
 import logging
 import threading
-from pathlib import Path
 
-from ..core.errors import OrthoFedError, VerificationFailed
+from ..core.errors import OrthoFedError
 from .clock import Clock
 from .folder import DataFolder
 from .fs import Fs
 from .ledger import Ledger, head
+from .mark import Mark
 from .publications import newest
 from .store import Store
 
@@ -30,7 +29,7 @@ class Heads:
     def __init__(
         self, store: Store, ledger: Ledger, folder: DataFolder, *, fs: Fs, clock: Clock
     ) -> None:
-        """Check the mark; raises VerificationFailed when the database is behind it."""
+        """Prepare; the mark was checked (mark.py), or this would raise it unseen."""
         self._store = store
         self._ledger = ledger
         self._folder = folder
@@ -38,7 +37,7 @@ class Heads:
         self._clock = clock
         self._wake = threading.Event()
         self._stop = False
-        self._check_mark()
+        self._mark_file = folder.mark_file()
         self._thread = threading.Thread(target=self._serve, name="heads", daemon=True)
 
     def start(self) -> None:
@@ -66,8 +65,8 @@ class Heads:
         )
         self._fs.write_whole(self._folder.public / "checkpoint", state.checkpoint)
         self._fs.write_whole(self._folder.public / "head.json", document)
-        mark = {"root": state.root.hex(), "size": state.size}
-        self._fs.write_whole(self._folder.high_water, json.dumps(mark).encode() + b"\n")
+        mark = Mark(state.size, state.root.hex())
+        self._fs.write_whole(self._mark_file, mark.to_bytes())
 
     def _serve(self) -> None:
         wait_s = _RESIGN_S
@@ -77,35 +76,7 @@ class Heads:
             try:
                 self.write()
                 wait_s = _RESIGN_S
-            except OrthoFedError as error:  # no room: the files stay behind, and are tried again
-                _LOG.warning("the public files are behind: %s", error.what)
+            except (OrthoFedError, OSError) as error:  # no room, no volume: they are tried again
+                what = error.what if isinstance(error, OrthoFedError) else error.strerror
+                _LOG.warning("the public files are behind: %s", what)
                 wait_s = _RETRY_S
-
-    def _check_mark(self) -> None:
-        mark = _read_mark(self._folder.high_water)
-        if mark is None:
-            return
-        size, root = mark
-        state = self._store.run(head)
-        if state.size < size or (state.size == size and state.root.hex() != root):
-            raise VerificationFailed(
-                f"the database has {state.size} ledger leaves, the high-water mark says {size}",
-                why="it is an older copy, and to go on from it would fork the ledger",
-                fix="put the newest database back; the mark lies in the file high-water",
-                code="database-behind",
-            )
-
-
-def _read_mark(path: Path) -> tuple[int, str] | None:
-    try:
-        value = json.loads(path.read_bytes())
-        return int(value["size"]), str(value["root"])
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise VerificationFailed(
-            "the high-water mark cannot be read",
-            why="without it an old backup would not be noticed",
-            fix="restore the file high-water, or remove it if the database is known to be newest",
-            code="bad-high-water",
-        ) from error

@@ -1,9 +1,9 @@
 """Everything one running coordinator owns, opened in the order that makes restart the only repair.
 
-Order (reliability.md 2.6): the caller holds the lock; open the database; refuse it if it is behind
-the high-water mark; remove what no row knows; give every leased slot a full term; write the public
-files again. Law: nothing here is proportional to stored bytes, and no command is needed after any
-crash. Not here: what the calls do (service.py, desk.py).
+Order (reliability.md 2.6): the caller holds the lock; open the database, and bring it to this
+version's format; refuse it if it is behind the high-water mark; remove what no row knows; give each
+leased slot a full term; write the public files again. Laws: nothing here is proportional to stored
+bytes, and no command is needed after any crash. Not here: what the calls do (service.py, desk.py).
 """
 
 import json
@@ -18,7 +18,7 @@ from ..core.fields import NO_ID
 from ..core.keyring import Keyring
 from ..core.layout import ContributionLayout
 from ..core.spec import FederationSpec
-from . import leases, records, slot_events
+from . import leases, publications, records, slot_events
 from .blobs import Blobs
 from .board import Board
 from .clock import Clock
@@ -28,7 +28,9 @@ from .heads import Heads
 from .keyfile import load_key
 from .leases import Slots
 from .ledger import Ledger
+from .mark import check_mark
 from .store import Store
+from .sweeper import sweep
 
 _LAYOUTS = 64
 
@@ -58,11 +60,15 @@ class House:
         self.clock = clock
         self.store = Store(folder.database, fs=fs)
         try:
+            self.store.run(lambda db: check_mark(db, folder.mark_file()))
             self.facts = self.store.run(_facts)
             self.ledger = Ledger(load_key(folder.keys, "ledger"), self.facts.log)
             self.heads = Heads(self.store, self.ledger, folder, fs=fs, clock=clock)
             self.blobs = Blobs(folder, fs=fs)
             self.blobs.drop_unknown(set(self.store.run(records.open_uploads)))
+            fs.make_folder(folder.snapshots, mode=0o700)
+            for place in (folder.root, folder.keys, folder.data, folder.public):
+                fs.remove_temporaries(place)
             self.board = Board(self.store, self._restart())
             self.heads.start()
         except BaseException:
@@ -84,6 +90,10 @@ class House:
         self.heads.close()
         self.store.close()
 
+    def sweep(self) -> int:
+        """Remove blobs that no row asks for; return how many."""
+        return sweep(self.store, self.folder, fs=self.fs)
+
     def layout(self, vectors: tuple[int, ...]) -> ContributionLayout:
         """Return the layout of a lease; the last few are kept."""
         found = self._layouts.pop(vectors, None) or ContributionLayout(self.facts.spec, vectors)
@@ -101,8 +111,11 @@ class House:
     def _restart(self) -> Slots:
         limits = self.facts.spec.limits
         slots = self.store.run(records.slots)
+        released, planned = self.store.run(_held_slots)
         state = Slots(
             slots=slots,
+            released=released or frozenset(),
+            planned=planned,
             ttl_s=limits.ttl_s,
             hold_s=limits.hold_s,
             num_kept=len(slots) * limits.operator_slots_percent // 100,
@@ -124,6 +137,15 @@ def basis_fingerprint(spec: FederationSpec, slot: int) -> str:
             slot=slot,
         )
         for layer in spec.layers
+    )
+
+
+def _held_slots(db: records.Db) -> tuple[frozenset[int] | None, frozenset[int] | None]:
+    """Return the slots whose contribution the newest release holds, and those of the open plan."""
+    newest = publications.newest(db)
+    return (
+        None if newest is None else newest.plan.slots,
+        None if (plan := publications.planned(db)) is None else plan.slots,
     )
 
 

@@ -39,6 +39,11 @@ class Plan:
     included: tuple[Included, ...]
     left_out: tuple[tuple[int, Why], ...]
 
+    @property
+    def slots(self) -> frozenset[int]:
+        """The slots whose contribution it holds."""
+        return frozenset(item.slot for item in self.included)
+
     def to_bytes(self) -> bytes:
         """Return the plan as the store and the control socket carry it."""
         return json.dumps(asdict(self), sort_keys=True).encode()

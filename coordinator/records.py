@@ -67,6 +67,9 @@ class Upload:
     receipt: bytes | None = None
 
 
+ContributionState = Literal["pending", "accepted", "quarantined", "rejected", "withdrawn"]
+
+
 @dataclass(frozen=True, slots=True)
 class Contribution:
     """One contribution in the ledger, with what admission said."""
@@ -74,7 +77,7 @@ class Contribution:
     leaf: int
     slot: int
     fence: int
-    state: Literal["pending", "accepted", "quarantined", "rejected", "withdrawn"]
+    state: ContributionState
     why: str
 
 
@@ -280,6 +283,55 @@ def contributions(db: sqlite3.Connection) -> tuple[Contribution, ...]:
     """Return every contribution by leaf."""
     rows = db.execute("SELECT leaf, slot, fence, state, why FROM contribution ORDER BY leaf")
     return tuple(Contribution(*row) for row in rows)
+
+
+def contribution(db: sqlite3.Connection, leaf: int) -> Contribution | None:
+    """Return the contribution of one leaf."""
+    query = "SELECT leaf, slot, fence, state, why FROM contribution WHERE leaf = ?"
+    row = db.execute(query, (leaf,)).fetchone()
+    return None if row is None else Contribution(*row)
+
+
+def set_contribution(
+    db: sqlite3.Connection, leaf: int, state: ContributionState, *, why: str
+) -> None:
+    """Say anew what admission, its client or the operator decided."""
+    query = "UPDATE contribution SET state = ?, why = ? WHERE leaf = ?"
+    if db.execute(query, (state, why, leaf)).rowcount != 1:
+        raise AssertionError(f"leaf {leaf} is no contribution")
+
+
+def add_withdrawal(
+    db: sqlite3.Connection, contribution_leaf: int, *, leaf: int, receipt: bytes
+) -> None:
+    """Write one withdrawal with the receipt that answers every retry."""
+    db.execute("INSERT INTO withdrawal VALUES (?, ?, ?)", (contribution_leaf, leaf, receipt))
+
+
+def withdrawal_receipt(db: sqlite3.Connection, contribution_leaf: int) -> bytes | None:
+    """Return the receipt of a contribution's withdrawal."""
+    query = "SELECT receipt FROM withdrawal WHERE contribution = ?"
+    row = db.execute(query, (contribution_leaf,)).fetchone()
+    return None if row is None else row[0]
+
+
+_WANTED = (
+    "SELECT u.blob FROM upload u"
+    " LEFT JOIN contribution c ON c.leaf = u.leaf"
+    " LEFT JOIN slot s ON s.id = u.slot AND s.fence = u.fence"
+    " WHERE ((u.leaf IS NULL AND s.state = 'leased')"
+    " OR (u.leaf IS NOT NULL AND (c.state <> 'withdrawn' OR s.state = 'emptying')))"
+)
+
+
+def wanted_blobs(db: sqlite3.Connection, blob: str = "") -> set[str]:
+    """Return the blobs that have to be there, or just this one, if it has to be.
+
+    Those of uploads whose lease stands, and of contributions until their withdrawal is through: an
+    ``emptying`` slot's is in the newest release still.
+    """
+    query = _WANTED + (" AND u.blob = ?" if blob else "")
+    return {row[0] for row in db.execute(query, (blob,) if blob else ())}
 
 
 def contribution_at(db: sqlite3.Connection, slot: int, fence: int) -> Contribution | None:

@@ -5,7 +5,8 @@ Laws (reliability.md 2.2, 2.4): all reads and writes are closures in one bounded
 receipt that somebody holds is always durable. ``synchronous=FULL`` and ``locking_mode=EXCLUSIVE``:
 no second connection exists, which also keeps clear of SQLite's WAL fault below 3.51.3. An
 unexpected error of COMMIT ends the process (F4); a full disk rolls back and is an ordinary refusal
-(F5). Not here: what the rows mean (leases.py, ledger.py, service.py).
+(F5). A snapshot is made by that same connection, some pages at a time, between transactions. Not
+here: the schema (migrations.py), what the rows mean (leases.py, ledger.py, records.py).
 """
 
 import contextlib
@@ -18,75 +19,45 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..core.errors import OrthoFedError, Refused, Unreachable, VerificationFailed
+from . import migrations
 from .fs import Fs, no_room
 
 _T = TypeVar("_T")
 
-APPLICATION_ID = 0x4F46_4431  # "OFD1"
-FORMAT = 1
 _QUEUE = 256
+_PAGES = 256
+_BETWEEN = 32
 _WAL_BYTES = 64 << 20
 
-_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
-CREATE TABLE head (
-  id INTEGER PRIMARY KEY CHECK (id = 0), size INTEGER NOT NULL, peaks BLOB NOT NULL,
-  checkpoint BLOB NOT NULL) STRICT;
-CREATE TABLE keyring (n INTEGER PRIMARY KEY, document BLOB NOT NULL) STRICT;
-CREATE TABLE invite (
-  key TEXT PRIMARY KEY, uses_left INTEGER NOT NULL CHECK (uses_left >= 0),
-  until INTEGER NOT NULL, operator INTEGER NOT NULL) STRICT;
-CREATE TABLE member (
-  key TEXT PRIMARY KEY, invite TEXT NOT NULL REFERENCES invite (key),
-  operator INTEGER NOT NULL) STRICT;
-CREATE TABLE slot (
-  id INTEGER PRIMARY KEY, state TEXT NOT NULL, fence INTEGER NOT NULL, client TEXT NOT NULL,
-  member TEXT NOT NULL, held_s INTEGER NOT NULL) STRICT;
-CREATE TABLE lease (
-  member TEXT NOT NULL REFERENCES member (key), request TEXT NOT NULL, slot INTEGER NOT NULL,
-  fence INTEGER NOT NULL, client TEXT NOT NULL UNIQUE, concept TEXT NOT NULL,
-  triggers TEXT NOT NULL, vectors TEXT NOT NULL, day INTEGER NOT NULL, leaf INTEGER NOT NULL,
-  PRIMARY KEY (member, request), UNIQUE (slot, fence)) STRICT;
-CREATE TABLE name (
-  kind TEXT NOT NULL CHECK (kind IN ('concept', 'trigger')), skeleton TEXT NOT NULL,
-  name TEXT NOT NULL, member TEXT NOT NULL, slot INTEGER NOT NULL, fence INTEGER NOT NULL,
-  PRIMARY KEY (kind, skeleton)) STRICT;
-CREATE TABLE upload (
-  id BLOB PRIMARY KEY, slot INTEGER NOT NULL, fence INTEGER NOT NULL, client TEXT NOT NULL,
-  document BLOB NOT NULL, chunks BLOB NOT NULL, blob TEXT NOT NULL, bytes INTEGER NOT NULL,
-  leaf INTEGER UNIQUE, receipt BLOB,
-  UNIQUE (slot, fence), CHECK ((leaf IS NULL) = (receipt IS NULL))) STRICT;
-CREATE TABLE leaf (
-  idx INTEGER PRIMARY KEY, kind TEXT NOT NULL, body BLOB NOT NULL, hash BLOB NOT NULL) STRICT;
-CREATE TRIGGER leaf_no_update BEFORE UPDATE ON leaf BEGIN SELECT RAISE (ABORT, 'append-only'); END;
-CREATE TRIGGER leaf_no_delete BEFORE DELETE ON leaf BEGIN SELECT RAISE (ABORT, 'append-only'); END;
-CREATE TRIGGER name_no_delete BEFORE DELETE ON name BEGIN SELECT RAISE (ABORT, 'for ever'); END;
-CREATE TABLE contribution (
-  leaf INTEGER PRIMARY KEY REFERENCES leaf (idx), slot INTEGER NOT NULL, fence INTEGER NOT NULL,
-  state TEXT NOT NULL
-    CHECK (state IN ('pending', 'accepted', 'quarantined', 'rejected', 'withdrawn')),
-  why TEXT NOT NULL, figures TEXT NOT NULL, UNIQUE (slot, fence)) STRICT;
-CREATE TABLE release (
-  n INTEGER PRIMARY KEY, state TEXT NOT NULL CHECK (state IN ('planned', 'published')),
-  plan BLOB NOT NULL, document BLOB, leaf INTEGER UNIQUE, receipt BLOB) STRICT;
-"""
-
+_PRAGMAS = (
+    ("locking_mode", "exclusive"),
+    ("journal_mode", "wal"),
+    ("synchronous", "2"),  # FULL; NORMAL loses acknowledged work at a power cut
+    ("foreign_keys", "1"),
+    ("trusted_schema", "0"),
+    ("mmap_size", "0"),
+    ("journal_size_limit", str(_WAL_BYTES)),
+)
 _BROKEN = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _PRIMARY = 0xFF  # the low byte of SQLite's extended result codes
 
 
-_Job = tuple[Callable[[sqlite3.Connection], Any], Callable[[Any], None] | None, Future[Any]]
+_Job = tuple[Callable[[sqlite3.Connection], None], Future[Any]]
+"""What to do, and whom it answers."""
 
 
 class Store:
     """Runs closures on the one connection, in order, each in its own transaction."""
 
-    def __init__(self, path: Path, *, fs: Fs) -> None:
-        """Open the database, made new if it is not there, and start the writer thread."""
+    def __init__(self, path: Path, *, fs: Fs, new: bool = False) -> None:
+        """Open the database and start the writer thread; ``new`` makes one that is not there."""
         self._path = path
+        self._new = new
         self._fs = fs
         self._queue: queue.Queue[_Job | None] = queue.Queue(maxsize=_QUEUE)
         self._closed = threading.Event()
+        self._ended = False
+        self._copying = threading.Lock()
         opened: Future[None] = Future()
         self._thread = threading.Thread(
             target=self._serve, args=(opened,), name="store", daemon=True
@@ -108,11 +79,55 @@ class Store:
         Raises what ``work`` raises, and then nothing is changed; Refused("busy") when the queue is
         full; Refused("no-room") when the disk is.
         """
+        future: Future[_T] = Future()
+
+        def job(connection: sqlite3.Connection) -> None:
+            try:
+                result = self._transact(connection, work)
+                if after is not None:
+                    after(result)
+            except BaseException as error:  # noqa: BLE001  # handed to the asking thread
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        return self._wait(job, future)
+
+    def snapshot(self, target: Path) -> None:
+        """Copy the database as it is when this returns; other work goes on between the pages.
+
+        What is written meanwhile goes into the copy too, since the same connection writes it.
+
+        Raises Refused("busy") while another copy is made, Refused("no-room") when it does not fit.
+        """
+        if not self._copying.acquire(blocking=False):
+            raise Refused(
+                "a copy of the database is being made already",
+                why="one at a time",
+                fix="wait until the other backup has ended",
+                code="busy",
+            )
+        future: Future[None] = Future()
+
+        def job(connection: sqlite3.Connection) -> None:
+            try:
+                self._copy(connection, target)
+            except BaseException as error:  # noqa: BLE001  # handed to the asking thread
+                target.unlink(missing_ok=True)
+                future.set_exception(error)
+            else:
+                future.set_result(None)
+
+        try:
+            self._wait(job, future)
+        finally:
+            self._copying.release()
+
+    def _wait(self, job: Callable[[sqlite3.Connection], None], future: Future[_T]) -> _T:
         if self._closed.is_set():
             raise _draining()
-        future: Future[_T] = Future()
         try:
-            self._queue.put_nowait((work, after, future))
+            self._queue.put_nowait((job, future))
         except queue.Full:
             raise Refused(
                 f"{_QUEUE} operations wait already",
@@ -120,6 +135,7 @@ class Store:
                 fix="try again in a moment",
                 code="busy",
             ) from None
+        del job
         try:
             return future.result()
         finally:
@@ -140,55 +156,81 @@ class Store:
             return
         opened.set_result(None)
         with contextlib.closing(connection):
-            while (job := self._queue.get()) is not None:
-                work, after, future = job
-                try:
-                    result = self._transact(connection, work)
-                    if after is not None:
-                        after(result)
-                except BaseException as error:  # noqa: BLE001  # handed to the asking thread
-                    future.set_exception(error)
-                else:
-                    future.set_result(result)
-                del job, work, after, future  # keeps no request's bytes alive while waiting
+            while not self._ended and (job := self._queue.get()) is not None:
+                job[0](connection)
+                del job  # keeps no request's bytes alive while waiting
         while not self._queue.empty():  # raced with close
             job = self._queue.get()
             if job is not None:
-                job[2].set_exception(_draining())
+                job[1].set_exception(_draining())
 
     def _open(self) -> sqlite3.Connection:
-        new = not self._path.exists()
+        if self._path.exists() == self._new:
+            raise _misplaced(self._path, self._new)
         connection = sqlite3.connect(self._path, isolation_level=None)
-        for pragma in (
-            "locking_mode=EXCLUSIVE",
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "foreign_keys=ON",
-            "trusted_schema=OFF",
-            "mmap_size=0",
-            f"journal_size_limit={_WAL_BYTES}",
-        ):
-            connection.execute(f"PRAGMA {pragma}")
-        if new:
-            self._create(connection)
-        found = [connection.execute(f"PRAGMA {p}").fetchone()[0] for p in _IDENTITY]
-        if found != [APPLICATION_ID, FORMAT]:
+        try:
+            connection.execute("PRAGMA locking_mode=EXCLUSIVE")  # before the first look: no -shm
+            found = self._check_format(connection)
+            _set_up(connection, self._path)
+            self._migrate(connection, found)
+        except BaseException:
             connection.close()
+            raise
+        return connection
+
+    def _check_format(self, connection: sqlite3.Connection) -> int:
+        """Return the database's format, 0 for a new one; refuse a foreign or newer one."""
+        found, number = migrations.found_format(connection)
+        if not self._new and (found != migrations.APPLICATION_ID or number > migrations.FORMAT):
             raise VerificationFailed(
-                f"{self._path.name} has application id {found[0]:#x} and format {found[1]}",
-                why=f"this program writes {APPLICATION_ID:#x} and format {FORMAT}",
+                f"{self._path.name} has application id {found:#x} and format {number}",
+                why=f"this program reads {migrations.APPLICATION_ID:#x}, formats 1 to"
+                f" {migrations.FORMAT}",
                 fix="start the program of the version that wrote it, or restore a backup",
                 code="unknown-database",
             )
-        return connection
+        return number
 
-    def _create(self, connection: sqlite3.Connection) -> None:
-        connection.executescript(
-            f"BEGIN IMMEDIATE; PRAGMA application_id={APPLICATION_ID};"
-            f" PRAGMA user_version={FORMAT}; {_SCHEMA} COMMIT;"
-        )
-        self._path.chmod(0o600)
-        self._fs.sync_folder(self._path.parent)
+    def _migrate(self, connection: sqlite3.Connection, number: int) -> None:
+        """Bring an older database to this version's format; what it was is kept beside it."""
+        if self._new:
+            self._path.chmod(0o600)
+        elif number < migrations.FORMAT:
+            kept = self._path.with_name(f"{self._path.stem}.format-{number}.db")
+            self._copy(connection, kept)
+        if number < migrations.FORMAT:
+            migrations.migrate(connection)
+            self._fs.sync_folder(self._path.parent)
+
+    def _copy(self, connection: sqlite3.Connection, target: Path) -> None:
+        """Write the copy durably, whole or not at all."""
+        beside = target.with_name(f".{target.name}.tmp")
+        beside.unlink(missing_ok=True)
+        try:
+            with contextlib.closing(sqlite3.connect(beside)) as copy:
+                copy.execute("PRAGMA synchronous=OFF")  # synced once, below
+                beside.chmod(0o600)
+                connection.backup(copy, pages=_PAGES, progress=lambda *_: self._others(connection))
+            self._fs.sync_file(beside)
+            self._fs.rename(beside, target)
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) & _PRIMARY == sqlite3.SQLITE_FULL:
+                raise no_room("a copy of the database does not fit") from error
+            raise
+        finally:
+            beside.unlink(missing_ok=True)
+
+    def _others(self, connection: sqlite3.Connection) -> None:
+        """Do what came meanwhile, some of it, so that a copy keeps nobody waiting."""
+        for _ in range(_BETWEEN):
+            try:
+                job = self._queue.get_nowait()
+            except queue.Empty:
+                return
+            if job is None:  # close: it comes after the copy
+                self._ended = True
+                return
+            job[0](connection)
 
     def _transact(
         self, connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], _T]
@@ -218,14 +260,38 @@ class Store:
         """Have the transaction on the disk, or roll it back for want of room, or end (F4, F5)."""
         try:
             connection.execute("COMMIT")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode == sqlite3.SQLITE_FULL and connection.in_transaction:
+        except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY
+            if code == sqlite3.SQLITE_FULL and connection.in_transaction:
                 connection.execute("ROLLBACK")
                 raise no_room("the database cannot grow") from error
             self._fs.give_up("COMMIT failed", OSError(str(error)))
 
 
-_IDENTITY = ("application_id", "user_version")
+def _set_up(connection: sqlite3.Connection, path: Path) -> None:
+    for pragma, wanted in _PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}={wanted}")
+        found = str(connection.execute(f"PRAGMA {pragma}").fetchone()[0])
+        if found != wanted:
+            raise OrthoFedError(
+                f"SQLite has {pragma} = {found} for {path.name}, needed is {wanted}",
+                why="with that a power cut could take what was acknowledged",
+                fix="use a local disk, and a Python whose SQLite was built without other settings",
+                code="unfit-database",
+            )
+
+
+def _misplaced(path: Path, new: bool) -> OrthoFedError:  # noqa: FBT001  # of one caller
+    if new:
+        what, fix = f"{path.name} is there already", "give a folder that does not exist yet"
+    else:
+        what, fix = f"{path.name} is missing", "put it back, or restore a backup"
+    return VerificationFailed(
+        what,
+        why="a coordinator starts from its own database and from no other, empty ones least of all",
+        fix=fix,
+        code="database-misplaced",
+    )
 
 
 def _draining() -> OrthoFedError:

@@ -1,18 +1,22 @@
-"""Makes the stored database of the format that this checkout writes: tests/databases/state-<n>.db.gz.
+"""What every later version must find in a stored database of an earlier one (R20).
 
-Run it once, in the commit that raises ``FORMAT`` (store.py), and never change its output again: later
-versions must open it (R20). It is a small federation's real database: one released contribution, one
-that came after, an upload under way, a lease, one given back. Beside it, ``state-<n>.json`` holds what
-a reader must find. ``.venv/bin/python -P -m pytest`` runs nothing of this; run
-``PYTHONPATH=tests python -c "import database_fixture; database_fixture.main()"`` from the root.
+tests/databases/state-<n>.db.gz is a small federation's real database of format n: a released
+contribution, one that came after, an upload under way, a lease. ``state-<n>.json`` is what ``look``
+found in it then. Neither ever changes; test_migrations.py writes the pair of a new format.
 """
 
 import gzip
 import json
-import tempfile
-from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from orthofed.coordinator.migrations import FORMAT
+from orthofed.coordinator.removal import Removal
+from orthofed.coordinator.store import Store
+from orthofed.core.document import sign
+from orthofed.core.withdrawal import Withdrawal
+
+from .serving import FastFs, founded, running
 
 FOLDER = Path(__file__).parent / "databases"
 
@@ -40,3 +44,28 @@ def look(db: Any) -> dict[str, Any]:
             )
         },
     }
+
+
+def write_this_format(scratch: Path) -> None:
+    """Run a small federation and store its database with what ``look`` finds in it."""
+    folder = founded(scratch)
+    with running(folder) as coordinator:
+        ana, ben, cleo, dora, eve = (coordinator.member() for _ in range(5))
+        ana.contribute(ana.pack(ana.lease("anna", ("anna-k7",))))
+        out = eve.lease("evi", ("evi-k7",))
+        leaf = eve.check(eve.contribute(eve.pack(out))).index
+        coordinator.release()
+        ben.contribute(ben.pack(ben.lease("bert", ("bert-k7",))))
+        cleo.begin(cleo.pack(cleo.lease("cleo", ("cleo-k7",))))
+        dora.lease("dora", ("dora-k7",))
+        facts = coordinator.house.facts
+        word = Withdrawal(out.key.public_hex, facts.spec.id, leaf, facts.log, t=1_790_000_000)
+        signed = sign("withdrawal", word.body(), [out.key]).to_bytes()
+        Removal(coordinator.house).withdraw(signed)
+    store = Store(folder.database, fs=FastFs())
+    found = store.run(look)
+    store.close()
+    name = f"state-{FORMAT}"
+    data = gzip.compress(folder.database.read_bytes(), 9, mtime=0)
+    (FOLDER / f"{name}.db.gz").write_bytes(data)
+    (FOLDER / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")

@@ -1,9 +1,8 @@
 """The table of reliability.md 3 once more, without a line of the machine's own code.
 
-``Told.expect`` says what an event has to come to, from nothing but the history; ``Told.check`` compares
-that with what a machine did and returns the history with the event in it. I1 to I3, I5 and I8 are
-checked in it. ``explore`` walks every order of events of a few clients to the end: no state is left
-that it has not seen.
+``Told.expect`` says what an event has to come to, from nothing but the history; ``Told.check``
+compares that with what a machine did and returns the history with the event in it. I1 to I3, I5 and
+I8 are checked there. ``explore`` walks every order of events of a few clients to the end.
 """
 
 from collections.abc import Callable, Iterator
@@ -79,8 +78,8 @@ class Told:
         mine = client is None or place.client == client
         return place.now == "filled" and place.fence == fence and mine
 
-    def expect(self, event: Event) -> type[Action] | None:
-        """What the event comes to; None for no action. An Ask is in ``_check_ask``: time decides."""
+    def expect(self, event: Event) -> type[Action] | None:  # noqa: PLR0911  # the table's rows
+        """Return what the event comes to, None for no action; of an Ask, time decides."""
         match event:
             case Renew() | Arrive():
                 return Hold if self.holds(event.client, event.slot, event.fence) else Refuse
@@ -133,7 +132,7 @@ class Told:
         return told
 
     def agree(self, state: Slots) -> None:
-        """The machine's slots are what this history makes of them."""
+        """Check that the machine's slots are what this history makes of them."""
         for index, slot in enumerate(state.slots):
             place = self.places[index]
             assert (slot.fence, slot.phase) == (place.fence, self.phase(index)), (index, slot, self)
@@ -212,9 +211,9 @@ def explore(
 ) -> Explored:
     """Try every event in every reachable state; raise AssertionError where a law breaks.
 
-    With ``depth``: every history of that many events. Without: all there are. Fences are then renamed
-    so that each slot's newest is 2, since what a machine does may depend on which fence is newer and
-    never on how many came before; that makes the states finite.
+    With ``depth``: every history of that many events. Without: all there are. Fences are then
+    renamed so that each slot's newest is 2, since what a machine does may depend on which fence is
+    newer and never on how many came before; that makes the states finite.
     """
     found = Explored()
     layer = {fresh(num_slots)}
@@ -269,10 +268,8 @@ def _taken(step: Step, state: Slots, told: Told, event: Event) -> tuple[Slots, T
 
 
 def _at_any_time(state: Slots, deadline_s: float) -> Slots:
-    """The same slots, each deadline passed long ago or far away."""
-    return replace(
-        state, slots=tuple(replace(slot, deadline_s=deadline_s) for slot in state.slots)
-    )
+    """Return the same slots with every deadline moved."""
+    return replace(state, slots=tuple(replace(slot, deadline_s=deadline_s) for slot in state.slots))
 
 
 def _forgotten(state: Slots, told: Told) -> tuple[Slots, Told]:

@@ -1,11 +1,11 @@
 """Seeded bugs: small patches in tests/seeded_bugs/ that a fault test must catch (reliability.md 7).
 
-A patch is a unified diff against one file, its first lines say in words what it breaks. Its hunks are
-found by their text, not by line numbers, so they survive edits elsewhere in the file; a hunk that is
-found nowhere, or twice, is an error, never a bug that silently is none. Shipped code has no switch.
+A patch is a unified diff against one file; its first lines say in words what it breaks. Hunks are
+found by their text, not by line numbers, so they survive edits elsewhere in the file. A hunk that
+fits nowhere, or twice, is an error, never a bug that silently is none. Shipped code has no switch.
 
-    with Bug.named("fence-not-compared").in_process():     # a test's own functions, patched in place
-    Bug.named("no-blob-fsync").tree(tmp_path)              # a copy of the package for PYTHONPATH
+    with Bug.named("fence-not-compared").in_process():  # functions that a test calls
+    env = Bug.named("sync-forgotten").environment(tmp)  # a patched package, for real processes
 """
 
 import ast
@@ -49,8 +49,8 @@ class Bug:
     def in_process(self) -> Iterator[None]:
         """Let the module's functions and classes be the patched ones until the block ends.
 
-        Whoever calls ``module.function`` or looks a name up in the module itself gets the patched one;
-        who imported the name before keeps the good one, so give such a caller the module.
+        Whoever calls ``module.function`` gets the patched one, and so does the module itself;
+        who imported the name before keeps the good one.
         """
         module = self._imported()
         before = dict(vars(module))
@@ -87,5 +87,7 @@ def _apply(source: str, hunk: str, name: str) -> str:
     old = "".join(f"{line[1:]}\n" for line in lines if not line.startswith("+"))
     new = "".join(f"{line[1:]}\n" for line in lines if not line.startswith("-"))
     if source.count(old) != 1:
-        raise AssertionError(f"{name}: a hunk fits {source.count(old)} places, must fit one:\n{old}")
+        raise AssertionError(
+            f"{name}: a hunk fits {source.count(old)} places, must fit one:\n{old}"
+        )
     return source.replace(old, new)

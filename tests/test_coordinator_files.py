@@ -5,10 +5,12 @@ import errno
 import hashlib
 import os
 import stat
+from pathlib import Path
 
 import pytest
 from cryptography import x509
 
+from orthofed.coordinator import blobs
 from orthofed.coordinator.blobs import Blobs, Plan
 from orthofed.coordinator.folder import DataFolder, Settings
 from orthofed.coordinator.fs import Fs
@@ -18,6 +20,8 @@ from orthofed.coordinator.tls import authority_der, make_authority, server_tls
 from orthofed.core.errors import InputError, Refused
 from orthofed.core.keys import SigningKey
 from orthofed.proto.methods import CHUNK_BYTES
+
+from .seeded import Bug
 
 NOW = dt.datetime(2026, 11, 24, tzinfo=dt.UTC)
 
@@ -99,20 +103,20 @@ def test_a_failed_sync_ends_the_process(tmp_path):
 
 def test_a_blob_comes_together_in_any_order(folder):
     """Chunks arrive last first and one twice; the blob is whole, read-only, named by its hash."""
-    blobs = Blobs(folder, fs=Fs())
+    made = Blobs(folder, fs=Fs())
     plan, chunks, sha256 = blob(2 * CHUNK_BYTES + 5)
 
-    assert blobs.begin(plan) == b"\0"
-    counts = [blobs.put(plan, i, chunks[i]) for i in (2, 0, 2, 1)]
-    assert blobs.begin(plan) == b"\7"
-    blobs.keep(plan, sha256)
+    assert made.begin(plan) == b"\0"
+    counts = [made.put(plan, i, chunks[i]) for i in (2, 0, 2, 1)]
+    assert made.begin(plan) == b"\7"
+    made.keep(plan, sha256)
 
     assert counts == [(1, True), (2, True), (2, False), (3, True)]
     kept = folder.blob(sha256)
     assert hashlib.sha256(kept.read_bytes()).hexdigest() == sha256
     assert stat.S_IMODE(kept.stat().st_mode) == 0o444
-    blobs.keep(plan, sha256)  # a resend
-    blobs.drop(plan.upload_id)
+    made.keep(plan, sha256)  # a resend
+    made.drop(plan.upload_id)
     assert not list(folder.part.iterdir())
 
 
@@ -274,3 +278,55 @@ def test_a_nonce_is_good_once_and_memory_is_bounded():
 def test_an_address_counts_as_its_network(peer, network):
     """/24 and /48 share a limit; this machine has none."""
     assert network_of(peer) == network
+
+
+class SyncedFs(Fs):
+    """Remembers what was synced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.synced: list[str] = []
+
+    def sync(self, fd, what):
+        self.synced.append(what)
+
+
+def synced_of_a_found_blob(module, folder: DataFolder) -> tuple[list[str], str]:
+    """Link a blob, be killed before its folder is synced, commit again; return what is synced."""
+    plan, chunks, sha256 = blob(CHUNK_BYTES)
+    fs = SyncedFs()
+    made = module.Blobs(folder, fs=fs)
+    made.begin(plan)
+    made.put(plan, 0, chunks[0])
+    os.link(folder.part / plan.upload_id.hex(), folder.blob(sha256))
+
+    made.keep(plan, sha256)
+
+    return [Path(each).name for each in fs.synced], sha256
+
+
+def test_a_blob_that_is_there_already_is_synced_before_it_is_promised(folder):
+    """F1, F3: who linked it may have been killed before the folder's sync: COMMIT trusts nobody."""
+    synced, sha256 = synced_of_a_found_blob(blobs, folder)
+
+    assert synced == [sha256, sha256[:2]]
+
+
+@pytest.mark.parametrize("name", ["found-blob-not-synced"])
+def test_a_seeded_bug_of_the_blobs_is_caught(folder, name):
+    """The blob is taken as it is found: a power cut could take its name."""
+    with Bug.named(name).in_process():
+        synced, sha256 = synced_of_a_found_blob(blobs, folder)
+
+    assert synced != [sha256, sha256[:2]]
+
+
+def test_what_a_kill_left_half_written_is_removed(tmp_path):
+    """Temporary files of ``write_whole`` go at the next start; nothing else does."""
+    for name in (".abc.tmp", "file", ".hidden"):
+        (tmp_path / name).touch()
+    (tmp_path / ".1.tmp").mkdir()  # a release that is being built
+
+    Fs().remove_temporaries(tmp_path)
+
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".1.tmp", ".hidden", "file"]

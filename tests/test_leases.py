@@ -9,14 +9,19 @@ from orthofed.coordinator.slot_events import (
     Arrive,
     Ask,
     Commit,
+    Draw,
+    Empty,
     Fill,
     Free,
     GiveBack,
     Grant,
     Hold,
+    Publish,
     Refuse,
+    Reject,
     Renew,
     Restart,
+    Withdraw,
 )
 
 TTL = 900
@@ -160,8 +165,75 @@ def test_a_slot_that_does_not_exist_is_not_leased(slot):
         Arrive(0, "ana", slot, 1, advanced=True),
         GiveBack("ana", slot, 1),
         Commit("ana", slot, 1),
+        Withdraw("ana", slot, 1),
+        Reject(slot, 1),
     )
 
     _, said = play(house(), *events)
 
     assert {type(action) for action in said} == {Refuse}
+
+
+def filled(*history) -> list:
+    """Ana leases and fills the one slot, then ``history``; return what is said to that."""
+    _, said = play(house(1), Ask(0, "ana", "a"), Commit("ana", 0, 1), *history)
+    return said[2:]
+
+
+def test_a_contribution_in_no_release_frees_its_slot_at_once():
+    """Withdrawn by its client or rejected by the operator: the next asker gets the slot."""
+    withdrawn = filled(Withdraw("ana", 0, 1), Ask(1, "ben", "b"))
+    rejected = filled(Reject(0, 1), Ask(1, "ben", "b"))
+
+    assert withdrawn == rejected == [Free(0), Grant(0, 2)]
+
+
+def test_a_released_contribution_keeps_its_slot_until_a_release_without_it():
+    """I5: emptying while the newest release holds it; free when the next one leaves it out."""
+    said = filled(
+        Draw(frozenset({0})),
+        Publish(),
+        Withdraw("ana", 0, 1),
+        Ask(1, "ben", "b"),
+        Draw(frozenset()),
+        Ask(2, "ben", "b"),
+        Publish(),
+        Ask(3, "ben", "b"),
+    )
+
+    assert said[:3] == [(), (), Empty(0)]
+    assert [said[3].code, said[5].code] == ["no-free-slot", "no-free-slot"]
+    assert said[6:] == [Free(0), Grant(0, 2)]
+
+
+def test_what_an_open_plan_holds_is_not_freed_before_it_is_out_of_a_release():
+    """Planned, withdrawn, published with it, planned and published without it: only then free."""
+    said = filled(
+        Draw(frozenset({0})),
+        Withdraw("ana", 0, 1),
+        Publish(),
+        Ask(1, "ben", "b"),
+        Draw(frozenset()),
+        Publish(),
+    )
+
+    assert said[1] == Empty(0)
+    assert said[3].code == "no-free-slot"
+    assert said[-1] == Free(0)
+
+
+def test_only_its_client_withdraws_and_only_once():
+    """Another client, an older fence, a second time: refused, and nothing changes."""
+    said = filled(
+        Withdraw("ben", 0, 1), Withdraw("ana", 0, 0), Withdraw("ana", 0, 1), Withdraw("ana", 0, 1)
+    )
+
+    assert [type(action) for action in said] == [Refuse, Refuse, Free, Refuse]
+
+
+def test_one_plan_at_a_time_and_only_of_what_fills_its_slot():
+    """A second plan, a plan of an empty slot, and publishing without a plan are refused."""
+    said = filled(Publish(), Draw(frozenset({0})), Draw(frozenset({0})))
+    _, empty = play(house(1), Draw(frozenset({0})))
+
+    assert said[0].code == said[2].code == empty[0].code == "plan-differs"

@@ -8,9 +8,10 @@ import pytest
 from orthofed.coordinator import records
 from orthofed.coordinator.board import Board
 from orthofed.coordinator.fs import Fs
-from orthofed.coordinator.leases import Ask, Commit, Grant, Slot, Slots
+from orthofed.coordinator.leases import Slot, Slots
 from orthofed.coordinator.ledger import Ledger, head
 from orthofed.coordinator.records import Contribution, Upload
+from orthofed.coordinator.slot_events import Ask, Commit, Grant
 from orthofed.coordinator.store import Store
 from orthofed.core.errors import LeaseLost, OrthoFedError, Refused, VerificationFailed
 from orthofed.core.keys import SigningKey
@@ -34,7 +35,7 @@ class WatchedFs(Fs):
 
 @pytest.fixture
 def store(tmp_path):
-    made = Store(tmp_path / "state.db", fs=WatchedFs())
+    made = Store(tmp_path / "state.db", fs=WatchedFs(), new=True)
     yield made
     made.close()
 
@@ -137,7 +138,7 @@ def test_memory_follows_the_database_and_not_a_failed_turn(store):
         board.run(ask_and_fail)
     granted = board.run(lambda turn: turn.step(Ask(0, "ben", "b")))
 
-    assert granted == Grant(0, 1)
+    assert granted == (Grant(0, 1),)
     assert store.run(records.slots)[0].client == "ben"
 
 

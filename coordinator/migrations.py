@@ -1,0 +1,113 @@
+"""The database's formats: each is made from the one before by one numbered step.
+
+Laws: ``user_version`` is the format; all missing steps run in one transaction, so a kill leaves the
+old format or the new one; an existing database is copied first (store.py). A step never changes
+once it was released: tests/databases holds a database of each format, and every later version opens
+it (R20). A new database takes the same way, from nothing. Source: reliability.md 2.2 and 2.7.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+
+APPLICATION_ID = 0x4F46_4431  # "OFD1"
+
+_FORMAT_1 = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
+CREATE TABLE head (
+  id INTEGER PRIMARY KEY CHECK (id = 0), size INTEGER NOT NULL, peaks BLOB NOT NULL,
+  checkpoint BLOB NOT NULL) STRICT;
+CREATE TABLE keyring (n INTEGER PRIMARY KEY, document BLOB NOT NULL) STRICT;
+CREATE TABLE invite (
+  key TEXT PRIMARY KEY, uses_left INTEGER NOT NULL CHECK (uses_left >= 0),
+  until INTEGER NOT NULL, operator INTEGER NOT NULL) STRICT;
+CREATE TABLE member (
+  key TEXT PRIMARY KEY, invite TEXT NOT NULL REFERENCES invite (key),
+  operator INTEGER NOT NULL) STRICT;
+CREATE TABLE slot (
+  id INTEGER PRIMARY KEY, state TEXT NOT NULL, fence INTEGER NOT NULL, client TEXT NOT NULL,
+  member TEXT NOT NULL, held_s INTEGER NOT NULL) STRICT;
+CREATE TABLE lease (
+  member TEXT NOT NULL REFERENCES member (key), request TEXT NOT NULL, slot INTEGER NOT NULL,
+  fence INTEGER NOT NULL, client TEXT NOT NULL UNIQUE, concept TEXT NOT NULL,
+  triggers TEXT NOT NULL, vectors TEXT NOT NULL, day INTEGER NOT NULL, leaf INTEGER NOT NULL,
+  PRIMARY KEY (member, request), UNIQUE (slot, fence)) STRICT;
+CREATE TABLE name (
+  kind TEXT NOT NULL CHECK (kind IN ('concept', 'trigger')), skeleton TEXT NOT NULL,
+  name TEXT NOT NULL, member TEXT NOT NULL, slot INTEGER NOT NULL, fence INTEGER NOT NULL,
+  PRIMARY KEY (kind, skeleton)) STRICT;
+CREATE TABLE upload (
+  id BLOB PRIMARY KEY, slot INTEGER NOT NULL, fence INTEGER NOT NULL, client TEXT NOT NULL,
+  document BLOB NOT NULL, chunks BLOB NOT NULL, blob TEXT NOT NULL, bytes INTEGER NOT NULL,
+  leaf INTEGER UNIQUE, receipt BLOB,
+  UNIQUE (slot, fence), CHECK ((leaf IS NULL) = (receipt IS NULL))) STRICT;
+CREATE TABLE leaf (
+  idx INTEGER PRIMARY KEY, kind TEXT NOT NULL, body BLOB NOT NULL, hash BLOB NOT NULL) STRICT;
+CREATE TRIGGER leaf_no_update BEFORE UPDATE ON leaf BEGIN SELECT RAISE (ABORT, 'append-only'); END;
+CREATE TRIGGER leaf_no_delete BEFORE DELETE ON leaf BEGIN SELECT RAISE (ABORT, 'append-only'); END;
+CREATE TRIGGER name_no_delete BEFORE DELETE ON name BEGIN SELECT RAISE (ABORT, 'for ever'); END;
+CREATE TABLE contribution (
+  leaf INTEGER PRIMARY KEY REFERENCES leaf (idx), slot INTEGER NOT NULL, fence INTEGER NOT NULL,
+  state TEXT NOT NULL
+    CHECK (state IN ('pending', 'accepted', 'quarantined', 'rejected', 'withdrawn')),
+  why TEXT NOT NULL, figures TEXT NOT NULL, UNIQUE (slot, fence)) STRICT;
+CREATE TABLE release (
+  n INTEGER PRIMARY KEY, state TEXT NOT NULL CHECK (state IN ('planned', 'published')),
+  plan BLOB NOT NULL, document BLOB, leaf INTEGER UNIQUE, receipt BLOB) STRICT;
+"""
+
+_FORMAT_2 = """
+CREATE TABLE withdrawal (
+  contribution INTEGER PRIMARY KEY REFERENCES contribution (leaf),
+  leaf INTEGER NOT NULL UNIQUE REFERENCES leaf (idx), receipt BLOB NOT NULL) STRICT;
+"""
+
+
+def _to_1(db: sqlite3.Connection) -> None:
+    """Make every table of the first version."""
+    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    _run(db, _FORMAT_1)
+
+
+def _to_2(db: sqlite3.Connection) -> None:
+    """Keep the receipt of each withdrawal: it answers every retry."""
+    _run(db, _FORMAT_2)
+
+
+_STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (_to_1, _to_2)
+FORMAT = len(_STEPS)
+
+
+def found_format(db: sqlite3.Connection) -> tuple[int, int]:
+    """Return application id and format of an open database; (0, 0) when it is new."""
+    read = [db.execute(f"PRAGMA {p}").fetchone()[0] for p in ("application_id", "user_version")]
+    return read[0], read[1]
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """Bring the database to this version's format in one transaction."""
+    _, start = found_format(db)
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        for step in _STEPS[start:]:
+            step(db)
+        db.execute(f"PRAGMA user_version = {FORMAT}")
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _run(db: sqlite3.Connection, script: str) -> None:
+    """Run statements inside the open transaction; ``executescript`` would commit it."""
+    for statement in _statements(script):
+        db.execute(statement)
+
+
+def _statements(script: str) -> Iterator[str]:
+    statement = ""
+    for part in script.split(";"):
+        statement += part + ";"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
