@@ -23,6 +23,7 @@ from ..core.spec import FederationSpec
 from .base import Base
 from .frozen_group import attached
 from .frozen_linear import FrozenLinear
+from .plain import Target
 
 
 class Adapter:
@@ -34,13 +35,13 @@ class Adapter:
         Raises SpecError: a layer is not in the base, or has another shape there.
         """
         self.layers: dict[str, FrozenLinear] = {}
-        self._targets: dict[str, nn.Linear] = {}
+        self._targets = dict[str, Target]()
         for layer in spec.layers:
             target = base.layer(layer.path)
-            if (target.out_features, target.in_features) != (layer.out, layer.width):
+            shape = tuple(target.weight.shape)
+            if shape != layer.shape:
                 raise SpecError(
-                    f"{layer.path} is {target.out_features} x {target.in_features} in the base, "
-                    f"{layer.out} x {layer.width} in the spec",
+                    f"{layer.path} has shape {shape} in the base, {layer.shape} in the spec",
                     why="A and B would not fit",
                     fix="use the base model that the federation's spec names",
                     code="layer-shape-differs",

@@ -25,7 +25,7 @@ import transformers
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..core.errors import InputError, SpecError
 from ..core.fingerprint import base_fingerprint, is_base_file
@@ -37,6 +37,7 @@ from .families.parts import Parts
 from .families.stable_diffusion import StableDiffusion
 from .families.stable_diffusion_xl import StableDiffusionXL
 from .families.text_tower import TextTower
+from .plain import Target
 
 _ENCODE_BATCH = 16
 FAMILIES = {
@@ -103,8 +104,8 @@ class Base:
         """Length of the noise schedule; timesteps are 0 .. this - 1."""
         return self.family.noise.num_timesteps
 
-    def layer(self, path: str) -> nn.Linear:
-        """Return the linear layer at the canonical ``path``, for example
+    def layer(self, path: str) -> Target:
+        """Return the linear layer or convolution at the canonical ``path``, for example
         ``text_encoder.text_model.encoder.layers.0.self_attn.q_proj``.
 
         Raises SpecError: this model has no such layer.
@@ -118,10 +119,10 @@ class Base:
                     module = root.get_submodule(name)
                 except AttributeError:
                     continue
-                if isinstance(module, nn.Linear):
+                if isinstance(module, Target):
                     return module
         raise SpecError(
-            f"the base has no linear layer {path}",
+            f"the base has no layer {path}",
             why="a layer that is not found would be left out without a word",
             fix="use the base model that the federation's spec names",
             code="layer-not-found",

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..core.errors import SpecError
+from .frozen_convolution import FrozenConvolution
 from .frozen_linear import FrozenLinear
 from .frozen_product import FrozenProduct
+from .plain import Target, check_plain
 
 
 @dataclass(slots=True)
@@ -48,12 +49,7 @@ class FrozenGroup:
 
     @contextlib.contextmanager
     def attached(self) -> Generator[None]:
-        """Let every target answer with its residual inside the block.
-
-        Raises SpecError: a target is no plain linear layer, or something is attached to it.
-        """
-        for target in self._targets:
-            _check_plain(target)
+        """Let every target answer with its residual inside the block."""
         try:
             for number, target in enumerate(self._targets):
                 target.forward = self._member(number)
@@ -90,18 +86,23 @@ class FrozenGroup:
 
 @contextlib.contextmanager
 def attached(
-    members: Mapping[str, tuple[nn.Linear, FrozenLinear]], *, lambda_: float
+    members: Mapping[str, tuple[Target, FrozenLinear]], *, lambda_: float
 ) -> Generator[None]:
     """Let the layers at these canonical paths answer with their residuals times ``lambda_``.
 
-    Raises SpecError: as FrozenGroup.attached; nothing stays attached then.
+    Raises SpecError: a target is no plain layer, or something is attached to it; nothing is then.
     """
     groups: dict[tuple[str, int], list[tuple[nn.Linear, FrozenLinear]]] = {}
+    alone: list[FrozenConvolution] = []
     for path, (target, layer) in members.items():
-        groups.setdefault((input_of(path), target.in_features), []).append((target, layer))
+        check_plain(target)
+        if isinstance(target, nn.Linear):
+            groups.setdefault((input_of(path), target.in_features), []).append((target, layer))
+        else:
+            alone.append(FrozenConvolution(target, layer, lambda_=lambda_))
     with contextlib.ExitStack() as stack:
-        for group in groups.values():
-            stack.enter_context(FrozenGroup(group, lambda_=lambda_).attached())
+        for one in (*(FrozenGroup(group, lambda_=lambda_) for group in groups.values()), *alone):
+            stack.enter_context(one.attached())
         yield
 
 
@@ -127,15 +128,3 @@ def _mark(x: Tensor) -> tuple[object, ...]:
     version = 0 if x.is_inference() else x._version  # noqa: SLF001  # no public name
     autocast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
     return version, torch.is_grad_enabled(), autocast
-
-
-def _check_plain(target: nn.Linear) -> None:
-    """Refuse a layer that answers by other means than its weight: they would be bypassed."""
-    if "forward" in vars(target) or type(target).forward is not nn.Linear.forward:
-        raise SpecError(
-            f"a {type(target).__name__} of {target.out_features} x {target.in_features} is adapted "
-            "already, or is no plain linear layer",
-            why="what it answers with would be passed over without a word",
-            fix="lay several residuals over a base with Variant.sum_of, and use an unpatched base",
-            code="layer-not-plain",
-        )

@@ -100,8 +100,10 @@ class Variant:
             factors[: rank * len(merged_with)] = np.repeat(
                 [lambda_ / merged for merged in merged_with], rank
             )
-            exact = up.astype(np.float64) * factors
-            residuals[layer.path] = Residual(exact.astype(np.float32), down.astype(np.float32))
+            # A convolution's kernels, one a row: its unfolded map.
+            exact = up.reshape(layer.out, -1).astype(np.float64) * factors
+            kernels = down.reshape(-1, layer.width).astype(np.float32)
+            residuals[layer.path] = Residual(exact.astype(np.float32), kernels)
         vectors = {}
         for path in sorted((folder / "embeddings").glob("*.safetensors")):
             vectors[path.stem] = _vectors(path, spec)

@@ -124,7 +124,7 @@ def test_a_layer_that_the_base_does_not_have_is_an_error_not_a_silent_no_op(tiny
     """A spec for another model names layers that are not there."""
     spec = with_layers(tiny.spec, Layer("unet.no_block.attn1.to_q", 24, 24))
 
-    with pytest.raises(SpecError, match=r"no linear layer unet\.no_block\.attn1\.to_q"):
+    with pytest.raises(SpecError, match=r"no layer unet\.no_block\.attn1\.to_q"):
         Adapter(tiny.base, spec, 0)
 
 

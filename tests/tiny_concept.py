@@ -16,7 +16,7 @@ from orthofed.client.families.text_tower import TextTower
 from orthofed.client.training import Trained, TrainingSettings, Trigger, train
 from orthofed.core.layer import Layer
 from orthofed.core.spec import BaseModel, Encoder, FederationSpec, plan_spec
-from orthofed.core.targets import target_layers
+from orthofed.core.targets import Targets, target_layers
 
 from .tiny_base import tiny_base
 
@@ -53,7 +53,9 @@ class Bench:
         return train(self.base, self.spec, slot, [Trigger(name)], NOUN, self.images, settings)
 
 
-def bench(folder: Path, make: Callable[[Path], Path] = tiny_base) -> Bench:
+def bench(
+    folder: Path, make: Callable[[Path], Path] = tiny_base, *, targets: Targets = "attention"
+) -> Bench:
     """Make all of it under ``folder``, on the base that ``make`` writes."""
     torch.set_num_threads(1)  # tiny tensors: a second thread costs more than it gives
     base = make(folder / "base")
@@ -61,21 +63,23 @@ def bench(folder: Path, make: Callable[[Path], Path] = tiny_base) -> Bench:
     loaded = Base.load(base)
     return Bench(
         loaded,
-        tiny_spec(base),
+        tiny_spec(base, targets=targets),
         ConceptImages.load(images, size=loaded.image_size, noun=NOUN, held_out=2),
         folder,
     )
 
 
-def tiny_spec(folder: Path, *, rank: int = 4, family: str = "other") -> FederationSpec:
-    """Plan a federation on the base in ``folder``: every attention layer, every slot."""
+def tiny_spec(
+    folder: Path, *, rank: int = 4, family: str = "other", targets: Targets = "attention"
+) -> FederationSpec:
+    """Plan a federation on the base in ``folder``: every layer of ``targets``, every slot."""
     layers, encoders = list[Layer](), list[Encoder]()
     for component in ("unet", "text_encoder", "text_encoder_2"):
         for file in (folder / component).glob("*.safetensors"):
             with safe_open(file, "np") as weights:
                 names = list(weights.keys())
                 shapes = {n: tuple(weights.get_slice(n).get_shape()) for n in names}
-            layers += target_layers(component, shapes)
+            layers += target_layers(component, shapes, targets)
             tables = [s for n, s in shapes.items() if n.endswith("token_embedding.weight")]
             encoders += [Encoder(component, table[1]) for table in tables]
     return plan_spec(
