@@ -10,9 +10,9 @@ of the activations only x * b is kept for the way back (r numbers a place); neve
 for B.
 
 W + alpha A b^T is never formed: r kernels beside n cost little, and in 16 bits the sum would round
-dW away (design.md, decision 5). Measured (benchmarks/convolution_forms.py; one thread, r = 20, SD1.5
-at 512 pixels), forward and backward with PEFT's LoRA = 1: .96 to .99; the base's convolution alone
-is .70 to .97. Source: method.md 1.1.
+dW away (design.md, decision 5). Measured (benchmarks/convolution_forms.py; one thread, r = 20, the
+shapes of SD1.5 at 512 pixels), forward and backward with PEFT's LoRA = 1: .96 to .99; the base's
+convolution alone is .70 to .97. Source: method.md 1.1.
 """
 
 from typing import Any, NamedTuple

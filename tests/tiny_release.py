@@ -43,8 +43,8 @@ def write_release(
             terms, family=spec.basis, width=layer.width, out=layer.out, rank=rank, dtype=dtype
         )
         key = kohya_key(layer.path, spec.base.family)
-        tensors[f"{key}.lora_up.weight"] = up
-        tensors[f"{key}.lora_down.weight"] = down
+        tensors[f"{key}.lora_up.weight"] = up.reshape(*up.shape, *(1 for _ in layer.kernel))
+        tensors[f"{key}.lora_down.weight"] = down.reshape(-1, *layer.shape[1:])
         tensors[f"{key}.alpha"] = np.array(rank, up.dtype)
     write_tensors(folder / "lora" / "tiny-r0001.safetensors", tensors)
     for _, trigger, tensors_of in contributions:
