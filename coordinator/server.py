@@ -3,28 +3,38 @@
 Laws: TLS always; handlers have no deserialiser, because signatures cover the bytes that arrived
 (security.md 4.4); every limit of security.md 5 is set here; every failure leaves with a typed
 status and the trailer ``orthofed-code``, and what nobody foresaw is UNAVAILABLE and logged, never
-UNKNOWN or INTERNAL. Compression is off (T6), all calls are unary (T18).
+UNKNOWN or INTERNAL. Compression is off (T6). All calls are unary on the wire; the server takes them
+as streams of one message, because only then it can stop waiting for a body that trickles (T18): a
+slow sender costs no thread, and is cut after the call's deadline. Memory: at most ``_INSIDE``
+bodies, and for calls that wait for a place 64 KiB each; ``_LARGE`` replies that are not taken.
 """
 
+import asyncio
 import logging
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
-from ..core.errors import InputError, OrthoFedError
+from ..core.errors import InputError, OrthoFedError, Refused, Unreachable
 from ..proto import failure, methods
 from ..proto.methods import Method
+from .introspection import Context, Introspection
 from .tls import ServerTls
 
 _LOG = logging.getLogger("orthofed.coordinator")
 _THREADS = 32
-_CONCURRENT = 128
+_CONCURRENT = 2_048
+_INSIDE = 768
+_LARGE = 64
+_COMMITS = 2
+_CONNECTIONS = 4_096
 _GRACE_S = 10.0
+_FOREVER = float("inf")
 _OPTIONS = (
     ("grpc.max_receive_message_length", methods.MESSAGE_BYTES),
     ("grpc.max_send_message_length", methods.REPLY_BYTES),
@@ -32,17 +42,46 @@ _OPTIONS = (
     ("grpc.absolute_max_metadata_size", methods.METADATA_BYTES),
     ("grpc.compression_enabled_algorithms_bitset", 1),
     ("grpc.max_concurrent_streams", 4),
+    ("grpc.max_allowed_incoming_connections", _CONNECTIONS),
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", 64 << 10),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
     ("grpc.max_connection_age_ms", 600_000),
     ("grpc.max_connection_age_grace_ms", 30_000),
-    ("grpc.max_connection_idle_ms", 120_000),
     ("grpc.so_reuseport", 0),
 )
 _RETRY_AFTER_S = {"rate-limited": 5, "busy": 1, "no-room": 30}
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a slow other side is borne, in seconds (T18): no more than 30 in any way.
+
+    ``handshake_s``: TLS and HTTP/2 set-up. ``idle_s``: a connection without a call, or whose
+    headers trickle, is closed after one to two times this; clients connect anew. ``silence_s``:
+    until a ping is sent, and again as long for its answer. ``body_s``: the longest for a message,
+    and for a place to read it.
+    """
+
+    handshake_s: float = 10.0
+    idle_s: float = 14.0
+    silence_s: float = 14.0
+    body_s: float = 20.0
+
+    @property
+    def options(self) -> tuple[tuple[str, int], ...]:
+        """What gRPC itself is told."""
+        handshake_ms, idle_ms, silence_ms = (
+            int(1_000 * seconds) for seconds in (self.handshake_s, self.idle_s, self.silence_s)
+        )
+        return (
+            ("grpc.server_handshake_timeout_ms", handshake_ms),
+            ("grpc.http2.settings_timeout", handshake_ms),
+            ("grpc.max_connection_idle_ms", idle_ms),
+            ("grpc.keepalive_time_ms", silence_ms),
+            ("grpc.keepalive_timeout_ms", silence_ms),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,58 +101,121 @@ Answer = Callable[[Call], bytes]
 class Server:
     """A listening gRPC server; ``port`` is the real one."""
 
-    def __init__(self, answer: Answer, *, listen: str, tls: ServerTls) -> None:
+    def __init__(
+        self, answer: Answer, *, listen: str, tls: ServerTls, patience: Patience | None = None
+    ) -> None:
         """Listen on HOST:PORT; port 0 takes any. Raises InputError when it cannot be had."""
-        self._server = grpc.server(
-            ThreadPoolExecutor(_THREADS, thread_name_prefix="rpc"),
-            options=_OPTIONS,
-            maximum_concurrent_rpcs=_CONCURRENT,
-            compression=grpc.Compression.NoCompression,
-        )
-        self._health = health.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        for service in methods.SERVICES:
-            self._server.add_generic_rpc_handlers((_handlers(service, answer),))
-        names = (*methods.SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)
-        credentials = grpc.ssl_server_credentials([(tls.key, tls.chain)])
         self.host = listen.rpartition(":")[0]
+        self._patience = patience or Patience()
+        self._tools = Introspection(methods.SERVICES, slowest_s=self._patience.body_s)
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="rpc")
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="grpc", daemon=True)
+        self._thread.start()
         try:
-            self.port = self._server.add_secure_port(listen, credentials)
-        except RuntimeError as error:
-            raise _cannot_listen(listen) from error
-        if self.port == 0:
-            raise _cannot_listen(listen)
-        self._server.start()
-        self._say(health_pb2.HealthCheckResponse.SERVING)
+            self._server, self.port = self._do(self._open(answer, listen, tls))
+        except BaseException:
+            self._end()
+            raise
 
     def stop(self) -> None:
         """Refuse new calls, let those in flight finish, close the port."""
-        self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
-        self._server.stop(_GRACE_S).wait()
+        self._tools.serving = False
+        self._do(self._server.stop(_GRACE_S))
+        self._end()
 
-    def _say(self, state: health_pb2.HealthCheckResponse.ServingStatus) -> None:
-        for service in ("", *methods.SERVICES):
-            self._health.set(service, state)
-
-
-def _handlers(service: str, answer: Answer) -> grpc.GenericRpcHandler:
-    mine = {
-        method.path.rpartition("/")[2]: grpc.unary_unary_rpc_method_handler(
-            _handler(method, answer)
+    async def _open(
+        self, answer: Answer, listen: str, tls: ServerTls
+    ) -> tuple[grpc.aio.Server, int]:
+        server = grpc.aio.server(
+            options=(*_OPTIONS, *self._patience.options),
+            maximum_concurrent_rpcs=_CONCURRENT,
+            compression=grpc.Compression.NoCompression,
         )
+        desk = _Desk(answer, self._pool, self._patience.body_s)
+        handlers = [_handlers(service, desk) for service in methods.SERVICES]
+        server.add_generic_rpc_handlers((*handlers, *self._tools.handlers()))
+        credentials = grpc.ssl_server_credentials([(tls.key, tls.chain)])
+        try:
+            port = server.add_secure_port(listen, credentials)
+        except RuntimeError as error:
+            raise _cannot_listen(listen) from error
+        if port == 0:
+            raise _cannot_listen(listen)
+        await server.start()
+        return server, port
+
+    def _do(self, work: Coroutine[Any, Any, _T]) -> _T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def _end(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._pool.shutdown()
+
+
+class _Desk:
+    """Takes calls in turn: waits for a place, for the body, for a thread; lives in the loop."""
+
+    def __init__(self, answer: Answer, pool: ThreadPoolExecutor, slowest_s: float) -> None:
+        self._answer = answer
+        self._pool = pool
+        self._slowest_s = slowest_s
+        self._inside = asyncio.Semaphore(_INSIDE)
+        self._large = asyncio.Semaphore(_LARGE)
+        self._commits = asyncio.Semaphore(_COMMITS)
+
+    async def take(self, method: Method, context: Context) -> bytes:
+        """Return the reply; raises OrthoFedError."""
+        if method.signer == "nobody":
+            await self._in_time(self._large.acquire(), _busy)
+            # Until the caller took the reply, not until it was made: replies are up to 1 MiB.
+            context.add_done_callback(lambda _: self._large.release())  # pyright: ignore[reportArgumentType]  # the stubs forget the context
+        await self._in_time(self._inside.acquire(), _busy)
+        try:
+            body = await self._in_time(context.read(), _too_slow, method.deadline_s)
+            call = _call(method, body, context)
+            if method is not methods.COMMIT:
+                del body
+                return await self._work(call)
+        finally:
+            self._inside.release()
+        # Commits wait here, with a few bytes each and no thread, and keep nobody from uploading.
+        await self._in_time(self._commits.acquire(), _busy)
+        try:
+            return await self._work(call)
+        finally:
+            self._commits.release()
+
+    async def _work(self, call: Call) -> bytes:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._answer, call)
+
+    async def _in_time(
+        self, waiting: Awaitable[_T], error: Callable[[], OrthoFedError], most_s: float = _FOREVER
+    ) -> _T:
+        try:
+            async with asyncio.timeout(min(most_s, self._slowest_s)):
+                return await waiting
+        except TimeoutError:
+            raise error() from None
+
+
+def _handlers(service: str, desk: _Desk) -> grpc.GenericRpcHandler:
+    mine = {
+        method.path.rpartition("/")[2]: grpc.stream_unary_rpc_method_handler(_handler(method, desk))
         for method in methods.METHODS
         if method.path.startswith(f"/{service}/")
     }
     return grpc.method_handlers_generic_handler(service, mine)
 
 
-def _handler(method: Method, answer: Answer) -> Callable[[bytes, grpc.ServicerContext], bytes]:
-    def handle(body: bytes, context: grpc.ServicerContext) -> bytes:
+def _handler(method: Method, desk: _Desk) -> Callable[[object, Context], Awaitable[bytes]]:
+    async def handle(_requests: object, context: Context) -> bytes:
         # Each error is answered inside its own block: a name that outlived it would tie error,
         # frame and call into a cycle, and the stream would stay open until a collection.
         try:
-            return answer(_call(method, body, context))
+            return await desk.take(method, context)
         except OrthoFedError as error:
             return _refuse(context, error)
         except Exception as error:  # noqa: BLE001  # the last line of defence; logged as a bug
@@ -123,7 +225,14 @@ def _handler(method: Method, answer: Answer) -> Callable[[bytes, grpc.ServicerCo
     return handle
 
 
-def _call(method: Method, body: bytes, context: grpc.ServicerContext) -> Call:
+def _call(method: Method, body: object, context: Context) -> Call:
+    if not isinstance(body, bytes):
+        raise InputError(
+            "a call without a message",
+            why="every call of the contract carries exactly one",
+            fix="use an orthofed of the same version on both sides",
+            code="malformed",
+        )
     # T5: size before anything is looked at.
     if len(body) > method.request_bytes:
         raise InputError(
@@ -132,7 +241,7 @@ def _call(method: Method, body: bytes, context: grpc.ServicerContext) -> Call:
             fix="use an orthofed of the same version on both sides",
             code="too-large",
         )
-    metadata: Mapping[str, str | bytes] = dict(context.invocation_metadata())
+    metadata: Mapping[str, str | bytes] = dict(context.invocation_metadata() or ())
     return Call(
         method=method,
         body=body,
@@ -146,7 +255,7 @@ def _binary(value: str | bytes) -> bytes:
     return value if isinstance(value, bytes) else b""
 
 
-def _refuse(context: grpc.ServicerContext, error: OrthoFedError) -> bytes:
+def _refuse(context: Context, error: OrthoFedError) -> bytes:
     status, detail, code = failure.status_of(error)
     trailers: list[tuple[str, str | bytes]] = [(methods.CODE_KEY, code)]
     if code == "bad-time":
@@ -157,6 +266,24 @@ def _refuse(context: grpc.ServicerContext, error: OrthoFedError) -> bytes:
     context.set_code(grpc.StatusCode[status])
     context.set_details(detail)
     return b""
+
+
+def _busy() -> OrthoFedError:
+    return Refused(
+        "no place was free in time",
+        why="the coordinator works on a bounded number of calls at once",
+        fix="try again in a moment",
+        code="busy",
+    )
+
+
+def _too_slow() -> OrthoFedError:
+    return Unreachable(
+        "the message did not arrive in time",
+        why="a sender that trickles would hold a place that others need",
+        fix="check the network and try again",
+        code="too-slow",
+    )
 
 
 def _fault() -> OrthoFedError:

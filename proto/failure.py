@@ -51,6 +51,7 @@ _TABLE: Final[dict[str, tuple[str, type[OrthoFedError]]]] = {
     "chunk-damaged": ("DATA_LOSS", Refused),
     "draining": ("UNAVAILABLE", Unreachable),
     "coordinator-fault": ("UNAVAILABLE", Unreachable),
+    "too-slow": ("DEADLINE_EXCEEDED", Unreachable),
     # what the client's own library says, without the coordinator's trailer
     "unreachable": ("UNAVAILABLE", Unreachable),
     "timed-out": ("DEADLINE_EXCEEDED", Unreachable),

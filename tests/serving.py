@@ -12,7 +12,7 @@ from orthofed.coordinator.founding import Choices, found
 from orthofed.coordinator.fs import Fs
 from orthofed.coordinator.house import House
 from orthofed.coordinator.releasing import publish_newest
-from orthofed.coordinator.server import Server
+from orthofed.coordinator.server import Patience, Server
 from orthofed.coordinator.service import Service
 from orthofed.coordinator.tls import server_tls
 from orthofed.core.spec import Limits
@@ -88,14 +88,16 @@ def founded(
 
 
 @contextmanager
-def running(folder: DataFolder, *, fs: Fs | None = None) -> Iterator[Running]:
+def running(
+    folder: DataFolder, *, fs: Fs | None = None, patience: Patience | None = None
+) -> Iterator[Running]:
     """Serve the folder from this process until the block ends."""
     fs, clock = fs or FastFs(), TestClock()
     with folder.locked(), House(folder, fs=fs, clock=clock) as house:
         tls = server_tls(
             folder.keys, folder.settings().hostnames, fs=fs, now=dt.datetime.now(dt.UTC)
         )
-        server = Server(Service(house).answer, listen="127.0.0.1:0", tls=tls)
+        server = Server(Service(house).answer, listen="127.0.0.1:0", tls=tls, patience=patience)
         fs.write_whole(folder.address_file, f"127.0.0.1:{server.port}".encode())
         try:
             yield Running(folder, house, server, clock)
