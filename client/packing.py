@@ -1,6 +1,6 @@
 """From a trained concept to the tensors of its contribution.
 
-    a.<layer> (n, r)    embed.<encoder>.<k> (v, width)    probe.<k> (4, width)
+    a.<layer> (n, r)    embed.<encoder>.<k> (sets x v, width)    probe.<k> (4, width)
 
 Each is one integer tensor with one power-of-two exponent (core/quantise.py): A in the spec's window
 of exponents, the rest in -40..0. The blob's bytes are core/layout.py's; the way back, from integers

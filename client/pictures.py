@@ -98,7 +98,8 @@ def _alone(release: Path, spec: FederationSpec, names: Sequence[str]) -> list[tu
             residuals[layer.path] = Residual(
                 residual.up[:, columns].copy(), residual.down[columns].copy()
             )
-        parts.append((Variant(residuals, vectors), phrase_of(triggers)))
+        alone = Variant(residuals, vectors, token_layers=spec.token_layers)
+        parts.append((alone, phrase_of(triggers)))
     return parts
 
 

@@ -8,10 +8,15 @@ over its token table by hooks: ids below the base's vocabulary read the base's r
 gradient and no optimiser ever sees; ids above it read ours. In a caption `{}` stands for the
 concept. No other file lays rows over a table.
 
+In a federation of layer-wise tokens a trigger has one such set of vectors for each place where the
+UNet reads the prompt (layered_text.py): the rows of the first place, then those of the second, and
+a prompt is encoded once a place, with the ids of that place's rows.
+
 Every vector starts at the class noun's embedding in its encoder plus a little seeded noise, since
 equal vectors would get equal gradients. Strangers are invented triggers with fixed vectors: what
 the triggers of other concepts may look like, so that a training learns to leave them alone
-(public_states.py). Source: method.md 1.1 and 6.2 (tokens learnt with A).
+(public_states.py); nothing moves them, and one set serves every place. Source: method.md 1.1 and
+6.2 (tokens learnt with A).
 """
 
 import contextlib
@@ -20,12 +25,13 @@ import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import cast
+from typing import Final, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 from transformers import CLIPTokenizer
 
 from ..core.errors import InputError
@@ -35,8 +41,10 @@ from .draws import generator
 from .families.conditioning import Conditioning
 from .families.framing import Framing
 from .families.text_tower import TextTower
+from .layered_text import LayeredText
 
 _SPREAD = 0.02  # of the noun's own root mean square: tells vectors apart, moves no meaning
+_TEXTS = 16  # whose activations are in memory at once, where they are recomputed
 _STRANGE = (0.5, 16.0)  # in the same unit: from a shade of the noun to where fast vectors end
 
 
@@ -56,7 +64,9 @@ class Trigger:
 class LearnedTokens(nn.Module):
     """The vectors of some triggers, ready to be laid over a base's text encoders.
 
-    ``vectors``: one parameter (sum v, width) an encoder, by component name.
+    ``vectors``: one parameter (sets x sum v, width) an encoder, by component name; all triggers of
+    the first set come first. There is one set, or one for each of the spec's token layers; then
+    ``layered`` is not None. ``recompute``: whether these keep no activations of the text encoders.
     """
 
     def __init__(
@@ -66,13 +76,18 @@ class LearnedTokens(nn.Module):
         vectors: Mapping[str, Tensor],
         *,
         strangers: Mapping[str, Tensor] | None = None,
+        layers: Sequence[str] = (),
     ) -> None:
         """Add the triggers' words to a copy of each tokenizer.
 
-        Shapes: vectors (sum v, width); strangers (number, v, width), both by encoder. Raises
-        InputError: the base knows one of the words already.
+        ``layers``: the spec's token layers. Shapes: vectors (sets x sum v, width); strangers
+        (number, v, width), both by encoder. Raises InputError: the base knows one of the words
+        already. Raises SpecError: the token layers are not the base's.
         """
         super().__init__()
+        self.layered: Final = LayeredText(base, layers) if layers else None
+        self.recompute = False
+        self._sets = len(layers) or 1
         self.triggers = tuple(triggers)
         self.vectors = nn.ParameterDict({name: nn.Parameter(v) for name, v in vectors.items()})
         self._base = base
@@ -89,12 +104,18 @@ class LearnedTokens(nn.Module):
 
     @staticmethod
     def from_noun(
-        base: Base, triggers: Sequence[Trigger], noun: str, *, seed: int, strangers: int = 0
+        base: Base,
+        triggers: Sequence[Trigger],
+        noun: str,
+        *,
+        seed: int,
+        strangers: int = 0,
+        layers: Sequence[str] = (),
     ) -> "LearnedTokens":
         """Return tokens that all mean ``noun``, but for a little noise from ``seed``.
 
-        ``strangers`` invented triggers, as long as the concept's phrase, lie around the noun at
-        every distance that a learned vector may end at.
+        ``layers``: the spec's token layers. ``strangers`` invented triggers, as long as the
+        concept's phrase, lie around the noun at every distance that a learned vector may end at.
         """
         count = sum(trigger.vectors for trigger in triggers)
         random, strange = generator(seed, "tokens"), generator(seed, "strangers")
@@ -104,30 +125,37 @@ class LearnedTokens(nn.Module):
         for name, tower in base.towers.items():
             start = noun_vector(tower, noun)
             size = start.square().mean().sqrt()
-            noise = torch.randn(count, start.numel(), generator=random)
+            noise = torch.randn((len(layers) or 1) * count, start.numel(), generator=random)
             vectors[name] = start + _SPREAD * size * noise
             far = torch.randn(strangers, count, start.numel(), generator=strange)
             others[name] = start + distance * size * far
-        return LearnedTokens(base, triggers, vectors, strangers=others)
+        return LearnedTokens(base, triggers, vectors, strangers=others, layers=layers)
 
     @staticmethod
-    def of(base: Base, vectors: Mapping[str, Mapping[str, np.ndarray]]) -> "LearnedTokens":
-        """Return tokens with known ``vectors``: trigger name -> encoder -> (v, width).
+    def of(
+        base: Base,
+        vectors: Mapping[str, Mapping[str, np.ndarray]],
+        *,
+        layers: Sequence[str] = (),
+    ) -> "LearnedTokens":
+        """Return tokens with known ``vectors``: trigger name -> encoder -> (sets x v, width).
 
-        Raises InputError: they are of other encoders or widths, or differ in v.
+        ``layers``: the spec's token layers. Raises InputError: the vectors are of other encoders or
+        widths, or differ in v. Raises SpecError: the token layers are not the base's.
         """
+        sets = len(layers) or 1
         widths = {name: tower.width for name, tower in base.towers.items()}
         for trigger, rows in vectors.items():
-            _check_rows(trigger, rows, widths)
-        triggers = [Trigger(name, len(next(iter(v.values())))) for name, v in vectors.items()]
-        stacked = {
-            name: np.concatenate(
-                [np.zeros((0, width), np.float32), *(rows[name] for rows in vectors.values())]
-            )
-            for name, width in widths.items()
-        }
-        tensors = {name: torch.from_numpy(v.astype(np.float32)) for name, v in stacked.items()}
-        return LearnedTokens(base, triggers, tensors)
+            _check_rows(trigger, rows, widths, sets)
+        triggers = [
+            Trigger(name, len(next(iter(v.values()))) // sets) for name, v in vectors.items()
+        ]
+        tensors = {}
+        for name, width in widths.items():
+            parts = [rows[name].reshape(sets, -1, width) for rows in vectors.values()]
+            stacked = np.concatenate([np.zeros((sets, 0, width), np.float32), *parts], axis=1)
+            tensors[name] = torch.from_numpy(stacked.reshape(-1, width).astype(np.float32))
+        return LearnedTokens(base, triggers, tensors, layers=layers)
 
     @property
     def phrase(self) -> str:
@@ -135,27 +163,40 @@ class LearnedTokens(nn.Module):
         return " ".join(word for trigger in self.triggers for word in trigger.words)
 
     def state(self) -> dict[tuple[str, int], np.ndarray]:
-        """Return a copy of each trigger's vectors (v, width): (encoder, trigger number) -> rows."""
+        """Return a copy of each trigger's vectors: (encoder, trigger number) -> (sets x v, width).
+
+        As they travel (core/layout.py): all vectors of the trigger's first set come first.
+        """
         edges = np.cumsum([0, *(trigger.vectors for trigger in self.triggers)]).tolist()
-        return {
-            (name, k): vectors.detach().numpy()[a:b].copy()
-            for name, vectors in self.vectors.items()
-            for k, (a, b) in enumerate(pairwise(edges))
-        }
+        found = {}
+        for name, vectors in self.vectors.items():
+            sets = vectors.detach().numpy().reshape(self._sets, edges[-1], vectors.shape[1])
+            for k, (a, b) in enumerate(pairwise(edges)):
+                found[name, k] = sets[:, a:b].reshape(-1, sets.shape[2]).copy()
+        return found
 
     def encode(
         self, prompts: Sequence[str], framings: Sequence[Framing] | None = None
     ) -> Conditioning:
         """Return the conditions of ``prompts`` as the pipeline makes them.
 
-        Equal prompts are encoded once. Learned words count only inside `attached`. ``framings`` as
-        in `Base.condition`, one a prompt.
+        Equal prompts are encoded once, and once for all places where they hold no learned word.
+        Learned words count only inside `attached`. ``framings`` as in `Base.condition`, one a
+        prompt.
         """
-        unique = list(dict.fromkeys(prompts))
-        ids = {name: torch.tensor([self.ids(name, p) for p in unique]) for name in self._tokenizers}
-        conditioning = self._base.condition(ids)
-        if len(unique) != len(prompts):
-            conditioning = conditioning[torch.tensor([unique.index(p) for p in prompts])]
+        asked = [(p, k) for p in dict.fromkeys(prompts) for k in range(self._sets_of(p))]
+        ids = {
+            name: torch.tensor([self._ids_in_set(name, *pair) for pair in asked])
+            for name in self._tokenizers
+        }
+        conditioning = self._condition(ids)
+        rows = {pair: row for row, pair in enumerate(asked)}
+        if self.layered is not None:
+            sets = range(self._sets)
+            every = [[rows.get((p, k), rows[p, 0]) for k in sets] for p in prompts]
+            conditioning = self.layered.joined(conditioning, every)
+        elif len(asked) != len(prompts):
+            conditioning = conditioning[torch.tensor([rows[p, 0] for p in prompts])]
         if framings is not None:
             return self._base.family.framed(conditioning, framings)
         return conditioning
@@ -163,12 +204,15 @@ class LearnedTokens(nn.Module):
     def probes(self, templates: Sequence[str]) -> dict[int, np.ndarray]:
         """Return each trigger's text features in ``templates``, at its last vector's place.
 
-        Shapes: (number of templates, sum of the encoders' widths), by trigger number.
+        With layer-wise tokens their mean over the cross-attentions, which stands for all of them:
+        a layer's answer to it is the mean of its answers to each. Shapes: (number of templates, sum
+        of the encoders' widths), by trigger number.
         """
         found = {}
         for k, trigger in enumerate(self.triggers):
             prompts = [text.replace(PLACE, " ".join(trigger.words)) for text in templates]
             text, parts, start = self.encode(prompts).text, [], 0
+            text = text if self.layered is None else self.layered.mean(text)
             for name, tower in self._base.towers.items():
                 last = self.id_of(name, trigger.words[-1])
                 places = [self.ids(name, prompt).index(last) for prompt in prompts]
@@ -194,10 +238,44 @@ class LearnedTokens(nn.Module):
             ).input_ids
         return self._ids[encoder, prompt]
 
+    def _condition(self, ids: Mapping[str, Tensor]) -> Conditioning:
+        """Return the conditions of all texts; few at a time where activations are recomputed."""
+        if self.layered is None or not self.recompute:
+            return self._base.condition(ids)
+        parts = zip(*(ids[name].split(_TEXTS) for name in self._tokenizers), strict=True)
+
+        def some(*part: Tensor) -> Conditioning:
+            return self._base.condition(dict(zip(self._tokenizers, part, strict=True)))
+
+        return Conditioning.cat([checkpoint(some, *part, use_reentrant=False) for part in parts])
+
+    def _sets_of(self, prompt: str) -> int:
+        """Return how many texts a prompt stands for: one a set where it holds a learned word."""
+        name = next(iter(self._tokenizers))
+        own = range(*self._range(name))
+        return self._sets if any(token in own for token in self.ids(name, prompt)) else 1
+
+    def _ids_in_set(self, encoder: str, prompt: str, number: int) -> list[int]:
+        """Return the ids of ``prompt`` with the rows that learned words have in set ``number``.
+
+        Behind the table lie the rows of every set, then those of the strangers, which have one.
+        """
+        first, last = self._range(encoder)
+        own, strange = number * (last - first), (self._sets - 1) * (last - first)
+        ids = self.ids(encoder, prompt)
+        return [i if i < first else i + (own if i < last else strange) for i in ids]
+
+    def _range(self, encoder: str) -> tuple[int, int]:
+        """Return the first id of the triggers' words in one encoder, and the one past the last."""
+        first = self._base.towers[encoder].vocabulary
+        return first, first + sum(trigger.vectors for trigger in self.triggers)
+
     @contextlib.contextmanager
     def attached(self) -> Generator[None]:
-        """Let the base's text encoders read our rows for our ids inside the block."""
+        """Let the base read our rows for our ids inside the block, each place its own."""
         with contextlib.ExitStack() as stack:
+            if self.layered is not None:
+                stack.enter_context(self.layered.attached())
             for name, tower in self._base.towers.items():
                 fixed = self._strangers.get(name, self.vectors[name][:0])
                 stack.enter_context(_laid_over(tower, self.vectors[name], fixed))
@@ -261,13 +339,16 @@ def noun_vector(tower: TextTower, noun: str) -> Tensor:
     return tower.table.weight[torch.tensor(ids)].mean(0).detach().clone()
 
 
-def _check_rows(trigger: str, rows: Mapping[str, np.ndarray], widths: Mapping[str, int]) -> None:
+def _check_rows(
+    trigger: str, rows: Mapping[str, np.ndarray], widths: Mapping[str, int], sets: int
+) -> None:
     """Check that one trigger has the same number of rows, of the right width, in each encoder."""
     counts = {len(part) for part in rows.values()}
-    fits = rows.keys() == widths.keys() and len(counts) == 1
+    fits = rows.keys() == widths.keys() and len(counts) == 1 and max(counts) % sets == 0
     if not fits or any(rows[n].shape != (*counts, width) for n, width in widths.items()):
         given = ", ".join(f"{name} {part.shape}" for name, part in rows.items()) or "none"
-        wanted = ", ".join(f"{name} (v, {width})" for name, width in widths.items())
+        many = "v" if sets == 1 else f"{sets} v"
+        wanted = ", ".join(f"{name} ({many}, {width})" for name, width in widths.items())
         raise InputError(
             f"the vectors of {trigger} are {given}; {wanted} is needed",
             why="they were trained for other text encoders",

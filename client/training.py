@@ -52,7 +52,7 @@ class Trained:
     """What a training gives: the tensors that travel (after packing.py) and facts that stay."""
 
     a: dict[str, np.ndarray]  # layer path -> (n, r) float32
-    embeddings: dict[tuple[str, int], np.ndarray]  # (encoder, trigger number) -> (v, width)
+    embeddings: dict[tuple[str, int], np.ndarray]  # (encoder, trigger no.) -> (sets x v, width)
     probes: dict[int, np.ndarray]  # trigger number -> (4, width of the text features)
     losses: tuple[float, ...]  # of each step; they stay at home
     seconds: float  # of this process, without what was resumed
@@ -102,7 +102,8 @@ def train(  # noqa: PLR0913  # the parts of one run; a record would only rename 
     """
     started_s = time.monotonic()
     with _torch_as_asked(settings):
-        run = _Run(base, residuals(base, spec, slot), triggers, noun, images, settings)
+        trained = residuals(base, spec, slot)
+        run = _Run(base, trained, triggers, noun, images, settings, layers=spec.token_layers)
         begin = run.restore(saves.newest() if saves else None)
         _loop(run, begin, on_step, saves)
         with run.optimisation.averaged():
@@ -145,14 +146,22 @@ class _Run:
         noun: str,
         images: ConceptImages,
         settings: TrainingSettings,
+        *,
+        layers: Sequence[str],
     ) -> None:
         self.base = base
         self.settings = settings
         self.residuals = residuals
         strangers = settings.strangers if settings.null_weight else 0
         self.tokens = LearnedTokens.from_noun(
-            base, triggers, noun, seed=settings.seed, strangers=strangers
+            base,
+            triggers,
+            noun,
+            seed=settings.seed,
+            strangers=strangers,
+            layers=layers,
         )
+        self.tokens.recompute = settings.checkpointing
         self.optimisation = Optimisation(self._groups(), settings)
         items = augmented(images.train, settings)
         self.batches = Batches.of(
@@ -349,7 +358,8 @@ def _autocast(settings: TrainingSettings) -> contextlib.AbstractContextManager[o
 def _recomputed(base: Base, settings: TrainingSettings) -> Generator[None]:
     """Keep no activations inside the denoiser's blocks: the backward pass makes them again.
 
-    The text encoders keep theirs: 77 positions are little beside thousands of latent ones.
+    The text encoders keep theirs: 77 positions are little beside thousands of latent ones, unless
+    layer-wise tokens make 16 or 71 texts of a prompt (tokens.py).
     """
     if not settings.checkpointing:
         yield

@@ -43,11 +43,15 @@ class Residual:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """Residuals by layer path, vectors by trigger and encoder, and the residuals' strength."""
+    """Residuals by layer path, vectors by trigger and encoder, and the residuals' strength.
+
+    ``token_layers``: the spec's; with layer-wise tokens ``vectors`` hold one set for each of them.
+    """
 
     residuals: Mapping[str, Residual] = field(default_factory=dict)
     vectors: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     lambda_: float = 1.0
+    token_layers: tuple[str, ...] = ()
 
     @staticmethod
     def of_contribution(
@@ -78,7 +82,7 @@ class Variant:
             }
             for k, trigger in enumerate(triggers)
         }
-        return Variant(residuals, vectors, lambda_)
+        return Variant(residuals, vectors, lambda_, spec.token_layers)
 
     @staticmethod
     def of_release(folder: Path, spec: FederationSpec, *, lambda_: float = 1.0) -> "Variant":
@@ -104,10 +108,9 @@ class Variant:
             exact = up.reshape(layer.out, -1).astype(np.float64) * factors
             kernels = down.reshape(-1, layer.width).astype(np.float32)
             residuals[layer.path] = Residual(exact.astype(np.float32), kernels)
-        vectors = {}
-        for path in sorted((folder / "embeddings").glob("*.safetensors")):
-            vectors[path.stem] = _vectors(path, spec)
-        return Variant(residuals, vectors)
+        place = folder / ("layerwise" if spec.token_layers else "embeddings")
+        vectors = {path.stem: _vectors(path, spec) for path in sorted(place.glob("*.safetensors"))}
+        return Variant(residuals, vectors, token_layers=spec.token_layers)
 
     @staticmethod
     def sum_of(parts: Sequence["Variant"]) -> "Variant":
@@ -123,7 +126,9 @@ class Variant:
             )
             for path in (parts[0].residuals if parts else ())
         }
-        return Variant(residuals, {name: v for p in parts for name, v in p.vectors.items()})
+        vectors = {name: v for p in parts for name, v in p.vectors.items()}
+        layers = next((p.token_layers for p in parts if p.token_layers), ())
+        return Variant(residuals, vectors, token_layers=layers)
 
     @contextlib.contextmanager
     def applied(self, base: Base) -> Generator[LearnedTokens]:
@@ -131,7 +136,7 @@ class Variant:
 
         Raises InputError, SpecError: vectors or layers do not fit the base.
         """
-        tokens = LearnedTokens.of(base, self.vectors)
+        tokens = LearnedTokens.of(base, self.vectors, layers=self.token_layers)
         members = {
             path: (base.layer(path), _frozen(residual)) for path, residual in self.residuals.items()
         }
@@ -168,11 +173,13 @@ def _lora_file(folder: Path) -> Path:
 
 
 def _vectors(path: Path, spec: FederationSpec) -> dict[str, np.ndarray]:
-    """Return one trigger's vectors by encoder, from its embedding file."""
+    """Return one trigger's vectors (sets x v, width) by encoder, from its file."""
     tensors, keys = _read(path), embedding_keys(spec.encoders, path.stem)
     if set(tensors) != set(keys.values()):
         raise _unusable(path, f"it holds {sorted(tensors)}, {sorted(keys.values())} are needed")
-    return {encoder: tensors[key] for encoder, key in keys.items()}
+    if spec.token_layers and any(len(v) != spec.token_sets for v in tensors.values()):
+        raise _unusable(path, f"a set for each of {spec.token_sets} token layers is needed")
+    return {name: tensors[key].reshape(-1, tensors[key].shape[-1]) for name, key in keys.items()}
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

@@ -14,6 +14,8 @@ from collections.abc import Iterable
 
 from .errors import SpecError
 
+POOLED = "unet.add_embedding"
+"""The place that reads the pooled vector, not the text."""
 _STAGES = ("add_embedding", "down_blocks", "mid_block", "up_blocks")
 _READS = re.compile(r"(add_embedding|.+\.attn2)\.(?:linear_1|to_k)\.weight")
 _PATH = re.compile(r"unet\.(?:add_embedding|(?:down_blocks|mid_block|up_blocks)[a-z0-9_.]+\.attn2)")
