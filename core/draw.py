@@ -5,6 +5,8 @@ and interoperation. Law: it depends on (seed, width, path, concept number) alone
 2.5 and 4.3. Cost: O(m).
 """
 
+import numpy as np
+
 from .errors import SpecError
 from .stream import Stream
 
@@ -26,7 +28,7 @@ def draw(index: int, *, seed: bytes, layer: str, width: int, rank: int) -> tuple
         )
     stream = Stream("draw", seed, width, index=index, path=layer)
     order = list(range(width))
-    for i in range(rank):
-        j = i + stream.below(width - i)
-        order[i], order[j] = order[j], order[i]
+    steps = stream.below(np.arange(width, width - rank, -1, dtype=np.int64)).tolist()
+    for i, step in enumerate(steps):
+        order[i], order[i + step] = order[i + step], order[i]
     return tuple(order[:rank])

@@ -69,8 +69,8 @@ def _draw(
     raw = np.frombuffer(stream.bytes((width + 7) // 8), dtype=np.uint8)
     negative = np.unpackbits(raw, bitorder="little")[:width].astype(np.int8)
     order = list(range(width))
-    for i in range(width - 1, 0, -1):
-        j = stream.below(i + 1)
+    places = stream.below(np.arange(width, 1, -1, dtype=np.int64)).tolist()
+    for i, j in zip(range(width - 1, 0, -1), places, strict=True):
         order[i], order[j] = order[j], order[i]
     signs, permutation = 1 - 2 * negative, np.array(order, dtype=np.int64)
     signs.flags.writeable = permutation.flags.writeable = False

@@ -10,6 +10,9 @@ import hashlib
 import re
 import struct
 
+import numpy as np
+from jaxtyping import Int64
+
 from .errors import SpecError
 from .layer import MAX_WIDTH
 
@@ -62,14 +65,16 @@ class Stream:
         self.position = end
         return part
 
-    def below(self, bound: int) -> int:
-        """Return the next integer of 0..``bound`` - 1; a word is taken even for 1.
+    def below(self, bounds: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+        """Return, for each bound in turn, the next integer of 0..bound - 1; a word even for 1.
 
         Words have 16 bits on purpose: rejection then happens at real widths, and the golden values
-        test it. ``bound`` is 1 to 65536.
+        test it. Each bound is 1 to 65536.
         """
-        limit = _WORDS - _WORDS % bound
-        while True:
-            word = int.from_bytes(self.bytes(2), "little")
-            if word < limit:
-                return word % bound
+        limits = (_WORDS - _WORDS % bounds).tolist()
+        kept: list[int] = []
+        while missing := len(bounds) - len(kept):  # each bound needs a word: none is read too many
+            for word in np.frombuffer(self.bytes(2 * missing), dtype="<u2").tolist():
+                if word < limits[len(kept)]:
+                    kept.append(word)
+        return np.array(kept, dtype=np.int64) % bounds

@@ -1,6 +1,7 @@
 """The bases against the golden values of method.md 2.6, and their laws in integers."""
 
 import hashlib
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -85,8 +86,7 @@ def _words_rejected(width: int) -> int:
     stream = Stream("hadamard", SEED, width, path=LAYER)
     stream.bytes((width + 7) // 8)
     start = stream.position
-    for i in range(width - 1, 0, -1):
-        stream.below(i + 1)
+    stream.below(np.arange(width, 1, -1))
     return (stream.position - start) // 2 - (width - 1)
 
 
@@ -255,3 +255,16 @@ def test_bounds_of_draw_haar_and_epoch_are_kept() -> None:
         haar_table(8193, seed=SEED)
     with pytest.raises(SpecError):
         epoch_layer(LAYER, -1)
+
+
+@pytest.mark.parametrize("width", [640, 768, 1280, 2048, 12288])
+def test_a_block_never_needs_a_square_of_the_width(width: int) -> None:
+    """At its peak: the block, one more of its size, and lists as long as a column."""
+    tracemalloc.start()
+    try:
+        integer_block("hadamard", seed=SEED, layer=f"peak.{width}", width=width, rank=20, slot=0)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert peak < width * (20 * 8 + 200)
