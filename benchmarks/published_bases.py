@@ -21,7 +21,7 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from orthofed.core.layer import Layer
-from orthofed.core.targets import attention_layers
+from orthofed.core.targets import target_layers
 from orthofed.core.tensorfile import header_bytes
 
 Shapes = dict[str, tuple[int, ...]]
@@ -85,7 +85,7 @@ def attention(name: str) -> list[Layer]:
     found: list[Layer] = []
     for component, module in networks(name).items():
         if component != "vae":
-            found += attention_layers(component, _shapes(component, module))
+            found += target_layers(component, _shapes(component, module))
     return sorted(found)
 
 
