@@ -24,6 +24,8 @@ _BIG: Final[Mapping[str, object]] = {
     "null_sampling_steps": 20,
     "null_states": 8,
     "sample_every": 100,
+    "validate_every": 50,
+    "validate_draws": 16,
 }
 _FACE: Final[Mapping[str, object]] = {"steps": 1_000, "null_weight": 10.0, "jitters": 2}
 _THING: Final[Mapping[str, object]] = {"steps": 800, "null_weight": 10.0, "flip": True}

@@ -23,7 +23,7 @@ from .base import Base
 from .captioned import Captioned, filled
 from .draws import Draws
 from .families.conditioning import Conditioning
-from .tokens import Trigger
+from .tokens import LearnedTokens, Trigger
 from .variant import Variant
 
 NUM_DRAWS = 256
@@ -65,14 +65,18 @@ class Scorer:
         """Return L of the base, asked for any ``noun``."""
         return self.loss(Variant(), noun)
 
-    @torch.no_grad()
     def loss(self, variant: Variant, phrase: str) -> float:
         """Return L of ``variant`` with ``phrase`` in the concept's place."""
         with variant.applied(self.base) as tokens:
-            framings = [item.framing for item in self.items]
-            conditioning = tokens.encode(filled(self.items, phrase), framings)
-            places = range(0, len(self.draws.noise), _BATCH)
-            parts = [self._errors(conditioning, slice(at, at + _BATCH)) for at in places]
+            return self.loss_as_is(tokens, phrase)
+
+    @torch.no_grad()
+    def loss_as_is(self, tokens: LearnedTokens, phrase: str) -> float:
+        """Return L of the base as it answers now, with all that is attached to it."""
+        framings = [item.framing for item in self.items]
+        conditioning = tokens.encode(filled(self.items, phrase), framings)
+        places = range(0, len(self.draws.noise), _BATCH)
+        parts = [self._errors(conditioning, slice(at, at + _BATCH)) for at in places]
         return torch.cat(parts).double().mean().item()
 
     def _errors(self, conditioning: Conditioning, part: slice) -> Tensor:

@@ -296,6 +296,8 @@ class _TrainCommand:
                     rate=step.rate,
                     eta_s=round(step.seconds_left, 1),
                 )
+                if step.held_out_loss is not None:
+                    self._say("validated", step=step.number, loss=round(step.held_out_loss, 6))
                 interrupts.look(step.number, step.steps)
 
             trained = self._bench.train(

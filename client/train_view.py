@@ -148,6 +148,8 @@ def _sentence(name: str, happened: Happened) -> str:  # noqa: C901  # one case a
             text = f"nearly the same image, counted twice: {near}; remove one of each"
         case "leased":
             text = f"leased slot {values['slot']} at fence {values['fence']}"
+        case "validated":
+            text = f"step {values['step']}: {float(str(values['loss'])):.4f} on held-out images"
         case "trained":
             text = f"trained in {values['seconds']} s"
         case "scored":

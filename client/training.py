@@ -70,6 +70,7 @@ class Step:
     rate: float  # of A, as scheduled
     seconds_left: float
     tokens: LearnedTokens  # live and attached, as A is: draw with them and read only
+    held_out_loss: float | None = None  # where validation.py was asked for it
 
 
 OnStep = Callable[[Step], None]
@@ -77,6 +78,7 @@ OnStep = Callable[[Step], None]
 _INDECISIVE: Final = (
     *("save_every_s", "threads", "checkpointing", "deterministic"),  # speed, last bits at most
     *("sample_every", "sample_prompts", "sample_count", "sample_steps", "wandb"),  # only shown
+    *("validate_every", "validate_draws"),
 )
 
 

@@ -40,6 +40,7 @@ class LoggedStep:
     rate: float
     at: float  # seconds since 1970
     seconds: float  # since the step before; 0 for the first of a process
+    held_out_loss: float | None = None  # where it was asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,7 @@ class TrainingLog:
             step.rate,
             at=time.time(),
             seconds=0.0 if self._last_s is None else now_s - self._last_s,
+            held_out_loss=step.held_out_loss,
         )
         if self._events is None:
             self._events = self._begin(step.number)
@@ -152,7 +154,8 @@ class TrainingLog:
 
 
 def _scalars(line: LoggedStep) -> dict[str, float]:
-    return {"loss": line.loss, "null_loss": line.null_loss, "rate": line.rate}
+    found = {"loss": line.loss, "null_loss": line.null_loss, "rate": line.rate}
+    return found if line.held_out_loss is None else {**found, "held_out_loss": line.held_out_loss}
 
 
 def _free(folder: Path) -> Path:

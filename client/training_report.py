@@ -25,6 +25,7 @@ _POINTS: Final = 480
 """The most points of a line: more than the screen has columns for are averaged."""
 _SMOOTHING: Final = 0.9
 _BLUE: Final = "#3b7bdc"
+_ORANGE: Final = "#d9822b"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class TrainingReport:
 
 
 def _curve(steps: Sequence[LoggedStep]) -> str:
-    """Return both lines as SVG: each step's loss, and its moving average."""
+    """Return the lines as SVG: each step's loss, its moving average, the held-out loss."""
     if len(steps) < 2:  # noqa: PLR2004  # a line has two ends
         return "<p class=note>No two steps yet.</p>"
     points = [(step.step, step.loss) for step in _thinned(steps)]
@@ -97,7 +98,9 @@ def _curve(steps: Sequence[LoggedStep]) -> str:
     for step, loss in points:
         mean = _SMOOTHING * mean + (1 - _SMOOTHING) * loss
         line.append((step, mean))
-    low, high = min(loss for _, loss in points), max(loss for _, loss in points)
+    held_out = [(s.step, s.held_out_loss) for s in steps if s.held_out_loss is not None]
+    losses = [loss for _, loss in (*points, *held_out)]
+    low, high = min(losses), max(losses)
     first, last = points[0][0], points[-1][0]
 
     def x(step: float) -> float:
@@ -128,6 +131,7 @@ def _curve(steps: Sequence[LoggedStep]) -> str:
         f'font-size="11" fill="currentColor">{marks}'
         f'<polyline fill="none" stroke="{_BLUE}" stroke-opacity=".35" points="{path(points)}" />'
         f'<polyline fill="none" stroke="{_BLUE}" stroke-width="2" points="{path(line)}" />'
+        f'<polyline fill="none" stroke="{_ORANGE}" stroke-width="2" points="{path(held_out)}" />'
         f"{ends}</svg>{_CURVE_NOTE}"
     )
 
@@ -220,7 +224,9 @@ _LEAD: Final = (
 _CURVE_NOTE: Final = (
     "<p class=note>Noise-prediction loss on the concept's images: faint, each step; bold, its "
     "moving average. It jumps with the noise that was drawn, and falls by little even where much "
-    "was learnt; the scores below use the same noise for every model.</p>"
+    "was learnt. Orange, where <code>validate_every</code> asks for it: the loss on held-out "
+    "images, always with the same noise; where it stops falling, more steps learn the images and "
+    "not the concept.</p>"
 )
 _SAMPLES_NOTE: Final = (
     "<p class=note>From the model as it was at that step, before quantising; {} stands for the "

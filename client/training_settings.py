@@ -86,6 +86,10 @@ class TrainingSettings:
     sample_prompts: tuple[str, ...] = _texts(("a photo of {}",), "{} stands for the concept")
     sample_count: int = _number(2, 1, 16, "images a prompt, each from noise of its own")
     sample_steps: int = _number(20, 1, 1_000, "denoising steps of a sample")
+    validate_every: int = _number(0, 0, 100_000, "steps between held-out losses; 0: never")
+    validate_draws: int = _number(
+        64, 1, 4_096, "noisy held-out images of each loss, always the same"
+    )
     wandb: bool = _switch(False, "send loss and rate of each step to Weights & Biases")
 
     def __post_init__(self) -> None:

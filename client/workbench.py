@@ -120,17 +120,20 @@ class Workbench:
         from .out_of_memory import told_when_out_of_memory
         from .samples import Samples
         from .training import identity_of, train
+        from .validation import Validation
 
         names = triggers_of(session)
         slot, fence = session.slot, session.fence
         identity = identity_of(self.spec, slot, fence, names, self.noun, self.images, self.settings)
         samples = Samples(self.base, self.settings)
+        validation = Validation(self.base, self.images.held_out, self.settings)
         with (
             told_when_out_of_memory(self.settings),
             TrainingLog(log, identity, self.settings.as_dict(), self._facts(session)) as kept,
         ):
 
             def noted(step: "Step") -> None:
+                step = replace(step, held_out_loss=validation.after(step))
                 kept.record(step)
                 for name, png in samples.after(step):
                     kept.picture(step.number, name, png)

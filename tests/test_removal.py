@@ -31,6 +31,7 @@ def contributed(coordinator: Running, name: str = "anna") -> tuple[Member, Lease
     packed = member.pack(lease, seed=sum(name.encode()))
     leaf = member.check(member.contribute(packed)).index
     upload = coordinator.house.store.run(lambda db: records.upload_at(db, lease.slot, lease.fence))
+    assert upload is not None
     return member, lease, leaf, upload.blob
 
 

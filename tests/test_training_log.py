@@ -14,17 +14,28 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from orthofed.client.checkpoint import TrainingSaves
+from orthofed.client.packing import packed
 from orthofed.client.samples import Samples
+from orthofed.client.score import Scorer, phrase_of
 from orthofed.client.tokens import Trigger
 from orthofed.client.training import Step, Trained, TrainingSettings, identity_of, train
 from orthofed.client.training_log import Logged, TrainingLog
 from orthofed.client.training_report import TrainingReport
+from orthofed.client.validation import Validation
+from orthofed.client.variant import Variant
 from orthofed.core.errors import InputError
 
 from .tiny_concept import NOUN, SETTINGS, Bench, bench
 
 TRIGGERS = [Trigger("anna-k7")]
-SHOWN = replace(SETTINGS, sample_every=4, sample_steps=2, sample_prompts=("a {}", "<b> & {}"))
+SHOWN = replace(
+    SETTINGS,
+    sample_every=4,
+    sample_steps=2,
+    sample_prompts=("a {}", "<b> & {}"),
+    validate_every=4,
+    validate_draws=8,
+)
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +64,12 @@ def _run(
     """Train with everything that shows it."""
     identity = identity_of(tiny.spec, 0, 1, TRIGGERS, NOUN, tiny.images, settings)
     samples = Samples(tiny.base, settings)
+    validation = Validation(tiny.base, tiny.images.held_out, settings)
     facts = {"concept": "anna-k7"}
     with TrainingLog(folder / "log", identity, settings.as_dict(), facts) as log:
 
         def on_step(step: Step) -> None:
-            log.record(step)
+            log.record(replace(step, held_out_loss=validation.after(step)))
             for name, png in samples.after(step):
                 log.picture(step.number, name, png)
             then(step)
@@ -111,6 +123,23 @@ def test_every_step_is_logged_with_its_loss_and_rate(tiny: Bench, tmp_path: Path
     for tag, values in (("loss", trained.losses), ("rate", rates)):
         found = [(event.step, event.value) for event in events.Scalars(tag)]
         assert found == [(n, pytest.approx(v, rel=1e-6)) for n, v in enumerate(values, start=1)]
+
+
+def test_the_held_out_loss_is_that_of_the_score_and_falls_due_as_asked(
+    tiny: Bench, tmp_path: Path
+) -> None:
+    """Steps 4 and 6 of six; the last is what scoring the quantised contribution says."""
+    trained = _run(tiny, tmp_path)
+
+    logged = Logged.read(tmp_path / "log")
+    assert logged is not None
+    found = {step.step: step.held_out_loss for step in logged.steps}
+    assert [step for step, loss in found.items() if loss is not None] == [4, 6]
+    scorer = Scorer.on(tiny.base, tiny.images.held_out, num_draws=8)
+    single = Variant.of_contribution(tiny.spec, 0, TRIGGERS, packed(trained, tiny.spec))
+    assert found[6] == pytest.approx(scorer.loss(single, phrase_of(TRIGGERS)), rel=1e-4)
+    assert found[6] != pytest.approx(scorer.base_loss(NOUN), rel=1e-3)
+    assert [event.step for event in _events(tmp_path).Scalars("held_out_loss")] == [4, 6]
 
 
 def test_samples_are_drawn_when_due_and_at_the_end(tiny: Bench, tmp_path: Path) -> None:
