@@ -7,10 +7,14 @@ them by their hash, and read again when they are encoded (captioned.py). Nothing
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
+from ..core.errors import InputError
 from .buckets import bucket_size
 from .captioned import Captioned, pixels_sha256
 from .captions import caption_of
@@ -26,6 +30,7 @@ class ConceptImages:
     train: tuple[Captioned, ...]
     held_out: tuple[Captioned, ...]
     duplicates: tuple[tuple[str, str], ...] = ()  # names of images that are nearly the same
+    of_the_class: tuple[Captioned, ...] = ()  # the owner's own class images, to preserve the prior
 
     @staticmethod
     def load(
@@ -36,44 +41,69 @@ class ConceptImages:
         triggers: Sequence[str] = (),
         step: int = 0,
         held_out: int = 4,
+        class_folder: Path | None = None,
     ) -> "ConceptImages":
         """Read and check ``folder``; of each image its description stays, not its pixels.
 
         Units: ``size`` and ``step`` in pixels; 0 makes every image a square. ``held_out`` images,
-        at most a quarter. Raises InputError: no such folder, no images, fewer than five, a broken,
-        tiny or huge one, a bad mask or caption.
+        at most a quarter; ``class_folder`` holds images of other members of the class. Raises
+        InputError: no such folder, no images, fewer than five, a broken, tiny or huge one, a bad
+        mask or caption.
         """
         paths = image_paths(folder)
         kept_back = max(1, min(held_out, len(paths) // 4))
         first_held_out = len(paths) - kept_back
         items, thumbnails = list[Captioned](), []
         for number, path in enumerate(paths):
-            image = read_image(path, least_side=size // 2)
-            mask = read_mask(path, image.size)
             square = not step or number >= first_held_out
-            shape = (size, size) if square else bucket_size(*image.size, side=size, step=step)
-            cut = Cut(image.size, shape)
-            covered = cut.covered(image)
-            item = Captioned(
-                path,
-                cut,
-                caption_of(path, noun, triggers=triggers, number=number),
-                pixels_sha256(covered),
-                pixels_sha256(cut.covered(mask)) if mask is not None else "",
-            )
+            caption = caption_of(path, noun, triggers=triggers, number=number)
+            item, covered = _checked(path, caption, size=size, step=0 if square else step)
             items.append(item)
             thumbnails.append((path.name, thumbnail(covered)))
         return ConceptImages(
             tuple(items[:first_held_out]),
             tuple(items[first_held_out:]),
             tuple(near_duplicates(thumbnails)),
+            _of_the_class(class_folder, noun, triggers, size=size, step=step)
+            if class_folder is not None
+            else (),
         )
 
     @property
     def digest(self) -> str:
         """SHA-256 over pixels, cuts and captions: a saved training belongs to these very images."""
         total = hashlib.sha256()
-        for item in (*self.train, *self.held_out):
+        for item in (*self.train, *self.held_out, *self.of_the_class):
             for part in (item.digest, item.caption.encode()):
                 total.update(hashlib.sha256(part).digest())
         return total.hexdigest()
+
+
+def _checked(path: Path, caption: str, *, size: int, step: int) -> tuple[Captioned, Image.Image]:
+    """Return what is kept of one image, and its pixels as they are trained on."""
+    image = read_image(path, least_side=size // 2)
+    mask = read_mask(path, image.size)
+    shape = bucket_size(*image.size, side=size, step=step) if step else (size, size)
+    cut = Cut(image.size, shape)
+    covered = cut.covered(image)
+    mask_sha256 = pixels_sha256(cut.covered(mask)) if mask is not None else ""
+    return Captioned(path, cut, caption, pixels_sha256(covered), mask_sha256), covered
+
+
+def _of_the_class(
+    folder: Path, noun: str, triggers: Sequence[str], *, size: int, step: int
+) -> tuple[Captioned, ...]:
+    """Return the class images in ``folder``; none of their captions may call the concept."""
+    items = list[Captioned]()
+    for number, path in enumerate(image_paths(folder)):
+        caption = caption_of(path, noun, number=number)
+        for trigger in triggers:
+            if re.search(rf"(?<!\w){re.escape(trigger)}(?!\w)", caption, re.IGNORECASE):
+                raise InputError(
+                    f"the caption of the class image {path.name} names {trigger}",
+                    why="class images show other members of the class",
+                    fix=f"take {path} out of the folder, or {trigger} out of its caption",
+                    code="class-caption-with-trigger",
+                )
+        items.append(_checked(path, caption, size=size, step=step)[0])
+    return tuple(items)

@@ -7,6 +7,7 @@
     home/outbox.jsonl        every message that left (egress.py)
     home/runs/<concept>/     state, training saves, blob, manifest and receipt of one concept
     home/runs/<concept>/log/ what each training said and drew (training_log.py); never sent
+    home/runs/<concept>/cache/, home/class/   what trainings read in every step (caches.py)
     home/lock                held by the one process that may send
 
 Law (reliability.md 2.3, F1): a file appears by a temporary file in the same folder, fsync, rename,
@@ -152,6 +153,11 @@ class Home:
     def run(self, concept: str) -> Path:
         """Return the folder of one concept. T10: the slug's grammar has no dots or slashes."""
         return self.folder / "runs" / slug(concept)
+
+    @property
+    def class_images(self) -> Path:
+        """The folder of class images that the base drew, for all concepts."""
+        return self.folder / "class"
 
     def runs(self) -> Iterator[Path]:
         """Yield the folders of all concepts, by name."""

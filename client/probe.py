@@ -1,7 +1,8 @@
 """Will it fit, and how long will it take: five real steps before a slot is leased.
 
     two warm-up steps, three timed ones -> the median is seconds_per_step
-    total = steps x seconds_per_step + one forward pass for each public state, a third of a step's
+    total = steps x seconds_per_step + one forward pass for each public state, two for each step of
+            a class image, a third of a step's
 
 The steps are those of training.py itself, on images of the concept's largest shape, at the wanted
 rank, precision and batch; nothing of them is kept, and every draw of the real run comes from its
@@ -41,7 +42,7 @@ class Probed:
     """What five steps cost, and what that makes of the whole training."""
 
     seconds_per_step: float
-    total_s: float  # the public states and every step
+    total_s: float  # what is made before them, and every step
     peak_bytes: int  # the most that the steps added to the loaded base (memory.py)
     free_bytes: int  # before them
 
@@ -90,6 +91,8 @@ def probe(
         jitters=1,
         null_images=0,
         null_states=int(silent),
+        prior_images=1,
+        prior_steps=1,
     )
     ends_s: list[float] = []
 
@@ -101,8 +104,10 @@ def probe(
         train(base, spec, 0, triggers, noun, _largest(images), quick, on_step=on_step)
     timed = [after - before for before, after in pairwise(ends_s[_WARM_UP - 1 :])]
     step_s = median(timed) * settings.accumulation / passes
-    latents = settings.accumulation * (settings.batch + settings.null_batch * silent)
-    states = silent * (
+    drawn = settings.prior_weight > 0 and not images.of_the_class
+    prior = settings.batch * (settings.prior_weight > 0)
+    latents = settings.accumulation * (settings.batch + settings.null_batch * silent + prior)
+    states = 2 * drawn * settings.prior_images * settings.prior_steps + silent * (
         settings.null_images * settings.null_sampling_steps
         + settings.null_states * len(images.train)
     )

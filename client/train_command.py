@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from .training import Step, Trained
 
 _SAVES: Final = "training"
+_CACHE: Final = "cache"
 _LOG: Final = "log"
 
 
@@ -203,6 +204,7 @@ class _TrainCommand:
                 return self._upload(session)
             case flow.ForgetTraining():
                 shutil.rmtree(self._folder / _SAVES, ignore_errors=True)
+                self._bench.forget(self._folder / _CACHE)
             case flow.SetAside(fence):
                 self._set_aside(fence)
             case flow.Stop() if self._refusal is not None:
@@ -218,7 +220,7 @@ class _TrainCommand:
         """Check everything at home first, then ask for the slot."""
         self._say("checking", what="base, images and settings")
         self._check_options(session)
-        self._bench.check()
+        self._bench.check(self._home.folder)
         if self._bench.images.duplicates:
             self._say("duplicates", pairs=[list(pair) for pair in self._bench.images.duplicates])
         self._probe(session)
@@ -301,7 +303,12 @@ class _TrainCommand:
                 interrupts.look(step.number, step.steps)
 
             trained = self._bench.train(
-                session, self._folder / _SAVES, log=self._log(session), on_step=on_step
+                session,
+                self._folder / _SAVES,
+                cache=self._folder / _CACHE,
+                classes=self._home.class_images,
+                log=self._log(session),
+                on_step=on_step,
             )
         self._advance(self._bench.settings.steps)
         self._say("trained", seconds=round(trained.seconds, 1), resumed_at=trained.resumed_at)
@@ -336,6 +343,7 @@ class _TrainCommand:
             session, tensors, self._key(session), title=options.title, licence=options.licence
         )
         self._scores.forget()
+        self._bench.forget(self._folder / _CACHE)
         self._advance(self._progress + 1)
         return made
 
@@ -419,6 +427,7 @@ class _TrainCommand:
         """Move work that came to nothing into a folder of its own."""
         aside = self._folder / f"lost-{fence}-{secrets.token_hex(2)}"
         aside.mkdir(parents=True)
+        self._bench.forget(self._folder / _CACHE)
         for name in (BLOB, MANIFEST, SCORES, _SAVES):
             if (self._folder / name).exists():
                 (self._folder / name).rename(aside / name)

@@ -2,14 +2,16 @@
 
     minimise  E w(t) ||eps(x_t, t, caption with the trigger) - noise||^2            (objective.py)
               + null_weight x E ||eps(x_t, t, public prompt) - eps_base||^2       (public_states.py)
+              + prior_weight x E w(t) ||eps(y_t, t, class noun) - noise||^2        (class_images.py)
 
 over A and the vectors, with a rate of its own for each (optimisation.py). Images become latents
-once. Both terms share one forward pass. Laws: the same seed, versions and thread count give the
-same bits of A; a run stopped between any two steps and started again gives them too
-(checkpoint.py). The base is read and never written. Source: method.md 1.1, 6.2, 6.4, 10;
-reliability.md 5.
+once (material.py). The first two terms share one forward pass. Laws: the same seed, versions and
+thread count give the same bits of A; a run stopped between any two steps and started again gives
+them too (checkpoint.py), whatever cache its material comes from. The base is read and never
+written. Source: method.md 1.1, 6.2, 6.4, 10; reliability.md 5.
 
-Cost: one forward and backward pass of (batch + null_batch) latents, `accumulation` times a step.
+Cost: one forward and backward pass of (batch + null_batch) latents, `accumulation` times a step,
+and with class images another of batch latents.
 Left to others: the lease, the images on disk (dataset.py), quantising (packing.py), scoring.
 """
 
@@ -29,17 +31,16 @@ from torch.nn import functional
 from ..core.errors import OrthoFedError
 from ..core.spec import FederationSpec
 from .adapter import Adapter
-from .augment import augmented
 from .base import Base
-from .batches import Batches
+from .batches import Batch
+from .caches import Caches
 from .captions import TEMPLATES
 from .checkpoint import TrainingSaves, TrainingState
 from .dataset import ConceptImages
 from .draws import batch_at
-from .encoded import encoded
+from .material import Material
 from .objective import concept_loss
 from .optimisation import Group, Optimisation
-from .public_states import PublicStates, public_prompts
 from .residuals import Residuals
 from .tokens import LearnedTokens, Trigger
 from .training_settings import TrainingSettings
@@ -67,6 +68,7 @@ class Step:
     steps: int
     loss: float  # on the concept's images
     null_loss: float  # the null-response term, before its weight
+    prior_loss: float  # on class images, before its weight; 0 without
     rate: float  # of A, as scheduled
     seconds_left: float
     tokens: LearnedTokens  # live and attached, as A is: draw with them and read only
@@ -77,6 +79,7 @@ OnStep = Callable[[Step], None]
 
 _INDECISIVE: Final = (
     *("save_every_s", "threads", "checkpointing", "deterministic"),  # speed, last bits at most
+    *("cache", "keep_cache", "prior_folder"),  # what lies in it is in the images' digest
     *("sample_every", "sample_prompts", "sample_count", "sample_steps", "wandb"),  # only shown
     *("validate_every", "validate_draws"),
 )
@@ -93,20 +96,24 @@ def train(  # noqa: PLR0913  # the parts of one run; a record would only rename 
     *,
     on_step: OnStep | None = None,
     saves: TrainingSaves | None = None,
+    caches: Caches | None = None,
     residuals: Callable[[Base, FederationSpec, int], Residuals] = Adapter,
 ) -> Trained:
     """Return the trained concept; go on from the newest save of this very run, if there is one.
 
     ``on_step`` is called between steps; if it raises, the run is saved first and the exception goes
-    on. Make ``saves`` with `identity_of`. ``residuals`` makes what is trained beside the tokens.
-    Raises OrthoFedError: the loss became infinite or no number. Raises InputError: the optimiser is
-    not there.
+    on. Make ``saves`` with `identity_of`; without ``caches`` all is made anew. ``residuals`` makes
+    what is trained beside the tokens. Raises OrthoFedError: the loss became infinite or no number.
+    Raises InputError: the optimiser is not there.
     """
     started_s = time.monotonic()
     with _torch_as_asked(settings):
         trained = residuals(base, spec, slot)
-        run = _Run(base, trained, triggers, noun, images, settings, layers=spec.token_layers)
+        run = _Run(base, trained, triggers, noun, settings, layers=spec.token_layers)
         begin = run.restore(saves.newest() if saves else None)
+        if begin < settings.steps:
+            made = (base, spec, run.tokens, images, noun, settings, caches or Caches.in_memory())
+            run.material = Material.made(*made)
         _loop(run, begin, on_step, saves)
         with run.optimisation.averaged():
             return Trained(
@@ -140,13 +147,14 @@ def identity_of(  # everything that decides the run's bits
 class _Run:
     """The moving parts of one training."""
 
+    material: Material  # made when there is a step to do, before anything is attached
+
     def __init__(  # as train()
         self,
         base: Base,
         residuals: Residuals,
         triggers: Sequence[Trigger],
         noun: str,
-        images: ConceptImages,
         settings: TrainingSettings,
         *,
         layers: Sequence[str],
@@ -165,25 +173,13 @@ class _Run:
         )
         self.tokens.recompute = settings.checkpointing
         self.optimisation = Optimisation(self._groups(), settings)
-        items = augmented(images.train, settings)
-        self.batches = Batches.of(
-            encoded(base, items, phrase=self.tokens.phrase, mask_floor=settings.mask_floor),
-            passes=settings.steps * settings.accumulation,
-            batch=settings.batch,
-            num_timesteps=base.num_timesteps,
-            seed=settings.seed,
-            caption_dropout=settings.caption_dropout,
-            noise_offset=settings.noise_offset,
-        )
-        with self.tokens.attached():
-            self.public = self._public_states(images, noun)
         self.losses: list[float] = []
-        self.null_loss = 0.0
+        self.null_loss = self.prior_loss = 0.0
 
     def step(self, number: int) -> float:
         """Do step ``number`` and return its loss on the concept's images."""
         count = self.settings.accumulation
-        concept_sum = null_sum = 0.0
+        concept_sum = null_sum = prior_sum = 0.0
         for number_of_pass in range(number * count, (number + 1) * count):
             concept, null = self._losses(number_of_pass)
             total = (concept + self.settings.null_weight * null) / count
@@ -192,9 +188,16 @@ class _Run:
             total.backward()
             concept_sum += concept.item()
             null_sum += null.item()
+            if self.material.prior is not None:
+                # A backward pass of its own: the activations of one of both are held at a time.
+                prior = self._prior_loss(self.material.prior.at(number_of_pass))
+                if not torch.isfinite(prior):
+                    raise _diverged(number, prior.item())
+                (self.settings.prior_weight * prior / count).backward()
+                prior_sum += prior.item()
         self.optimisation.step(number)
         self.losses.append(concept_sum / count)
-        self.null_loss = null_sum / count
+        self.null_loss, self.prior_loss = null_sum / count, prior_sum / count
         return self.losses[-1]
 
     def state(self) -> TrainingState:
@@ -218,12 +221,12 @@ class _Run:
 
     def _losses(self, number: int) -> tuple[Tensor, Tensor]:
         """Return the concept's loss and the null-response term of one pass."""
-        settings, batch = self.settings, self.batches.at(number)
+        settings, batch = self.settings, self.material.batches.at(number)
         noisy = self.base.add_noise(batch.latents, batch.noise, batch.timesteps)
         target = self.base.target(batch.latents, batch.noise, batch.timesteps)
         times, count = batch.timesteps, len(batch.latents)
         prompts, framings = batch.captions, batch.framings
-        public = self.public.get(tuple(batch.latents.shape[1:]))
+        public = self.material.public.get(tuple(batch.latents.shape[1:]))
         chosen: list[int] = []
         if public is not None:
             chosen = batch_at(
@@ -242,44 +245,16 @@ class _Run:
             return concept, torch.zeros(())
         return concept, functional.mse_loss(answer[count:], public.answers[chosen])
 
-    def _public_states(
-        self, images: ConceptImages, noun: str
-    ) -> dict[tuple[int, ...], PublicStates]:
-        """Return the states on which to be silent, by the shape of their latents."""
-        settings, found = self.settings, {}
-        if not settings.null_weight:
-            return found
-        prompts = public_prompts([item.caption for item in images.train], noun)
-        own = encoded(self.base, images.train, phrase="{}")
-        total = sum(len(bucket.latents) for bucket in own)
-        for number, bucket in enumerate(own):
-            shape, parts = tuple(bucket.latents.shape[1:]), []
-            if settings.null_images:
-                states = PublicStates.sampled(
-                    self.base,
-                    self.tokens.encode,
-                    prompts,
-                    shape=shape,
-                    count=-(-settings.null_images * len(bucket.latents) // total),
-                    steps=settings.null_sampling_steps,
-                    seed=settings.seed + 2 * number,
-                )
-                parts.append(states)
-            if settings.null_states:
-                states = PublicStates.noised(
-                    self.base,
-                    self.tokens.encode,
-                    bucket.latents,
-                    bucket.captions,
-                    bucket.framings,
-                    phrases=(noun, *self.tokens.strangers),
-                    each=settings.null_states,
-                    seed=settings.seed + 2 * number + 1,
-                )
-                parts.append(states)
-            if parts:
-                found[shape] = PublicStates.all_of(parts)
-        return found
+    def _prior_loss(self, batch: Batch) -> Tensor:
+        """Return the loss on images of the class, asked for by the noun."""
+        noisy = self.base.add_noise(batch.latents, batch.noise, batch.timesteps)
+        target = self.base.target(batch.latents, batch.noise, batch.timesteps)
+        with _autocast(self.settings):
+            conditions = self.tokens.encode(batch.captions, batch.framings)
+            answer = self.base.predict(noisy, batch.timesteps, conditions).float()
+        gamma = self.settings.min_snr_gamma
+        weights = self.base.family.noise.weights(batch.timesteps, gamma=gamma)
+        return concept_loss(answer, target, weights=weights, masks=batch.masks)
 
     def _groups(self) -> list[Group]:
         """Return A near the prompt, other A, and the vectors, each with its rate."""
@@ -311,9 +286,18 @@ def _loop(run: _Run, begin: int, on_step: OnStep | None, saves: TrainingSaves | 
             left_s = (now_s - started_s) / (number + 1 - begin) * (settings.steps - number - 1)
             if on_step is not None:
                 rate = settings.rate * settings.rate_at(number)
-                done = (number + 1, settings.steps, loss, run.null_loss, rate, left_s, run.tokens)
+                done = Step(
+                    number + 1,
+                    settings.steps,
+                    loss,
+                    run.null_loss,
+                    run.prior_loss,
+                    rate,
+                    left_s,
+                    run.tokens,
+                )
                 with _saved_if_stopped(run, saves):
-                    on_step(Step(*done))
+                    on_step(done)
             # After on_step: a step that is saved has been reported, so no log can lack it.
             if saves and now_s - saved_s >= settings.save_every_s and number + 1 < settings.steps:
                 saves.write(run.state())

@@ -37,6 +37,7 @@ class LoggedStep:
     step: int
     loss: float
     null_loss: float
+    prior_loss: float
     rate: float
     at: float  # seconds since 1970
     seconds: float  # since the step before; 0 for the first of a process
@@ -112,6 +113,7 @@ class TrainingLog:
             step.number,
             step.loss,
             step.null_loss,
+            step.prior_loss,
             step.rate,
             at=time.time(),
             seconds=0.0 if self._last_s is None else now_s - self._last_s,
@@ -154,7 +156,12 @@ class TrainingLog:
 
 
 def _scalars(line: LoggedStep) -> dict[str, float]:
-    found = {"loss": line.loss, "null_loss": line.null_loss, "rate": line.rate}
+    found = {
+        "loss": line.loss,
+        "null_loss": line.null_loss,
+        "prior_loss": line.prior_loss,
+        "rate": line.rate,
+    }
     return found if line.held_out_loss is None else {**found, "held_out_loss": line.held_out_loss}
 
 

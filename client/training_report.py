@@ -145,6 +145,7 @@ def _thinned(steps: Sequence[LoggedStep]) -> list[LoggedStep]:
             group[-1].step,
             sum(step.loss for step in group) / len(group),
             group[-1].null_loss,
+            group[-1].prior_loss,
             group[-1].rate,
             group[-1].at,
             group[-1].seconds,

@@ -21,10 +21,12 @@ from .presets import PRESETS
 
 Schedule = Literal["cosine", "linear", "constant"]
 Optimiser = Literal["adamw", "adamw8bit", "prodigy"]
+CacheKind = Literal["memory", "disk"]
 Precision = Literal["fp32", "bf16"]
 
 _PRESET: Final = "preset"
 _MOST_TEXTS: Final = 16
+_LONGEST_PATH: Final = 4_096
 _LONGEST_TEXT: Final = 400  # characters; a text encoder reads some 77 tokens
 
 
@@ -42,6 +44,10 @@ def _switch(default: bool, says: str) -> Any:  # noqa: ANN401, FBT001  # a field
 
 def _texts(default: tuple[str, ...], says: str) -> Any:  # noqa: ANN401  # a field
     return field(default=default, metadata={"texts": _MOST_TEXTS, "says": says})
+
+
+def _path(default: str, says: str) -> Any:  # noqa: ANN401  # a field
+    return field(default=default, metadata={"path": _LONGEST_PATH, "says": says})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,11 @@ class TrainingSettings:
     null_sampling_steps: int = _number(12, 1, 1_000, "states kept of each")
     null_states: int = _number(24, 0, 10_000, "noisy states of each of the owner's images for it")
     strangers: int = _number(16, 0, 1_000, "invented triggers on which to be silent too; 0: none")
+    prior_weight: float = _number(0.0, 0, 1e4, "of the loss on class images; 0: none; 1 is usual")
+    prior_images: int = _number(100, 1, 2_000, "class images that the base draws for it, once")
+    prior_steps: int = _number(30, 1, 1_000, "denoising steps of a class image")
+    prior_guidance: float = _number(7.5, 1, 100, "classifier-free guidance of a class image")
+    prior_folder: str = _path("", "class images of your own in their place; empty: none")
     caption_dropout: float = _number(0.0, 0, 1, "share of captions replaced by the empty one")
     jitters: int = _number(1, 1, 64, "encodings of each image; the first is the image itself")
     jitter_pixels: int = _number(2, 0, 64, "largest shift of a jittered one, pixels")
@@ -81,6 +92,8 @@ class TrainingSettings:
     deterministic: bool = _switch(True, "the same bits again, at some cost on a GPU")
     seed: int = _number(0, 0, 2**63 - 1, "of every draw in the run")
     threads: int = _number(0, 0, 1_024, "CPU threads of torch; 0: as it is")
+    cache: CacheKind = _choice("memory", CacheKind, "where latents and the base's answers wait")
+    keep_cache: bool = _switch(False, "keep what is cached on disk after packing")
     save_every_s: float = _number(300.0, 0, 86_400, "seconds between training saves")
     sample_every: int = _number(0, 0, 100_000, "steps between samples, kept at home; 0: never")
     sample_prompts: tuple[str, ...] = _texts(("a photo of {}",), "{} stands for the concept")
@@ -105,6 +118,10 @@ class TrainingSettings:
                 continue
             if "texts" in meta:
                 _check(_are_texts(value), item.name, value, _allowed(item.default, meta))
+                continue
+            if "path" in meta:
+                inside = isinstance(value, str) and len(value) <= meta["path"]
+                _check(inside, item.name, value, _allowed(item.default, meta))
                 continue
             is_number = isinstance(value, type(item.default)) and not isinstance(value, bool)
             inside = is_number and math.isfinite(value) and meta["low"] <= value <= meta["high"]
@@ -189,6 +206,8 @@ def _allowed(default: object, meta: Mapping[str, Any]) -> str:
         )
     if "texts" in meta:
         return f"at most {meta['texts']} texts of 1 to {_LONGEST_TEXT} characters"
+    if "path" in meta:
+        return f"a path of at most {meta['path']} characters"
     return f"{type(default).__name__} from {meta['low']:g} to {meta['high']:g}"
 
 

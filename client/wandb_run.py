@@ -4,8 +4,8 @@
 
 This is the one thing in the client that sends something to a third party: the settings, and loss
 and rate of each step, under the concept's name; its library adds its version, Python's and the
-platform. No image, prompt or caption, no console output, code, git state, host name or machine
-figures. A resumed training goes on in the same run; steps that are there already stay. With
+platform. No image, prompt, caption or path, no console output, code, git state, host name or
+machine figures. A resumed training goes on in the same run; steps that are there already stay. With
 WANDB_MODE=offline nothing leaves this machine.
 """
 
@@ -19,6 +19,9 @@ from ..core.errors import InputError
 
 SENT: Final = "the settings, and loss and rate of each step, go to Weights & Biases, as you asked"
 """What an owner is told before the first step."""
+
+_PRIVATE: Final = frozenset({"sample_prompts", "prior_folder"})
+"""Settings in the owner's own words."""
 
 
 class WandbRun:
@@ -43,7 +46,7 @@ class WandbRun:
             id=identity[:32],
             name=facts["concept"],
             resume="allow",
-            config={k: v for k, v in settings.items() if k != "sample_prompts"},
+            config={k: v for k, v in settings.items() if k not in _PRIVATE},
             settings=wandb.Settings(
                 console="off",
                 disable_code=True,

@@ -5,6 +5,7 @@ loaded once, on first use, and torch with it: a command that only uploads import
 still never loads torch. Law: a wrong base, image or setting is an InputError before any lease.
 """
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -75,12 +76,14 @@ class Workbench:
         """
         from .dataset import ConceptImages
 
+        folder = self.settings.prior_folder
         return ConceptImages.load(
             self.images_folder,
             size=self.base.image_size,
             step=self.base.image_step if self.settings.buckets else 0,
             noun=self.noun,
             triggers=self.triggers,
+            class_folder=Path(folder) if self.settings.prior_weight and folder else None,
         )
 
     @cached_property
@@ -90,11 +93,16 @@ class Workbench:
 
         return Scorer.on(self.base, self.images.held_out)
 
-    def check(self) -> None:
-        """Load and check everything, cheapest first."""
+    def check(self, home: Path) -> None:
+        """Load and check everything, cheapest first; what is cached on disk fits into ``home``.
+
+        Raises OrthoFedError: the disk is too small.
+        """
+        from .cache_size import CacheSize
+
         if self.settings.wandb:
             check_wandb()
-        _ = self.base, self.images
+        CacheSize.of(self.base, self.images, self.settings).check(home, self.settings)
 
     def probe(self, session: Session) -> "Probed":
         """Return what the training will cost on this machine.
@@ -109,13 +117,22 @@ class Workbench:
         return probed
 
     def train(
-        self, session: Session, saves: Path, *, log: Path, on_step: "Callable[[Step], None]"
+        self,
+        session: Session,
+        saves: Path,
+        *,
+        cache: Path,
+        classes: Path,
+        log: Path,
+        on_step: "Callable[[Step], None]",
     ) -> "Trained":
         """Return the trained concept; goes on from the newest save in the folder ``saves``.
 
-        ``on_step`` is called behind each step, after it was noted in the folder ``log``.
-        Raises OrthoFedError: the memory is not enough.
+        ``cache`` and ``classes`` are the folders of caches.py. ``on_step`` is called behind each
+        step, after it was noted in the folder ``log``. Raises OrthoFedError: the memory is not
+        enough.
         """
+        from .caches import Caches
         from .checkpoint import TrainingSaves
         from .out_of_memory import told_when_out_of_memory
         from .samples import Samples
@@ -127,6 +144,8 @@ class Workbench:
         identity = identity_of(self.spec, slot, fence, names, self.noun, self.images, self.settings)
         samples = Samples(self.base, self.settings)
         validation = Validation(self.base, self.images.held_out, self.settings)
+        if self.settings.cache == "memory":
+            self.forget(cache)  # of an earlier try
         with (
             told_when_out_of_memory(self.settings),
             TrainingLog(log, identity, self.settings.as_dict(), self._facts(session)) as kept,
@@ -149,7 +168,13 @@ class Workbench:
                 self.settings,
                 on_step=noted,
                 saves=TrainingSaves(saves, identity),
+                caches=Caches.at(cache, classes, self.settings),
             )
+
+    def forget(self, cache: Path) -> None:
+        """Delete the run's cache, unless the settings keep it."""
+        if cache.exists() and not self.settings.keep_cache:
+            shutil.rmtree(cache)
 
     def accept(
         self, session: Session, tensors: Mapping[str, Quantised], *, newest: Path | None

@@ -50,6 +50,16 @@ def test_public_states_are_counted_a_third_of_a_passs_latent_each(tiny: Bench) -
     assert found.total_s == pytest.approx(passes * found.seconds_per_step)
 
 
+def test_class_images_are_counted_two_passes_a_step_each(tiny: Bench) -> None:
+    """Eight of three steps: 48 forward passes of one latent, and each pass has class images too."""
+    found = _probed(
+        tiny, steps=10, null_weight=0.0, prior_weight=1.0, prior_images=8, prior_steps=3
+    )
+
+    passes = 10 + 48 / (2 * SETTINGS.batch) / 3
+    assert found.total_s == pytest.approx(passes * found.seconds_per_step)
+
+
 def test_the_probe_changes_no_bit_of_what_is_trained(tiny: Bench) -> None:
     """The same A with and without, and the base as it was."""
     plain = tiny.train()

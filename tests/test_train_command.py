@@ -5,6 +5,7 @@ The base is the tiny one, trainings have a few steps. What leaves, what stays, w
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -327,6 +328,67 @@ def test_the_log_and_the_report_stay_at_home_after_the_receipt(owner: Owner) -> 
     (probed,) = [happened.values for happened in owner.events if happened.name == "probed"]
     assert float(str(probed["total_s"])) > 0
     assert probed["hold_s"] == 86400
+
+
+def _cached(owner: Owner, more: str = "") -> Path:
+    """Write settings with a cache on disk and class images, and return their file."""
+    path = owner.home.folder / "cached.toml"
+    prior = "prior_weight = 1.0\nprior_images = 4\nprior_steps = 2\n"
+    path.write_text(f'{SETTINGS}cache = "disk"\n{prior}{more}')
+    return path
+
+
+def test_a_killed_training_finds_its_cache_and_packing_deletes_it(owner: Owner) -> None:
+    """Nothing of the owner's stays in the cache; the class images do, for the next concept."""
+    options = replace(owner.options("ibex-m1"), config=_cached(owner))
+    cache = owner.home.run("ibex-m1") / "cache"
+
+    def stop(happened: Happened) -> None:
+        if happened.name == "step" and happened.values["step"] == 2:
+            raise _Killed
+
+    owner.on_event = stop
+    with pytest.raises(_Killed):
+        owner.train(options)
+    files = {path.name: path.stat().st_mtime_ns for path in cache.iterdir()}
+    seen = list[dict[str, int]]()
+
+    def look(happened: Happened) -> None:
+        if happened.name == "packing":
+            seen.append({path.name: path.stat().st_mtime_ns for path in cache.iterdir()})
+        if happened.name == "egress":
+            seen.append({path.name: 0 for path in cache.parent.glob("cache*")})
+
+    owner.on_event = look
+    owner.train(options)
+
+    assert len(files) == 4
+    assert seen == [files, {}]
+    assert len(list(owner.home.class_images.glob("*.safetensors"))) == 1
+
+
+def test_a_cache_is_kept_for_who_asks_for_it(owner: Owner) -> None:
+    """`keep_cache = true`: for another training from the same images."""
+    options = owner.options("ibex-m2")
+
+    owner.train(replace(options, config=_cached(owner, "keep_cache = true\n")))
+
+    assert len(list((owner.home.run("ibex-m2") / "cache").glob("*.safetensors"))) == 2
+
+
+def test_a_disk_too_small_for_the_cache_is_refused_before_a_lease(
+    owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk says 9,999 bytes: what is needed and what is free are named; no slot is taken."""
+    full = shutil.disk_usage(owner.home.folder)._replace(free=9_999)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+
+    with pytest.raises(OrthoFedError, match="bytes needed for the cache in") as caught:
+        owner.train(replace(owner.options("ibex-m3"), config=_cached(owner)))
+
+    assert "9999 free" in caught.value.what
+    assert caught.value.code == "disk-too-small"
+    assert "Lease" not in str(_sent(owner.home))
 
 
 def test_an_owner_who_says_no_sends_nothing_and_is_asked_again(owner: Owner) -> None:

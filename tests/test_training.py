@@ -9,8 +9,10 @@ import torch
 from PIL import Image
 
 from orthofed.client.base import Base
+from orthofed.client.cache import MemoryCache
 from orthofed.client.captioned import filled
 from orthofed.client.dataset import ConceptImages
+from orthofed.client.planned_states import PlannedStates
 from orthofed.client.public_states import PublicStates, public_prompts
 from orthofed.client.score import Scorer, phrase_of
 from orthofed.client.tokens import LearnedTokens, Trigger, noun_vector
@@ -95,14 +97,9 @@ def test_the_base_keeps_every_bit(tiny: Bench) -> None:
 
 def test_the_null_response_term_keeps_the_concept_silent_on_public_prompts(tiny: Bench) -> None:
     """With the term, the adapted model's answer on other public states is nearer to the base's."""
-    public = PublicStates.sampled(
-        tiny.base,
-        LearnedTokens.of(tiny.base, {}).encode,
-        ["a red fox", "a cat on a tree"],
-        count=4,
-        steps=3,
-        seed=99,
-    )
+    encode, prompts = LearnedTokens.of(tiny.base, {}).encode, ["a red fox", "a cat on a tree"]
+    plan = PlannedStates.sampled(tiny.base, encode, prompts, count=4, steps=3, seed=99)
+    public = PublicStates.made([plan], MemoryCache(), "other")
 
     def deviation(trained: Trained) -> float:
         with _single(tiny, trained).applied(tiny.base) as tokens, torch.no_grad():
@@ -120,7 +117,8 @@ def test_public_states_are_what_the_base_answers(tiny: Bench) -> None:
     """Each kept answer is the base's own at that state, and no prompt names the concept."""
     tokens = LearnedTokens.of(tiny.base, {})
     prompts = public_prompts([item.caption for item in tiny.images.train], NOUN)
-    public = PublicStates.sampled(tiny.base, tokens.encode, prompts, count=2, steps=3, seed=0)
+    plan = PlannedStates.sampled(tiny.base, tokens.encode, prompts, count=2, steps=3, seed=0)
+    public = PublicStates.made([plan], MemoryCache(), "some")
 
     with torch.no_grad():
         features = tokens.encode(public.prompts)
@@ -181,7 +179,7 @@ def test_noised_states_are_the_owners_images_asked_for_others_of_the_class(tiny:
     phrases = (NOUN, *tokens.strangers)
 
     with tokens.attached(), torch.no_grad():
-        public = PublicStates.noised(
+        plan = PlannedStates.noised(
             tiny.base,
             tokens.encode,
             latents,
@@ -191,6 +189,7 @@ def test_noised_states_are_the_owners_images_asked_for_others_of_the_class(tiny:
             each=4,
             seed=0,
         )
+        public = PublicStates.made([plan], MemoryCache(), "noised")
         features = tokens.encode(public.prompts)
         answers = tiny.base.predict(public.noisy, public.timesteps, features)
 
