@@ -305,7 +305,7 @@ def _peft_component(
         target: Any = module.get_submodule(name)
         for number, term in enumerate(merge.terms(layer)):
             a = dequantise(_quantised(term))
-            b = term.block.astype(np.float64) / np.sqrt(layer.width)
+            b = term.integers.astype(np.float64) / np.sqrt(layer.width)
             target.lora_B[str(number)].weight.data.copy_(torch.from_numpy(a))
             target.lora_A[str(number)].weight.data.copy_(torch.from_numpy(b.T.copy()))
     names = [str(number) for number in range(CONCEPTS)]

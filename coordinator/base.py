@@ -18,7 +18,7 @@ import numpy as np
 
 from ..core.errors import InputError
 from ..core.fingerprint import base_fingerprint, is_base_file
-from ..core.merge import DType
+from ..core.rounding import DType, exact
 from ..core.spec import Encoder, Layer
 from ..core.targets import Targets, target_layers, tensor_names
 from ..core.tensorfile import Header, TensorInfo, header_length, parse_header, read_tensor
@@ -185,13 +185,6 @@ def spectral_norm(matrix: np.ndarray[Any, Any]) -> float:
             return 0.0
         vector = grown / length
     return math.sqrt(float(vector @ gram @ vector))
-
-
-def exact(values: np.ndarray[Any, Any], dtype: DType) -> np.ndarray[Any, Any]:
-    """Return stored values in float64, which holds each of the types exactly."""
-    if dtype == "BF16":
-        return (values.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
-    return values.astype(np.float64)
 
 
 def read_json(path: Path) -> Mapping[str, Any]:

@@ -10,12 +10,11 @@ import base64
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..core.basis import integer_block
+from ..core.basis import slot_block
 from ..core.contribution import ContributionManifest
 from ..core.document import parse
 from ..core.errors import VerificationFailed
@@ -56,7 +55,14 @@ class Part:
         """Return this contribution's part of one layer."""
         name = f"a.{layer.path}"
         tensor = admission.read(self.file, self.layout, name, self.exponents[name])
-        block = _block(spec, layer, self.manifest.slot)
+        block = slot_block(
+            spec.basis,
+            seed=spec.seed,
+            layer=layer.path,
+            width=layer.width,
+            rank=spec.layer_rank(layer),
+            slot=self.manifest.slot,
+        )
         return Term(tensor.q, tensor.exponent, self.item.lambda_1024, block)
 
     def embedding(self, encoder: str, k: int) -> np.ndarray[Any, Any]:
@@ -108,15 +114,3 @@ def _open(spec: FederationSpec, item: Included, folder: DataFolder, stack: ExitS
     layout = ContributionLayout(spec, item.vectors)
     file = stack.enter_context(path.open("rb"))
     return Part(item, manifest, layout, file, admission.read_exponents(file, layout))
-
-
-@lru_cache(maxsize=64)
-def _block(spec: FederationSpec, layer: Layer, slot: int) -> np.ndarray[Any, Any]:
-    return integer_block(
-        spec.basis,
-        seed=spec.seed,
-        layer=layer.path,
-        width=layer.width,
-        rank=spec.layer_rank(layer),
-        slot=slot,
-    )

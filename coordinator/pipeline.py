@@ -19,8 +19,9 @@ import numpy as np
 
 from ..core.errors import InputError, VerificationFailed
 from ..core.lorafile import checkpoint_metadata
-from ..core.merge import apply, residual, round_once
+from ..core.merged_weight import merged_weight
 from ..core.release import check_release_name
+from ..core.rounding import round_once
 from ..core.spec import Layer
 from ..core.tensorfile import TensorInfo
 from .base import BaseFolder, Place, WeightFile, read_json
@@ -153,14 +154,13 @@ def _where(encoder: _Encoder) -> tuple[str, str]:
 def _adapted(place: Place, layer: Layer, merge: Merge) -> bytes:
     """Return float64(W) + dW, rounded once."""
     spec = merge.spec
-    dw = residual(
+    values: np.ndarray[Any, Any] = merged_weight(
+        place.matrix(),
         merge.terms(layer),
         family=spec.basis,
-        width=layer.width,
-        out=layer.out,
+        dtype=place.dtype,
         window=(spec.exponent_low, spec.exponent_high),
     )
-    values: np.ndarray[Any, Any] = apply(place.matrix(), dw, place.dtype)
     return values.tobytes()
 
 

@@ -18,16 +18,25 @@ from jaxtyping import Float32, Int, Int16
 from .errors import SpecError
 from .gaussian import gaussian_block
 from .haar import haar_table
-from .hadamard import hadamard_signs
+from .hadamard import HadamardColumns, hadamard_columns, hadamard_signs
 from .slots import columns
 
-__all__ = ["FAMILIES", "Family", "block", "epoch_layer", "hadamard_signs", "integer_block", "scale"]
+__all__ = [
+    "FAMILIES",
+    "Family",
+    "block",
+    "epoch_layer",
+    "hadamard_signs",
+    "integer_block",
+    "scale",
+    "slot_block",
+]
 
 Family = Literal["hadamard", "haar", "gaussian"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 
 
-def integer_block(
+def slot_block(
     family: Family,
     *,
     seed: bytes,
@@ -37,11 +46,11 @@ def integer_block(
     slot: int,
     order: Sequence[int] | None = None,
     table: Int16[np.ndarray, "m m"] | None = None,
-) -> Int[np.ndarray, "m r"]:
-    """Return b_i, the integers of ``slot``: int8 for ``hadamard``, else int16.
+) -> HadamardColumns | Int16[np.ndarray, "m r"]:
+    """Return b_i of ``slot``: for ``hadamard`` by what determines its columns, else its integers.
 
-    Shapes: m = ``width``, r = ``rank``. ``order`` lists O's columns as slots deal them out (the
-    spec's quiet columns); ``table`` replaces the T computed here for ``haar``.
+    ``order`` lists O's columns as slots deal them out (the spec's quiet columns); ``table``
+    replaces the T computed here for ``haar``.
 
     Raises SpecError: the layer has no such slot, or the family no such width.
     """
@@ -58,11 +67,32 @@ def integer_block(
         )
     picked = wanted if order is None else [order[c] for c in wanted]
     if family == "hadamard":
-        return hadamard_signs(width, picked, seed=seed, layer=layer)
+        return hadamard_columns(width, picked, seed=seed, layer=layer)
     if family == "haar":
         full = haar_table(width, seed=seed) if table is None else table
         return full[:, np.asarray(picked, dtype=np.int64)]
     assert_never(family)
+
+
+def integer_block(
+    family: Family,
+    *,
+    seed: bytes,
+    layer: str,
+    width: int,
+    rank: int,
+    slot: int,
+    order: Sequence[int] | None = None,
+    table: Int16[np.ndarray, "m m"] | None = None,
+) -> Int[np.ndarray, "m r"]:
+    """Return the integers of ``slot_block``: int8 for ``hadamard``, else int16.
+
+    Shapes: m = ``width``, r = ``rank``. Raises SpecError, as ``slot_block``.
+    """
+    found = slot_block(
+        family, seed=seed, layer=layer, width=width, rank=rank, slot=slot, order=order, table=table
+    )
+    return found.integers() if isinstance(found, HadamardColumns) else found
 
 
 def scale(family: Family, width: int) -> float:

@@ -9,10 +9,11 @@ last ones are kept), and O(m r) for r columns; no m x m matrix is ever formed.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Int8, Int64
+from jaxtyping import Int8, Int64, UInt16
 
 from .errors import SpecError
 from .layer import MAX_WIDTH
@@ -28,20 +29,33 @@ def supported(width: int) -> bool:
     return 1 <= width <= MAX_WIDTH and _core(width) is not None
 
 
-def hadamard_signs(
+@dataclass(frozen=True, slots=True, eq=False)
+class HadamardColumns:
+    """Some columns of sqrt(m) O by what determines them: D's diagonal and their places in H."""
+
+    signs: Int8[np.ndarray, " m"]
+    picked: Int64[np.ndarray, " c"]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The shape of the integers: (m, c)."""
+        return len(self.signs), len(self.picked)
+
+    def integers(self) -> Int8[np.ndarray, "m c"]:
+        """Return the columns: entries +1 and -1."""
+        width = len(self.signs)
+        order, q = _known_core(width)
+        return self.signs[:, None] * _columns(width, order, q, self.picked)
+
+
+def hadamard_columns(
     width: int, columns: Sequence[int], *, seed: bytes, layer: str
-) -> Int8[np.ndarray, "m c"]:
-    """Return sqrt(m) times the asked-for columns of O: entries +1 and -1.
-
-    Shapes: m = ``width``, c = len(columns).
-
-    >>> hadamard_signs(4, [0, 1], seed=bytes(range(32)), layer="unet.test").T.tolist()
-    [[1, -1, -1, -1], [1, -1, 1, 1]]
+) -> HadamardColumns:
+    """Return the asked-for columns of sqrt(m) O; nothing of their length but D is made.
 
     Raises SpecError: no Hadamard matrix of that order is known, or a column is outside it.
     """
-    core = _core(width) if 1 <= width <= MAX_WIDTH else None
-    if core is None:
+    if not supported(width):
         raise SpecError(
             f"no Hadamard matrix of order {width} is known here ({layer})",
             why="the orders that work are powers of two and multiples of 4 with a Paley core",
@@ -56,14 +70,42 @@ def hadamard_signs(
             code="no-such-column",
         )
     signs, order = _draw(seed, layer, width)
-    picked = order[np.asarray(columns, dtype=np.int64)]
-    return signs[:, None] * _columns(width, *core, picked)
+    return HadamardColumns(signs, order[np.asarray(columns, dtype=np.int64)].astype(np.int64))
 
 
-@lru_cache(maxsize=512)
+def hadamard_signs(
+    width: int, columns: Sequence[int], *, seed: bytes, layer: str
+) -> Int8[np.ndarray, "m c"]:
+    """Return sqrt(m) times the asked-for columns of O: entries +1 and -1.
+
+    Shapes: m = ``width``, c = len(columns).
+
+    >>> hadamard_signs(4, [0, 1], seed=bytes(range(32)), layer="unet.test").T.tolist()
+    [[1, -1, -1, -1], [1, -1, 1, 1]]
+
+    Raises SpecError, as ``hadamard_columns``.
+    """
+    return hadamard_columns(width, columns, seed=seed, layer=layer).integers()
+
+
+def core_order(width: int) -> int:
+    """Return k, the order of the core that is doubled to ``width``, which is a known order.
+
+    >>> core_order(320), core_order(1024), core_order(1152)
+    (20, 1, 36)
+    """
+    return _known_core(width)[0]
+
+
+def hadamard_matrix(order: int) -> Int8[np.ndarray, "k k"]:
+    """Return H of a small known order, whole: a factor of the larger ones."""
+    return _columns(order, *_known_core(order), np.arange(order, dtype=np.int64))
+
+
+@lru_cache(maxsize=1024)  # 3 bytes an input; SDXL's attention has 736 layers
 def _draw(
     seed: bytes, layer: str, width: int
-) -> tuple[Int8[np.ndarray, " m"], Int64[np.ndarray, " m"]]:
+) -> tuple[Int8[np.ndarray, " m"], UInt16[np.ndarray, " m"]]:
     """Return D's diagonal and P's permutation; callers must not write to them."""
     stream = Stream("hadamard", seed, width, path=layer)
     raw = np.frombuffer(stream.bytes((width + 7) // 8), dtype=np.uint8)
@@ -72,7 +114,7 @@ def _draw(
     places = stream.below(np.arange(width, 1, -1, dtype=np.int64)).tolist()
     for i, j in zip(range(width - 1, 0, -1), places, strict=True):
         order[i], order[j] = order[j], order[i]
-    signs, permutation = 1 - 2 * negative, np.array(order, dtype=np.int64)
+    signs, permutation = 1 - 2 * negative, np.array(order, dtype=np.uint16)
     signs.flags.writeable = permutation.flags.writeable = False
     return signs, permutation
 
@@ -91,6 +133,13 @@ def _core(width: int) -> tuple[int, int] | None:
             return order, order // 2 - 1
         order *= 2
     return None
+
+
+def _known_core(width: int) -> tuple[int, int]:
+    core = _core(width)
+    if core is None:
+        raise AssertionError(f"{width} was checked to be a known order")
+    return core
 
 
 def _is_prime(number: int) -> bool:

@@ -13,39 +13,70 @@ names q_i is `lora_B`, b_i^T is `lora_A`. Source: method.md 3.2, 3.3.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-from jaxtyping import Float64, Int, Int16, Shaped
+from jaxtyping import Float64, Int, Int16
 
 from .basis import Family, scale
-from .errors import ContributionRejected, OrthoFedError, SpecError
+from .errors import ContributionRejected, SpecError
+from .hadamard import HadamardColumns
 from .quantise import A_WINDOW, MAX_MANTISSA
 
-DType = Literal["F32", "F16", "BF16"]
 MAX_LAMBDA = 2048
-_EXACT = 2**53
+EXACT = 2**53
 _INT64 = 2**63
-_BF16_MAX = float(np.ldexp(255.0, 120))
-_BF16_SMALLEST_NORMAL = 2.0**-126
-_BF16_DROPPED = np.uint64(45)  # of float64's 52 mantissa bits, 7 stay
-_BF16_HALF = np.uint64(1 << 44)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Term:
-    """One concept's part of one layer: lambda A B^T = (``lambda_1024`` / 1024) 2^e q b^T s."""
+    """One concept's part of one layer: lambda A B^T = (``lambda_1024`` / 1024) 2^e q b^T s.
+
+    ``block``: b's integers, or what determines them.
+    """
 
     q: Int16[np.ndarray, "n r"]
     exponent: int
     lambda_1024: int
-    block: Int[np.ndarray, "m r"]
+    block: Int[np.ndarray, "m r"] | HadamardColumns
+
+    @property
+    def integers(self) -> Int[np.ndarray, "m r"]:
+        """B's integers."""
+        return self.block.integers() if isinstance(self.block, HadamardColumns) else self.block
 
     def weight(self, low: int) -> int:
         """Return beta's part at exponent ``low``: no entry or partial sum of it is larger."""
-        peak = int(np.abs(self.q.astype(np.int32)).max(initial=0))
-        sign = int(np.abs(self.block.astype(np.int32)).max(initial=0))
-        return self.q.shape[1] * (self.lambda_1024 << (self.exponent - low)) * peak * sign
+        sign = 1 if isinstance(self.block, HadamardColumns) else _peak(self.block)
+        factor = self.lambda_1024 << (self.exponent - low)
+        return self.q.shape[1] * factor * _peak(self.q) * sign
+
+    def check(self, out: int, width: int, window: tuple[int, int]) -> None:
+        """Refuse a term that is not of this layer or breaks the bounds of the law.
+
+        Raises SpecError, ContributionRejected.
+        """
+        if self.q.shape[0] != out or self.block.shape != (width, self.q.shape[1]):
+            raise SpecError(
+                f"A {self.q.shape} and B {self.block.shape} in a {out} x {width} layer",
+                why="A is out x rank and B is width x rank",
+                fix="merge contributions of this federation's spec only",
+                code="shapes-differ",
+            )
+        low, high = window
+        if not low <= self.exponent <= high or int(self.q.min(initial=0)) < -MAX_MANTISSA:
+            raise ContributionRejected(
+                f"exponent {self.exponent}, smallest integer {int(self.q.min(initial=0))}",
+                why=f"exponents are {low} to {high}, integers at least -{MAX_MANTISSA}",
+                fix="pack the contribution again with this federation's orthofed",
+                code="not-normal-form",
+            )
+        if not 0 <= self.lambda_1024 <= MAX_LAMBDA:
+            raise SpecError(
+                f"lambda {self.lambda_1024}/1024",
+                why=f"a merge weight is 0 to {MAX_LAMBDA} 1024ths",
+                fix=f"give a whole number of 1024ths from 0 to {MAX_LAMBDA}",
+                code="bad-lambda",
+            )
 
 
 class LayerSum:
@@ -105,7 +136,7 @@ class LayerSum:
         if not terms:
             return
         for term in terms:
-            self._check(term)
+            term.check(self.out, self.width, self.window)
         weight = sum(term.weight(self.window[0]) for term in terms)
         exponents = self._exponents.copy()
         for term in terms:
@@ -129,9 +160,9 @@ class LayerSum:
                 code="sum-too-wide",
             )
         self._rescale(reached)
-        kind = np.float64 if beta < _EXACT else np.int64
+        kind = np.float64 if beta < EXACT else np.int64
         q = np.concatenate([term.q * _weight(term, reached, kind) for term in terms], axis=1)
-        b = np.concatenate([term.block.astype(kind) for term in terms], axis=1)
+        b = np.concatenate([term.integers.astype(kind) for term in terms], axis=1)
         product = (q if sign > 0 else -q) @ b.T
         if self._beta == 0:  # nothing merged: M is 0
             product += 0  # makes every -0.0 a 0.0, as any later sum would
@@ -142,7 +173,7 @@ class LayerSum:
         self._beta += sign * weight
         self._exponents = +exponents
         self._rescale(min(self._exponents, default=self.window[1]))
-        if self._beta_at(self._low) < _EXACT:
+        if self._beta_at(self._low) < EXACT:
             self._sum = self._sum.astype(np.float64, copy=False)
 
     def _beta_at(self, exponent: int) -> int:
@@ -160,31 +191,6 @@ class LayerSum:
         else:
             self._sum = self._sum << shift if shift > 0 else self._sum >> -shift
 
-    def _check(self, term: Term) -> None:
-        """Refuse a term that is not of this layer or breaks the bounds of the law."""
-        if term.q.shape[0] != self.out or term.block.shape != (self.width, term.q.shape[1]):
-            raise SpecError(
-                f"A {term.q.shape} and B {term.block.shape} in a {self.out} x {self.width} layer",
-                why="A is out x rank and B is width x rank",
-                fix="merge contributions of this federation's spec only",
-                code="shapes-differ",
-            )
-        low, high = self.window
-        if not low <= term.exponent <= high or int(term.q.min(initial=0)) < -MAX_MANTISSA:
-            raise ContributionRejected(
-                f"exponent {term.exponent}, smallest integer {int(term.q.min(initial=0))}",
-                why=f"exponents are {low} to {high}, integers at least -{MAX_MANTISSA}",
-                fix="pack the contribution again with this federation's orthofed",
-                code="not-normal-form",
-            )
-        if not 0 <= term.lambda_1024 <= MAX_LAMBDA:
-            raise SpecError(
-                f"lambda {term.lambda_1024}/1024",
-                why=f"a merge weight is 0 to {MAX_LAMBDA} 1024ths",
-                fix=f"give a whole number of 1024ths from 0 to {MAX_LAMBDA}",
-                code="bad-lambda",
-            )
-
 
 def residual(
     terms: Sequence[Term],
@@ -200,63 +206,11 @@ def residual(
     return total.residual()
 
 
-def round_once(values: Float64[np.ndarray, "..."], dtype: DType) -> Shaped[np.ndarray, "..."]:
-    """Return ``values`` in ``dtype``: float64 straight to the type, half to even; BF16 as uint16.
-
-    Raises OrthoFedError: a value that is not finite, or beyond the type's range.
-    """
-    with np.errstate(over="ignore"):  # looked for below, in every type alike
-        if dtype == "BF16":
-            rounded, finite = _bfloat16(values)
-        else:
-            rounded = values.astype(_NUMPY[dtype])
-            finite = bool(np.isfinite(rounded).all())
-    if not finite:
-        raise OrthoFedError(
-            f"a value that {dtype} does not hold",
-            why="a merged weight is too large, or not finite",
-            fix="merge with a smaller lambda, or leave out the concept with the largest norm",
-            code="weight-overflow",
-        )
-    return rounded
-
-
-def apply(
-    weight: Shaped[np.ndarray, "n m"], residual: Float64[np.ndarray, "n m"], dtype: DType
-) -> Shaped[np.ndarray, "n m"]:
-    """Return float64(W) + dW, rounded once to ``dtype``, which is also W's own type.
-
-    BF16 is held as uint16 on both sides. Raises OrthoFedError: overflow.
-    """
-    return round_once(_exact(weight, dtype) + residual, dtype)
-
-
-_NUMPY = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
-
-
 def _weight(term: Term, low: int, kind: type[np.float64 | np.int64]) -> np.float64 | np.int64:
     """Return l 2^(e_i - e), at most 2^23: exact in both types."""
     return kind(term.lambda_1024 << (term.exponent - low))
 
 
-def _exact(weight: Shaped[np.ndarray, "n m"], dtype: DType) -> Float64[np.ndarray, "n m"]:
-    """Return the stored weight in float64, which holds each of the types exactly."""
-    if dtype == "BF16":
-        return (weight.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
-    return weight.astype(np.float64)
-
-
-def _bfloat16(values: Float64[np.ndarray, "..."]) -> tuple[Shaped[np.ndarray, "..."], bool]:
-    """Round float64 to bfloat16's grid in one step, then keep the upper half of a float32.
-
-    Also return whether every value is finite in that type.
-    """
-    bits = np.ascontiguousarray(values).view(np.uint64)
-    half_to_even = (bits >> _BF16_DROPPED) & np.uint64(1)
-    kept = (bits + (_BF16_HALF - np.uint64(1)) + half_to_even) >> _BF16_DROPPED << _BF16_DROPPED
-    rounded = kept.view(np.float64)
-    small = np.abs(values) < _BF16_SMALLEST_NORMAL  # where the grid no longer shrinks
-    if small.any():
-        rounded = np.where(small, np.rint(values * 2.0**133) * 2.0**-133, rounded)
-    finite = bool((np.abs(rounded) <= _BF16_MAX).all())  # False for NaN, too
-    return (rounded.astype("<f4").view("<u4") >> 16).astype("<u2"), finite
+def _peak(values: Int[np.ndarray, "..."]) -> int:
+    """Return the largest absolute value."""
+    return max(int(values.max(initial=0)), -int(values.min(initial=0)))

@@ -16,7 +16,8 @@ from jaxtyping import Float, Float64, Shaped
 
 from .basis import Family, scale
 from .errors import SpecError
-from .merge import DType, Term, round_once
+from .merge import Term
+from .rounding import DType, round_once
 
 
 def shift(width: int) -> int:
@@ -80,6 +81,6 @@ def _parts(
     if family == "hadamard":
         k = shift(width)
         up = weighted * np.ldexp(factor, term.exponent + k - 10)
-        return up, np.ldexp(term.block.T.astype(np.float64), -k)
+        return up, np.ldexp(term.integers.T.astype(np.float64), -k)
     up = np.ldexp(weighted, term.exponent - 10)
-    return up, term.block.T.astype(np.float64) * factor
+    return up, term.integers.T.astype(np.float64) * factor

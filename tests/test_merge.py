@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from orthofed.core.basis import Family, integer_block
 from orthofed.core.errors import ContributionRejected, OrthoFedError, SpecError
-from orthofed.core.merge import DType, LayerSum, Term, apply, residual, round_once
+from orthofed.core.merge import LayerSum, Term, residual
 from orthofed.core.metrics import extract_integers
 from orthofed.core.quantise import quantise
+from orthofed.core.rounding import DType, apply, round_once
 
 SEED = bytes(range(32))
 LAYER = "unet.test"
@@ -141,7 +142,7 @@ def test_extraction_returns_each_a_and_free_slots_hold_nothing(seed: int, count:
 
     for term in terms:
         factor = 24 * (term.lambda_1024 << (term.exponent - low))
-        assert np.array_equal(extract_integers(matrix, term.block), term.q.astype(int) * factor)
+        assert np.array_equal(extract_integers(matrix, term.integers), term.q.astype(int) * factor)
     for slot in range(count, 12):
         free = integer_block("hadamard", seed=SEED, layer=LAYER, width=24, rank=2, slot=slot)
         assert not extract_integers(matrix, free).any()
@@ -160,7 +161,7 @@ def test_the_sum_is_that_of_unbounded_integers(family: Family, seed: int) -> Non
     expected = np.zeros((5, 24), dtype=object)
     for term in terms:
         weight = term.lambda_1024 << (term.exponent - low)
-        expected += (term.q.astype(object) * weight) @ term.block.astype(object).T
+        expected += (term.q.astype(object) * weight) @ term.integers.astype(object).T
     assert total.integers(low).tolist() == expected.tolist()
 
 
@@ -183,7 +184,7 @@ def test_sums_beyond_53_bits_are_exact_and_round_once() -> None:
     expected = np.zeros((3, 4), dtype=object)
     for term in terms:
         weight = 2047 << (term.exponent + 28)
-        expected += (term.q.astype(object) * weight) @ term.block.astype(object).T
+        expected += (term.q.astype(object) * weight) @ term.integers.astype(object).T
     assert int(np.min(expected)) > 2**53
     assert total.integers().tolist() == expected.tolist()
     rounded = np.ldexp(expected.astype(np.float64), -15 - 28 - 10)
@@ -240,7 +241,7 @@ def test_terms_that_do_not_belong_are_refused() -> None:
 
     for bad in (
         Term(good.q[:4], good.exponent, 1024, good.block),
-        Term(good.q, good.exponent, 1024, good.block[:12]),
+        Term(good.q, good.exponent, 1024, good.integers[:12]),
         Term(good.q, good.exponent, 2049, good.block),
     ):
         with pytest.raises(SpecError):

@@ -69,11 +69,11 @@ def test_extraction_returns_a() -> None:
     term = random_terms(4, 5)[2]
     d_w = residual(random_terms(4, 5), family="hadamard", width=24, out=5)
 
-    a = extract(d_w, term.block * scale("hadamard", 24), lambda_1024=term.lambda_1024)
+    a = extract(d_w, term.integers * scale("hadamard", 24), lambda_1024=term.lambda_1024)
 
     assert np.allclose(a, np.ldexp(term.q.astype(float), term.exponent), rtol=1e-9, atol=1e-12)
     with pytest.raises(InputError):
-        extract(d_w, term.block, lambda_1024=0)
+        extract(d_w, term.integers, lambda_1024=0)
 
 
 def test_retention_is_one_for_a_merge_that_changes_nothing() -> None:

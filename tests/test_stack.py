@@ -5,7 +5,8 @@ import pytest
 
 from orthofed.core.basis import Family, integer_block
 from orthofed.core.errors import OrthoFedError, SpecError
-from orthofed.core.merge import DType, Term, residual
+from orthofed.core.merge import Term, residual
+from orthofed.core.rounding import DType
 from orthofed.core.stack import product, stacked
 
 from .test_merge import SEED, golden_terms, random_terms, sha

@@ -8,8 +8,9 @@ import numpy as np
 
 from orthofed.core.basis import integer_block
 from orthofed.core.lorafile import embedding_keys, kohya_key
-from orthofed.core.merge import DType, Term
+from orthofed.core.merge import Term
 from orthofed.core.quantise import Quantised, dequantise
+from orthofed.core.rounding import DType
 from orthofed.core.spec import FederationSpec
 from orthofed.core.stack import stacked
 from orthofed.core.tensorfile import header_bytes
