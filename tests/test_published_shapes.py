@@ -23,7 +23,12 @@ from orthofed.core.targets import TARGETS, Targets, target_layers
 from orthofed.core.token_layers import token_layers
 
 _SD: dict[str, Any] = {"block_out_channels": (320, 640, 1280, 1280), "layers_per_block": 2}
-SD1 = {**_SD, "cross_attention_dim": 768, "attention_head_dim": 8, "sample_size": 64}
+SD1: dict[str, Any] = {
+    **_SD,
+    "cross_attention_dim": 768,
+    "attention_head_dim": 8,
+    "sample_size": 64,
+}
 SD2 = {
     **_SD,
     "cross_attention_dim": 1024,
@@ -32,7 +37,7 @@ SD2 = {
     "use_linear_projection": True,
     "upcast_attention": True,
 }
-SDXL = {
+SDXL: dict[str, Any] = {
     "block_out_channels": (320, 640, 1280),
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
     "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
@@ -46,9 +51,17 @@ SDXL = {
     "addition_time_embed_dim": 256,
     "projection_class_embeddings_input_dim": 2816,
 }
-CLIP_L = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12}
-OPEN_CLIP_H = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 23}
-OPEN_CLIP_G = {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32}
+CLIP_L: dict[str, Any] = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12}
+OPEN_CLIP_H: dict[str, Any] = {
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 23,
+}
+OPEN_CLIP_G: dict[str, Any] = {
+    "hidden_size": 1280,
+    "intermediate_size": 5120,
+    "num_hidden_layers": 32,
+}
 
 
 CONVOLVED = {960, 1920, 2560, 2880, 5760, 8640, 11520, 17280, 23040}
