@@ -29,6 +29,7 @@ app.add_typer(client.app, name="client", help="The data owner: join, train, scor
 app.add_typer(coordinator.app, name="coordinator", help="The operator: init, serve, release.")
 for _command in (client.demo, client.pull, client.verify, client.sample):
     app.command(epilog=client.EXAMPLES[_command.__name__])(_command)
+app.command(epilog=coordinator.PLAN_EXAMPLE)(coordinator.plan)
 
 
 def _print_version(wanted: bool) -> None:

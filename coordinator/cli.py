@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..core.published import PublishedModel  # typer reads the options' choices off these two
+from ..core.targets import Targets
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -24,6 +27,13 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The coordinator's folder.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+Adapted = Annotated[
+    Targets,
+    typer.Option("--targets", help="Which layers: attention, linear too, or convolutions as well."),
+]
+Rank = Annotated[int | None, typer.Option(help="Columns a slot owns in each layer; default 20.")]
+Capacity = Annotated[int | None, typer.Option(help="How many concepts must fit.")]
+PLAN_EXAMPLE = "Example: orthofed plan --family sd15 --targets all --rank 20"
 
 
 def _say(text: str) -> None:
@@ -39,8 +49,9 @@ def init(  # noqa: PLR0913, PLR0917  # a federation has this many choices
     directory: Folder,
     base: Annotated[Path, typer.Option(help="The base model: a diffusers pipeline folder.")],
     name: Annotated[str, typer.Option(help="The federation's name: a-z, 0-9 and hyphens.")],
-    rank: Annotated[int | None, typer.Option(help="Columns a slot owns in each layer.")] = None,
-    capacity: Annotated[int | None, typer.Option(help="How many concepts must fit.")] = None,
+    rank: Rank = None,
+    capacity: Capacity = None,
+    targets: Adapted = "attention",
     strength: Annotated[float, typer.Option("--lambda", help="Default merge weight, 0 to 2.")] = 1,
     address: Annotated[str, typer.Option(help="HOST:PORT that invites and links name.")] = "",
     listen: Annotated[str, typer.Option(help="HOST:PORT to listen on.")] = "127.0.0.1:7070",
@@ -86,6 +97,7 @@ def init(  # noqa: PLR0913, PLR0917  # a federation has this many choices
         capacity=capacity,
         lambda_1024=lambda_1024(strength),
         family=family,
+        targets=targets,
         base_name=base_name,
         base_licence=base_licence,
         limits=Limits(ttl_s=ttl, hold_s=max(86_400, ttl), leases_a_day=leases_a_day),
@@ -117,6 +129,40 @@ def init(  # noqa: PLR0913, PLR0917  # a federation has this many choices
         f"next: orthofed coordinator serve {directory}"
     )
     _print(value, text, as_json)
+
+
+def plan(
+    base: Annotated[
+        Path | None, typer.Option(help="A base model: a diffusers pipeline folder.")
+    ] = None,
+    family: Annotated[
+        PublishedModel | None,
+        typer.Option(help="Instead of a folder: the shapes of a published model."),
+    ] = None,
+    targets: Adapted = "attention",
+    rank: Rank = None,
+    capacity: Capacity = None,
+    as_json: Json = False,
+) -> None:
+    """Show how many concepts fit and what one contribution weighs."""
+    from ..core.errors import InputError
+    from ..core.published import published_layers
+    from .base import BaseFolder
+    from .planning import Planned
+
+    if (base is None) == (family is None):
+        raise InputError(
+            f"{2 - (base, family).count(None)} models to plan for",
+            why="a plan is for one: a folder, or a published model",
+            fix="give either --base FOLDER or --family sd15, sd21 or sdxl",
+            code="bad-option",
+        )
+    if base is not None:
+        layers = BaseFolder(base).layers(targets)
+    else:
+        layers = published_layers(family or "sd15", targets)
+    planned = Planned.of(layers, targets=targets, rank=rank, capacity=capacity)
+    _print(planned.as_dict(), planned.text(), as_json)
 
 
 def lambda_1024(strength: float) -> int:

@@ -13,6 +13,9 @@ from itertools import pairwise
 from .errors import SpecError
 from .layer import Layer
 
+DEFAULT_RANK = 20
+"""arXiv 2312.02432, section 4."""
+
 
 def columns(slot: int, rank: int) -> range:
     """Return the positions in O's order that ``slot`` owns at ``rank``.
@@ -85,6 +88,28 @@ def ranks_for(widths: Iterable[int], *, capacity: int, max_rank: int) -> dict[in
                 code="capacity-does-not-fit",
             )
     return ranks
+
+
+def plan_ranks(
+    layers: Sequence[Layer], *, rank: int | None, slots: int | None
+) -> tuple[dict[int, int], int]:
+    """Return the rank of each width, and the number of slots.
+
+    Give ``rank`` (the same at every width; the slots follow), or ``slots`` (rank falls where a
+    layer is narrow, up to ``rank``). A rank that is not given is 20.
+
+    >>> plan_ranks([Layer("a", 8, 320), Layer("b", 8, 768)], rank=None, slots=32)
+    ({320: 8, 768: 20}, 32)
+
+    Raises SpecError: no layers, or neither fits them.
+    """
+    widths, most = sorted({layer.width for layer in layers}), DEFAULT_RANK if rank is None else rank
+    if slots is None:
+        ranks = dict.fromkeys(widths, most)
+        return ranks, capacity(layers, ranks)
+    ranks = ranks_for(widths, capacity=slots, max_rank=most)
+    capacity(layers, ranks)  # refuses an empty list
+    return ranks, slots
 
 
 def upload_bytes(layers: Sequence[Layer], ranks: Mapping[int, int]) -> int:

@@ -22,7 +22,7 @@ from .hadamard import supported
 from .layer import MAX_WIDTH, Layer
 from .token_layers import run_order
 
-__all__ = ["BaseModel", "Encoder", "FederationSpec", "Layer", "Limits", "plan_spec"]
+__all__ = ["BaseModel", "Encoder", "FederationSpec", "Layer", "Limits", "check_widths", "plan_spec"]
 
 BASE_FAMILIES = ("other", "sd1", "sdxl")
 MAX_LAMBDA = 2048
@@ -210,12 +210,8 @@ def plan_spec(  # noqa: PLR0913  # a federation has this many choices
     names the families that do.
     """
     widths = sorted({layer.width for layer in layers})
-    if capacity is not None:
-        ranks = slots.ranks_for(widths, capacity=capacity, max_rank=20 if rank is None else rank)
-    else:
-        ranks = dict.fromkeys(widths, 20 if rank is None else rank)
-    most = slots.capacity(layers, ranks)
-    _check_widths(basis, layers)
+    ranks, num_slots = slots.plan_ranks(layers, rank=rank, slots=capacity)
+    check_widths(basis, layers)
     return FederationSpec(
         name=name,
         base=base,
@@ -224,7 +220,7 @@ def plan_spec(  # noqa: PLR0913  # a federation has this many choices
         ranks=tuple(sorted(ranks.items())),
         layers=tuple(sorted(layers)),
         encoders=tuple(encoders),
-        capacity=most if capacity is None else capacity,
+        capacity=num_slots,
         lambda_1024=lambda_1024,
         limits=Limits() if limits is None else limits,
         reserved=tuple(sorted(set(reserved))),
@@ -318,7 +314,7 @@ def _check_basis(spec: FederationSpec) -> None:
         raise _bad(f"a seed of {len(spec.seed)} bytes", "it has 32")
     if spec.basis not in FAMILIES:
         raise _bad(f"basis family {spec.basis[:40]!r}", f"it is one of {', '.join(FAMILIES)}")
-    _check_widths(spec.basis, spec.layers)
+    check_widths(spec.basis, spec.layers)
     widths = [width for width, _ in spec.ranks] if spec.basis == "haar" else []
     if [w for w, _ in spec.tables] != widths or not all(
         is_hex(digest) for _, digest in spec.tables
@@ -326,8 +322,11 @@ def _check_basis(spec: FederationSpec) -> None:
         raise _bad("table hashes that do not match", "haar has one SHA-256 a width, others none")
 
 
-def _check_widths(basis: Family, layers: Sequence[Layer]) -> None:
-    """Refuse widths that ``basis`` does not take, and name the families that take them all."""
+def check_widths(basis: Family, layers: Sequence[Layer]) -> None:
+    """Refuse widths that ``basis`` does not take, and name the families that take them all.
+
+    Raises SpecError.
+    """
     taken: Mapping[Family, set[int]] = {
         "hadamard": {layer.width for layer in layers if supported(layer.width)},
         "haar": {layer.width for layer in layers if layer.width <= MAX_HAAR_WIDTH},

@@ -6,7 +6,7 @@ libraries', built from the published configs on the "meta" device.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import pytest
 import torch
@@ -16,19 +16,20 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from orthofed.core.ldm import ldm_path
 from orthofed.core.lorafile import kohya_key
-from orthofed.core.published import published_layers
+from orthofed.core.published import PublishedModel, published_layers
 from orthofed.core.targets import TARGETS, Targets
 
 from .single_file import _unet
 from .test_published_shapes import CLIP_L, OPEN_CLIP_G, SD1, SDXL
 
-FAMILIES = {"sd15": "sd1", "sdxl": "sdxl"}
+FAMILIES: dict[PublishedModel, str] = {"sd15": "sd1", "sdxl": "sdxl"}
 LINEAR = {"Transformer2DModel"}
 CONVOLVED = {"ResnetBlock2D", "Downsample2D", "Upsample2D"}
 TEXT = {"CLIPAttention", "CLIPSdpaAttention", "CLIPMLP"}
+Built = tuple[PublishedModel, nn.Module, Mapping[str, nn.Module]]
 
 
-def _keys(model: str, targets: Targets) -> set[str]:
+def _keys(model: PublishedModel, targets: Targets) -> set[str]:
     keys = [kohya_key(x.path, FAMILIES[model]) for x in published_layers(model, targets)]
     assert len(set(keys)) == len(keys)
     return set(keys)
@@ -44,7 +45,7 @@ def _modules(root: nn.Module, holders: set[str]) -> Iterator[tuple[str, nn.Modul
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
-def model(request: pytest.FixtureRequest) -> tuple[str, nn.Module, dict[str, nn.Module]]:
+def model(request: pytest.FixtureRequest) -> Built:
     """One model's name, UNet and text encoders by kohya's prefix."""
     with torch.device("meta"):
         if request.param == "sd15":
@@ -57,7 +58,7 @@ def model(request: pytest.FixtureRequest) -> tuple[str, nn.Module, dict[str, nn.
         return request.param, UNet2DConditionModel(**SDXL), pair
 
 
-def _kohya(model: tuple[str, nn.Module, dict[str, nn.Module]], holders: set[str]) -> set[str]:
+def _kohya(model: Built, holders: set[str]) -> set[str]:
     """Return the names that kohya's trainer gives to what it adapts.
 
     Its SDXL network has the original names; transformers wrote `text_model.` when it was written.
@@ -79,16 +80,14 @@ def _ldm(path: str) -> str:
 
 
 def test_all_is_what_kohya_adapts_with_its_convolutions_switched_on(
-    model: tuple[str, nn.Module, dict[str, nn.Module]],
+    model: Built,
 ) -> None:
     """`conv_dim` set: 278 + 72 and 788 + 72 + 192 modules, one name each, none over."""
     assert _keys(model[0], "all") == _kohya(model, LINEAR | CONVOLVED)
 
 
 @pytest.mark.parametrize("targets", TARGETS)
-def test_kohya_finds_every_key_of_every_preset(
-    model: tuple[str, nn.Module, dict[str, nn.Module]], targets: Targets
-) -> None:
+def test_kohya_finds_every_key_of_every_preset(model: Built, targets: Targets) -> None:
     """A smaller preset is a part of it: its merge script skips no key."""
     assert _keys(model[0], targets) <= _kohya(model, LINEAR | CONVOLVED)
 
@@ -114,9 +113,7 @@ def _comfy(unet: nn.Module, texts: Iterable[str], depths: dict[str, int]) -> set
 
 
 @pytest.mark.parametrize("targets", TARGETS)
-def test_comfyui_maps_every_key(
-    model: tuple[str, nn.Module, dict[str, nn.Module]], targets: Targets
-) -> None:
+def test_comfyui_maps_every_key(model: Built, targets: Targets) -> None:
     """formats.md 13.4, for all presets: unmatched 0."""
     name, unet, texts = model
     depths = {"lora_te": 12, "lora_te1": 12, "lora_te2": 32}

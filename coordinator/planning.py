@@ -1,0 +1,100 @@
+"""``orthofed plan``: how many concepts fit and what one weighs, before anything exists.
+
+From a base model's folder (headers only, no weight is read) or from the published configs alone
+(core/published.py). The same rules make the spec (core/slots.py), so what is planned here is what
+``coordinator init`` founds with the same options. Units: bytes; MB is 10^6 of them.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..core.basis import Family
+from ..core.layer import Layer
+from ..core.slots import plan_ranks, upload_bytes
+from ..core.spec import check_widths
+from ..core.targets import Targets
+
+_F16_BYTES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """The layers that ``targets`` adapts, the rank of each width, the number of slots."""
+
+    targets: Targets
+    layers: tuple[Layer, ...]
+    ranks: dict[int, int]
+    slots: int
+
+    @classmethod
+    def of(
+        cls,
+        layers: Sequence[Layer],
+        *,
+        targets: Targets,
+        rank: int | None,
+        capacity: int | None,
+        basis: Family = "hadamard",
+    ) -> "Planned":
+        """Return the plan for ``layers``; rank and capacity as `plan_ranks` takes them.
+
+        Raises SpecError: they do not fit, or the basis does not take a width.
+        """
+        ranks, slots = plan_ranks(layers, rank=rank, slots=capacity)
+        check_widths(basis, layers)
+        return cls(targets, tuple(layers), ranks, slots)
+
+    @property
+    def upload_bytes(self) -> int:
+        """What one contribution sends: its A, without vectors and header (some kB)."""
+        return upload_bytes(self.layers, self.ranks)
+
+    @property
+    def concept_bytes(self) -> int:
+        """What one concept's own LoRA weighs: both sides, 16 bits, one rank in all layers."""
+        rank = max(self.ranks.values())
+        return _F16_BYTES * rank * sum(layer.out + layer.width for layer in self.layers)
+
+    def as_dict(self) -> dict[str, object]:
+        """Return what ``--json`` prints."""
+        return {
+            "schema": "orthofed.plan/1",
+            "targets": self.targets,
+            "layers": len(self.layers),
+            "components": self._components(),
+            "widths": [
+                {"width": m, "layers": count, "rank": self.ranks[m], "slots": m // self.ranks[m]}
+                for m, count in self._widths()
+            ],
+            "slots": self.slots,
+            "upload_bytes": self.upload_bytes,
+            "concept_lora_bytes": self.concept_bytes,
+        }
+
+    def text(self) -> str:
+        """Return what is printed for people: a row a width, then the sums."""
+        rows = [
+            f"{m:>6} {count:>7} {self.ranks[m]:>5} {m // self.ranks[m]:>6}"
+            for m, count in self._widths()
+        ]
+        parts = ", ".join(f"{n} {name}" for name, n in self._components().items())
+        return "\n".join(
+            [
+                " width  layers  rank  slots",
+                *rows,
+                "",
+                f"layers  {len(self.layers):<7}  {parts}",
+                f"slots   {self.slots:<7}  one concept each; the narrowest layers decide",
+                f"upload  {self.upload_bytes / 1e6:<4.1f} MB  a concept, once",
+                f"LoRA    {self.concept_bytes / 1e6:<4.1f} MB  a concept in a release, F16",
+            ]
+        )
+
+    def _widths(self) -> list[tuple[int, int]]:
+        return sorted(Counter(layer.width for layer in self.layers).items())
+
+    def _components(self) -> dict[str, int]:
+        """Return the number of layers by component, the UNet first."""
+        counts = Counter(layer.path.partition(".")[0] for layer in self.layers)
+        return dict(sorted(counts.items(), key=lambda item: (item[0] != "unet", item[0])))

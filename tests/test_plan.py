@@ -1,0 +1,102 @@
+"""`orthofed plan`: what fits, what it weighs, and that init founds just that."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orthofed.core.published import PUBLISHED, PublishedModel, published_layers
+from orthofed.core.spec import FederationSpec, plan_spec
+from orthofed.core.targets import TARGETS, Targets
+
+from .coordinator_process import run
+from .test_spec import BASE, TEXT
+from .tiny_base import tiny_base
+
+
+def _plan(*options: str) -> dict[str, Any]:
+    return json.loads(run("plan", *options, "--json").stdout)
+
+
+def test_the_example_of_the_help_shows_slots_widths_and_bytes() -> None:
+    """SD1.5 with everything adapted at rank 20 (method.md 4.1 for the rule)."""
+    shown = run("plan", "--family", "sd15", "--targets", "all", "--rank", "20").stdout
+
+    assert shown.splitlines()[:2] == [" width  layers  rank  slots", "   320      46    20     16"]
+    assert shown.splitlines()[-4:] == [
+        "layers  350      278 unet, 72 text_encoder",
+        "slots   16       one concept each; the narrowest layers decide",
+        "upload  15.9 MB  a concept, once",
+        "LoRA    48.7 MB  a concept in a release, F16",
+    ]
+
+
+@pytest.mark.parametrize("targets", TARGETS)
+@pytest.mark.parametrize("model", PUBLISHED)
+def test_a_published_model_is_planned_as_its_spec_would_be(
+    model: PublishedModel, targets: Targets
+) -> None:
+    """Ranks and capacity are the spec's own, every width has a basis, and a spec can be read."""
+    spec = plan_spec(
+        name="toy-fed",
+        base=BASE,
+        layers=published_layers(model, targets),
+        encoders=TEXT,
+        seed=bytes(32),
+        capacity=32,
+    )
+
+    assert FederationSpec.from_bytes(spec.to_bytes()) == spec
+    assert min(m // rank for m, rank in spec.ranks) >= spec.capacity == 32
+
+
+def test_xl_with_convolutions_keeps_its_slots_when_they_are_asked_for() -> None:
+    """One shortcut of width 320 would halve them: its rank falls instead."""
+    by_rank, by_slots = (
+        _plan("--family", "sdxl", "--targets", "all", *wish)
+        for wish in (("--rank", "20"), ("--capacity", "32"))
+    )
+
+    assert (by_rank["slots"], by_slots["slots"]) == (16, 32)
+    assert by_slots["widths"][0] == {"width": 320, "layers": 1, "rank": 8, "slots": 40}
+    assert {width["rank"] for width in by_slots["widths"][1:]} == {20}
+    assert by_rank["components"] == {"unet": 788, "text_encoder": 72, "text_encoder_2": 192}
+
+
+@pytest.mark.parametrize("targets", TARGETS)
+def test_init_founds_what_was_planned_on_the_same_folder(targets: Targets, tmp_path: Path) -> None:
+    """Same options, same layers, ranks, slots and bytes; the spec keeps the list."""
+    base = tiny_base(tmp_path / "base")
+    options = ("--base", str(base), "--targets", targets, "--rank", "3")
+
+    planned = _plan(*options)
+    made = json.loads(
+        run(
+            "coordinator", "init", str(tmp_path / "fed"), *options, "--name", "tiny", "--json"
+        ).stdout
+    )
+
+    assert (planned["slots"], planned["layers"]) == (made["capacity"], made["layers"])
+    assert planned["upload_bytes"] == made["upload_bytes"]
+    assert {str(x["width"]): x["rank"] for x in planned["widths"]} == made["ranks"]
+    spec = FederationSpec.from_bytes((tmp_path / "fed" / "public" / "spec.json").read_bytes())
+    assert len(spec.layers) == planned["layers"]
+    assert any(layer.kernel for layer in spec.layers) == (targets == "all")
+
+
+@pytest.mark.parametrize("options", [(), ("--family", "sd15", "--base", ".")])
+def test_a_plan_is_for_exactly_one_model(options: tuple[str, ...]) -> None:
+    """Exit code 2, with what to give."""
+    done = run("plan", *options, check=False)
+
+    assert done.returncode == 2
+    assert "--base FOLDER or --family" in done.stderr
+
+
+def test_a_rank_that_does_not_fit_is_told_with_the_narrowest_layer() -> None:
+    """Not zero slots: a reason."""
+    done = run("plan", "--family", "sd15", "--rank", "321", check=False)
+
+    assert done.returncode == 2
+    assert "the narrowest 320" in done.stderr
