@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 app.add_typer(client.app, name="client", help="The data owner: join, train, score, status.")
 app.add_typer(coordinator.app, name="coordinator", help="The operator: init, serve, release.")
+app.command(epilog="Example: orthofed doctor fed")(coordinator.doctor)
 for _command in (client.demo, client.pull, client.verify, client.sample):
     app.command(epilog=client.EXAMPLES[_command.__name__])(_command)
 app.command(epilog=coordinator.PLAN_EXAMPLE)(coordinator.plan)

@@ -239,6 +239,7 @@ def status(home: HomeOption = None, as_json: Json = False) -> None:
     for run in found["concepts"]:
         slot = f"slot {run['slot']}" if run["slot"] >= 0 else "no slot"
         said = f", with the coordinator: {run['state']}" if run["state"] else ""
+        said += f", receipt {run['promise']}" if run["promise"] else ""
         print(f"{run['concept']}  {run['phase']}, {slot}{said}")
         if run["why"]:
             print(f"    {run['why']}")

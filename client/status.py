@@ -3,19 +3,27 @@
 The saved state is always shown; the coordinator is asked only when nobody else uses the home (a
 running training owns the outbox) and when it answers at once. Asking is a message like any other
 and goes through the outbox. Nothing is changed.
+
+Law: a receipt is compared with what the coordinator has. One that it no longer honours, because it
+was restored from an older copy or keeps another history, is said, never passed over: the receipt in
+this home is the proof (T17, T28).
 """
 
 import contextlib
+from pathlib import Path
 from typing import TypedDict
 
-from ..core.errors import InputError, OrthoFedError
+from ..core.checkpoint import open_checkpoint
+from ..core.errors import InputError, OrthoFedError, Refused
 from ..core.keys import derive_client
+from ..core.receipt import verify_receipt
 from ..proto import methods, wire
 from .channel import Channel
 from .home import Home, Membership
 from .outbox import Outbox
 from .session import Session
-from .state import load
+from .state import RECEIPT, load
+from .trust import trusted_federation
 
 _PATIENCE_S = 2.0
 
@@ -31,6 +39,8 @@ class ConceptStatus(TypedDict):
     receipt: str
     state: str
     why: str
+    promise: str
+    """Whether the coordinator honours the receipt: kept, broken, or empty if it was not asked."""
 
 
 class HomeStatus(TypedDict):
@@ -55,11 +65,14 @@ def status_of(home: Home) -> HomeStatus:
         address=membership.host_port,
         fed=membership.fed,
         log=membership.log,
-        concepts=[_row(session, *said.get(session.concept, ("", ""))) for session in sessions],
+        concepts=[_row(session, *said.get(session.concept, _UNASKED)) for session in sessions],
     )
 
 
-def _row(session: Session, state: str, why: str) -> ConceptStatus:
+_UNASKED = ("", "", "")
+
+
+def _row(session: Session, state: str, why: str, promise: str) -> ConceptStatus:
     return ConceptStatus(
         concept=session.concept,
         phase=session.phase,
@@ -69,12 +82,15 @@ def _row(session: Session, state: str, why: str) -> ConceptStatus:
         receipt=session.receipt,
         state=state,
         why=why or session.why,
+        promise=promise,
     )
 
 
-def _ask(home: Home, membership: Membership, sessions: list[Session]) -> dict[str, tuple[str, str]]:
+def _ask(
+    home: Home, membership: Membership, sessions: list[Session]
+) -> dict[str, tuple[str, str, str]]:
     """Return what the coordinator says of each session, as far as it says anything."""
-    said: dict[str, tuple[str, str]] = {}
+    said: dict[str, tuple[str, str, str]] = {}
     with contextlib.suppress(InputError), home.lock():
         outbox = Outbox(home.folder / "outbox.jsonl")
         with Channel(
@@ -85,11 +101,49 @@ def _ask(home: Home, membership: Membership, sessions: list[Session]) -> dict[st
             patience_s=_PATIENCE_S,
         ) as channel:
             for session in sessions:
-                key = derive_client(home.master(), membership.log, session.counter)
-                request = wire.StatusRequest(session.slot, session.fence)
                 try:
-                    reply = channel.call(methods.STATUS, request, wire.StatusReply, key=key)
+                    said[session.concept] = _asked(channel, home, membership, session)
                 except OrthoFedError as error:
-                    return said | {session.concept: ("unknown", error.what)}
-                said[session.concept] = (reply.state, reply.why)
+                    return said | {session.concept: ("unknown", error.what, "")}
     return said
+
+
+def _asked(
+    channel: Channel, home: Home, membership: Membership, session: Session
+) -> tuple[str, str, str]:
+    key = derive_client(home.master(), membership.log, session.counter)
+    request = wire.StatusRequest(session.slot, session.fence)
+    path = home.run(session.concept) / RECEIPT
+    mine = path.read_bytes() if session.phase == "receipted" and path.is_file() else b""
+    try:
+        reply = channel.call(methods.STATUS, request, wire.StatusReply, key=key)
+    except Refused as error:
+        if mine and error.code in _UNKNOWN:
+            return "unknown", _broken(channel, mine, membership.log, path), "broken"
+        raise
+    if not mine:
+        return reply.state, reply.why, ""
+    if reply.receipt == mine:
+        return reply.state, reply.why, "kept"
+    return reply.state, _broken(channel, mine, membership.log, path), "broken"
+
+
+_UNKNOWN = ("not-your-role", "not-found")
+"""What a coordinator says to a client key, or a lease, that it has never seen."""
+
+
+def _broken(channel: Channel, mine: bytes, log: str, path: Path) -> str:
+    """Say what the coordinator's own checkpoint makes of a receipt that it does not honour."""
+    spec = channel.call(methods.GET_SPEC, wire.SpecRequest(), wire.SpecReply)
+    trusted = trusted_federation(log, spec.spec, spec.keyrings)
+    ledger_key = trusted.keyring.ledger
+    receipt = verify_receipt(mine, log=log, ledger_key=ledger_key)
+    size = open_checkpoint(spec.checkpoint, ledger_key, log).size
+    if size <= receipt.index:
+        what = f"its ledger ends at {size} leaves: it was restored from an older copy"
+    else:
+        what = f"its ledger has {size} leaves and holds something else there"
+    return (
+        f"the coordinator signed this contribution as leaf {receipt.index} and lost it: {what}."
+        f" Tell the operator, {path} is the proof; to contribute anew, move the concept's folder"
+    )

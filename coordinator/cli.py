@@ -269,6 +269,76 @@ def release(
     _print({"schema": "orthofed.coordinator.release/1", **made}, text, as_json)
 
 
+@app.command(epilog="Example: orthofed coordinator backup fed -o /mnt/backup/2026-11-25")
+def backup(
+    directory: Folder,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the backup; new or empty.")],
+    as_json: Json = False,
+) -> None:
+    """Copy everything but the private keys, checked to the byte, while the coordinator runs."""
+    from .backup import back_up
+    from .clock import SystemClock
+    from .folder import DataFolder
+    from .fs import Fs
+
+    folder = DataFolder.open(directory)
+    made = back_up(folder, out.absolute(), fs=Fs(), clock=SystemClock(), say=_say)
+    total = sum(file.bytes for file in made.files)
+    value = {
+        "schema": "orthofed.coordinator.backup/1",
+        "folder": str(out),
+        "fed": made.fed,
+        "log": made.log,
+        "leaves": made.size,
+        "root": made.root,
+        "files": len(made.files),
+        "bytes": total,
+        "keys": False,
+    }
+    text = (
+        f"backup of {made.size} ledger leaves in {out}: {len(made.files)} files, {total:,} bytes,"
+        f" each hashed\nprivate keys are not in it: keep a copy of {folder.keys} elsewhere"
+    )
+    _print(value, text, as_json)
+
+
+@app.command(
+    epilog="Example: orthofed coordinator restore /mnt/backup/2026-11-25 fed --keys /mnt/keys"
+)
+def restore(
+    backup_folder: Annotated[Path, typer.Argument(metavar="BACKUP", help="A whole backup.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to make.")],
+    keys: Annotated[
+        Path | None, typer.Option(help="Folder with the federation's private keys.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check a backup to the byte, then make a coordinator's folder of it."""
+    from .fs import Fs
+    from .restore import restore as bring_back
+
+    made = bring_back(backup_folder, directory.absolute(), keys=keys, fs=Fs(), say=_say)
+    value = {
+        "schema": "orthofed.coordinator.restore/1",
+        "folder": str(directory),
+        "leaves": made.manifest.size,
+        "keys": made.has_keys,
+        "lost": made.lost,
+    }
+    lines = [
+        f"{directory} holds {made.manifest.size} ledger leaves",
+        "what came after them is not here; `orthofed client status` tells whoever has its receipt",
+    ]
+    if not made.has_keys:
+        lines.append(f"put the private keys back into {directory / 'keys'} before you serve")
+    if made.lost:
+        lines.append(
+            f"the high-water mark knows {made.lost} leaves more: serve will refuse to start;"
+            " restore a newer backup, or run orthofed coordinator fork"
+        )
+    _print(value, "\n".join(lines), as_json)
+
+
 @app.command(epilog="Example: orthofed coordinator fork fed --yes")
 def fork(
     directory: Folder,
@@ -307,6 +377,39 @@ def fork(
     }
     text = f"the ledger goes on from {now.size} leaves; {lost} that the mark knew are lost"
     _print(value, f"{text}\nsaid in public/forks.json", as_json)
+
+
+def doctor(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A coordinator's folder, or a backup.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Read every stored byte and name each bad file; exit code 4 if there is one."""
+    from .doctor import examine
+
+    found = examine(directory, say=_say)
+    scrubbed = found.scrubbed
+    value = {
+        "schema": "orthofed.doctor/1",
+        "healthy": found.healthy,
+        "findings": [{"file": each.file, "what": each.what} for each in scrubbed.findings],
+        "warnings": [{"file": each.file, "what": each.what} for each in found.warnings],
+        "leaves": scrubbed.leaves,
+        "files": scrubbed.files,
+        "bytes": scrubbed.num_bytes,
+        "sqlite": found.sqlite,
+    }
+    lines = [f"warning: {each.file} {each.what}" for each in found.warnings]
+    lines += [f"damaged: {each.file} {each.what}" for each in scrubbed.findings]
+    state = "healthy" if found.healthy else f"{len(scrubbed.findings)} findings"
+    lines.append(
+        f"{state}: {scrubbed.leaves} ledger leaves, {scrubbed.files} files,"
+        f" {scrubbed.num_bytes:,} bytes read"
+    )
+    _print(value, "\n".join(lines), as_json)
+    if not found.healthy:
+        raise typer.Exit(4)
 
 
 @contextmanager

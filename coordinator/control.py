@@ -88,11 +88,13 @@ class ControlClient:
         """Name the socket; nothing is sent yet."""
         self._path = path
 
-    def ask(self, op: str, args: dict[str, Any]) -> dict[str, Any]:
+    def ask(
+        self, op: str, args: dict[str, Any], *, patience_s: float | None = _TIMEOUT_S
+    ) -> dict[str, Any]:
         """Ask the running coordinator; raises what it raised, or Unreachable."""
         line = json.dumps({"op": op, "args": args}).encode() + b"\n"
         try:
-            answer = self._exchange(line)
+            answer = self._exchange(line, patience_s)
         except OSError as error:
             raise errors.Unreachable(
                 "the running coordinator does not answer on its control socket",
@@ -106,9 +108,9 @@ class ControlClient:
             raise kind(parts["what"], why=parts["why"], fix=parts["fix"], code=parts["code"])
         return answer["ok"]
 
-    def _exchange(self, line: bytes) -> dict[str, Any]:
+    def _exchange(self, line: bytes, patience_s: float | None) -> dict[str, Any]:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(_TIMEOUT_S)
+            connection.settimeout(patience_s)
             with _short(self._path) as name:
                 connection.connect(name)
             connection.sendall(line)

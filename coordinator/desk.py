@@ -25,6 +25,7 @@ from .board import Turn
 from .house import House
 from .publications import Included, Plan
 from .slot_events import Draw, Publish
+from .snapshot import take
 from .tls import authority_der
 
 _DAY_S = 86_400
@@ -53,6 +54,9 @@ class Desk:
                 return self.plan(None if share is None else int(share))
             case "publish":
                 return self.publish(int(args["n"]))
+            case "snapshot":
+                take(self._house, str(args["name"]))
+                return {}
             case _:
                 raise InputError(
                     f"the coordinator has no {op[:40]}",
@@ -242,7 +246,7 @@ def _included(db: records.Db, entry: records.Contribution, share: int) -> Includ
         )
     lease = records.lease_of_client(db, upload.client)
     vectors = () if lease is None else lease.vectors
-    document = base64.b64encode(upload.document).decode()
+    document = publications.document_text(upload.document)
     return Included(entry.leaf, entry.slot, entry.fence, share, vectors, document)
 
 

@@ -108,6 +108,7 @@ class DataFolder:
         self.data = root / "data"
         self.lock_file = self.data / "lock"
         self.database = self.data / "state.db"
+        self.database_sum = self.data / "state.sum"
         self.part = self.data / "part"
         self.blobs = self.data / "blobs"
         self.control = self.data / "control.sock"

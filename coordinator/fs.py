@@ -19,6 +19,7 @@ from typing import NoReturn
 from ..core.errors import Refused
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_PIECE = 1 << 20
 _F_FULLFSYNC = 51  # macOS: fsync alone leaves the bytes in the drive's cache (F6)
 
 
@@ -114,6 +115,17 @@ class Fs:
             if error.errno in _NO_ROOM:
                 raise no_room(f"{len(data)} bytes do not fit on the disk") from error
             self.give_up("a write failed", error)
+
+    def copy(self, source: Path, target: Path) -> None:
+        """Copy a file's bytes durably to a new name; its folder is for the caller to sync."""
+        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with source.open("rb") as file:
+                while piece := file.read(_PIECE):
+                    self.write(fd, piece)
+            self.sync(fd, target.name)
+        finally:
+            os.close(fd)
 
     def reserve(self, fd: int, num_bytes: int) -> None:
         """Make the file ``num_bytes`` long with room for each of them; raise Refused (T19)."""

@@ -22,6 +22,7 @@ from . import leases, publications, records, slot_events
 from .blobs import Blobs
 from .board import Board
 from .clock import Clock
+from .closing import forget_sum, write_sum
 from .folder import DataFolder
 from .fs import Fs
 from .heads import Heads
@@ -58,6 +59,7 @@ class House:
         self.folder = folder
         self.fs = fs
         self.clock = clock
+        forget_sum(folder, fs=fs)
         self.store = Store(folder.database, fs=fs)
         try:
             self.store.run(lambda db: check_mark(db, folder.mark_file()))
@@ -89,6 +91,7 @@ class House:
         """Finish what is queued, write the public files, close the database."""
         self.heads.close()
         self.store.close()
+        write_sum(self.folder, fs=self.fs)
 
     def sweep(self) -> int:
         """Remove blobs that no row asks for; return how many."""

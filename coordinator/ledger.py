@@ -49,10 +49,10 @@ class Ledger:
 
     def append(self, db: sqlite3.Connection, body: bytes) -> Appended:
         """Append one leaf inside the caller's transaction."""
-        peaks = _peaks(db)
-        index, proof = peaks.size, peaks.proof_of_next()
+        tree = peaks(db)
+        index, proof = tree.size, tree.proof_of_next()
         leaf = merkle.leaf_hash(body)
-        grown = peaks.append(leaf)
+        grown = tree.append(leaf)
         note = sign_checkpoint(self._key, Checkpoint(self._log, grown.size, grown.root))
         kind = parse_leaf(body)["kind"]
         db.execute("INSERT INTO leaf VALUES (?, ?, ?, ?)", (index, kind, body, leaf))
@@ -80,9 +80,9 @@ class Ledger:
 
 def head(db: sqlite3.Connection) -> Head:
     """Return the newest state of the ledger."""
-    peaks = _peaks(db)
+    tree = peaks(db)
     note = db.execute("SELECT checkpoint FROM head").fetchone()
-    return Head(peaks.size, peaks.root, b"" if note is None else note[0])
+    return Head(tree.size, tree.root, b"" if note is None else note[0])
 
 
 def leaf_body(db: sqlite3.Connection, index: int) -> bytes:
@@ -90,7 +90,8 @@ def leaf_body(db: sqlite3.Connection, index: int) -> bytes:
     return db.execute("SELECT body FROM leaf WHERE idx = ?", (index,)).fetchone()[0]
 
 
-def _peaks(db: sqlite3.Connection) -> Peaks:
+def peaks(db: sqlite3.Connection) -> Peaks:
+    """Return the tree of the newest state."""
     row = db.execute("SELECT size, peaks FROM head").fetchone()
     if row is None:
         return Peaks()

@@ -68,7 +68,7 @@ def check_mark(db: sqlite3.Connection, path: Path) -> None:
         raise _behind(
             f"the database has {found.size} ledger leaves, the high-water mark says {mark.size}"
         )
-    if _root_at(db, mark.size) != mark.root:
+    if root_at(db, mark.size) != mark.root:
         raise _behind(f"the database's first {mark.size} leaves are not those of the mark")
 
 
@@ -106,8 +106,11 @@ def declare(
     return before, now
 
 
-def _root_at(db: sqlite3.Connection, size: int) -> str:
+def root_at(db: sqlite3.Connection, size: int) -> str:
+    """Return the root (hex) of the first ``size`` leaves, empty when there are not so many."""
     state = head(db)
+    if size > state.size:
+        return ""
     if state.size == size:
         return state.root.hex()
     rows = db.execute("SELECT hash FROM leaf WHERE idx < ? ORDER BY idx", (size,))

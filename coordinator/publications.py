@@ -5,6 +5,7 @@ the release before), so building it twice gives the same bytes; at most one plan
 published row is never changed. Not here: building (publisher.py), the operator's calls (desk.py).
 """
 
+import base64
 import json
 import sqlite3
 from dataclasses import asdict, dataclass
@@ -76,6 +77,11 @@ class Published:
     def manifest_id(self) -> str:
         """The id of its manifest."""
         return parse(self.document, kind="release").id
+
+
+def document_text(document: bytes) -> str:
+    """Return a signed manifest as a plan holds it."""
+    return base64.b64encode(document).decode()
 
 
 def planned(db: sqlite3.Connection) -> Plan | None:

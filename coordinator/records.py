@@ -7,9 +7,9 @@ resends. Values from the wire are bound as parameters only. Not here: when a cha
 """
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from .leases import Phase, Slot
 
@@ -141,6 +141,12 @@ _LEASE = (
 )
 
 
+def leases(db: sqlite3.Connection) -> Iterator[Lease]:
+    """Yield every lease ever granted, by leaf."""
+    for row in db.execute(_LEASE + " ORDER BY leaf"):
+        yield _lease(row)
+
+
 def lease_of_request(db: sqlite3.Connection, member_key: str, request: str) -> Lease | None:
     """Return the lease that this very request was granted."""
     where = " WHERE member = ? AND request = ?"
@@ -154,8 +160,10 @@ def lease_of_client(db: sqlite3.Connection, client: str) -> Lease | None:
 
 def _one_lease(rows: sqlite3.Cursor) -> Lease | None:
     row = rows.fetchone()
-    if row is None:
-        return None
+    return None if row is None else _lease(row)
+
+
+def _lease(row: tuple[Any, ...]) -> Lease:
     member_key, request, slot, fence, client, concept, triggers, vectors, day, leaf = row
     return Lease(
         member=member_key,
@@ -195,6 +203,13 @@ def names(db: sqlite3.Connection, kind: NameKind) -> tuple[Name, ...]:
     return tuple(Name(*row) for row in rows)
 
 
+def names_by_skeleton(db: sqlite3.Connection, kind: NameKind) -> Iterator[tuple[str, Name]]:
+    """Yield every name of a kind with the skeleton that it is kept under."""
+    query = "SELECT skeleton, name, member, slot, fence FROM name WHERE kind = ?"
+    for skeleton, *rest in db.execute(query, (kind,)):
+        yield skeleton, Name(*rest)
+
+
 def claim_name(db: sqlite3.Connection, kind: NameKind, skeleton: str, name: Name) -> None:
     """Write a name for ever; an earlier row of the same member moves to its new lease (T23, I6).
 
@@ -225,6 +240,18 @@ def upload_at(db: sqlite3.Connection, slot: int, fence: int) -> Upload | None:
     return _one_upload(db.execute(_UPLOAD + " WHERE slot = ? AND fence = ?", (slot, fence)))
 
 
+def uncommitted(db: sqlite3.Connection) -> Iterator[Upload]:
+    """Yield every upload that was announced and not committed."""
+    for row in db.execute(_UPLOAD + " WHERE leaf IS NULL").fetchall():
+        yield _an_upload(row)
+
+
+def committed(db: sqlite3.Connection) -> Iterator[Upload]:
+    """Yield every upload that is a contribution, by leaf."""
+    for row in db.execute(_UPLOAD + " WHERE leaf IS NOT NULL ORDER BY leaf").fetchall():
+        yield _an_upload(row)
+
+
 def open_uploads(db: sqlite3.Connection) -> tuple[bytes, ...]:
     """Return the ids of uploads that are not committed and whose lease still stands."""
     rows = db.execute(
@@ -236,8 +263,10 @@ def open_uploads(db: sqlite3.Connection) -> tuple[bytes, ...]:
 
 def _one_upload(rows: sqlite3.Cursor) -> Upload | None:
     row = rows.fetchone()
-    if row is None:
-        return None
+    return None if row is None else _an_upload(row)
+
+
+def _an_upload(row: tuple[Any, ...]) -> Upload:
     upload_id, slot, fence, client, document, chunks, blob, num_bytes, leaf, receipt = row
     hashes = tuple(chunks[i : i + 32] for i in range(0, len(chunks), 32))
     return Upload(upload_id, slot, fence, client, document, hashes, blob, num_bytes, leaf, receipt)

@@ -2,8 +2,9 @@
 
 Laws (reliability.md 2.5, 2.7): a blob goes only inside the writer thread, where no row can come to
 name it meanwhile, and only while nobody makes a backup: that holds ``data/removal.lock`` shared,
-and the kernel lets go of it when the process ends, however it ends. What could not be removed now
-is removed another time. Cost: a listing of the folder; nothing is read.
+and the kernel lets go of it when the process ends, however it ends. So do copies of the database
+that a kill left (snapshot.py). What could not be removed now is removed another time. Cost: a
+listing of the folder; nothing is read.
 """
 
 import fcntl
@@ -23,6 +24,8 @@ def sweep(store: Store, folder: DataFolder, *, fs: Fs) -> int:
     with removal_lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB) as held:
         if not held:
             return 0
+        for path in folder.snapshots.iterdir():  # nobody looks at a copy: a kill left these
+            fs.remove(path)
         wanted = store.run(records.wanted_blobs)
         spare = [path for path in _blobs(folder) if path.name not in wanted]
         return sum(store.run(lambda db, p=path: _remove(db, p, fs)) for path in spare)

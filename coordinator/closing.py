@@ -1,0 +1,42 @@
+"""The sum of a database that was closed: SHA-256 and length, while no coordinator runs.
+
+Law: it is written after the last close and removed before the next open, so where it stands it is
+the whole file's, down to bytes that no row and no check reads; a kill leaves none, and then only
+the rows can be checked. Source: reliability.md 2.7, R16.
+"""
+
+import hashlib
+import json
+
+from .folder import DataFolder
+from .fs import Fs
+
+
+def write_sum(folder: DataFolder, *, fs: Fs) -> None:
+    """Write the sum of the database, which nobody has open."""
+    fs.write_whole(folder.database_sum, json.dumps(_sum(folder)).encode() + b"\n", mode=0o600)
+
+
+def forget_sum(folder: DataFolder, *, fs: Fs) -> None:
+    """Remove the sum: the database is about to change."""
+    fs.remove(folder.database_sum)
+    fs.sync_folder(folder.data)
+
+
+def sum_fault(folder: DataFolder) -> str:
+    """Say how the closed database differs from its sum; empty when it does not, or has none."""
+    try:
+        wanted = json.loads(folder.database_sum.read_bytes())
+    except FileNotFoundError:
+        return ""
+    except ValueError:
+        return "its sum, data/state.sum, cannot be read"
+    if wanted == _sum(folder):
+        return ""
+    return "is not what it was when the coordinator ended: its SHA-256 differs"
+
+
+def _sum(folder: DataFolder) -> dict[str, object]:
+    with folder.database.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"bytes": folder.database.stat().st_size, "sha256": digest}

@@ -1,0 +1,118 @@
+"""Looks a coordinator's folder, or a backup, over: every byte (scrub.py), keys, machine.
+
+Laws: a *finding* is damage, names its file, and makes the exit code 4; a *warning* is what may
+become one: an old SQLite, little space, a root key where it should not lie. Network file systems
+are a finding: locks and syncs mean less there. Nothing is changed. Source: reliability.md 2.1, 2.2
+and 2.7.
+"""
+
+import sqlite3
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.document import parse
+from ..core.errors import OrthoFedError
+from ..core.keyring import Keyring
+from .backup import DATABASE, MANIFEST, BackupManifest
+from .folder import DataFolder
+from .fs import Fs
+from .keyfile import load_key
+from .restore import check_backup
+from .scrub import Finding, PublicFiles, Scrubbed, scrub
+from .snapshot import database_copy
+
+_FIXED_SQLITE = (3, 51, 3)
+"""Before it, two connections that checkpoint at one moment can corrupt a database; we have one."""
+_NETWORK = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "sshfs"}
+    | {"fuse.sshfs", "fuse.glusterfs", "fuse.s3fs", "fuse.rclone", "beegfs", "ncpfs", "webdav"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What was looked at, what is damaged, and what to keep an eye on."""
+
+    scrubbed: Scrubbed
+    warnings: tuple[Finding, ...]
+    sqlite: str
+
+    @property
+    def healthy(self) -> bool:
+        """Whether nothing is damaged."""
+        return not self.scrubbed.findings
+
+
+def examine(directory: Path, *, say: Callable[[str], None]) -> Diagnosis:
+    """Return what is wrong with a coordinator's folder, or with a backup of one."""
+    if (directory / MANIFEST).is_file():
+        manifest = BackupManifest.read(directory)
+        say("checking the backup")
+        found = [*check_backup(directory, manifest)]
+        total = sum(file.bytes for file in manifest.files)
+        return Diagnosis(
+            Scrubbed(found, manifest.size, len(manifest.files), total), (), sqlite3.sqlite_version
+        )
+    folder = DataFolder.open(directory)
+    warnings = [*_machine(folder)]
+    public = PublicFiles.read(folder)
+    try:
+        with database_copy(folder) as copy:
+            scrubbed = scrub(folder, copy, public, say=say)
+    except OrthoFedError as error:
+        if error.code != "database-misplaced":
+            raise
+        scrubbed = Scrubbed([Finding(DATABASE, "is missing")])
+    kind = file_system(folder.data)
+    if kind in _NETWORK:
+        scrubbed.findings.append(Finding("data", f"lies on a network file system, {kind}"))
+    scrubbed.findings += _keys(folder)
+    return Diagnosis(scrubbed, tuple(warnings), sqlite3.sqlite_version)
+
+
+def file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
+    """Return the type of the file system that ``path`` lies on, empty where nobody says it."""
+    if not mounts.is_file():
+        return ""
+    best, kind = "", ""
+    for line in mounts.read_text("utf-8", errors="replace").splitlines():
+        _, point, found, *_ = line.split(" ")
+        point = point.encode().decode("unicode_escape")  # a space is \040 there
+        inside = path.resolve().is_relative_to(point)
+        if inside and len(point) >= len(best):
+            best, kind = point, found
+    return kind
+
+
+def _machine(folder: DataFolder) -> Iterator[Finding]:
+    if sqlite3.sqlite_version_info < _FIXED_SQLITE:
+        wanted = ".".join(map(str, _FIXED_SQLITE))
+        yield Finding(
+            "SQLite",
+            f"is {sqlite3.sqlite_version}, before {wanted}: safe with the one connection that the"
+            " coordinator has, not with a second program on the database",
+        )
+    reserve = folder.settings().reserve_mib << 20
+    free = Fs(reserve_bytes=reserve).free_bytes(folder.data)
+    if free <= 0:
+        what = f"has {(free + reserve) >> 20} MiB free, below the reserve of {reserve >> 20} MiB"
+        yield Finding("disk", f"{what}: uploads are refused")
+    if (folder.keys / "root.pem").is_file():
+        yield Finding("keys/root.pem", "lies on this machine; it signs keyrings: move it away")
+
+
+def _keys(folder: DataFolder) -> Iterator[Finding]:
+    """Check that the keys are the ledger's, and nobody else's to read."""
+    rings = sorted((folder.public / "keyring").glob("*.json"), key=lambda p: int(p.stem))
+    try:
+        ring = Keyring.from_body(parse(rings[-1].read_bytes(), kind="keyring").body)
+        if load_key(folder.keys, "ledger").public_hex != ring.ledger:
+            yield Finding("keys/ledger.pem", "is not the key that the keyring names")
+    except (OrthoFedError, OSError, IndexError) as error:
+        yield Finding("keys/ledger.pem", getattr(error, "what", str(error)))
+    for path in sorted(folder.keys.iterdir()):
+        secret = path.suffix == ".key" or path.stem in ("ledger", "release", "root", "tls-server")
+        if secret and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            yield Finding(f"keys/{path.name}", "can be read by others: chmod 600")

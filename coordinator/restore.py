@@ -1,0 +1,164 @@
+"""Checks a backup to the byte, and makes a coordinator's folder of it.
+
+Laws: nothing is written before everything was checked, and then the folder is made beside its place
+and renamed into it, so a kill leaves no folder that looks restored. Files are copied, never linked:
+the backup stays what it was. The backup's mark comes along unless one is there that knows more:
+then the restored database is old, and the next start refuses it (mark.py). Private keys are given
+by the operator and must be those that the ledger names.
+"""
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.document import parse
+from ..core.errors import InputError, VerificationFailed
+from ..core.keyring import Keyring
+from . import records
+from .backup import (
+    DATABASE,
+    MANIFEST,
+    MARK,
+    SETTINGS,
+    BackupManifest,
+    marked,
+)
+from .blobs import sha256_of
+from .folder import DataFolder
+from .fs import Fs
+from .keyfile import Role, load_key
+from .mark import here, read_mark
+from .rowcheck import check_rows
+from .scrub import Finding
+from .snapshot import DatabaseCopy
+
+_FOUND = 8
+_KEY_FILES = ("ledger.pem", "release.pem", "tls-ca.key", "tls-ca.pem", "tls-server.pem")
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What was restored; ``lost``: leaves that a mark elsewhere knows and the backup does not."""
+
+    manifest: BackupManifest
+    has_keys: bool
+    lost: int
+
+
+def check_backup(backup: Path, manifest: BackupManifest) -> Iterator[Finding]:
+    """Yield every file of a backup that is not what it was when it was made."""
+    for file in manifest.files:
+        path = backup / file.name
+        if not path.is_file():
+            yield Finding(file.name, "is missing")
+        elif path.stat().st_size != file.bytes or sha256_of(path) != file.sha256:
+            yield Finding(file.name, "is not what it was: its SHA-256 differs")
+    there = {p.relative_to(backup).as_posix() for p in backup.rglob("*") if p.is_file()}
+    for name in sorted(there - {file.name for file in manifest.files} - {MANIFEST}):
+        yield Finding(name, "belongs to no backup")
+    with contextlib.closing(DatabaseCopy(backup / DATABASE).open()) as db:
+        wrong = [*check_rows(db)]
+        yield from (Finding(DATABASE, what) for what in wrong)
+        if not wrong:
+            named = {file.name for file in manifest.files}
+            wanted = {u.blob for u in records.committed(db)} & records.wanted_blobs(db)
+            for blob in sorted(wanted):
+                if f"data/blobs/{blob[:2]}/{blob}" not in named:
+                    yield Finding(f"data/blobs/{blob[:2]}/{blob}", "is not in the backup")
+            if here(db) != marked(manifest):
+                yield Finding(MANIFEST, "is of another ledger than the database")
+
+
+def restore(
+    backup: Path, root: Path, *, keys: Path | None, fs: Fs, say: Callable[[str], None]
+) -> Restored:
+    """Make a coordinator's folder at ``root``, which is absent or empty."""
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise InputError(
+            f"{root} is not empty",
+            why="a restore never replaces anything",
+            fix="move the old folder away, or give another one",
+            code="folder-not-empty",
+        )
+    manifest = BackupManifest.read(backup)
+    say("checking the backup")
+    _refuse_damage([*check_backup(backup, manifest)])
+    if keys is not None:
+        _check_keys(backup, keys)
+    say("copying")
+    root.parent.mkdir(parents=True, exist_ok=True)
+    building = root.parent / f".{root.name}.restore"
+    if building.exists():
+        shutil.rmtree(building)
+    building.mkdir(mode=0o700)
+    folder = DataFolder(building)
+    folder.make(fs)
+    _fill(folder, backup, manifest, keys, fs)
+    fs.rename(building, root)
+    placed = DataFolder(root.resolve())
+    return Restored(manifest, keys is not None, _place_mark(placed, manifest, fs))
+
+
+def _fill(
+    folder: DataFolder, backup: Path, manifest: BackupManifest, keys: Path | None, fs: Fs
+) -> None:
+    for file in manifest.files:
+        if file.name == MARK:
+            continue
+        target = folder.root / ("coordinator.toml" if file.name == SETTINGS else file.name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fs.copy(backup / file.name, target)
+        target.chmod(0o444 if file.name.startswith("data/blobs/") else 0o644)
+    folder.database.chmod(0o600)
+    folder.settings_file.chmod(0o600)
+    with contextlib.closing(DatabaseCopy(folder.database).open()) as db:
+        fs.write_whole(folder.public / "spec.json", records.meta(db, "spec"))
+        for n, document in enumerate(records.keyrings(db), start=1):
+            fs.write_whole(folder.public / "keyring" / f"{n}.json", document)
+    if keys is not None:
+        for name in _KEY_FILES:
+            if (keys / name).is_file():
+                fs.copy(keys / name, folder.keys / name)
+    for path in sorted(folder.root.rglob("*")):
+        if path.is_dir():
+            fs.sync_folder(path)
+
+
+def _place_mark(folder: DataFolder, manifest: BackupManifest, fs: Fs) -> int:
+    """Put the backup's mark in place, unless one is there; return the leaves that only it knows."""
+    path = folder.mark_file()
+    there = read_mark(path) if path.is_file() else None
+    if there is None:
+        fs.write_whole(path, marked(manifest).to_bytes())
+        return 0
+    return max(0, there.size - manifest.size)
+
+
+def _check_keys(backup: Path, keys: Path) -> None:
+    """Refuse keys that are not those of this ledger, before anything is written."""
+    with contextlib.closing(DatabaseCopy(backup / DATABASE).open()) as db:
+        ring = Keyring.from_body(parse(records.keyrings(db)[-1], kind="keyring").body)
+    allowed: dict[Role, tuple[str, ...]] = {"ledger": (ring.ledger,), "release": ring.release}
+    for role, known in allowed.items():
+        if role == "release" and not (keys / "release.pem").is_file():
+            continue
+        if load_key(keys, role).public_hex not in known:
+            raise InputError(
+                f"{role}.pem is not the {role} key of this federation",
+                why="another key's signatures would be refused by everybody",
+                fix="give the folder with the keys of this federation",
+                code="other-keys",
+            )
+
+
+def _refuse_damage(found: list[Finding]) -> None:
+    if found:
+        named = "; ".join(f"{each.file} {each.what}" for each in found[:_FOUND])
+        raise VerificationFailed(
+            f"the backup is damaged: {named}",
+            why=f"{len(found)} of its files are not what they were when it was made",
+            fix="use another backup",
+            code="backup-damaged",
+        )

@@ -1,0 +1,273 @@
+"""Checks a database against its own ledger: every leaf, root, signature, receipt and row.
+
+Laws: the ledger is signed, so what follows from it is known; every row that says something else is
+named (I1 to I7). It reads, and changes nothing. What follows from no leaf cannot be checked here:
+an invite's uses and end, who is an operator, seconds held, the day of a lease, admission's words
+and figures, the norms of the base; the sum of a closed database covers those (scrub.py). Cost: one
+pass over the rows, a signature a document. Source: reliability.md 2.7 and 3.
+"""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+
+from ..core import names
+from ..core.checkpoint import Checkpoint, open_checkpoint
+from ..core.contribution import ContributionManifest
+from ..core.document import Document, from_value, parse
+from ..core.errors import OrthoFedError
+from ..core.keyring import Keyring, log_id
+from ..core.layout import ContributionLayout
+from ..core.leaf import parse_leaf
+from ..core.merkle import Peaks, leaf_hash
+from ..core.receipt import verify_receipt
+from ..core.release import ReleaseManifest
+from ..core.spec import FederationSpec
+from ..core.withdrawal import Withdrawal
+from . import ledger, publications, records
+from .desk import check_plan
+
+Db = sqlite3.Connection
+_LIVE = ("pending", "accepted", "quarantined")
+
+
+def check_rows(db: Db) -> Iterator[str]:
+    """Yield what is wrong with the database, in words; nothing for a sound one."""
+    try:
+        structure = [*_structure(db)]
+        yield from structure
+        if not structure:
+            yield from _Check(db).all()
+    except (OrthoFedError, sqlite3.Error, ValueError, TypeError, KeyError) as error:
+        told = (
+            error.what if isinstance(error, OrthoFedError) else f"{type(error).__name__}: {error}"
+        )
+        yield f"cannot be read as a coordinator's database: {told}"
+
+
+def _structure(db: Db) -> Iterator[str]:
+    for row in db.execute("PRAGMA integrity_check(20)"):
+        if row[0] != "ok":
+            yield f"integrity check: {row[0]}"
+    for table, rowid, parent, _ in db.execute("PRAGMA foreign_key_check"):
+        yield f"{table} row {rowid} names no row of {parent}"
+
+
+class _Check:
+    """One pass over one database."""
+
+    def __init__(self, db: Db) -> None:
+        self._db = db
+        self._spec = FederationSpec.from_bytes(records.meta(db, "spec"))
+        self._keyrings = records.keyrings(db)
+        self._rings = [parse(data, kind="keyring") for data in self._keyrings]
+        self._ring = Keyring.from_body(self._rings[-1].body)
+        self._log = records.meta(db, "log").decode()
+        self._leases = {(lease.slot, lease.fence): lease for lease in records.leases(db)}
+        self._kinds = Counter[str]()
+        self._fences = Counter[int]()
+
+    def all(self) -> Iterator[str]:
+        yield from self._founding()
+        yield from self._leaves()
+        yield from self._counts()
+        yield from self._slots()
+        yield from self._names()
+        yield from self._open_uploads()
+        yield from self._plan()
+
+    def _founding(self) -> Iterator[str]:
+        for document in self._rings:
+            ring = Keyring.from_body(document.body)
+            document.verify(ring.root, need=ring.need)
+        if self._log != log_id(self._spec.id, self._rings[0].id):
+            yield "the log id is not that of spec and keyring 1"
+
+    def _leaves(self) -> Iterator[str]:
+        peaks = Peaks()
+        rows = self._db.execute("SELECT idx, kind, body, hash FROM leaf ORDER BY idx")
+        for index, kind, body, stored in rows.fetchall():
+            if index != peaks.size or leaf_hash(body) != stored:
+                yield f"leaf {index} is not what its hash says, or one before it is missing"
+                return
+            peaks = peaks.append(stored)
+            leaf = parse_leaf(body)
+            if leaf["kind"] != kind:
+                yield f"leaf {index} is no {kind}"
+            self._kinds[kind] += 1
+            try:
+                yield from self._leaf(index, leaf, body)
+            except OrthoFedError as error:
+                yield f"leaf {index}, {kind}: {error.what}"
+        state = ledger.head(self._db)
+        if (state.size, ledger.peaks(self._db)) != (peaks.size, peaks):
+            yield "the head is not that of the leaves"
+        signed = open_checkpoint(state.checkpoint, self._ring.ledger, self._log)
+        if signed != Checkpoint(self._log, peaks.size, peaks.root):
+            yield "the checkpoint is not that of the leaves"
+
+    def _leaf(self, index: int, leaf: dict[str, object], body: bytes) -> Iterator[str]:
+        match leaf["kind"]:
+            case "spec":
+                if leaf["spec"] != self._spec.id:
+                    yield f"leaf {index} is of another spec"
+            case "keyring":
+                document = from_value(leaf["doc"], kind="keyring")
+                if document.to_bytes() not in self._keyrings:
+                    yield f"leaf {index} is a keyring that has no row"
+            case "lease":
+                yield from self._lease(index, leaf)
+            case "contribution":
+                signed = from_value(leaf["doc"], kind="contribution")
+                yield from self._contribution(index, signed, body)
+            case "withdrawal":
+                signed = from_value(leaf["doc"], kind="withdrawal")
+                yield from self._withdrawal(index, Withdrawal.from_document(signed), body)
+            case _:
+                yield from self._release(index, leaf, body)
+
+    def _receipt(self, index: int, receipt: bytes | None, body: bytes) -> Iterator[str]:
+        """Check that a kept receipt is this leaf's (I4)."""
+        if receipt is None:
+            yield f"leaf {index} has no receipt"
+            return
+        found = verify_receipt(receipt, log=self._log, ledger_key=self._ring.ledger)
+        if (found.index, found.leaf_body, found.checkpoint.size) != (index, body, index + 1):
+            yield f"the receipt kept for leaf {index} is another one's"
+
+    def _lease(self, index: int, leaf: dict[str, object]) -> Iterator[str]:
+        slot, fence = int(str(leaf["slot"])), int(str(leaf["fence"]))
+        self._fences[slot] += 1
+        row = self._leases.get((slot, fence))
+        if fence != self._fences[slot]:  # I1
+            yield f"leaf {index} grants fence {fence} of slot {slot}, due was {self._fences[slot]}"
+        said = (leaf["client"], leaf["triggers"], index)
+        if row is None or (row.client, list(row.triggers), row.leaf) != said:
+            yield f"leaf {index} is a lease whose row says something else"
+        elif len(row.vectors) != len(row.triggers):
+            yield f"the lease of leaf {index} has vectors of other triggers"
+
+    def _contribution(self, index: int, signed: Document, body: bytes) -> Iterator[str]:
+        manifest = ContributionManifest.from_document(signed)
+        pair = (manifest.slot, manifest.fence)
+        entry = records.contribution(self._db, index)
+        upload = records.upload_at(self._db, *pair)
+        lease = self._leases.get(pair)
+        if entry is None or (entry.slot, entry.fence) != pair or upload is None or lease is None:
+            yield f"contribution {index} lacks its row, its upload or its lease"
+            return
+        said = (signed.to_bytes(), manifest.blob, manifest.bytes, manifest.client, index)
+        if (upload.document, upload.blob, upload.num_bytes, upload.client, upload.leaf) != said:
+            yield f"the upload of contribution {index} is another one's"
+        if upload.id != bytes.fromhex(signed.id)[:16]:
+            yield f"the upload of contribution {index} has another id"
+        if (lease.client, lease.concept) != (manifest.client, manifest.concept):
+            yield f"contribution {index} is not of its lease"
+        if ContributionLayout(self._spec, lease.vectors).size != manifest.bytes:
+            yield f"the lease of contribution {index} has vectors of another size"
+        yield from self._receipt(index, upload.receipt, body)
+
+    def _withdrawal(self, index: int, said: Withdrawal, body: bytes) -> Iterator[str]:
+        entry = records.contribution(self._db, said.leaf)
+        if entry is None or entry.state != "withdrawn":
+            yield f"leaf {index} withdraws contribution {said.leaf}, whose row says otherwise"
+        yield from self._receipt(index, records.withdrawal_receipt(self._db, said.leaf), body)
+
+    def _release(self, index: int, leaf: dict[str, object], body: bytes) -> Iterator[str]:
+        n = int(str(leaf["n"]))
+        row = publications.published(self._db, n)
+        if row is None or (row.leaf, row.manifest_id) != (index, leaf["manifest"]):
+            yield f"leaf {index} is release {n}, whose row says otherwise"
+            return
+        signed = parse(row.document, kind="release")
+        signed.verify(self._ring.release)
+        check_plan(ReleaseManifest.from_document(signed), row.plan)
+        yield from self._included(row.plan)
+        yield from self._receipt(index, row.receipt, body)
+
+    def _included(self, plan: publications.Plan) -> Iterator[str]:
+        for item in plan.included:
+            manifest = self._manifest_row(item.slot, item.fence)
+            lease = self._leases.get((item.slot, item.fence))
+            if manifest != item.document or lease is None or lease.vectors != item.vectors:
+                yield f"plan {plan.n} holds another contribution {item.leaf}"
+
+    def _manifest_row(self, slot: int, fence: int) -> str:
+        upload = records.upload_at(self._db, slot, fence)
+        return "" if upload is None else publications.document_text(upload.document)
+
+    def _counts(self) -> Iterator[str]:
+        """Count rows: one without a leaf is as wrong as a leaf without its row."""
+        for kind, query in (
+            ("lease", "SELECT COUNT(*) FROM lease"),
+            ("contribution", "SELECT COUNT(*) FROM contribution"),
+            ("contribution", "SELECT COUNT(*) FROM upload WHERE leaf IS NOT NULL"),
+            ("withdrawal", "SELECT COUNT(*) FROM withdrawal"),
+            ("release", "SELECT COUNT(*) FROM release WHERE state = 'published'"),
+            ("keyring", "SELECT COUNT(*) FROM keyring"),
+        ):
+            found = self._db.execute(query).fetchone()[0]
+            if found != self._kinds[kind]:
+                yield f"{self._kinds[kind]} leaves of kind {kind}, {found} rows"
+
+    def _slots(self) -> Iterator[str]:
+        newest, plan = publications.newest(self._db), publications.planned(self._db)
+        bound = {
+            (item.slot, item.fence)
+            for held in (newest.plan if newest else None, plan)
+            if held is not None
+            for item in held.included
+        }
+        slots = records.slots(self._db)
+        if len(slots) != self._spec.capacity:
+            yield f"{len(slots)} slots, the spec has {self._spec.capacity}"
+        for index, slot in enumerate(slots):
+            lease = self._leases.get((index, slot.fence))
+            owner = ("", "") if lease is None else (lease.client, lease.member)
+            if slot.fence != self._fences[index] or (slot.client, slot.member) != owner:
+                yield f"slot {index} is not what its last lease made it"
+            entry = records.contribution_at(self._db, index, slot.fence)
+            live = entry is not None and entry.state in _LIVE
+            is_bound = (index, slot.fence) in bound
+            fits = {
+                "free": not live and not is_bound,
+                "leased": entry is None,
+                "filled": live,
+                "emptying": entry is not None and not live and is_bound,
+            }
+            if not fits.get(slot.phase, False):  # I3, I5
+                yield f"slot {index} is {slot.phase}, and its contribution says otherwise"
+
+    def _names(self) -> Iterator[str]:
+        kinds: tuple[records.NameKind, ...] = ("concept", "trigger")
+        known: dict[tuple[str, str], records.Name] = {}
+        for kind in kinds:
+            for skeleton, name in records.names_by_skeleton(self._db, kind):
+                lease = self._leases.get((name.slot, name.fence))
+                called = () if lease is None else (lease.concept, *lease.triggers)
+                if skeleton != names.skeleton(name.name) or name.name not in called:
+                    yield f"the {kind} of slot {name.slot}, fence {name.fence} is another name"
+                elif lease is not None and lease.member != name.member:
+                    yield f"the {kind} of slot {name.slot}, fence {name.fence} is another's"
+                known[(kind, skeleton)] = name
+        for lease in self._leases.values():
+            wanted = [("concept", lease.concept), *(("trigger", t) for t in lease.triggers)]
+            if any((kind, names.skeleton(name)) not in known for kind, name in wanted):
+                yield f"a name of the lease of leaf {lease.leaf} is gone"
+
+    def _open_uploads(self) -> Iterator[str]:
+        for upload in records.uncommitted(self._db):
+            signed = parse(upload.document, kind="contribution")
+            manifest = ContributionManifest.from_document(signed)
+            said = (
+                *(bytes.fromhex(signed.id)[:16], manifest.slot, manifest.fence),
+                *(manifest.client, manifest.blob, manifest.bytes),
+            )
+            row = (upload.id, upload.slot, upload.fence, upload.client, upload.blob)
+            if (*row, upload.num_bytes) != said:
+                yield f"the upload of slot {upload.slot}, fence {upload.fence} is another one's"
+
+    def _plan(self) -> Iterator[str]:
+        plan = publications.planned(self._db)
+        if plan is not None:
+            yield from self._included(plan)
