@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV ?= .venv
 export PYTHONSAFEPATH = 1
 
-.PHONY: setup check demo clean
+.PHONY: setup check faults demo clean
 setup: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -14,6 +14,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 check: setup
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" ./check
+
+faults: setup
+	$(VENV)/bin/pytest -m faults $(FAULTS)
 
 demo: setup
 	$(VENV)/bin/orthofed demo $(DEMO)

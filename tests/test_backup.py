@@ -97,7 +97,7 @@ def test_a_half_made_backup_is_never_taken_for_one(filled, tmp_path):
             if self.left < 0:
                 raise Killed
 
-    out = tmp_path / "backup"
+    out, after = tmp_path / "backup", 0
     for after in range(0, 60, 3):
         fs = DyingFs()
         fs.left = after

@@ -1,0 +1,231 @@
+"""`orthofed doctor`: one flipped bit anywhere is found, and the file that has it is named (R16)."""
+
+import contextlib
+import json
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orthofed.coordinator import doctor, scrub
+from orthofed.coordinator.doctor import examine, file_system
+from orthofed.coordinator.folder import DataFolder
+from orthofed.coordinator.rowcheck import check_rows
+
+from .seeded import Bug
+from .serving import founded, running
+
+SEED = 20_261_125
+UNSIGNED = {
+    "invite": ("uses_left", "until", "operator"),
+    "member": ("operator",),
+    "slot": ("held_s",),
+    "lease": ("day",),
+    "contribution": ("why", "figures"),
+    "meta": ("value",),
+    "release": ("plan",),
+}
+"""Columns that follow from no leaf: only the sum of a closed database covers them (rowcheck.py)."""
+
+
+def quiet(text: str) -> None:
+    del text
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory) -> DataFolder:
+    """Give a stopped federation: a release, a later contribution, an upload under way."""
+    folder = founded(tmp_path_factory.mktemp("filled"))
+    with running(folder) as coordinator:
+        for name in ("anna", "bert"):
+            member = coordinator.member()
+            lease = member.lease(name, (f"{name}-k7",))
+            member.contribute(member.pack(lease, seed=sum(name.encode())))
+            if name == "anna":
+                coordinator.release()
+        member = coordinator.member()
+        member.begin(member.pack(member.lease("cleo", ("cleo-k7",))))
+    return folder
+
+
+def rotting(folder: DataFolder) -> list[Path]:
+    """Every file whose bytes were signed, hashed or acknowledged."""
+    files = [path for path in folder.public.rglob("*") if path.is_file()]
+    files += [path for path in folder.blobs.rglob("*") if path.is_file()]
+    return [folder.database, folder.root / "high-water", *sorted(files)]
+
+
+def named_flips(folder: DataFolder, num: int, *, seed: int) -> tuple[int, list[str]]:
+    """Flip one random bit at a time; return how many were named, and which were not."""
+    draw = random.Random(seed)  # noqa: S311  # a replayable draw
+    files, missed = rotting(folder), []
+    for i in range(num):
+        path = files[i % len(files)]
+        data = bytearray(path.read_bytes())
+        at = draw.randrange(len(data) * 8)
+        data[at // 8] ^= 1 << at % 8
+        mode, good = path.stat().st_mode, path.read_bytes()
+        path.chmod(0o644)
+        path.write_bytes(data)
+        name = path.relative_to(folder.root).as_posix()
+        if name not in {each.file for each in examine(folder.root, say=quiet).scrubbed.findings}:
+            missed.append(f"{name} bit {at}")
+        path.write_bytes(good)
+        path.chmod(mode)
+    return num - len(missed), missed
+
+
+def test_a_sound_folder_has_no_findings(filled):
+    """Nothing is damaged, and every blob and release file was read."""
+    found = examine(filled.root, say=quiet)
+
+    assert found.healthy
+    assert found.scrubbed.files >= len(rotting(filled)) - 6
+
+
+def test_every_flipped_bit_is_named(filled, capsys):
+    """Database, mark, blobs, release and public files, one bit at a time."""
+    named, missed = named_flips(filled, 54, seed=SEED)
+
+    with capsys.disabled():
+        print(f"\nbit rot, seed {SEED}: {named} of 54 flips named, in {len(rotting(filled))} files")
+    assert not missed
+
+
+@pytest.mark.faults
+def test_a_thousand_flipped_bits_are_named(filled, capsys):
+    """R16's figure."""
+    named, missed = named_flips(filled, 1_000, seed=SEED + 1)
+
+    with capsys.disabled():
+        print(f"\nbit rot, seed {SEED + 1}: {named} of 1000 flips named")
+    assert not missed
+
+
+def dump(database: Path) -> dict[str, list[tuple]]:
+    """Return every row of every table, with its column names."""
+    with contextlib.closing(sqlite3.connect(f"file:{database}?immutable=1", uri=True)) as db:
+        tables = [r[0] for r in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+        rows = {}
+        for table in tables:
+            cursor = db.execute(f"SELECT * FROM {table} ORDER BY rowid")  # noqa: S608  # a table's name
+            columns = [each[0] for each in cursor.description]
+            rows[table] = [dict(zip(columns, row, strict=True)) for row in cursor]
+        return rows
+
+
+@pytest.mark.parametrize("num", [25, pytest.param(1_000, marks=pytest.mark.faults)])
+def test_without_its_sum_a_changed_row_is_named_if_a_leaf_says_otherwise(filled, tmp_path, num):
+    """After a kill there is no sum: a flip is named, or changed no row that a leaf tells of."""
+    folder = DataFolder(shutil.copytree(filled.root, tmp_path / "fed"))
+    folder.database_sum.unlink()
+    good, before = folder.database.read_bytes(), dump(folder.database)
+    draw, silent = random.Random(SEED), 0  # noqa: S311  # a replayable draw
+
+    for _ in range(num):
+        data = bytearray(good)
+        at = draw.randrange(len(data) * 8)
+        data[at // 8] ^= 1 << at % 8
+        folder.database.write_bytes(data)
+        if examine(folder.root, say=quiet).healthy:
+            silent += 1
+            after = dump(folder.database)
+            for table, rows in before.items():
+                for old, new in zip(rows, after[table], strict=True):
+                    changed = {name for name in old if old[name] != new[name]}
+                    assert changed <= set(UNSIGNED.get(table, ())), (table, changed, at)
+    folder.database.write_bytes(good)
+
+    assert silent < num
+
+
+@pytest.mark.parametrize("name", ["scrub-compares-sizes"])
+def test_a_seeded_bug_of_the_scrub_is_caught(filled, name, monkeypatch):
+    """Lengths are compared and hashes are not: most flips go unseen."""
+    with Bug.named(name).in_process():
+        monkeypatch.setattr(doctor, "scrub", scrub.scrub)
+        named, _ = named_flips(filled, 27, seed=SEED)
+
+    assert named < 27
+
+
+def test_missing_and_spare_files_are_named(filled, tmp_path):
+    """A blob that is gone, a release file that nobody signed, a database that is not there."""
+    folder = DataFolder(shutil.copytree(filled.root, tmp_path / "fed"))
+    blob = next(path for path in folder.blobs.rglob("*") if path.is_file())
+    blob.unlink()
+    (folder.releases / "1" / "more.txt").write_text("x")
+
+    found = {each.file: each.what for each in examine(folder.root, say=quiet).scrubbed.findings}
+    folder.database.unlink()
+    gone = [each.file for each in examine(folder.root, say=quiet).scrubbed.findings]
+
+    assert found[blob.relative_to(folder.root).as_posix()] == "is missing"
+    assert "belongs to nothing" in found["public/releases/1/more.txt"]
+    assert "data/state.db" in gone
+
+
+def test_a_database_changed_by_hand_is_told_row_by_row(filled, tmp_path):
+    """Each law that the rows must keep is broken once, and the words say which."""
+    changes = {
+        "UPDATE slot SET fence = fence + 1 WHERE id = 0": "slot 0 is not what its last lease",
+        "UPDATE slot SET state = 'free' WHERE id = 0": "slot 0 is free",
+        "UPDATE upload SET receipt = x'00' WHERE leaf IS NOT NULL": "receipt in another form",
+        "DELETE FROM upload WHERE leaf IS NOT NULL": "lacks its row, its upload or its lease",
+        "UPDATE head SET peaks = zeroblob(length(peaks))": "head is not that of the leaves",
+        "UPDATE lease SET vectors = '2' WHERE slot = 0": "vectors of another size",
+        "UPDATE name SET name = 'otto' WHERE slot = 1": "is another name",
+        "UPDATE lease SET client = 'x' WHERE slot = 0": "whose row says something else",
+    }
+    for statement, words in changes.items():
+        database = shutil.copy(filled.database, tmp_path / "state.db")
+        with contextlib.closing(sqlite3.connect(database)) as db:
+            db.execute(statement)
+            found = [*check_rows(db)]
+        assert any(words in what for what in found), (statement, found)
+
+
+def test_keys_that_others_can_read_and_a_foreign_ledger_key_are_named(filled, tmp_path):
+    """Modes and the key behind the keyring; a root key here is a warning."""
+    folder = DataFolder(shutil.copytree(filled.root, tmp_path / "fed"))
+    (folder.keys / "release.pem").chmod(0o644)
+    shutil.copy(folder.keys / "root.pem", folder.keys / "ledger.pem")
+
+    found = examine(folder.root, say=quiet)
+
+    assert {each.file for each in found.scrubbed.findings} == {
+        "keys/release.pem",
+        "keys/ledger.pem",
+    }
+    assert "keys/root.pem" in {each.file for each in found.warnings}
+
+
+def test_a_network_file_system_is_told_by_the_mounts(tmp_path):
+    """The longest mount point above the folder counts, spaces and all."""
+    mounts = tmp_path / "mounts"
+    inside = tmp_path / "a b"
+    inside.mkdir()
+    spaced = str(inside).replace(" ", "\\040")
+    mounts.write_text(f"/dev/sda1 / ext4 rw 0 0\nhost:/x {spaced} nfs4 rw 0 0\n")
+
+    assert file_system(inside, mounts) == "nfs4"
+    assert file_system(tmp_path, mounts) == "ext4"
+    assert file_system(tmp_path, tmp_path / "none") == ""
+
+
+def test_the_command_ends_with_4_when_something_is_damaged(filled, tmp_path):
+    """Exit code and JSON for monitoring; the words name the file."""
+    folder = DataFolder(shutil.copytree(filled.root, tmp_path / "fed"))
+    spec = folder.public / "spec.json"
+    spec.write_bytes(spec.read_bytes() + b" ")
+
+    command = [sys.executable, "-P", "-m", "orthofed", "doctor", str(folder.root), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    told = json.loads(done.stdout)
+    assert done.returncode == 4
+    assert [each["file"] for each in told["findings"]] == ["public/spec.json"]
