@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from orthofed.core.basis import Family, integer_block
 from orthofed.core.errors import ContributionRejected, OrthoFedError, SpecError
-from orthofed.core.merge import LayerSum, Term, residual
+from orthofed.core.merge import EXACT, MAX_LAMBDA, LayerSum, Term, residual
 from orthofed.core.metrics import extract_integers
-from orthofed.core.quantise import quantise
+from orthofed.core.published import PUBLISHED, published_layers
+from orthofed.core.quantise import A_WINDOW, MAX_MANTISSA, quantise
 from orthofed.core.rounding import DType, apply, round_once
 
 SEED = bytes(range(32))
@@ -315,3 +316,22 @@ def test_a_bfloat16_weight_is_read_and_written_in_its_own_bits() -> None:
 
     assert same.tolist() == weight.tolist()
     assert as_float(apply(weight, np.ones((1, 4)), "BF16")).tolist()[0][0] == 2.0
+
+
+def test_the_widest_convolution_is_summed_exactly_however_full_it_is() -> None:
+    """Width 23,040: every column used, lambda 2, all exponents: below 2^53, as at 16,384."""
+    widest = max(x.width for model in PUBLISHED for x in published_layers(model, "all"))
+    spread = 1 << (A_WINDOW[1] - A_WINDOW[0])
+    terms = random_terms(5, 3, width=widest, out=2)
+    low = min(term.exponent for term in terms)
+
+    ours = LayerSum(2, widest, "hadamard")
+    ours.add(*terms)
+
+    assert widest == 23040
+    assert widest * MAX_LAMBDA * spread * MAX_MANTISSA < EXACT
+    exact = np.zeros((2, widest), dtype=object)
+    for term in terms:
+        factor = term.lambda_1024 << (term.exponent - low)
+        exact += factor * term.q.astype(object) @ np.asarray(term.block, dtype=object).T
+    assert np.array_equal(ours.integers().astype(object), exact)

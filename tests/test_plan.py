@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from orthofed.coordinator.planning import Planned
 from orthofed.core.published import PUBLISHED, PublishedModel, published_layers
 from orthofed.core.spec import FederationSpec, plan_spec
 from orthofed.core.targets import TARGETS, Targets
@@ -100,3 +101,18 @@ def test_a_rank_that_does_not_fit_is_told_with_the_narrowest_layer() -> None:
 
     assert done.returncode == 2
     assert "the narrowest 320" in done.stderr
+
+
+def test_the_table_in_the_documents_is_what_the_command_prints() -> None:
+    """docs/base-models.md, a row a preset and a column a model, at rank 20."""
+    page = (Path(__file__).parents[1] / "docs" / "base-models.md").read_text()
+    for targets in TARGETS:
+        cells = []
+        for model in PUBLISHED:
+            plan = Planned.of(
+                published_layers(model, targets), targets=targets, rank=20, capacity=None
+            )
+            sizes = f"{plan.upload_bytes / 1e6:.1f} / {plan.concept_bytes / 1e6:.1f}"
+            cells.append(f"{len(plan.layers)} / {plan.slots} / {sizes}")
+
+        assert f"| `{targets}` | {' | '.join(cells)} |" in page
