@@ -4,7 +4,7 @@
                                        loss_merged, retention
 
 Scoring compares the packed contribution with the newest release, of which it fetches info.json, the
-embeddings and the stacked LoRA, verified, into a folder that goes again. Left to others: the losses
+vectors and the stacked LoRA, verified, into a folder that goes again. Left to others: the losses
 (acceptance.py).
 """
 
@@ -73,5 +73,5 @@ def _is_scored(name: str) -> bool:
     """Whether scoring reads this file of a release: variant.py names them."""
     folder = name.partition("/")[0]
     return name == "info.json" or (
-        folder in ("embeddings", "lora") and not name.endswith("-a1111.safetensors")
+        folder in ("embeddings", "layerwise", "lora") and not name.endswith("-a1111.safetensors")
     )

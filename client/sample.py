@@ -3,12 +3,14 @@
 """Pictures: a labelled grid from a pulled release or a base, and models compared on equal noise.
 
 `sample` is the consumer's view: the folder's own pipeline, opened by diffusers and nothing of ours,
-so that what it shows is what anybody gets. `compare` is the report's: base, single and merged
-in one process, each image of a column from the same noise. Both are deterministic on the CPU for a
+so that what it shows is what anybody gets; only layer-wise tokens, which diffusers does not know,
+come to that pipeline as our text features. `compare` is the report's: base, single and merged in
+one process, each image of a column from the same noise. Both are deterministic on the CPU for a
 seed. Cost: two forward passes a step and image (guidance), on all threads of torch.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,13 @@ from ..core.errors import InputError
 from .base import Base, quiet
 from .draws import generator
 from .tokens import LearnedTokens
-from .variant import Variant
+from .variant import Variant, has_layerwise
 
 _CELL = 160  # pixels, the least width of an image in a grid
 _LINE = 14  # pixels, one line of a label
 
+Asked = Callable[[str, int], dict[str, Any]]
+"""From a prompt and a number of images to the arguments of a pipeline."""
 Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 
 
@@ -41,7 +45,6 @@ def sample(  # what a person chooses
     ``folder`` is a release (its `checkpoint/` is used) or a pipeline's folder. Image k of every
     row starts from seed + k. Raises InputError: no pipeline there, or no prompt.
     """
-    pipeline = _open(folder)
     if not prompts or not 1 <= count <= 64:  # noqa: PLR2004  # a grid that one can look at
         raise InputError(
             f"{len(prompts)} prompts and {count} images a prompt",
@@ -50,15 +53,16 @@ def sample(  # what a person chooses
             code="no-prompt",
         )
     rows = []
-    for prompt in prompts:
-        noise = [torch.Generator().manual_seed(seed + k) for k in range(count)]
-        images = pipeline(
-            [prompt] * count,
-            num_inference_steps=steps,
-            guidance_scale=guidance,
-            generator=noise,
-        ).images
-        rows.append([(image, f"{prompt}\nseed {seed + k}") for k, image in enumerate(images)])
+    with _opened(folder) as (pipeline, asked):
+        for prompt in prompts:
+            noise = [torch.Generator().manual_seed(seed + k) for k in range(count)]
+            images = pipeline(
+                **asked(prompt, count),
+                num_inference_steps=steps,
+                guidance_scale=guidance,
+                generator=noise,
+            ).images
+            rows.append([(image, f"{prompt}\nseed {seed + k}") for k, image in enumerate(images)])
     return grid(rows)
 
 
@@ -155,12 +159,29 @@ def _wrapped(text: str, width: int, font: Font) -> list[str]:
     return lines
 
 
-def _open(folder: Path) -> Any:  # noqa: ANN401  # the folder names the pipeline's class
+@contextlib.contextmanager
+def _opened(folder: Path) -> Generator[tuple[Any, Asked]]:
+    """Give the folder's pipeline, and how a prompt is put to it."""
     inside = folder / "checkpoint"
-    pipeline_folder = inside if inside.is_dir() else folder
+    if not has_layerwise(folder):
+        pipeline = _open(inside if inside.is_dir() else folder)
+        yield pipeline, lambda prompt, count: {"prompt": [prompt] * count}
+        return
+    base = Base.load(inside)
+
+    @torch.no_grad()
+    def asked(prompt: str, count: int) -> dict[str, Any]:
+        sides = (tokens.encode([text] * count) for text in (tokens.spelt(prompt), ""))
+        return base.family.guided(*sides)
+
+    with Variant.of_layerwise(folder, base).applied(base) as tokens:
+        yield base.pipeline(), asked
+
+
+def _open(pipeline_folder: Path) -> Any:  # noqa: ANN401  # the folder names the pipeline's class
     if not (pipeline_folder / "model_index.json").is_file():
         raise InputError(
-            f"{folder} holds no pipeline: no model_index.json there or in checkpoint/",
+            f"{pipeline_folder} holds no pipeline: no model_index.json there",
             why="pictures are made by the release's own pipeline",
             fix="give the folder that orthofed pull made",
             code="not-a-pipeline",

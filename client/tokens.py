@@ -22,6 +22,7 @@ the triggers of other concepts may look like, so that a training learns to leave
 import contextlib
 import copy
 import math
+import re
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -161,6 +162,19 @@ class LearnedTokens(nn.Module):
     def phrase(self) -> str:
         """What stands for the concept in a prompt: all words of all triggers."""
         return " ".join(word for trigger in self.triggers for word in trigger.words)
+
+    def spelt(self, prompt: str) -> str:
+        """Return ``prompt`` with all words of each trigger that it names by the first alone.
+
+        As diffusers' pipelines do for tokens of a table: `anna-k7` calls `anna-k7 anna-k7_1`.
+        """
+        for trigger in self.triggers:
+            rest = "".join(f" {word}" for word in trigger.words[1:])
+            word = rf"{re.escape(trigger.name)}(?![a-z0-9_-])(?!{re.escape(rest)}\b)"
+            prompt = (
+                re.sub(word, trigger.name + rest, prompt, flags=re.IGNORECASE) if rest else prompt
+            )
+        return prompt
 
     def state(self) -> dict[tuple[str, int], np.ndarray]:
         """Return a copy of each trigger's vectors: (encoder, trigger number) -> (sets x v, width).

@@ -15,6 +15,7 @@ import json
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,9 +25,9 @@ from torch import nn
 
 from ..core.basis import block
 from ..core.errors import InputError
-from ..core.lorafile import embedding_keys, kohya_key
+from ..core.lorafile import embedding_folder, embedding_keys, kohya_key
 from ..core.quantise import Quantised, dequantise
-from ..core.spec import FederationSpec
+from ..core.spec import Encoder, FederationSpec
 from .base import Base
 from .frozen_group import attached
 from .frozen_linear import FrozenLinear
@@ -108,9 +109,30 @@ class Variant:
             exact = up.reshape(layer.out, -1).astype(np.float64) * factors
             kernels = down.reshape(-1, layer.width).astype(np.float32)
             residuals[layer.path] = Residual(exact.astype(np.float32), kernels)
-        place = folder / ("layerwise" if spec.token_layers else "embeddings")
-        vectors = {path.stem: _vectors(path, spec) for path in sorted(place.glob("*.safetensors"))}
+        place = folder / embedding_folder(spec)
+        vectors = {
+            path.stem: _vectors(path, spec.encoders, spec.token_layers)
+            for path in sorted(place.glob("*.safetensors"))
+        }
         return Variant(residuals, vectors, token_layers=spec.token_layers)
+
+    @staticmethod
+    def of_layerwise(folder: Path, base: Base) -> "Variant":
+        """Return the layer-wise vectors of the release in ``folder``, without its residuals.
+
+        For its own `checkpoint/` as ``base``, which holds the residuals already; without vectors
+        where the release has ordinary tokens, which that holds too. Raises InputError: a file is
+        missing or damaged.
+        """
+        layers = tuple(_info(folder).get("token_layers", ()))
+        encoders = [Encoder(name, tower.width) for name, tower in base.towers.items()]
+        vectors = {
+            path.stem: _vectors(path, encoders, layers)
+            for path in sorted((folder / "layerwise").glob("*.safetensors"))
+        }
+        if layers and not vectors:
+            raise _unusable(folder, "it holds no layerwise/ with the triggers' vectors")
+        return Variant(vectors=vectors, token_layers=layers)
 
     @staticmethod
     def sum_of(parts: Sequence["Variant"]) -> "Variant":
@@ -144,6 +166,14 @@ class Variant:
             yield tokens
 
 
+def has_layerwise(folder: Path) -> bool:
+    """Say whether ``folder`` is a release with layer-wise tokens.
+
+    Raises InputError: its info.json cannot be read.
+    """
+    return (folder / "info.json").is_file() and bool(_info(folder).get("token_layers"))
+
+
 def _frozen(residual: Residual) -> FrozenLinear:
     a = nn.Parameter(torch.from_numpy(residual.up), requires_grad=False)
     return FrozenLinear(a, torch.from_numpy(residual.down).t(), 1.0)
@@ -152,13 +182,23 @@ def _frozen(residual: Residual) -> FrozenLinear:
 def _lambdas(folder: Path) -> list[float]:
     """Return the lambda of each merged concept, slots ascending, from info.json."""
     try:
-        concepts = json.loads((folder / "info.json").read_bytes())["concepts"]
+        concepts = _info(folder)["concepts"]
         by_slot = sorted((concept["slot"], concept["lambda"]) for concept in concepts)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _unusable(folder, f"its info.json cannot be read ({error})") from error
+    except (KeyError, TypeError) as error:
+        raise _unusable(folder, f"its info.json lacks {error}") from error
     if any(merged == 0 for _, merged in by_slot):
         raise _unusable(folder, "a concept was merged with lambda 0 and cannot be rescaled")
     return [merged / 1024 for _, merged in by_slot]
+
+
+def _info(folder: Path) -> Mapping[str, Any]:
+    try:
+        info = json.loads((folder / "info.json").read_bytes())
+    except (OSError, ValueError) as error:
+        raise _unusable(folder, f"its info.json cannot be read ({error})") from error
+    if not isinstance(info, dict):
+        raise _unusable(folder, "its info.json is no object")
+    return info
 
 
 def _lora_file(folder: Path) -> Path:
@@ -172,13 +212,16 @@ def _lora_file(folder: Path) -> Path:
     return found[0]
 
 
-def _vectors(path: Path, spec: FederationSpec) -> dict[str, np.ndarray]:
+def _vectors(
+    path: Path, encoders: Sequence[Encoder], layers: Sequence[str]
+) -> dict[str, np.ndarray]:
     """Return one trigger's vectors (sets x v, width) by encoder, from its file."""
-    tensors, keys = _read(path), embedding_keys(spec.encoders, path.stem)
+    tensors, keys = _read(path), embedding_keys(encoders, path.stem)
     if set(tensors) != set(keys.values()):
         raise _unusable(path, f"it holds {sorted(tensors)}, {sorted(keys.values())} are needed")
-    if spec.token_layers and any(len(v) != spec.token_sets for v in tensors.values()):
-        raise _unusable(path, f"a set for each of {spec.token_sets} token layers is needed")
+    sets = (len(layers),) if layers else ()
+    if any(v.shape[:-2] != sets for v in tensors.values()):
+        raise _unusable(path, f"it is not of the spec's {len(layers)} token layers")
     return {name: tensors[key].reshape(-1, tensors[key].shape[-1]) for name, key in keys.items()}
 
 

@@ -61,6 +61,14 @@ def init(  # noqa: PLR0913, PLR0917  # a federation has this many choices
     ttl: Annotated[int, typer.Option(help="Seconds until an idle lease can be given away.")] = 900,
     leases_a_day: Annotated[int, typer.Option(help="Leases a member may have a day.")] = 3,
     basis: Annotated[str, typer.Option(help="hadamard, haar or gaussian.")] = "hadamard",
+    layerwise_tokens: Annotated[
+        bool,
+        typer.Option(
+            "--layerwise-tokens",
+            help="Learn vectors for each place where the UNet reads the prompt; only OrthoFed loads"
+            " them.",
+        ),
+    ] = False,
     base_name: Annotated[str, typer.Option(help="The base model's name for file headers.")] = "",
     base_licence: Annotated[
         str, typer.Option(help="The base model's SPDX id.")
@@ -98,6 +106,7 @@ def init(  # noqa: PLR0913, PLR0917  # a federation has this many choices
         lambda_1024=lambda_1024(strength),
         family=family,
         targets=targets,
+        layerwise_tokens=layerwise_tokens,
         base_name=base_name,
         base_licence=base_licence,
         limits=Limits(ttl_s=ttl, hold_s=max(86_400, ttl), leases_a_day=leases_a_day),
@@ -121,10 +130,12 @@ def init(  # noqa: PLR0913, PLR0917  # a federation has this many choices
         "layers": len(spec.layers),
         "ranks": {str(width): rank for width, rank in spec.ranks},
         "upload_bytes": upload,
+        "token_layers": len(spec.token_layers),
     }
+    tokens = f", tokens for each of {spec.token_sets} layers" if spec.token_layers else ""
     text = (
         f"federation {spec.name} ({spec.id[:16]}): {spec.capacity} slots over"
-        f" {len(spec.layers)} layers, {upload / 1e6:.1f} MB a contribution\n"
+        f" {len(spec.layers)} layers, {upload / 1e6:.1f} MB a contribution{tokens}\n"
         f"move {directory / 'keys' / 'root.pem'} to another machine: only new keys need it\n"
         f"next: orthofed coordinator serve {directory}"
     )

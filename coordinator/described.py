@@ -21,6 +21,7 @@ _LOADS = {
     "lora": ["diffusers", "comfyui", "a1111", "forge"],
     "concept": ["diffusers", "comfyui", "a1111", "forge"],
     "embedding": ["diffusers", "comfyui", "a1111", "forge"],
+    "layerwise": ["orthofed"],
     "checkpoint": ["diffusers"],
 }
 
@@ -61,6 +62,8 @@ def info_bytes(
         "v": 1,
         "withdrawn": [],
     }
+    if spec.token_layers:  # what the sets of `layerwise/` belong to, in their order
+        body["token_layers"] = list(spec.token_layers)
     return encode(body)
 
 
@@ -102,7 +105,6 @@ def card_text(merge: Merge, plan: Plan, made: Sequence[MadeFile]) -> str:
     spec, tag = merge.spec, release_tag(plan.n)
     triggers = [trigger for part in merge.parts for trigger in part.manifest.triggers]
     licences = sorted({part.manifest.licence for part in merge.parts})
-    lora = f"lora/{spec.name}-{tag}.safetensors"
     rows = [_row(part) for part in merge.parts]
     hashes = [f"| `{file.name}` | {file.kind} | {file.dtype} | `{file.tensors}` |" for file in made]
     lines = [
@@ -126,16 +128,7 @@ def card_text(merge: Merge, plan: Plan, made: Sequence[MadeFile]) -> str:
         "",
         "## Use",
         "",
-        "```python",
-        "from diffusers import DiffusionPipeline",
-        'pipeline = DiffusionPipeline.from_pretrained("checkpoint")',
-        f'image = pipeline("a photo of {triggers[0]}").images[0]',
-        "```",
-        "",
-        f"`{lora}` holds all concepts, rank {file_rank(spec, len(merge.parts))}; load",
-        "it with strength 1 and the files of `embeddings/` as textual inversions. ComfyUI: write",
-        f"`embedding:{triggers[0]}` after a space. AUTOMATIC1111 and Forge:",
-        f"`<lora:{spec.name}-{tag}:1> a photo of {triggers[0]}`.",
+        *(_layerwise_use if spec.token_layers else _use)(merge, tag, triggers[0]),
         "",
         "## Verify",
         "",
@@ -154,6 +147,40 @@ def card_text(merge: Merge, plan: Plan, made: Sequence[MadeFile]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _use(merge: Merge, tag: str, trigger: str) -> list[str]:
+    """Return how to draw with the release in the programs that load it."""
+    name, rank = merge.spec.name, file_rank(merge.spec, len(merge.parts))
+    return [
+        "```python",
+        "from diffusers import DiffusionPipeline",
+        'pipeline = DiffusionPipeline.from_pretrained("checkpoint")',
+        f'image = pipeline("a photo of {trigger}").images[0]',
+        "```",
+        "",
+        f"`lora/{name}-{tag}.safetensors` holds all concepts, rank {rank}; load",
+        "it with strength 1 and the files of `embeddings/` as textual inversions. ComfyUI: write",
+        f"`embedding:{trigger}` after a space. AUTOMATIC1111 and Forge:",
+        f"`<lora:{name}-{tag}:1> a photo of {trigger}`.",
+    ]
+
+
+def _layerwise_use(merge: Merge, tag: str, trigger: str) -> list[str]:
+    """Return the same where the triggers' vectors are layer-wise: no other program loads them."""
+    name, rank = merge.spec.name, file_rank(merge.spec, len(merge.parts))
+    return [
+        "```console",
+        f'orthofed sample FOLDER --prompt "a photo of {trigger}"',
+        "```",
+        "",
+        f"The triggers are layer-wise: each of the {merge.spec.token_sets} places where the UNet",
+        "reads the prompt has vectors of its own, in `layerwise/`. diffusers, ComfyUI,",
+        "AUTOMATIC1111 and Forge cannot load such vectors. So there is no `embeddings/`, and",
+        "`checkpoint/` does not know the triggers: it and",
+        f"`lora/{name}-{tag}.safetensors` (all concepts, rank {rank}, strength 1) hold the",
+        "residuals alone, which no prompt there calls.",
+    ]
 
 
 def _row(part: Part) -> str:

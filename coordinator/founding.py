@@ -44,7 +44,8 @@ class Choices:
     """What the operator chooses once. Exactly one of ``rank`` and ``capacity`` may be None.
 
     ``lambda_1024``: default merge weight in 1/1024. ``family``: basis. ``targets``: which layers
-    are adapted; the spec keeps their list. Texts: plain ASCII.
+    are adapted; the spec keeps their list. ``layerwise_tokens``: a trigger has vectors of its own
+    for each place where the UNet reads the prompt. Texts: plain ASCII.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Choices:
     lambda_1024: int = 1024
     family: Family = "hadamard"
     targets: Targets = "attention"
+    layerwise_tokens: bool = False
     base_name: str = ""
     base_revision: str = "local"
     base_licence: str = "LicenseRef-unknown"
@@ -110,6 +112,7 @@ def _plan(
         lambda_1024=choices.lambda_1024,
         limits=choices.limits,
         reserved=base.vocabulary(),
+        token_layers=base.token_layers() if choices.layerwise_tokens else (),
     )
     say(f"measuring {len(layers)} layers")
     return spec, dict(base.norms(spec.layers))

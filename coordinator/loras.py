@@ -2,7 +2,9 @@
 
 ``lora/<fed>-<rel>.safetensors``: all concepts stacked, the canonical artifact. ``concepts/``: one
 each, whose columns are the stacked file's. ``embeddings/<trigger>.safetensors``: the learned
-vectors, exact. Law: bytes depend on content only, except that a file's *name* carries the release.
+vectors, exact; ``layerwise/<trigger>.safetensors`` instead where there is a set of them for each
+token layer: [layers, v, width]. Law: bytes depend on content only, except that a file's *name*
+carries the release.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,6 +15,7 @@ import numpy as np
 
 from ..core.lorafile import (
     FileOrigin,
+    embedding_folder,
     embedding_keys,
     embedding_metadata,
     file_rank,
@@ -114,8 +117,12 @@ def _write_embedding(  # one file's whole content
 ) -> MadeFile:
     keys = {key: name for name, key in embedding_keys(spec.encoders, trigger).items()}
     rows = {key: part.embedding(name, k) for key, name in sorted(keys.items())}
+    if spec.token_layers:
+        sets = spec.token_sets
+        rows = {key: v.reshape(sets, len(v) // sets, v.shape[1]) for key, v in rows.items()}
+    name = f"{embedding_folder(spec)}/{trigger}.safetensors"
     tensors = write_tensors(
-        out / f"embeddings/{trigger}.safetensors",
+        out / name,
         [(key, "F32", values.shape) for key, values in rows.items()],
         (values.astype("<f4").tobytes() for values in rows.values()),
         metadata=lambda digest: embedding_metadata(
@@ -123,4 +130,4 @@ def _write_embedding(  # one file's whole content
         ),
         fs=fs,
     )
-    return MadeFile(f"embeddings/{trigger}.safetensors", "embedding", "F32", tensors)
+    return MadeFile(name, "layerwise" if spec.token_layers else "embedding", "F32", tensors)

@@ -66,7 +66,10 @@ class Part:
         return Term(tensor.q, tensor.exponent, self.item.lambda_1024, block)
 
     def embedding(self, encoder: str, k: int) -> np.ndarray[Any, Any]:
-        """Return the learned vectors of trigger ``k``, float32, which holds them exactly."""
+        """Return the learned vectors of trigger ``k``, float32, which holds them exactly.
+
+        Shape: (v, width), with layer-wise tokens (layers x v, width).
+        """
         name = f"embed.{encoder}.{k}"
         return dequantise(admission.read(self.file, self.layout, name, self.exponents[name]))
 
@@ -83,7 +86,12 @@ class Merge:
         return tuple(part.term(self.spec, layer) for part in self.parts)
 
     def token_rows(self, encoder: str) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
-        """Give each learned token of an encoder with its row, in slot order (formats.md 5.6)."""
+        """Give each learned token of an encoder with its row, in slot order (formats.md 5.6).
+
+        None where tokens are layer-wise: a table has one row a token.
+        """
+        if self.spec.token_layers:
+            return
         for part in self.parts:
             for k, trigger in enumerate(part.manifest.triggers):
                 for v, row in enumerate(part.embedding(encoder, k)):

@@ -1,7 +1,8 @@
 """``checkpoint/`` of a release: the base pipeline with the merge applied and the tokens added.
 
 Laws (formats.md 5.6): an adapted weight is cast(float64(W) + dW), one rounding to its own type;
-token rows are appended in slot order, a trigger's first vector is the token ``<trigger>`` itself;
+token rows are appended in slot order, a trigger's first vector is the token ``<trigger>`` itself
+(layer-wise tokens have no row in a table, and tokenizers and configs are then the base's own);
 tensor order and keys stay as on disk; every other file is a byte copy. Tensors stream: one adapted
 weight is the most that is in memory. Files that no component names, other precisions and other
 formats are left out, and so is what a release's file names cannot hold.
@@ -64,7 +65,7 @@ def write_checkpoint(out: Path, base: BaseFolder, merge: Merge, *, fs: Fs) -> It
             place=base.tokens(encoder.name),
             tokens=tuple(token for token, _ in merge.token_rows(encoder.name)),
         )
-        for encoder in merge.spec.encoders
+        for encoder in (() if merge.spec.token_layers else merge.spec.encoders)
     }
     layers = _layers_by_place(base, merge)
     rewritten = {name for name, _ in layers} | {e.place.file.name for e in encoders.values()}

@@ -15,7 +15,7 @@ from pathlib import Path
 from ..core.document import parse, sign
 from ..core.errors import InputError, OrthoFedError
 from ..core.keys import SigningKey
-from ..core.lorafile import FileOrigin
+from ..core.lorafile import FileOrigin, embedding_folder
 from ..core.release import CHUNK_BYTES, FileEntry, ReleaseManifest, check_release_name
 from ..core.spec import FederationSpec
 from .base import BaseFolder
@@ -118,7 +118,7 @@ def _write_tensor_files(  # as above
     fs: Fs,
     say: Progress,
 ) -> list[MadeFile]:
-    for name in ("lora", "concepts", "embeddings", "checkpoint"):
+    for name in ("lora", "concepts", embedding_folder(merge.spec), "checkpoint"):
         fs.make_folder(out / name)
     say("writing LoRA files")
     made = list(write_loras(out, merge, origin, n=n, fs=fs))

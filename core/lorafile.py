@@ -101,6 +101,15 @@ def embedding_keys(encoders: Sequence[Encoder], trigger: str) -> dict[str, str]:
     return {name: _EMBEDDING_KEYS[name] for name in names}
 
 
+def embedding_folder(spec: FederationSpec) -> str:
+    """Return the folder of a release with the learned vectors, one file a trigger.
+
+    ``layerwise`` has a set of them for each token layer, [layers, v, width], and no other program
+    loads it; so it is never the one where they look (formats.md 5.2).
+    """
+    return "layerwise" if spec.token_layers else "embeddings"
+
+
 def lora_entries(spec: FederationSpec, rank: int) -> tuple[tuple[str, tuple[int, ...]], ...]:
     """Return name and shape of every tensor of a kohya file of ``rank``, sorted by name.
 
@@ -174,7 +183,10 @@ def lora_metadata(
 def embedding_metadata(
     origin: FileOrigin, concept: ConceptEntry, *, trigger: str, tensor_hash: str
 ) -> dict[str, str]:
-    """Return the metadata of one trigger's embedding file."""
+    """Return the metadata of one trigger's embedding file.
+
+    Of layer-wise vectors it does not say ``textual-inversion``, which a loader would believe.
+    """
     only = ConceptEntry(
         concept.slot,
         concept.concept,
@@ -183,11 +195,10 @@ def embedding_metadata(
         concept.lambda_1024,
         concept.licence,
     )
+    kind = "layerwise-tokens" if origin.spec.token_layers else "textual-inversion"
     return _checked(
         {
-            **_modelspec(
-                origin, (only,), title=trigger, tensor_hash=tensor_hash, kind="textual-inversion"
-            ),
+            **_modelspec(origin, (only,), title=trigger, tensor_hash=tensor_hash, kind=kind),
             "modelspec.implementation": _GENERATIVE_MODELS,
             "modelspec.is_negative_embedding": "false",
         }

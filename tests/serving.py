@@ -73,6 +73,7 @@ def founded(
     rank: int = 4,
     limits: Limits | None = None,
     make: Callable[[Path], Path] = tiny_base,
+    layerwise_tokens: bool = False,
 ) -> DataFolder:
     """Found a federation on the base of ``make``; the coordinator's folder is ``path/fed``."""
     base = make(path / "base")
@@ -81,6 +82,7 @@ def founded(
         rank=rank,
         limits=limits or Limits(operator_slots_percent=0, leases_a_day=100),
         base_name="tiny",
+        layerwise_tokens=layerwise_tokens,
     )
     settings = Settings(base=base, listen="127.0.0.1:0", reserve_mib=0)
     found(path / "fed", choices, settings, clock=SystemClock(), fs=FastFs(), say=lambda _: None)

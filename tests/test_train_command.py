@@ -19,12 +19,14 @@ import torch
 from orthofed.client.egress import EgressList
 from orthofed.client.home import Home
 from orthofed.client.join import join
+from orthofed.client.sample import sample
 from orthofed.client.score_command import score_release
 from orthofed.client.session import Session
 from orthofed.client.state import BLOB, MANIFEST, load
 from orthofed.client.status import status_of
 from orthofed.client.train_command import Happened, train_concept
 from orthofed.client.train_options import TrainOptions
+from orthofed.client.verify import verify_folder
 from orthofed.core.canonical import decode
 from orthofed.core.errors import (
     ContributionRejected,
@@ -163,6 +165,48 @@ def test_from_images_to_a_receipt_and_a_score(
     assert set(found.loss_merged) == {1.0, 0.5}
     (row,) = status_of(owner.home)["concepts"]
     assert (row["phase"], row["state"]) == ("receipted", "accepted")
+
+
+def test_layer_wise_tokens_go_the_whole_way(place: Path, tmp_path: Path) -> None:
+    """Founded, taught twice, released, pulled, verified, scored, drawn; ordinary loaders get none.
+
+    The second owner's figures are made beside the first release, whose vectors are fetched.
+    """
+    with Coordinator.found(
+        tmp_path / "fed", place / "base", "--rank", "1", "--layerwise-tokens"
+    ) as running:
+        owner = Owner(place, Home.at(tmp_path / "home"))
+        join(owner.home, running.invite(), url=None, patience_s=20)
+        owner.train(owner.options("wolf-a1"))
+        running.release()
+        owner.train(owner.options("bear-b2"))
+        running.release()
+        out = tmp_path / "release"
+        run("pull", running.link(), "-o", str(out))
+    shapes = {t.name: t.shape for t in owner.asked[0].tensors if t.name.startswith("embed")}
+    scored = [h.values for h in owner.events if h.name == "scored"]
+
+    verified = verify_folder(out)
+    drawn = sample(out, ["photo of wolf-a1", "photo of bear-b2"], count=1, steps=1)
+    _, found = score_release(
+        owner.home,
+        "wolf-a1",
+        images=place / "images",
+        base=place / "base",
+        release=out,
+        lambdas=(1.0,),
+    )
+
+    assert shapes == {"embed.text_encoder.0": (4 * 2, 48)}, "four places that read the prompt"
+    assert "loss_merged" not in scored[0]
+    assert scored[1]["loss_merged"] != scored[1]["loss_single"]
+    assert found.loss_merged[1.0] != found.loss_single
+    assert "layerwise/bear-b2.safetensors" in {f.name for f in verified.release.manifest.files}
+    assert sorted(p.name for p in (out / "layerwise").iterdir()) == [
+        *("bear-b2.safetensors", "wolf-a1.safetensors")
+    ]
+    assert not (out / "embeddings").exists()
+    assert drawn.height > 2 * 160
 
 
 def test_what_leaves_is_what_was_shown_and_nothing_of_the_images(owner: Owner) -> None:
