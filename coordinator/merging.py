@@ -86,12 +86,7 @@ class Merge:
         return tuple(part.term(self.spec, layer) for part in self.parts)
 
     def token_rows(self, encoder: str) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
-        """Give each learned token of an encoder with its row, in slot order (formats.md 5.6).
-
-        None where tokens are layer-wise: a table has one row a token.
-        """
-        if self.spec.token_layers:
-            return
+        """Give each learned token of an encoder with its row, in slot order (formats.md 5.6)."""
         for part in self.parts:
             for k, trigger in enumerate(part.manifest.triggers):
                 for v, row in enumerate(part.embedding(encoder, k)):
