@@ -1,8 +1,8 @@
-"""More to train on from the same images: small shifts and, where asked, mirror images.
+"""More to train on from the same images: small shifts, shades, mirror images.
 
-The images themselves come first, then for each further jitter all of them moved by a few pixels,
-then all of that mirrored. Masks and sizes follow their images (cut.py). Every copy is encoded once,
-before training, so augmenting costs nothing in a step.
+The images themselves come first, then for each further jitter all of them moved by a few pixels
+and, where asked, a little lighter or darker; then all of that mirrored. Masks and sizes follow
+their images (cut.py). Every copy is encoded once, before training, so it costs nothing in a step.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from .training_settings import TrainingSettings
 
 def augmented(items: Sequence[Captioned], settings: TrainingSettings) -> list[Captioned]:
     """Return ``items``, their shifted copies and, with ``flip``, all of these mirrored."""
-    random = generator(settings.seed, "jitter")
+    random, tint = generator(settings.seed, "jitter"), generator(settings.seed, "colour")
     reach = settings.jitter_pixels
     result = list(items)
     for _ in range(settings.jitters - 1):
@@ -25,7 +25,12 @@ def augmented(items: Sequence[Captioned], settings: TrainingSettings) -> list[Ca
             most = min(item.size) // 4  # of a small image something has to stay
             drawn = torch.randint(-reach, reach + 1, (2,), generator=random)
             x, y = drawn.clamp(-most, most).tolist()
-            result.append(replace(item, cut=replace(item.cut, shift=(x, y))))
+            copy = replace(item, cut=replace(item.cut, shift=(x, y)))
+            if settings.jitter_colour:
+                change = 2 * torch.rand(3, generator=tint) - 1
+                light, contrast, depth = (1 + settings.jitter_colour * change).tolist()
+                copy = replace(copy, colour=(light, contrast, depth))
+            result.append(copy)
     if settings.flip:
         result += [replace(item, cut=replace(item.cut, mirrored=True)) for item in result]
     return result

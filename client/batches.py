@@ -50,6 +50,7 @@ class Batches:
     seed: int
     caption_dropout: float = 0.0
     noise_offset: float = 0.0
+    keep_tags: int | None = None  # shuffle the tags behind so many; None: none
 
     @staticmethod
     def of(
@@ -61,11 +62,19 @@ class Batches:
         seed: int,
         caption_dropout: float = 0.0,
         noise_offset: float = 0.0,
+        keep_tags: int | None = None,
     ) -> "Batches":
         """Return the plan of ``passes`` passes over ``buckets``."""
         turns = tuple(_turns([len(b.latents) for b in buckets], passes))
         return Batches(
-            tuple(buckets), turns, batch, num_timesteps, seed, caption_dropout, noise_offset
+            tuple(buckets),
+            turns,
+            batch,
+            num_timesteps,
+            seed,
+            caption_dropout=caption_dropout,
+            noise_offset=noise_offset,
+            keep_tags=keep_tags,
         )
 
     def at(self, number: int) -> Batch:
@@ -83,6 +92,9 @@ class Batches:
             shift = torch.randn(*latents.shape[:2], 1, 1, generator=random)
             noise = noise + self.noise_offset * shift
         captions = [bucket.captions[i] for i in chosen]
+        if self.keep_tags is not None:
+            tags = generator(self.seed, "tags", number)
+            captions = [_shuffled(text, keep=self.keep_tags, random=tags) for text in captions]
         if self.caption_dropout:
             dropped = torch.rand(len(chosen), generator=random) < self.caption_dropout
             captions = [
@@ -91,6 +103,13 @@ class Batches:
         masks = bucket.masks[chosen] if bucket.masks is not None else None
         framings = [bucket.framings[i] for i in chosen]
         return Batch(latents, noise, times, captions, framings, masks)
+
+
+def _shuffled(caption: str, *, keep: int, random: torch.Generator) -> str:
+    """Return ``caption`` with the comma-separated tags behind the first ``keep`` in a new order."""
+    tags = [tag.strip() for tag in caption.split(",")]
+    order: list[int] = torch.randperm(max(0, len(tags) - keep), generator=random).tolist()
+    return ", ".join([*tags[:keep], *(tags[keep + place] for place in order)])
 
 
 def _turns(sizes: Sequence[int], passes: int) -> list[tuple[int, int]]:

@@ -9,14 +9,17 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from PIL import Image
+from PIL import Image, ImageEnhance
 
 from ..core.errors import InputError
 from .captions import PLACE
 from .cut import Cut
 from .families.framing import Framing
 from .image_files import read_image, read_mask
+
+_COLOUR: Final = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,7 @@ class Captioned:
     caption: str
     pixels_sha256: str  # of the covered image, before shift and mirror
     mask_sha256: str  # as above; empty without a mask
+    colour: tuple[float, float, float] = (1.0, 1.0, 1.0)  # brightness, contrast, saturation
 
     @property
     def name(self) -> str:
@@ -50,7 +54,11 @@ class Captioned:
 
         Raises InputError: the file is not what it was.
         """
-        return self._same(read_image(self.path), self.pixels_sha256)
+        image = self._same(read_image(self.path), self.pixels_sha256)
+        for change, factor in zip(_COLOUR, self.colour, strict=True):
+            if factor != 1:
+                image = change(image).enhance(factor)
+        return image
 
     @property
     def mask(self) -> Image.Image | None:
@@ -66,7 +74,7 @@ class Captioned:
     @property
     def digest(self) -> bytes:
         """SHA-256 over everything that decides the latents, the mask and the sizes."""
-        parts = (self.pixels_sha256, self.mask_sha256, repr(self.cut))
+        parts = (self.pixels_sha256, self.mask_sha256, repr(self.cut), repr(self.colour))
         return hashlib.sha256("\n".join(parts).encode()).digest()
 
     def _same(self, image: Image.Image | None, sha256: str) -> Image.Image:

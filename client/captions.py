@@ -3,7 +3,8 @@
 A text file of the image's name is its caption. In it stands ``{}``, a trigger, or the class noun,
 looked for in this order; the first one found becomes ``{}``. A caption with none of them would
 teach the model that the concept's looks belong to every other word in it, so it is an error. An
-image without a caption gets a neutral template, as in textual inversion (arXiv 2208.01618).
+image without a caption gets a template, by default a neutral one as in textual inversion (arXiv
+2208.01618).
 """
 
 import re
@@ -17,14 +18,21 @@ PLACE: Final = "{}"
 TEMPLATES: Final = ("a picture of {}", "a portrait of {}", "an image of {}", "{}")
 
 
-def caption_of(image: Path, noun: str, *, triggers: Sequence[str] = (), number: int = 0) -> str:
+def caption_of(
+    image: Path,
+    noun: str,
+    *,
+    triggers: Sequence[str] = (),
+    templates: Sequence[str] = TEMPLATES,
+    number: int = 0,
+) -> str:
     """Return the caption of the file ``image``; ``number`` chooses the template if it has none.
 
     Raises InputError: the text file is not UTF-8, or names the concept in no way.
     """
     sidecar = image.with_suffix(".txt")
     if not sidecar.is_file():
-        return TEMPLATES[number % len(TEMPLATES)]
+        return templates[number % len(templates)]
     try:
         text = " ".join(sidecar.read_text("utf-8").split())
     except UnicodeDecodeError as error:
@@ -35,7 +43,7 @@ def caption_of(image: Path, noun: str, *, triggers: Sequence[str] = (), number: 
             code="broken-caption",
         ) from error
     if not text:
-        return TEMPLATES[number % len(TEMPLATES)]
+        return templates[number % len(templates)]
     if PLACE in text:
         return text
     for name in (" ".join(triggers), *triggers, noun):

@@ -17,7 +17,7 @@ from PIL import Image
 from ..core.errors import InputError
 from .buckets import bucket_size
 from .captioned import Captioned, pixels_sha256
-from .captions import caption_of
+from .captions import TEMPLATES, caption_of
 from .cut import Cut
 from .duplicates import near_duplicates, thumbnail
 from .image_files import image_paths, read_image, read_mask
@@ -39,6 +39,7 @@ class ConceptImages:
         size: int,
         noun: str,
         triggers: Sequence[str] = (),
+        templates: Sequence[str] = TEMPLATES,
         step: int = 0,
         held_out: int = 4,
         class_folder: Path | None = None,
@@ -56,7 +57,7 @@ class ConceptImages:
         items, thumbnails = list[Captioned](), []
         for number, path in enumerate(paths):
             square = not step or number >= first_held_out
-            caption = caption_of(path, noun, triggers=triggers, number=number)
+            caption = caption_of(path, noun, triggers=triggers, templates=templates, number=number)
             item, covered = _checked(path, caption, size=size, step=0 if square else step)
             items.append(item)
             thumbnails.append((path.name, thumbnail(covered)))

@@ -6,8 +6,8 @@
 
 Everything comes out of the run's caches if it is there. Law: the material is a function of base,
 images, noun and settings alone, so a resumed run has the same, from whatever cache. Text features
-are not kept: the text encoders are adapted and the trigger's vectors learnt, so those of every
-prompt change from step to step; what does not change is the base's answer, and that is kept.
+are not kept: every preset of core/targets.py adapts the text encoders and the trigger's vectors are
+learnt, so those of every prompt change from step to step; what does not is the base's answer.
 """
 
 import math
@@ -71,7 +71,8 @@ class Material:
             asked = _Asked(base, tokens, noun, settings)
             about = key_of(
                 *("public", *told, spec.id, images.digest, noun, tokens.strangers),
-                *(settings.jitters, settings.jitter_pixels, settings.flip, settings.seed),
+                *(settings.jitters, settings.jitter_pixels, settings.jitter_colour),
+                *(settings.flip, settings.seed),
                 *(settings.null_images, settings.null_sampling_steps, settings.null_states),
             )
             captions = [item.caption for item in images.train]
@@ -93,17 +94,17 @@ def _batches(
     base: Base,
     settings: TrainingSettings,
     *,
-    seed: int = 0,
-    caption_dropout: float | None = None,
+    of_the_class: bool = False,
 ) -> Batches:
     return Batches.of(
         buckets,
         passes=settings.steps * settings.accumulation,
         batch=settings.batch,
         num_timesteps=base.num_timesteps,
-        seed=settings.seed + seed,
-        caption_dropout=settings.caption_dropout if caption_dropout is None else caption_dropout,
+        seed=settings.seed + of_the_class * _PRIOR_SEED,
+        caption_dropout=settings.caption_dropout * (not of_the_class),
         noise_offset=settings.noise_offset,
+        keep_tags=settings.keep_tags if settings.shuffle_captions else None,
     )
 
 
@@ -196,4 +197,4 @@ def _prior(
             about=about,
         )
         buckets = [drawn]
-    return _batches(buckets, base, settings, seed=_PRIOR_SEED, caption_dropout=0.0)
+    return _batches(buckets, base, settings, of_the_class=True)

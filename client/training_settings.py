@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from ..core.errors import InputError
+from .captions import PLACE, TEMPLATES
 from .presets import PRESETS
 
 Schedule = Literal["cosine", "linear", "constant"]
@@ -42,8 +43,9 @@ def _switch(default: bool, says: str) -> Any:  # noqa: ANN401, FBT001  # a field
     return field(default=default, metadata={"choices": (False, True), "says": says})
 
 
-def _texts(default: tuple[str, ...], says: str) -> Any:  # noqa: ANN401  # a field
-    return field(default=default, metadata={"texts": _MOST_TEXTS, "says": says})
+def _texts(default: tuple[str, ...], says: str, *, each: str = "") -> Any:  # noqa: ANN401  # a field
+    """Return a field of texts; with ``each`` there is one at least, and all of them have it."""
+    return field(default=default, metadata={"texts": _MOST_TEXTS, "each": each, "says": says})
 
 
 def _path(default: str, says: str) -> Any:  # noqa: ANN401  # a field
@@ -81,9 +83,17 @@ class TrainingSettings:
     prior_steps: int = _number(30, 1, 1_000, "denoising steps of a class image")
     prior_guidance: float = _number(7.5, 1, 100, "classifier-free guidance of a class image")
     prior_folder: str = _path("", "class images of your own in their place; empty: none")
+    templates: tuple[str, ...] = _texts(
+        TEMPLATES, "captions in turn of images without a .txt file", each=PLACE
+    )
+    shuffle_captions: bool = _switch(False, "put the comma-separated tags in a new order each pass")
+    keep_tags: int = _number(1, 0, 100, "first tags that stay first when captions are shuffled")
     caption_dropout: float = _number(0.0, 0, 1, "share of captions replaced by the empty one")
     jitters: int = _number(1, 1, 64, "encodings of each image; the first is the image itself")
     jitter_pixels: int = _number(2, 0, 64, "largest shift of a jittered one, pixels")
+    jitter_colour: float = _number(
+        0.0, 0, 0.5, "largest change of a jittered one's brightness, contrast and saturation"
+    )
     flip: bool = _switch(False, "also train on mirrored images; not for faces or text")
     buckets: bool = _switch(True, "keep each image's shape as near as the model allows")
     mask_floor: float = _number(0.1, 0, 1, "weight of what a mask leaves out")
@@ -117,7 +127,9 @@ class TrainingSettings:
                 _check(inside, item.name, value, _allowed(item.default, meta))
                 continue
             if "texts" in meta:
-                _check(_are_texts(value), item.name, value, _allowed(item.default, meta))
+                _check(
+                    _are_texts(value, meta["each"]), item.name, value, _allowed(item.default, meta)
+                )
                 continue
             if "path" in meta:
                 inside = isinstance(value, str) and len(value) <= meta["path"]
@@ -190,11 +202,12 @@ def _exact(value: Any, kind: type) -> Any:  # noqa: ANN401  # of any setting
     return tuple(value) if kind is tuple and type(value) is list else value
 
 
-def _are_texts(value: object) -> bool:
+def _are_texts(value: object, each: str) -> bool:
     return (
         isinstance(value, tuple)
-        and len(value) <= _MOST_TEXTS
+        and bool(each) <= len(value) <= _MOST_TEXTS
         and all(isinstance(text, str) and 0 < len(text) <= _LONGEST_TEXT for text in value)
+        and all(each in text for text in value)
     )
 
 
@@ -205,7 +218,8 @@ def _allowed(default: object, meta: Mapping[str, Any]) -> str:
             for choice in meta["choices"]
         )
     if "texts" in meta:
-        return f"at most {meta['texts']} texts of 1 to {_LONGEST_TEXT} characters"
+        texts = f"{meta['texts']} texts of 1 to {_LONGEST_TEXT} characters"
+        return f"1 to {texts}, {meta['each']} in each" if meta["each"] else f"at most {texts}"
     if "path" in meta:
         return f"a path of at most {meta['path']} characters"
     return f"{type(default).__name__} from {meta['low']:g} to {meta['high']:g}"

@@ -20,7 +20,7 @@ from ..core.errors import InputError
 SENT: Final = "the settings, and loss and rate of each step, go to Weights & Biases, as you asked"
 """What an owner is told before the first step."""
 
-_PRIVATE: Final = frozenset({"sample_prompts", "prior_folder"})
+_PRIVATE: Final = frozenset({"sample_prompts", "templates", "prior_folder"})
 """Settings in the owner's own words."""
 
 

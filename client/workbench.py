@@ -83,6 +83,7 @@ class Workbench:
             step=self.base.image_step if self.settings.buckets else 0,
             noun=self.noun,
             triggers=self.triggers,
+            templates=self.settings.templates,
             class_folder=Path(folder) if self.settings.prior_weight and folder else None,
         )
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from orthofed.client.caches import Caches
 from orthofed.client.checkpoint import TrainingSaves
 from orthofed.client.interrupts import Interrupts
 from orthofed.client.tokens import Trigger
@@ -118,7 +119,8 @@ def _fork(tiny: Bench, place: Path) -> int:
 
 
 def _train(tiny: Bench, place: Path) -> Trained:
-    settings = replace(SETTINGS, steps=STEPS, save_every_s=0.0)
+    prior = {"prior_weight": 1.0, "prior_images": 4, "prior_steps": 2}
+    settings = replace(SETTINGS, steps=STEPS, save_every_s=0.0, cache="disk", **prior)
     identity = identity_of(tiny.spec, 0, 1, TRIGGERS, NOUN, tiny.images, settings)
     log = TrainingLog(place / "log", identity, settings.as_dict(), {})
     with Interrupts(lambda: None) as interrupts, log:
@@ -140,6 +142,7 @@ def _train(tiny: Bench, place: Path) -> Trained:
             settings,
             on_step=on_step,
             saves=TrainingSaves(place / "saves", identity),
+            caches=Caches.at(place / "cache", place / "class", settings),
         )
 
 

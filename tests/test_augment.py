@@ -49,3 +49,24 @@ def test_a_shift_moves_the_picture_by_at_most_the_reach(tmp_path: Path) -> None:
     assert shifts.max() == 4
     assert {item.size for item in items} == {item.size for item in images.train}
     assert all(item.image.size == item.size for item in items)
+
+
+def test_a_jittered_copy_may_have_other_colours_and_the_image_keeps_its_own(tmp_path: Path) -> None:
+    """Each copy its own, within the bound; the mask and the sizes are not touched by it."""
+    images = _images(tmp_path / "images")
+    settings = TrainingSettings(jitters=3, jitter_pixels=0, jitter_colour=0.2)
+
+    items = augmented(images.train, settings)
+
+    plain, copies = items[: len(images.train)], items[len(images.train) :]
+    assert plain == list(images.train)
+    factors = np.array([item.colour for item in copies])
+    assert len({item.colour for item in copies}) == len(copies)
+    assert 0.8 <= factors.min() < 0.9
+    assert 1.1 < factors.max() <= 1.2
+    for item, copy in zip(plain, copies, strict=False):
+        assert item.image != copy.image
+        assert (item.mask, item.framing) == (copy.mask, copy.framing)
+        assert item.digest != copy.digest
+        if item.name == "01.png":  # one red: only the brightness can change it
+            assert np.abs(np.asarray(copy.image)[..., 0].mean() / 255 - 1) < 0.21

@@ -1,6 +1,8 @@
 """Which images a pass sees: buckets in proportion, every image once an epoch, the same again."""
 
 from collections import Counter
+from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -17,7 +19,7 @@ def _bucket(name: str, shape: tuple[int, ...]) -> Bucket:
     return Bucket(torch.zeros(shape), tuple(f"{name} {n}" for n in range(shape[0])), framings)
 
 
-def _batches(*, passes: int = 12, batch: int = 3, **options: float) -> Batches:
+def _batches(*, passes: int = 12, batch: int = 3, **options: Any) -> Batches:
     return Batches.of(_buckets(), passes=passes, batch=batch, num_timesteps=100, seed=5, **options)
 
 
@@ -62,6 +64,24 @@ def test_captions_are_dropped_as_often_as_asked() -> None:
     assert 500 < empty < 700
     assert not any(text == "" for number in range(12) for text in _batches().at(number).captions)
     assert _batches(caption_dropout=1.0).at(0).captions == [""] * 3
+
+
+def test_tags_are_shuffled_behind_those_that_stay() -> None:
+    """Every order comes up, the first tag stays, and a pass has the same one when asked again."""
+    tagged = tuple(f"photo of {{}} {n}, red, on a tree, wide" for n in range(6))
+    bucket = replace(_bucket("wide", (6, 1, 2, 4)), captions=tagged)
+    plan: dict[str, Any] = {"passes": 60, "batch": 3, "num_timesteps": 100, "seed": 5}
+    batches = Batches.of([bucket], **plan, keep_tags=1)
+
+    said = [text for number in range(60) for text in batches.at(number).captions]
+
+    assert {tuple(sorted(text.split(", ")[1:])) for text in said} == {("on a tree", "red", "wide")}
+    assert len({text.partition(", ")[2] for text in said}) == 6
+    assert all(text.startswith("photo of {} ") for text in said)
+    assert batches.at(7).captions == Batches.of([bucket], **plan, keep_tags=1).at(7).captions
+    plain = Batches.of([bucket], **plan).at(7)
+    assert torch.equal(plain.noise, batches.at(7).noise)
+    assert set(plain.captions) < set(tagged)
 
 
 def test_the_noise_offset_shifts_whole_channels() -> None:

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -48,6 +49,56 @@ def test_a_caption_gets_the_concept_in_its_place(tmp_path: Path) -> None:
         "anna-k7 anna-k7_1, a fox on a tree",
         "anna-k7 anna-k7_1",
     ]
+
+
+def test_images_without_a_caption_take_the_owners_templates_in_turn(tmp_path: Path) -> None:
+    """`templates` of the settings; a caption of its own wins."""
+    folder = write_images(tmp_path / "images", 5)
+    for number in (0, 1, 3):
+        (folder / f"{number:02}.txt").unlink()
+
+    images = ConceptImages.load(folder, size=16, noun="fox", templates=("a {}", "one {} outside"))
+
+    said = [item.caption for item in images.train]
+    assert said == ["a {}", "one {} outside", "photo of {} on a red tree", "one {} outside"]
+
+
+@pytest.mark.parametrize("name", ["02.jpg", "02.JPEG", "02.webp", "02.PNG"])
+def test_every_kind_of_file_is_read_upright_and_without_what_the_camera_wrote(
+    tmp_path: Path, name: str
+) -> None:
+    """White on the left as stored, orientation 6: white on top; no EXIF, profile or comment."""
+    folder = write_images(tmp_path / "images", 5)
+    (folder / "02.png").unlink()
+    image = Image.new("RGB", (20, 20), "black")
+    image.paste("white", (0, 0, 10, 20))
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "a camera"
+    image.save(folder / name, exif=exif)
+
+    item = next(item for item in _load(folder).train if item.name == name)
+
+    upright = item.image.convert("L")
+    assert upright.getpixel((8, 2)) > 240  # pyright: ignore[reportOperatorIssue]  # an L pixel
+    assert upright.getpixel((8, 13)) < 15  # pyright: ignore[reportOperatorIssue]  # as above
+    assert item.image.info == {}
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "CMYK", "I;16", "1", "LA"])
+def test_every_mode_of_pixels_becomes_rgb_of_the_same_grey(tmp_path: Path, mode: str) -> None:
+    """A grey of half the range, whatever way a file says it; one bit can only say white."""
+    folder = write_images(tmp_path / "images", 5)
+    (folder / "02.png").unlink()
+    if mode == "I;16":
+        image = Image.fromarray(np.full((20, 20), 128 * 257, np.uint16))
+    else:
+        image = Image.new("L", (20, 20), 255 if mode == "1" else 128).convert(mode)
+    image.save(folder / ("02.jpg" if mode == "CMYK" else "02.png"))
+
+    item = next(item for item in _load(folder).train if item.name.startswith("02."))
+
+    wanted = 255 if mode == "1" else 128
+    assert np.abs(np.asarray(item.image).astype(int) - wanted).max() <= 2
 
 
 def test_a_photo_taken_on_its_side_comes_out_upright(tmp_path: Path) -> None:

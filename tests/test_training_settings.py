@@ -34,6 +34,12 @@ def test_what_the_file_does_not_name_keeps_its_default(tmp_path: Path) -> None:
         'schedule = "slow"',
         'precision = "fp16"',  # needs loss scaling, which is not there; never run as another type
         "steps = ",
+        'cache = "tape"',
+        "templates = []",
+        'templates = ["a picture of it"]',  # the concept has no place in it
+        "prior_folder = 3",
+        "prior_guidance = 0.5",
+        "jitter_colour = 0.6",
     ],
 )
 def test_an_unknown_key_or_a_bad_value_is_an_error(tmp_path: Path, text: str) -> None:
