@@ -2,8 +2,9 @@
 # diffusers and transformers publish partial types.
 """The base model on this machine: loaded, frozen, its layers found by their canonical paths.
 
-A base is a diffusers pipeline folder of a known family (families/). Everything is held in float32,
-in evaluation mode and without gradients: what trains lives beside it (adapter.py, tokens.py). Laws:
+A base is a diffusers pipeline folder of a known family (families/). It is held on one device
+(placement.py), in evaluation mode and without gradients: what trains lives beside it (adapter.py,
+tokens.py). Latents come and go in CPU memory; passes move them and answer in float32. Laws:
 
     fingerprint_of(folder) = the hash that the spec names (core/fingerprint.py), or nothing trains
     layer(path) = the one module of a canonical path, with or without `text_model.`, or an error
@@ -13,7 +14,9 @@ path that matches nothing must never be a silent no-op. Left to others: what a f
 how it answers (families/diffusion.py), sampling (sample.py), where folders come from.
 """
 
+import contextlib
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +25,11 @@ from typing import Any
 import diffusers
 import torch
 import transformers
+from diffusers.image_processor import VaeImageProcessor
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..core.errors import InputError, SpecError
 from ..core.fingerprint import base_fingerprint, is_base_file
@@ -37,6 +41,7 @@ from .families.parts import Parts
 from .families.stable_diffusion import StableDiffusion
 from .families.stable_diffusion_xl import StableDiffusionXL
 from .families.text_tower import TextTower
+from .placement import ON_CPU, Placement
 from .plain import Target
 
 _ENCODE_BATCH = 16
@@ -58,21 +63,46 @@ class Base:
     sampler: SchedulerMixin
 
     @staticmethod
-    def load(folder: Path, *, spec: FederationSpec | None = None) -> "Base":
+    def load(
+        folder: Path, *, spec: FederationSpec | None = None, placement: Placement = ON_CPU
+    ) -> "Base":
         """Return the base in ``folder``, checked against ``spec`` first if one is given.
 
         Raises InputError: the folder is no pipeline, or not the base that the spec names. Raises
         SpecError: no family here is like it.
         """
         quiet()
-        parts = Parts.of(folder)
+        if placement.device.type == "cuda":
+            # What cuBLAS asks for before it is deterministic; read once, at its first product.
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        parts = Parts.of(folder, dtype=placement.dtype)
         load = _loader(parts)
         if spec is not None:
             check_base(folder, spec)
-        vae: AutoencoderKL = parts.module("vae", AutoencoderKL)
+        vae: AutoencoderKL = parts.module("vae", AutoencoderKL, dtype=torch.float32)
         family = load(parts)
         _check_channels(family.latent_shape[0], int(vae.config["latent_channels"]))
+        networks: list[nn.Module] = [*family.components.values(), vae]
+        for network in networks:
+            network.to(placement.device)
         return Base(folder, family, vae, parts.sampler())
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self.family.denoiser.device
+
+    def autocast(
+        self, dtype: torch.dtype | None = None
+    ) -> contextlib.AbstractContextManager[object]:
+        """Let the networks multiply in ``dtype`` inside the block; None: in what they are held in.
+
+        float32 changes nothing, so inside another block that one's type stays.
+        """
+        wanted: torch.dtype = dtype or self.family.denoiser.dtype
+        if wanted == torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=wanted)
 
     @property
     def towers(self) -> Mapping[str, TextTower]:
@@ -129,14 +159,27 @@ class Base:
         )
 
     def latents(self, images: Sequence[Image.Image]) -> Tensor:
-        """Return the scaled latents of RGB ``images``: the mode of the VAE's answer, no draw."""
+        """Return the scaled latents of RGB ``images``: the mode of the VAE's answer, no draw.
+
+        They lie in CPU memory.
+        """
         shift = self.vae.config.get("shift_factor") or 0.0
         done = []
         with torch.no_grad():
             for start in range(0, len(images), _ENCODE_BATCH):
                 pixels = torch.stack([_pixels(i) for i in images[start : start + _ENCODE_BATCH]])
-                done.append(self.vae.encode(pixels, return_dict=False)[0].mode())
+                told = self.vae.encode(pixels.to(self.device), return_dict=False)[0]
+                done.append(told.mode().cpu())
         return (torch.cat(done) - shift) * self.vae.config["scaling_factor"]
+
+    @torch.no_grad()
+    def images(self, latents: Tensor) -> list[Image.Image]:
+        """Return the pictures of scaled ``latents``, decoded in float32."""
+        shift = self.vae.config.get("shift_factor") or 0.0
+        clean = latents.to(self.device, torch.float32) / self.vae.config["scaling_factor"] + shift
+        pixels = self.vae.decode(clean, return_dict=False)[0].cpu()
+        images: Any = VaeImageProcessor().postprocess(pixels, output_type="pil")
+        return images
 
     def condition(
         self, ids: Mapping[str, Tensor], framings: Sequence[Framing] | None = None
@@ -146,7 +189,8 @@ class Base:
         ``framings``: how each image was cut; without them every image is whole and of this base's
         size, as a pipeline asks by default.
         """
-        plain = self.family.condition(ids)
+        with self.autocast():
+            plain = self.family.condition({name: one.to(self.device) for name, one in ids.items()})
         whole = [Framing.whole(self.image_size)] * len(plain)
         return self.family.framed(plain, whole if framings is None else framings)
 
@@ -164,8 +208,13 @@ class Base:
         return self.family.noise.target(latents, noise, timesteps)
 
     def predict(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
-        """Return the network's answer to noisy latents under ``conditioning``."""
-        return self.family.predict(noisy, timesteps, conditioning)
+        """Return the network's answer to noisy latents under ``conditioning``, in float32.
+
+        The latents and timesteps may lie in CPU memory; the answer is on the base's device.
+        """
+        with self.autocast():
+            place = self.device
+            return self.family.predict(noisy.to(place), timesteps.to(place), conditioning).float()
 
     def pipeline(self) -> Any:  # noqa: ANN401  # diffusers' own
         """Return diffusers' pipeline of these very parts, silent, with a fresh scheduler."""

@@ -73,12 +73,14 @@ def _drawn(
     randoms = [generator(_SEED, "class", first + k) for k in range(len(prompts))]
     noise = torch.stack([torch.randn(shape, generator=random) for random in randoms])
     positive, negative = tokens.encode(prompts), tokens.encode([""] * len(prompts))
-    latents: Tensor = base.pipeline()(
-        **base.family.guided(positive, negative),
-        latents=noise.to(base.family.denoiser.device),
-        num_inference_steps=steps,
-        guidance_scale=guidance,
-        generator=generator(_SEED, "class-sampler", first),  # of samplers that add noise on the way
-        output_type="latent",
-    ).images
+    sampler = generator(_SEED, "class-sampler", first)  # of samplers that add noise on the way
+    with base.autocast():
+        latents: Tensor = base.pipeline()(
+            **base.family.guided(positive, negative),
+            latents=noise.to(base.device),
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            generator=sampler,
+            output_type="latent",
+        ).images
     return latents.float().cpu()

@@ -29,6 +29,9 @@ HomeOption = Annotated[
     Path | None, typer.Option("--home", help="Folder of this client; default: the user's own.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+Device = Annotated[
+    str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps; default: the settings', auto.")
+]
 Patience = Annotated[
     float,
     typer.Option("--patience", min=0, help="Seconds to keep trying when nobody answers."),
@@ -91,6 +94,7 @@ def train(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
     licence: Annotated[str, typer.Option(help="SPDX id of what you publish.")] = "CC0-1.0",
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of every draw.")] = None,
+    device: Device = None,
     config: Annotated[Path | None, typer.Option(help="Training settings in TOML.")] = None,
     preset: Annotated[
         str | None, typer.Option(help="Settings by name; orthofed client settings lists them.")
@@ -121,6 +125,7 @@ def train(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
         preset=preset,
         steps=steps,
         seed=seed,
+        device=device,
     )
     place = Home.at(home)
     if as_json:
@@ -165,6 +170,7 @@ def score(
     lambda_: Annotated[
         list[float] | None, typer.Option("--lambda", min=0, max=2, help="Merge weight; repeatable.")
     ] = None,
+    device: Device = None,
     home: HomeOption = None,
     as_json: Json = False,
 ) -> None:
@@ -174,7 +180,13 @@ def score(
 
     lambdas = tuple(dict.fromkeys(lambda_ or [1.0]))
     session, found = score_release(
-        Home.at(home), concept, images=images, base=base, release=release, lambdas=lambdas
+        Home.at(home),
+        concept,
+        images=images,
+        base=base,
+        release=release,
+        lambdas=lambdas,
+        device=device,
     )
     merged = {x: (found.loss_merged[x], found.retention(x)) for x in lambdas}
     if as_json:
@@ -345,7 +357,7 @@ def verify(
     print(f"log id    {manifest.log}")
 
 
-def sample(
+def sample(  # noqa: PLR0913, PLR0917  # as train
     directory: Annotated[Path, typer.Argument(help="A pulled release, or a base model.")],
     prompts: Annotated[list[str], typer.Option("--prompt", help="Prompt; repeatable.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The picture, PNG.")] = Path("grid.png"),
@@ -353,12 +365,21 @@ def sample(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first image.")] = 0,
     steps: Annotated[int, typer.Option(min=1, max=1000, help="Sampling steps.")] = 25,
     guidance: Annotated[float, typer.Option(min=0, help="Guidance scale.")] = 4.0,
+    device: Device = None,
     as_json: Json = False,
 ) -> None:
     """Draw pictures from a release, one row a prompt."""
     from .sample import sample as draw
 
-    picture = draw(directory, prompts, count=count, seed=seed, steps=steps, guidance=guidance)
+    picture = draw(
+        directory,
+        prompts,
+        count=count,
+        seed=seed,
+        steps=steps,
+        guidance=guidance,
+        device=device or "auto",
+    )
     out.parent.mkdir(parents=True, exist_ok=True)
     picture.save(out, format="PNG")
     if as_json:

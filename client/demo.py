@@ -3,8 +3,9 @@
 Every step is the command that a user would type, run as a process of its own over TLS on loopback:
 ``coordinator init | serve | invite | release | link``, for each data owner ``client join | train |
 score`` with a folder of its own, and for the consumer ``pull | verify``. The demo only starts
-them, draws what they say and collects the numbers. What it measures: issue "the main job",
-retention as defined in core/metrics.py. The pictures are client/report.py's.
+them, draws what they say and collects the numbers. All of it stays on the CPU, where the figures of
+docs/log.md come from. What it measures: issue "the main job", retention as defined in
+core/metrics.py. The pictures are client/report.py's.
 """
 
 import json
@@ -162,7 +163,7 @@ def _train_command(settings: DemoSettings, out: Path, name: str, number: int) ->
     command = ["client", "train", "--concept", name, "--class-noun", _NOUN]
     command += ["--images", str(images_of(out, name)), "--base", str(pocket_base())]
     command += ["--home", str(owner / "home"), "--licence", "CC0-1.0", "--yes", "--json"]
-    command += ["--seed", str(settings.seed * 1000 + number)]
+    command += ["--seed", str(settings.seed * 1000 + number), "--device", "cpu"]
     if settings.steps is not None:
         command += ["--steps", str(settings.steps)]
     return command
@@ -199,7 +200,7 @@ def _sample(
     """Let the consumer draw every concept with the release's own pipeline."""
     grid = out / "consumer" / "grid.png"
     view.says("consumer", "draws every concept with the pulled pipeline")
-    command = ["sample", str(release), "-o", str(grid)]
+    command = ["sample", str(release), "-o", str(grid), "--device", "cpu"]
     for name in names:
         command += ["--prompt", f"a peeps drawing of a {name}"]
     children.run(command)
@@ -235,7 +236,7 @@ def _score(
 def _score_command(out: Path, name: str, release: Path) -> list[str]:
     command = ["client", "score", "--concept", name, "--images", str(images_of(out, name))]
     command += ["--base", str(pocket_base()), "--home", str(out / "owners" / name / "home")]
-    command += ["--release", str(release), "--json"]
+    command += ["--release", str(release), "--device", "cpu", "--json"]
     for lambda_ in _LAMBDAS:
         command += ["--lambda", str(lambda_)]
     return command

@@ -45,7 +45,7 @@ class LayeredText:
 
     def joined(self, conditioning: Conditioning, rows: Sequence[Sequence[int]]) -> Conditioning:
         """Return the conditions of n prompts, ``rows`` (n, places) of ``conditioning``."""
-        index = torch.tensor(rows)
+        index = torch.tensor(rows, device=conditioning.text.device)
         whole = conditioning[index[:, 0]]
         text = conditioning.text[index[:, self._first :]].flatten(1, 2)
         return Conditioning(text, whole.pooled, whole.time_ids)

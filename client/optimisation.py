@@ -112,7 +112,7 @@ class Optimisation:
         for name, parameter in self._named.items():
             start = f"{name}/state/"
             moments = {
-                key.removeprefix(start): _beside(parameter, key, value)
+                key.removeprefix(start): torch.from_numpy(value.copy()).to(parameter.device)
                 for key, value in tensors.items()
                 if key.startswith(start)
             }
@@ -136,12 +136,6 @@ class Optimisation:
         with torch.no_grad():
             for name, value in values.items():
                 self._named[name].copy_(value)
-
-
-def _beside(parameter: nn.Parameter, key: str, value: np.ndarray) -> Tensor:
-    """Return the tensor on the parameter's device; AdamW's step counter stays on the CPU."""
-    tensor = torch.from_numpy(value.copy())
-    return tensor if key.endswith("/step") else tensor.to(parameter.device)
 
 
 def _plain(value: object) -> bool:

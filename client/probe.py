@@ -99,7 +99,7 @@ def probe(
     def on_step(_: Step) -> None:
         ends_s.append(time.monotonic())
 
-    with told_when_out_of_memory(settings), MemoryWatch(base.family.denoiser.device) as watch:
+    with told_when_out_of_memory(settings), MemoryWatch(base.device) as watch:
         # Every slot has the same shapes, so the first one stands for the one to come.
         train(base, spec, 0, triggers, noun, _largest(images), quick, on_step=on_step)
     timed = [after - before for before, after in pairwise(ends_s[_WARM_UP - 1 :])]

@@ -29,7 +29,7 @@ from .planned_states import PlannedStates
 
 @dataclass(frozen=True, slots=True)
 class PublicStates:
-    """n noisy latents with their timestep, prompt, framing and the base's answer."""
+    """n noisy latents with their timestep, prompt, framing and the base's answer; in CPU memory."""
 
     noisy: Tensor  # (n, channels, height, width)
     timesteps: Tensor  # (n,)

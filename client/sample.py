@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ..core.errors import InputError
 from .base import Base, quiet
 from .draws import generator
+from .placement import Machine, Placement
 from .tokens import LearnedTokens
 from .variant import Variant, has_layerwise
 
@@ -39,12 +40,15 @@ def sample(  # what a person chooses
     seed: int = 0,
     steps: int = 25,
     guidance: float = 4.0,
+    device: str = "auto",
 ) -> Image.Image:
     """Return a grid: a row for each prompt, ``count`` images each, labelled with prompt and seed.
 
     ``folder`` is a release (its `checkpoint/` is used) or a pipeline's folder. Image k of every
-    row starts from seed + k. Raises InputError: no pipeline there, or no prompt.
+    row starts from seed + k, drawn on the CPU whatever ``device`` it runs on. Raises InputError: no
+    pipeline there, no prompt, or no such device.
     """
+    placement = Placement.of(device, "fp32", Machine.here())
     if not prompts or not 1 <= count <= 64:  # noqa: PLR2004  # a grid that one can look at
         raise InputError(
             f"{len(prompts)} prompts and {count} images a prompt",
@@ -53,7 +57,7 @@ def sample(  # what a person chooses
             code="no-prompt",
         )
     rows = []
-    with _opened(folder) as (pipeline, asked):
+    with _opened(folder, placement) as (pipeline, asked):
         for prompt in prompts:
             noise = [torch.Generator().manual_seed(seed + k) for k in range(count)]
             images = pipeline(
@@ -107,15 +111,16 @@ def draw(  # as compare
     rows = []
     for prompt in prompts:
         positive, negative = tokens.encode([prompt] * count), tokens.encode([""] * count)
-        rows.append(
-            pipeline(
+        with base.autocast():
+            latents = pipeline(
                 **base.family.guided(positive, negative),
-                latents=noise.clone(),
+                latents=noise.to(base.device, copy=True),
                 num_inference_steps=steps,
                 guidance_scale=guidance,
                 generator=generator(seed, "draw"),  # of samplers that add noise on the way
+                output_type="latent",  # the VAE is asked outside the block, in float32
             ).images
-        )
+        rows.append(base.images(latents))
     return rows
 
 
@@ -160,14 +165,14 @@ def _wrapped(text: str, width: int, font: Font) -> list[str]:
 
 
 @contextlib.contextmanager
-def _opened(folder: Path) -> Generator[tuple[Any, Asked]]:
+def _opened(folder: Path, placement: Placement) -> Generator[tuple[Any, Asked]]:
     """Give the folder's pipeline, and how a prompt is put to it."""
     inside = folder / "checkpoint"
     if not has_layerwise(folder):
-        pipeline = _open(inside if inside.is_dir() else folder)
+        pipeline = _open(inside if inside.is_dir() else folder).to(placement.device)
         yield pipeline, lambda prompt, count: {"prompt": [prompt] * count}
         return
-    base = Base.load(inside)
+    base = Base.load(inside, placement=placement)
 
     @torch.no_grad()
     def asked(prompt: str, count: int) -> dict[str, Any]:

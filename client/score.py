@@ -83,7 +83,7 @@ class Scorer:
         images, times = self.draws.images[part], self.draws.timesteps[part]
         latents, noise = self.latents[images], self.draws.noise[part]
         noisy = self.base.add_noise(latents, noise, times)
-        answer = self.base.predict(noisy, times, conditioning[images])
+        answer = self.base.predict(noisy, times, conditioning[images]).cpu()
         target = self.base.target(latents, noise, times)
         return functional.mse_loss(answer, target, reduction="none").mean((1, 2, 3))
 

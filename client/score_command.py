@@ -29,6 +29,7 @@ def score_release(  # what a person chooses
     base: Path,
     release: Path,
     lambdas: tuple[float, ...],
+    device: str | None = None,
 ) -> tuple[Session, "Score"]:
     """Return the concept's session and its losses, one merged loss for each of ``lambdas``.
 
@@ -51,5 +52,5 @@ def score_release(  # what a person chooses
     verify_folder(release, log=membership.log)
     layout = ContributionLayout(spec, session.vectors)
     tensors = unpack(layout, (folder / BLOB).read_bytes())
-    bench = Workbench(spec, base, images, session.noun)
+    bench = Workbench(spec, base, images, session.noun, device=device)
     return session, bench.score(session, tensors, release=release, lambdas=lambdas)

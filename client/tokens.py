@@ -90,10 +90,12 @@ class LearnedTokens(nn.Module):
         self.recompute = False
         self._sets = len(layers) or 1
         self.triggers = tuple(triggers)
-        self.vectors = nn.ParameterDict({name: nn.Parameter(v) for name, v in vectors.items()})
+        self.vectors = nn.ParameterDict(
+            {name: nn.Parameter(v.to(base.device)) for name, v in vectors.items()}
+        )
         self._base = base
         given = strangers if strangers is not None else {}
-        self._strangers = {name: rows.flatten(0, 1) for name, rows in given.items()}
+        self._strangers = {n: rows.flatten(0, 1).to(base.device) for n, rows in given.items()}
         number, each = next(iter(given.values())).shape[:2] if given else (0, 0)
         invented = [Trigger(f"<stranger-{k}>", each) for k in range(number)]
         self.strangers = tuple(" ".join(trigger.words) for trigger in invented)
@@ -184,7 +186,7 @@ class LearnedTokens(nn.Module):
         edges = np.cumsum([0, *(trigger.vectors for trigger in self.triggers)]).tolist()
         found = {}
         for name, vectors in self.vectors.items():
-            sets = vectors.detach().numpy().reshape(self._sets, edges[-1], vectors.shape[1])
+            sets = vectors.detach().cpu().numpy().reshape(self._sets, edges[-1], vectors.shape[1])
             for k, (a, b) in enumerate(pairwise(edges)):
                 found[name, k] = sets[:, a:b].reshape(-1, sets.shape[2]).copy()
         return found
@@ -227,13 +229,14 @@ class LearnedTokens(nn.Module):
             prompts = [text.replace(PLACE, " ".join(trigger.words)) for text in templates]
             text, parts, start = self.encode(prompts).text, [], 0
             text = text if self.layered is None else self.layered.mean(text)
+            text = text.detach().float().cpu()
             for name, tower in self._base.towers.items():
                 last = self.id_of(name, trigger.words[-1])
                 places = [self.ids(name, prompt).index(last) for prompt in prompts]
                 own = text[..., start : start + tower.width]
                 parts.append(own[torch.arange(len(prompts)), places])
                 start += tower.width
-            found[k] = torch.cat(parts, dim=-1).detach().numpy().copy()
+            found[k] = torch.cat(parts, dim=-1).numpy().copy()
         return found
 
     def id_of(self, encoder: str, word: str) -> int:
@@ -310,7 +313,7 @@ def _laid_over(tower: TextTower, vectors: Tensor, fixed: Tensor) -> Generator[No
         if not len(vectors):
             return rows
         ours = functional.embedding(ids.clamp(min=0), torch.cat([vectors, fixed]))
-        return torch.where((ids >= 0).unsqueeze(-1), ours, rows)
+        return torch.where((ids >= 0).unsqueeze(-1), ours.to(rows.dtype), rows)
 
     handles = [table.register_forward_pre_hook(mask), table.register_forward_hook(overlay)]
     try:
@@ -350,7 +353,7 @@ def noun_vector(tower: TextTower, noun: str) -> Tensor:
             fix="give a common noun, for example --class-noun person",
             code="empty-class-noun",
         )
-    return tower.table.weight[torch.tensor(ids)].mean(0).detach().clone()
+    return tower.table.weight.detach()[ids].float().mean(0).cpu()
 
 
 def _check_rows(

@@ -123,6 +123,7 @@ class _TrainCommand:
             preset=options.preset,
             steps=options.steps,
             seed=options.seed,
+            device=options.device,
         )
         self._renewals: Renewals | None = None
         self._progress = 0

@@ -32,6 +32,7 @@ class TrainOptions:
     preset: str | None = None
     steps: int | None = None
     seed: int | None = None
+    device: str | None = None  # None: the settings'
 
     def check(self) -> None:
         """Pass if title and licence may be published.

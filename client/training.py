@@ -5,10 +5,11 @@
               + prior_weight x E w(t) ||eps(y_t, t, class noun) - noise||^2        (class_images.py)
 
 over A and the vectors, with a rate of its own for each (optimisation.py). Images become latents
-once (material.py). The first two terms share one forward pass. Laws: the same seed, versions and
-thread count give the same bits of A; a run stopped between any two steps and started again gives
-them too (checkpoint.py), whatever cache its material comes from. The base is read and never
-written. Source: method.md 1.1, 6.2, 6.4, 10; reliability.md 5.
+once and wait in CPU memory (material.py); a pass takes what it needs to the base's device
+(placement.py). The first two terms share one forward pass. Laws: the same seed, versions and thread
+count give the same bits of A; a run stopped between any two steps and started again gives them too
+(checkpoint.py), whatever cache its material comes from. The base is read and never written. Source:
+method.md 1.1, 6.2, 6.4, 10; reliability.md 5.
 
 Cost: one forward and backward pass of (batch + null_batch) latents, `accumulation` times a step,
 and with class images another of batch latents.
@@ -18,6 +19,7 @@ Left to others: the lease, the images on disk (dataset.py), quantising (packing.
 import contextlib
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
@@ -38,9 +40,11 @@ from .captions import TEMPLATES
 from .checkpoint import TrainingSaves, TrainingState
 from .dataset import ConceptImages
 from .draws import batch_at
+from .families.framing import Framing
 from .material import Material
 from .objective import concept_loss
 from .optimisation import Group, Optimisation
+from .placement import PASSES
 from .residuals import Residuals
 from .tokens import LearnedTokens, Trigger
 from .training_settings import TrainingSettings
@@ -78,7 +82,8 @@ class Step:
 OnStep = Callable[[Step], None]
 
 _INDECISIVE: Final = (
-    *("save_every_s", "threads", "checkpointing", "deterministic"),  # speed, last bits at most
+    # Speed, last bits at most: a save that was made on one device goes on on another.
+    *("save_every_s", "threads", "checkpointing", "deterministic", "device"),
     *("cache", "keep_cache", "prior_folder"),  # what lies in it is in the images' digest
     *("sample_every", "sample_prompts", "sample_count", "sample_steps", "wandb"),  # only shown
     *("validate_every", "validate_draws"),
@@ -178,27 +183,32 @@ class _Run:
 
     def step(self, number: int) -> float:
         """Do step ``number`` and return its loss on the concept's images."""
-        count = self.settings.accumulation
-        concept_sum = null_sum = prior_sum = 0.0
+        count, weights = self.settings.accumulation, self._weights
+        told = []
         for number_of_pass in range(number * count, (number + 1) * count):
             concept, null = self._losses(number_of_pass)
-            total = (concept + self.settings.null_weight * null) / count
-            if not torch.isfinite(total):
-                raise _diverged(number, total.item())
-            total.backward()
-            concept_sum += concept.item()
-            null_sum += null.item()
+            ((concept + weights[1] * null) / count).backward()
+            prior = torch.zeros_like(concept)
             if self.material.prior is not None:
                 # A backward pass of its own: the activations of one of both are held at a time.
                 prior = self._prior_loss(self.material.prior.at(number_of_pass))
-                if not torch.isfinite(prior):
-                    raise _diverged(number, prior.item())
-                (self.settings.prior_weight * prior / count).backward()
-                prior_sum += prior.item()
+                (weights[2] * prior / count).backward()
+            told.append(torch.stack([concept.detach(), null.detach(), prior.detach()]))
+        # Read once a step: each read waits until the GPU has done all that was asked of it.
+        rows: list[list[float]] = torch.stack(told).cpu().tolist()
+        losses = [sum(column) / count for column in zip(*rows, strict=True)]
+        total = sum(weight * loss for weight, loss in zip(weights, losses, strict=True))
+        if not math.isfinite(total):
+            raise _diverged(number, total)
         self.optimisation.step(number)
-        self.losses.append(concept_sum / count)
-        self.null_loss, self.prior_loss = null_sum / count, prior_sum / count
-        return self.losses[-1]
+        concept_loss, self.null_loss, self.prior_loss = losses
+        self.losses.append(concept_loss)
+        return concept_loss
+
+    @property
+    def _weights(self) -> tuple[float, float, float]:
+        """What the three losses count: concept, null response, prior."""
+        return 1.0, self.settings.null_weight, self.settings.prior_weight
 
     def state(self) -> TrainingState:
         """Return all that the next step reads."""
@@ -236,25 +246,37 @@ class _Run:
             times = torch.cat([times, public.timesteps[chosen]])
             prompts = [*prompts, *(public.prompts[i] for i in chosen)]
             framings = [*framings, *(public.framings[i] for i in chosen)]
-        with _autocast(settings):
-            conditions = self.tokens.encode(prompts, framings)
-            answer = self.base.predict(noisy, times, conditions).float()
-        weights = self.base.family.noise.weights(batch.timesteps, gamma=settings.min_snr_gamma)
-        concept = concept_loss(answer[:count], target, weights=weights, masks=batch.masks)
+        answer = self._answer(noisy, times, prompts, framings)
+        concept = self._error(answer[:count], target, batch)
         if public is None:
-            return concept, torch.zeros(())
-        return concept, functional.mse_loss(answer[count:], public.answers[chosen])
+            return concept, torch.zeros_like(concept)
+        base_answers = public.answers[chosen].to(answer.device)
+        return concept, functional.mse_loss(answer[count:], base_answers)
 
     def _prior_loss(self, batch: Batch) -> Tensor:
         """Return the loss on images of the class, asked for by the noun."""
         noisy = self.base.add_noise(batch.latents, batch.noise, batch.timesteps)
         target = self.base.target(batch.latents, batch.noise, batch.timesteps)
-        with _autocast(self.settings):
-            conditions = self.tokens.encode(batch.captions, batch.framings)
-            answer = self.base.predict(noisy, batch.timesteps, conditions).float()
-        gamma = self.settings.min_snr_gamma
+        answer = self._answer(noisy, batch.timesteps, batch.captions, batch.framings)
+        return self._error(answer, target, batch)
+
+    def _answer(
+        self, noisy: Tensor, times: Tensor, prompts: Sequence[str], framings: Sequence[Framing]
+    ) -> Tensor:
+        """Return the adapted network's answer, in float32 on the base's device."""
+        with self.base.autocast(PASSES[self.settings.precision]):
+            return self.base.predict(noisy, times, self.tokens.encode(prompts, framings))
+
+    def _error(self, answer: Tensor, target: Tensor, batch: Batch) -> Tensor:
+        """Return the weighted error of the answer to one batch."""
+        gamma, place = self.settings.min_snr_gamma, answer.device
         weights = self.base.family.noise.weights(batch.timesteps, gamma=gamma)
-        return concept_loss(answer, target, weights=weights, masks=batch.masks)
+        return concept_loss(
+            answer,
+            target.to(place),
+            weights=weights.to(place),
+            masks=None if batch.masks is None else batch.masks.to(place),
+        )
 
     def _groups(self) -> list[Group]:
         """Return A near the prompt, other A, and the vectors, each with its rate."""
@@ -332,12 +354,6 @@ def _torch_as_asked(settings: TrainingSettings) -> Generator[None]:
     finally:
         torch.use_deterministic_algorithms(mode=strict)
         torch.set_num_threads(before)
-
-
-def _autocast(settings: TrainingSettings) -> contextlib.AbstractContextManager[object]:
-    if settings.precision == "fp32":
-        return contextlib.nullcontext()
-    return torch.autocast("cpu", dtype=torch.bfloat16)
 
 
 @contextlib.contextmanager

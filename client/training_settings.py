@@ -10,6 +10,7 @@ error. Later wins: default, preset, file, option of the command line.
 # ruff: noqa: RUF009, FBT003 -- each field is made by a call that takes its default first
 
 import math
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -41,6 +42,10 @@ def _choice(default: object, kind: object, says: str) -> Any:  # noqa: ANN401  #
 
 def _switch(default: bool, says: str) -> Any:  # noqa: ANN401, FBT001  # a field of a switch
     return field(default=default, metadata={"choices": (False, True), "says": says})
+
+
+def _word(default: str, pattern: str, allowed: str, says: str) -> Any:  # noqa: ANN401  # a field
+    return field(default=default, metadata={"pattern": pattern, "allowed": allowed, "says": says})
 
 
 def _texts(default: tuple[str, ...], says: str, *, each: str = "") -> Any:  # noqa: ANN401  # a field
@@ -97,6 +102,12 @@ class TrainingSettings:
     flip: bool = _switch(False, "also train on mirrored images; not for faces or text")
     buckets: bool = _switch(True, "keep each image's shape as near as the model allows")
     mask_floor: float = _number(0.1, 0, 1, "weight of what a mask leaves out")
+    device: str = _word(
+        "auto",
+        r"auto|cpu|mps|cuda(:[0-9]{1,2})?",
+        "auto or cpu or cuda or cuda:N or mps",
+        "where it runs; auto: the first CUDA GPU, or the CPU",
+    )
     precision: Precision = _choice("fp32", Precision, "of the passes; A and vectors stay fp32")
     checkpointing: bool = _switch(False, "recompute activations: less memory, a third slower")
     deterministic: bool = _switch(True, "the same bits again, at some cost on a GPU")
@@ -125,6 +136,10 @@ class TrainingSettings:
             if "choices" in meta:
                 inside = value in meta["choices"] and type(value) is type(item.default)
                 _check(inside, item.name, value, _allowed(item.default, meta))
+                continue
+            if "pattern" in meta:
+                fits = isinstance(value, str) and re.fullmatch(meta["pattern"], value) is not None
+                _check(fits, item.name, value, meta["allowed"])
                 continue
             if "texts" in meta:
                 _check(
@@ -217,6 +232,8 @@ def _allowed(default: object, meta: Mapping[str, Any]) -> str:
             str(choice).lower() if isinstance(choice, bool) else str(choice)
             for choice in meta["choices"]
         )
+    if "pattern" in meta:
+        return meta["allowed"]
     if "texts" in meta:
         texts = f"{meta['texts']} texts of 1 to {_LONGEST_TEXT} characters"
         return f"1 to {texts}, {meta['each']} in each" if meta["each"] else f"at most {texts}"

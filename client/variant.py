@@ -160,7 +160,8 @@ class Variant:
         """
         tokens = LearnedTokens.of(base, self.vectors, layers=self.token_layers)
         members = {
-            path: (base.layer(path), _frozen(residual)) for path, residual in self.residuals.items()
+            path: (base.layer(path), _frozen(residual, base.device))
+            for path, residual in self.residuals.items()
         }
         with tokens.attached(), attached(members, lambda_=self.lambda_):
             yield tokens
@@ -174,9 +175,9 @@ def has_layerwise(folder: Path) -> bool:
     return (folder / "info.json").is_file() and bool(_info(folder).get("token_layers"))
 
 
-def _frozen(residual: Residual) -> FrozenLinear:
-    a = nn.Parameter(torch.from_numpy(residual.up), requires_grad=False)
-    return FrozenLinear(a, torch.from_numpy(residual.down).t(), 1.0)
+def _frozen(residual: Residual, device: torch.device) -> FrozenLinear:
+    a = nn.Parameter(torch.from_numpy(residual.up).to(device), requires_grad=False)
+    return FrozenLinear(a, torch.from_numpy(residual.down).to(device).t(), 1.0)
 
 
 def _lambdas(folder: Path) -> list[float]:

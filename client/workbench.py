@@ -45,6 +45,7 @@ class Workbench:
     preset: str | None = None
     steps: int | None = None
     seed: int | None = None
+    device: str | None = None
 
     @cached_property
     def settings(self) -> "TrainingSettings":
@@ -55,18 +56,21 @@ class Workbench:
         from .training_settings import TrainingSettings
 
         settings = TrainingSettings.read(self.config, preset=self.preset)
-        given = {"steps": self.steps, "seed": self.seed}
+        given = {"steps": self.steps, "seed": self.seed, "device": self.device}
         return replace(settings, **{k: v for k, v in given.items() if v is not None})
 
     @cached_property
     def base(self) -> "Base":
-        """The loaded base, which is the federation's.
+        """The loaded base, which is the federation's, where the settings want it.
 
-        Raises InputError: the folder is no pipeline, or another base.
+        Raises InputError: the folder is no pipeline, or another base; the device is not there.
         """
         from .base import Base
+        from .placement import Machine, Placement
 
-        return Base.load(self.base_folder, spec=self.spec)
+        settings = self.settings
+        placement = Placement.of(settings.device, settings.precision, Machine.here())
+        return Base.load(self.base_folder, spec=self.spec, placement=placement)
 
     @cached_property
     def images(self) -> "ConceptImages":

@@ -28,6 +28,8 @@ class Conditioning:
 
     def __getitem__(self, rows: slice | Tensor | list[int]) -> "Conditioning":
         """Return the conditions of some rows, in the order asked for; a row may come twice."""
+        if not isinstance(rows, slice):
+            rows = torch.as_tensor(rows, device=self.text.device)
         return Conditioning(
             self.text[rows],
             None if self.pooled is None else self.pooled[rows],

@@ -1,6 +1,6 @@
 # pyright: basic
 # diffusers and transformers publish partial types.
-"""The parts of one pipeline folder, loaded in float32, frozen, in evaluation mode.
+"""The parts of one pipeline folder, loaded on the CPU, frozen, in evaluation mode.
 
 Only the classes that a family asks for are ever loaded, from safetensors and from this disk: what
 model_index.json says is compared, never imported.
@@ -27,10 +27,11 @@ class Parts:
     folder: Path
     index: Mapping[str, tuple[str, str]]
     settings: Mapping[str, Any]
+    dtype: torch.dtype = torch.float32  # in which networks are held
 
     @staticmethod
-    def of(folder: Path) -> "Parts":
-        """Read the folder's model_index.json.
+    def of(folder: Path, *, dtype: torch.dtype = torch.float32) -> "Parts":
+        """Read the folder's model_index.json; networks will be held in ``dtype``.
 
         Raises InputError: there is none, or it names no parts.
         """
@@ -48,10 +49,12 @@ class Parts:
             )
         pairs = {k: v for k, v in said.items() if isinstance(v, list) and len(v) == 2}  # noqa: PLR2004  # library, class
         index = {k: (str(v[0]), str(v[1])) for k, v in pairs.items() if v[0] and v[1]}
-        return Parts(folder, index, {k: v for k, v in said.items() if k not in pairs})
+        return Parts(folder, index, {k: v for k, v in said.items() if k not in pairs}, dtype)
 
-    def module(self, name: str, kind: Any) -> Any:  # noqa: ANN401  # the library's own type
-        """Return a network of exactly the class ``kind``, frozen.
+    def module(self, name: str, kind: Any, *, dtype: torch.dtype | None = None) -> Any:  # noqa: ANN401  # the library's own type
+        """Return a network of exactly the class ``kind``, frozen, held in ``dtype``.
+
+        None: in the pipeline's.
 
         Raises SpecError: the folder names another class. Raises InputError: it cannot be loaded.
         """
@@ -64,7 +67,11 @@ class Parts:
                 code="unknown-family",
             )
         module: nn.Module = self._load(
-            name, kind, dtype=torch.float32, local_files_only=True, use_safetensors=True
+            name,
+            kind,
+            dtype=dtype or self.dtype,
+            local_files_only=True,
+            use_safetensors=True,
         )
         return module.requires_grad_(requires_grad=False).eval()
 

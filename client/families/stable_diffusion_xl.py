@@ -104,16 +104,19 @@ class StableDiffusionXL:
         second = self.second.model(ids[self.second.name], output_hidden_states=True)
         text = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1)
         ends = self.second.ends(ids[self.second.name])
-        last = second.last_hidden_state[torch.arange(len(ends)), ends]
+        last = second.last_hidden_state[torch.arange(len(ends), device=ends.device), ends]
         project: Any = self.second.model.text_projection
         return Conditioning(text, project(last))
 
     def framed(self, conditioning: Conditioning, framings: Sequence[Framing]) -> Conditioning:
         """Return ``conditioning`` with one row of six time ids an image."""
-        numbers = torch.tensor([framing.numbers for framing in framings])
-        return Conditioning(
-            conditioning.text, conditioning.pooled, numbers.to(conditioning.text.dtype)
+        # float32 whatever the text is: bfloat16 knows no size between 1,024 and 1,032.
+        numbers = torch.tensor(
+            [framing.numbers for framing in framings],
+            dtype=torch.float32,
+            device=conditioning.text.device,
         )
+        return Conditioning(conditioning.text, conditioning.pooled, numbers)
 
     def predict(self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         """Return the UNet's answer."""
