@@ -2,9 +2,12 @@
 # the optional optimisers publish no types
 """One optimiser over named groups of parameters: rates, schedule, clipping, moving average.
 
-    step n:  clip each group's gradient -> update at rate(n) -> ema = d ema + (1 - d) parameter
+    step n:  unscale and clip each group's gradient -> update at rate(n)
+             -> ema = d ema + (1 - d) parameter
 
-with d = min(ema_decay, (1 + n) / (10 + n)), so that the average forgets the start. Every state of
+with d = min(ema_decay, (1 + n) / (10 + n)), so that the average forgets the start. Passes in
+float16 scale the loss, so that small gradients do not vanish (torch.amp.GradScaler, arXiv
+1710.03740): a step with a gradient beyond float16 is skipped and the scale halved. Every state of
 the optimiser can be read out as tensors and plain numbers and put back: a resumed run goes on with
 the same bits. bitsandbytes and prodigyopt are extras, imported only where they are asked for.
 """
@@ -13,14 +16,17 @@ import contextlib
 import importlib
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..core.errors import InputError
+from ..core.errors import InputError, OrthoFedError
 from .training_settings import Optimiser, TrainingSettings
+
+_LEAST_SCALE: Final = 2.0**-14
+"""Thirty halvings in a row below the 65,536 that a run begins with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +59,42 @@ class Optimisation:
             if group.parameters
         ]
         self._optimisers = _made(settings.optimiser, rows)
+        self._scaler = torch.amp.GradScaler(
+            next(iter(self._named.values())).device.type, enabled=settings.precision == "fp16"
+        )
         decayed = settings.ema_decay > 0
         self._average = {n: p.detach().clone() for n, p in self._named.items()} if decayed else {}
 
-    def step(self, number: int) -> None:
-        """Update every parameter from its gradient, as step ``number``, and drop the gradients."""
-        share = self._settings.rate_at(number)
+    def scaled(self, loss: Tensor) -> Tensor:
+        """Return the loss to go backward from: scaled where the passes are in float16."""
+        return self._scaler.scale(loss)
+
+    def step(self, number: int) -> bool:
+        """Update every parameter from its gradient, as step ``number``, and drop the gradients.
+
+        Returns False when a gradient was beyond float16 and nothing was updated (of Prodigy's
+        optimisers, one a rate: those that had one). Raises OrthoFedError: no scale is left to try.
+        """
+        scale, share = self._scaler.get_scale(), self._settings.rate_at(number)
+        for optimiser in self._optimisers:
+            if self._scaler.is_enabled():
+                self._scaler.unscale_(optimiser)
         for group in self._rows():
             group["lr"] = group["initial_lr"] * share
             if self._settings.clip_norm:
                 nn.utils.clip_grad_norm_(group["params"], self._settings.clip_norm)
         for optimiser in self._optimisers:
-            optimiser.step()
+            self._scaler.step(optimiser)
             optimiser.zero_grad(set_to_none=True)
+        self._scaler.update()
+        if self._scaler.get_scale() < scale:
+            _check_scale(self._scaler.get_scale(), number)
+            return False
+        self._follow(number)
+        return True
+
+    def _follow(self, number: int) -> None:
+        """Let the averages follow the parameters."""
         if self._average:
             decay = min(self._settings.ema_decay, (1 + number) / (10 + number))
             with torch.no_grad():
@@ -102,6 +131,7 @@ class Optimisation:
                     numbers[f"{name}/state/{key}"] = value
         for i, group in enumerate(self._rows()):
             numbers |= {f"group/{i}/{k}": v for k, v in group.items() if _plain(v)}
+        numbers |= {f"scaler/{k}": v for k, v in self._scaler.state_dict().items()}
         return {name: value.cpu().numpy().copy() for name, value in tensors.items()}, numbers
 
     def restore(self, tensors: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> None:
@@ -121,6 +151,9 @@ class Optimisation:
         for i, group in enumerate(self._rows()):
             start = f"group/{i}/"
             group |= {k.removeprefix(start): v for k, v in numbers.items() if k.startswith(start)}
+        scaler = {k.removeprefix("scaler/"): v for k, v in numbers.items() if k[:7] == "scaler/"}
+        if scaler:
+            self._scaler.load_state_dict(scaler)
 
     def _rows(self) -> list[dict[str, Any]]:
         return [group for optimiser in self._optimisers for group in optimiser.param_groups]
@@ -136,6 +169,17 @@ class Optimisation:
         with torch.no_grad():
             for name, value in values.items():
                 self._named[name].copy_(value)
+
+
+def _check_scale(scale: float, number: int) -> None:
+    if scale < _LEAST_SCALE:
+        raise OrthoFedError(
+            f"the loss scale fell to {scale:.2g} at step {number + 1}, {_LEAST_SCALE:.2g} is the "
+            "least",
+            why="however small the loss is made, a gradient is beyond float16",
+            fix="set precision = 'bf16', or 'fp32' on a GPU without it, and start again",
+            code="loss-scale-gone",
+        )
 
 
 def _plain(value: object) -> bool:

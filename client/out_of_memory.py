@@ -57,7 +57,7 @@ def smaller(settings: TrainingSettings) -> list[str]:
     if settings.null_batch > 1:
         ways.append(f"set null_batch = {-(-settings.null_batch // 2)}")
     if settings.precision == "fp32":
-        ways.append('set precision = "bf16"')
+        ways.append('set precision = "bf16" (or "fp16" on a GPU without it)')
     return ways or ["use smaller images or a base model of smaller size"]
 
 

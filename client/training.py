@@ -76,6 +76,8 @@ class Step:
     rate: float  # of A, as scheduled
     seconds_left: float
     tokens: LearnedTokens  # live and attached, as A is: draw with them and read only
+    seconds: float = 0.0  # it took, without saves and what is done between steps
+    skipped: bool = False  # a gradient was beyond float16: nothing was updated
     held_out_loss: float | None = None  # where validation.py was asked for it
 
 
@@ -85,6 +87,7 @@ _INDECISIVE: Final = (
     # Speed, last bits at most: a save that was made on one device goes on on another.
     *("save_every_s", "threads", "checkpointing", "deterministic", "device"),
     *("cache", "keep_cache", "prior_folder"),  # what lies in it is in the images' digest
+    "slow_factor",
     *("sample_every", "sample_prompts", "sample_count", "sample_steps", "wandb"),  # only shown
     *("validate_every", "validate_draws"),
 )
@@ -180,6 +183,7 @@ class _Run:
         self.optimisation = Optimisation(self._groups(), settings)
         self.losses: list[float] = []
         self.null_loss = self.prior_loss = 0.0
+        self.skipped = False
 
     def step(self, number: int) -> float:
         """Do step ``number`` and return its loss on the concept's images."""
@@ -187,12 +191,12 @@ class _Run:
         told = []
         for number_of_pass in range(number * count, (number + 1) * count):
             concept, null = self._losses(number_of_pass)
-            ((concept + weights[1] * null) / count).backward()
+            self.optimisation.scaled((concept + weights[1] * null) / count).backward()
             prior = torch.zeros_like(concept)
             if self.material.prior is not None:
                 # A backward pass of its own: the activations of one of both are held at a time.
                 prior = self._prior_loss(self.material.prior.at(number_of_pass))
-                (weights[2] * prior / count).backward()
+                self.optimisation.scaled(weights[2] * prior / count).backward()
             told.append(torch.stack([concept.detach(), null.detach(), prior.detach()]))
         # Read once a step: each read waits until the GPU has done all that was asked of it.
         rows: list[list[float]] = torch.stack(told).cpu().tolist()
@@ -200,7 +204,7 @@ class _Run:
         total = sum(weight * loss for weight, loss in zip(weights, losses, strict=True))
         if not math.isfinite(total):
             raise _diverged(number, total)
-        self.optimisation.step(number)
+        self.skipped = not self.optimisation.step(number)
         concept_loss, self.null_loss, self.prior_loss = losses
         self.losses.append(concept_loss)
         return concept_loss
@@ -303,6 +307,7 @@ def _loop(run: _Run, begin: int, on_step: OnStep | None, saves: TrainingSaves | 
     started_s = saved_s = time.monotonic()
     with run.tokens.attached(), run.residuals.attached(), _recomputed(run.base, settings):
         for number in range(begin, settings.steps):
+            begun_s = time.monotonic()
             loss = run.step(number)
             now_s = time.monotonic()
             left_s = (now_s - started_s) / (number + 1 - begin) * (settings.steps - number - 1)
@@ -317,6 +322,8 @@ def _loop(run: _Run, begin: int, on_step: OnStep | None, saves: TrainingSaves | 
                     rate,
                     left_s,
                     run.tokens,
+                    now_s - begun_s,
+                    run.skipped,
                 )
                 with _saved_if_stopped(run, saves):
                     on_step(done)
@@ -380,6 +387,7 @@ def _diverged(number: int, loss: float) -> OrthoFedError:
     return OrthoFedError(
         f"the loss at step {number + 1} is {loss}",
         why="nothing finite can be learnt from it",
-        fix="lower rate and token_rate in the training settings and start again",
+        fix="lower rate and token_rate in the training settings, or set precision = 'fp32' where "
+        "it is fp16, and start again",
         code="training-diverged",
     )

@@ -42,6 +42,7 @@ class LoggedStep:
     at: float  # seconds since 1970
     seconds: float  # since the step before; 0 for the first of a process
     held_out_loss: float | None = None  # where it was asked for
+    skipped: bool = False  # nothing was updated: a gradient was beyond float16
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,7 @@ class TrainingLog:
             at=time.time(),
             seconds=0.0 if self._last_s is None else now_s - self._last_s,
             held_out_loss=step.held_out_loss,
+            skipped=step.skipped,
         )
         if self._events is None:
             self._events = self._begin(step.number)

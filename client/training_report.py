@@ -66,6 +66,7 @@ class TrainingReport:
             *self.logged.header["facts"].items(),
             ("state", self.state),
             ("steps", f"{steps[-1].step if steps else 0} of {settings['steps']}"),
+            *([("steps skipped", _skipped(steps))] if settings["precision"] == "fp16" else []),
             *([("shared", SENT)] if settings["wandb"] else []),
             ("time in steps", f"{sum(step.seconds for step in steps):.0f} s"),
         ]
@@ -87,6 +88,10 @@ class TrainingReport:
                 _settings(settings),
             ],
         )
+
+
+def _skipped(steps: Sequence[LoggedStep]) -> str:
+    return f"{sum(step.skipped for step in steps)}: a gradient was beyond float16"
 
 
 def _curve(steps: Sequence[LoggedStep]) -> str:

@@ -24,7 +24,7 @@ from .presets import PRESETS
 Schedule = Literal["cosine", "linear", "constant"]
 Optimiser = Literal["adamw", "adamw8bit", "prodigy"]
 CacheKind = Literal["memory", "disk"]
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "fp16"]
 
 _PRESET: Final = "preset"
 _MOST_TEXTS: Final = 16
@@ -108,13 +108,16 @@ class TrainingSettings:
         "auto or cpu or cuda or cuda:N or mps",
         "where it runs; auto: the first CUDA GPU, or the CPU",
     )
-    precision: Precision = _choice("fp32", Precision, "of the passes; A and vectors stay fp32")
+    precision: Precision = _choice("fp32", Precision, "of the passes; fp16 on a CUDA GPU only")
     checkpointing: bool = _switch(False, "recompute activations: less memory, a third slower")
     deterministic: bool = _switch(True, "the same bits again, at some cost on a GPU")
     seed: int = _number(0, 0, 2**63 - 1, "of every draw in the run")
     threads: int = _number(0, 0, 1_024, "CPU threads of torch; 0: as it is")
     cache: CacheKind = _choice("memory", CacheKind, "where latents and the base's answers wait")
     keep_cache: bool = _switch(False, "keep what is cached on disk after packing")
+    slow_factor: float = _number(
+        5.0, 0, 1e6, "20 steps in a row slower than this times the dry run's stop it; 0: never"
+    )
     save_every_s: float = _number(300.0, 0, 86_400, "seconds between training saves")
     sample_every: int = _number(0, 0, 100_000, "steps between samples, kept at home; 0: never")
     sample_prompts: tuple[str, ...] = _texts(("a photo of {}",), "{} stands for the concept")

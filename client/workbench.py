@@ -7,7 +7,7 @@ still never loads torch. Law: a wrong base, image or setting is an InputError be
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .acceptance import Acceptance
     from .base import Base
     from .dataset import ConceptImages
+    from .pace import Pace
     from .probe import Probed
     from .score import Score, Scorer
     from .tokens import Trigger
@@ -46,6 +47,7 @@ class Workbench:
     steps: int | None = None
     seed: int | None = None
     device: str | None = None
+    _probes: "list[Probed]" = field(default_factory=list)  # of this process
 
     @cached_property
     def settings(self) -> "TrainingSettings":
@@ -114,10 +116,7 @@ class Workbench:
 
         Raises OrthoFedError: it does not fit, or takes longer than a lease may be held.
         """
-        from .probe import probe
-
-        names = triggers_of(session)
-        probed = probe(self.base, self.spec, names, self.noun, self.images, self.settings)
+        probed = self._measured(session)
         probed.check(self.settings, hold_s=self.spec.limits.hold_s)
         return probed
 
@@ -135,7 +134,7 @@ class Workbench:
 
         ``cache`` and ``classes`` are the folders of caches.py. ``on_step`` is called behind each
         step, after it was noted in the folder ``log``. Raises OrthoFedError: the memory is not
-        enough.
+        enough, or the training crawls.
         """
         from .caches import Caches
         from .checkpoint import TrainingSaves
@@ -155,6 +154,7 @@ class Workbench:
             told_when_out_of_memory(self.settings),
             TrainingLog(log, identity, self.settings.as_dict(), self._facts(session)) as kept,
         ):
+            pace = self._pace(session, saves)
 
             def noted(step: "Step") -> None:
                 step = replace(step, held_out_loss=validation.after(step))
@@ -162,6 +162,7 @@ class Workbench:
                 for name, png in samples.after(step):
                     kept.picture(step.number, name, png)
                 on_step(step)
+                pace.look(step.seconds)
 
             return train(
                 self.base,
@@ -214,6 +215,26 @@ class Workbench:
             release=release,
             lambdas=lambdas,
         )
+
+    def _measured(self, session: Session) -> "Probed":
+        from .probe import probe
+
+        names = triggers_of(session)
+        probed = probe(self.base, self.spec, names, self.noun, self.images, self.settings)
+        self._probes.append(probed)
+        return probed
+
+    def _pace(self, session: Session, saves: Path) -> "Pace":
+        """Return the watch over the speed, measured here or before, anew where neither counts."""
+        from .pace import KeptPace, Pace
+
+        kept = KeptPace.beside(saves, self.settings, self.base.device)
+        step_s = None if self._probes else kept.read()
+        if step_s is None:
+            probed = self._probes[-1] if self._probes else self._measured(session)
+            step_s = probed.seconds_per_step
+            kept.write(step_s)
+        return Pace(step_s, self.settings, self.base.device)
 
     def _facts(self, session: Session) -> dict[str, str]:
         """Return what stands on top of the report."""

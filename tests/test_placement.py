@@ -108,7 +108,8 @@ def test_a_precision_that_the_device_lacks_is_refused_with_one_that_it_has(
         Placement.of("cuda" if machine.gpus else "mps", "bf16", machine)
 
     assert caught.value.code == "precision-not-there"
-    assert "precision = 'fp32'" in caught.value.fix
+    assert "'fp32'" in caught.value.fix
+    assert ("'fp16'" in caught.value.fix) == bool(machine.gpus)
 
 
 def test_the_owners_option_wins_and_is_refused_before_the_base_is_read(tiny: Bench) -> None:
@@ -256,7 +257,7 @@ def test_a_base_held_in_16_bits_trains_float32_factors(tiny: Bench) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_a_gpu_learns_what_the_cpu_learns(tiny: Bench, precision: str) -> None:
     """The same draws: losses within a rounding of the CPU's, and the same bits when repeated."""
     settings = TrainingSettings(precision=precision)  # pyright: ignore[reportArgumentType]

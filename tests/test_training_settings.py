@@ -32,7 +32,8 @@ def test_what_the_file_does_not_name_keeps_its_default(tmp_path: Path) -> None:
         "rate = -1e-3",
         "rate = nan",
         'schedule = "slow"',
-        'precision = "fp16"',  # needs loss scaling, which is not there; never run as another type
+        'precision = "fp8"',
+        'device = "gpu"',
         "steps = ",
         'cache = "tape"',
         "templates = []",
