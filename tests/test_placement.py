@@ -162,13 +162,19 @@ def test_all_that_sdxl_and_the_presets_can_ask_for_follows_too(tmp_path: Path) -
 
 
 def test_images_with_masks_and_of_many_shapes_follow_too(ghost: Bench, tmp_path: Path) -> None:
-    """Each bucket's masks and public states are moved with its passes."""
+    """Each bucket's masks and public states are moved with its passes, class images with theirs."""
     folder = write_images(tmp_path / "images", 8)
     Image.new("RGB", (60, 30), "red").save(folder / "00.png")
     Image.new("L", (20, 20), 255).save(folder / "01-masklabel.png")
     base = ghost.base
-    images = ConceptImages.load(folder, size=base.image_size, noun=NOUN, step=base.image_step)
-    settings = replace(SETTINGS, steps=3)
+    images = ConceptImages.load(
+        folder,
+        size=base.image_size,
+        noun=NOUN,
+        step=base.image_step,
+        class_folder=write_images(tmp_path / "class", 5),
+    )
+    settings = replace(SETTINGS, steps=3, prior_weight=1.0)
 
     trained = train(base, ghost.spec, 0, TRIGGERS, NOUN, images, settings)
 
