@@ -34,13 +34,14 @@ from orthofed.core.layout import ContributionLayout
 from orthofed.core.metrics import retention
 from orthofed.core.spec import BaseModel, Encoder, FederationSpec, plan_spec
 from orthofed.core.targets import target_layers
+from orthofed.core.token_layers import token_layers
 
 
 def main() -> None:
     options = _options()
     torch.set_num_threads(options.threads)
     base = Base.load(options.base)
-    spec = _spec(base, options.rank)
+    spec = _spec(base, options.rank, layerwise=options.layerwise_tokens)
     folders = sorted(p for p in options.concepts.iterdir() if p.is_dir())[: options.num]
     if options.only:
         folders = [options.concepts / name for name in options.only.split(",")]
@@ -138,7 +139,7 @@ def _draw(base, singles, images, phrases, options) -> None:
     grid(rows).save(options.grid)
 
 
-def _spec(base: Base, rank: int) -> FederationSpec:
+def _spec(base: Base, rank: int, *, layerwise: bool) -> FederationSpec:
     layers = []
     for component in base.family.components:
         for path in sorted((base.folder / component).glob("*.safetensors")):
@@ -153,6 +154,7 @@ def _spec(base: Base, rank: int) -> FederationSpec:
         encoders=[Encoder(name, tower.width) for name, tower in base.towers.items()],
         seed=bytes(range(32)),
         rank=rank,
+        token_layers=token_layers(base.family.denoiser.state_dict()) if layerwise else (),
     )
 
 
@@ -185,6 +187,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--draws", type=int, default=256)
     parser.add_argument("--lambdas", type=float, nargs="+", default=[1.0, 0.6])
     parser.add_argument("--set", action="append", default=[], metavar="KEY=V1,V2")
+    parser.add_argument("--layerwise-tokens", action="store_true", help="vectors a token layer")
     parser.add_argument("--same-slot", action="store_true", help="the control: one B for all")
     parser.add_argument("--grid", type=Path, help="write samples of the last run here")
     return parser.parse_args()
