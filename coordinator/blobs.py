@@ -137,7 +137,7 @@ class Blobs:
         return self._folder.part / upload_id.hex()  # T10
 
     def _make(self, path: Path, num_bytes: int) -> None:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = self._fs.create(path, os.O_RDWR, 0o600)
         try:
             self._fs.reserve(fd, num_bytes)
         except BaseException:

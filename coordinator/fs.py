@@ -104,6 +104,11 @@ class Fs:
             temporary.unlink(missing_ok=True)
             raise
 
+    def create(self, path: Path, flags: int, mode: int) -> int:
+        """Open a file that may have to be made: a name takes room too (F5)."""
+        with self._judged(f"{path.name} cannot be made"):
+            return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, mode)
+
     def write(self, fd: int, data: bytes, *, offset: int | None = None) -> None:
         """Write all of ``data``; raise Refused("no-room") when the disk is full (F5)."""
         view, at = memoryview(data), offset

@@ -222,7 +222,7 @@ def _json(value: Mapping[str, Any]) -> bytes:
 
 
 def _write_file(path: Path, data: bytes, fs: Fs) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    fd = fs.create(path, os.O_WRONLY | os.O_EXCL, 0o644)
     try:
         fs.write(fd, data)
         fs.sync(fd, path.name)
@@ -231,7 +231,7 @@ def _write_file(path: Path, data: bytes, fs: Fs) -> None:
 
 
 def _copy(source: Path, target: Path, fs: Fs) -> None:
-    fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    fd = fs.create(target, os.O_WRONLY | os.O_EXCL, 0o644)
     try:
         with source.open("rb") as file:
             while piece := file.read(_PIECE):

@@ -34,7 +34,7 @@ def write_tensors(
     """
     blank = header_bytes(entries, metadata(_NO_HASH), keep_order=keep_order)
     digest = hashlib.sha256()
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    fd = fs.create(path, os.O_RDWR | os.O_EXCL, 0o644)
     try:
         fs.write(fd, blank)
         for piece in data:

@@ -330,3 +330,18 @@ def test_what_a_kill_left_half_written_is_removed(tmp_path):
     Fs().remove_temporaries(tmp_path)
 
     assert sorted(p.name for p in tmp_path.iterdir()) == [".1.tmp", ".hidden", "file"]
+
+
+def test_a_file_that_cannot_be_made_for_want_of_room_is_an_ordinary_refusal(tmp_path, monkeypatch):
+    """A name takes room too (F5): ENOSPC of the open that makes it, and nothing is left."""
+
+    def full(*_arguments: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "open", full)
+
+    with pytest.raises(Refused) as caught:
+        Fs().create(tmp_path / "part", os.O_RDWR, 0o600)
+
+    assert caught.value.code == "no-room"
+    assert list(tmp_path.iterdir()) == []
