@@ -90,7 +90,7 @@ class Base:
     @property
     def device(self) -> torch.device:
         """Where the networks are."""
-        return self.family.denoiser.device
+        return next(self.family.denoiser.parameters()).device
 
     def autocast(
         self, dtype: torch.dtype | None = None
@@ -99,7 +99,7 @@ class Base:
 
         float32 changes nothing, so inside another block that one's type stays.
         """
-        wanted: torch.dtype = dtype or self.family.denoiser.dtype
+        wanted: torch.dtype = dtype or next(self.family.denoiser.parameters()).dtype
         if wanted == torch.float32:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=wanted)
