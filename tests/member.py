@@ -168,10 +168,18 @@ class Member:
         reply = self.link.call(methods.LEASE, asked, wire.LeaseReply, self.key)
         return Leased(key, concept, triggers, vectors, reply.slot, reply.fence)
 
-    def pack(self, lease: Leased, *, seed: int = 0, size: float = 0.02, **changed: Any) -> Packed:
-        """Pack random numbers for a lease; ``changed`` replaces fields of the manifest."""
+    def pack(
+        self,
+        lease: Leased,
+        *,
+        seed: int = 0,
+        size: float = 0.02,
+        blob: bytes | None = None,
+        **changed: Any,
+    ) -> Packed:
+        """Pack ``blob``, or random numbers, for a lease; ``changed`` replaces manifest fields."""
         spec = self.spec()
-        blob = random_blob(spec, lease.vectors, seed=seed, size=size)
+        blob = blob or random_blob(spec, lease.vectors, seed=seed, size=size)
         said: dict[str, Any] = {
             "basis": basis_fingerprint(spec, lease.slot),
             "blob": hashlib.sha256(blob).hexdigest(),

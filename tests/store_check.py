@@ -1,0 +1,240 @@
+"""The store check: reads a coordinator's stopped folder and says what is wrong with it.
+
+Law (reliability.md 7): it shares no code with the server but SHA-256, and it reads the folder and
+the clients' acknowledgement logs, nothing else. What it holds the folder to are promises 1 to 4 of
+reliability.md 1. Cost: every blob is hashed once. Not here: trees and receipts (plain_ledger.py),
+signatures (the clients checked them when they got their receipts).
+
+    violations = check(folder, acknowledged)      # [] is what every fault test wants to see
+"""
+
+import hashlib
+import json
+import shutil
+import sqlite3
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .plain_ledger import PlainLedger, read_note
+
+_LIVE = ("pending", "accepted", "quarantined")
+
+
+@dataclass
+class Found:
+    """What one folder holds: figures for the tables, and violations."""
+
+    violations: list[str] = field(default_factory=list)
+    num_leaves: int = 0
+    num_contributions: int = 0
+    lost: int = 0
+    twice: int = 0
+    without_receipt: int = 0
+
+    def say(self, text: str) -> None:
+        self.violations.append(text)
+
+
+def check(
+    folder: Path,
+    acknowledged: list[bytes],
+    *,
+    granted: Sequence[tuple[str, int, int]] = (),
+    settled: bool = False,
+) -> Found:
+    """Check a folder that no process owns against the receipts that clients hold.
+
+    ``granted``: client key, slot and fence of the leases that clients were told of.
+    ``settled``: a coordinator started and stopped cleanly after the last fault, so that nothing may
+    be left lying about.
+    """
+    found = Found()
+    with tempfile.TemporaryDirectory() as scratch, closing(_copy(folder, Path(scratch))) as db:
+        if db.execute("PRAGMA integrity_check").fetchone()[0] != "ok":
+            found.say("the database is damaged")
+            return found
+        tree = PlainLedger([row[0] for row in db.execute("SELECT body FROM leaf ORDER BY idx")])
+        found.num_leaves = len(tree.bodies)
+        _check_ledger(db, tree, found)
+        _check_leases(db, tree, found)
+        _check_contributions(db, folder, tree, found)
+        _check_releases(db, folder, found)
+        _check_acknowledged(tree, acknowledged, granted, found)
+        _check_public(folder, tree, found)
+        _check_left_over(db, folder, found, settled=settled)
+    return found
+
+
+def _copy(folder: Path, scratch: Path) -> sqlite3.Connection:
+    """Open a copy: looking must not recover, checkpoint or create anything in the folder."""
+    for name in ("state.db", "state.db-wal"):
+        if (folder / "data" / name).exists():
+            shutil.copyfile(folder / "data" / name, scratch / name)
+    return sqlite3.connect(scratch / "state.db")
+
+
+def _check_ledger(db: sqlite3.Connection, tree: PlainLedger, found: Found) -> None:
+    size, note = db.execute("SELECT size, checkpoint FROM head").fetchone()
+    if size != len(tree.bodies):
+        found.say(f"the head says {size} leaves, there are {len(tree.bodies)}")
+    if read_note(note) != (len(tree.bodies), tree.root(len(tree.bodies))):
+        found.say("the checkpoint is not of these leaves")
+    for index, (idx, kind, stored) in enumerate(
+        db.execute("SELECT idx, kind, hash FROM leaf ORDER BY idx")
+    ):
+        hashed = hashlib.sha256(b"\0" + tree.bodies[index]).digest()
+        if (idx, kind, stored) != (index, tree.leaves[index]["kind"], hashed):
+            found.say(f"leaf {index} is out of place, or its kind or hash differs")
+
+
+def _check_leases(db: sqlite3.Connection, tree: PlainLedger, found: Found) -> None:
+    """I1: the fences of a slot are 1, 2, 3, ... in the ledger, and the slot stands at the last."""
+    fences: Counter[int] = Counter()
+    for index, leaf in enumerate(tree.leaves):
+        if leaf["kind"] == "lease":
+            fences[leaf["slot"]] += 1
+            if leaf["fence"] != fences[leaf["slot"]]:
+                found.say(f"leaf {index} grants slot {leaf['slot']} at fence {leaf['fence']}")
+    for slot, fence in db.execute("SELECT id, fence FROM slot"):
+        if fence != fences[slot]:
+            found.say(f"slot {slot} stands at fence {fence}, the ledger at {fences[slot]}")
+
+
+def _check_contributions(
+    db: sqlite3.Connection, folder: Path, tree: PlainLedger, found: Found
+) -> None:
+    rows = {row[0]: row[1:] for row in db.execute("SELECT leaf, slot, fence FROM contribution")}
+    receipts = dict(db.execute("SELECT leaf, receipt FROM upload WHERE leaf IS NOT NULL"))
+    granted: set[tuple[int, int]] = set()
+    seen: Counter[tuple[int, int]] = Counter()
+    for index, leaf in enumerate(tree.leaves):
+        if leaf["kind"] == "lease":
+            granted.add((leaf["slot"], leaf["fence"]))
+        if leaf["kind"] != "contribution":
+            continue
+        said = leaf["doc"]["body"]
+        place = said["slot"], said["fence"]
+        seen[place] += 1
+        if place not in granted:
+            found.say(f"leaf {index} is of a lease that was not granted before it")
+        if rows.pop(index, None) != place:
+            found.say(f"leaf {index} has no contribution row of its own")
+        if not tree.proves(receipts.pop(index, None), index):
+            found.without_receipt += 1
+            found.say(f"contribution {index} has no receipt stored with it")
+        _check_blob(folder, index, said, found)
+    found.num_contributions = sum(seen.values())
+    found.twice += sum(count - 1 for count in seen.values())
+    found.violations += [
+        f"slot and fence {at} contributed {n} times" for at, n in seen.items() if n > 1
+    ]
+    found.violations += [f"a contribution row without a leaf at {leaf}" for leaf in rows]
+    found.violations += [f"a receipt without a leaf at {leaf}" for leaf in receipts]
+    _check_slots(db, found)
+
+
+def _check_slots(db: sqlite3.Connection, found: Found) -> None:
+    """I3, and a filled slot holds exactly the contribution of its fence."""
+    live = Counter(
+        slot for slot, state in db.execute("SELECT slot, state FROM contribution") if state in _LIVE
+    )
+    found.twice += sum(count - 1 for count in live.values() if count > 1)
+    found.violations += [
+        f"slot {slot} holds {n} live contributions" for slot, n in live.items() if n > 1
+    ]
+    for slot, state in db.execute("SELECT id, state FROM slot"):
+        if (state == "filled") != (live[slot] == 1):
+            found.say(f"slot {slot} is {state} and holds {live[slot]} live contributions")
+
+
+def _check_blob(folder: Path, index: int, said: dict[str, Any], found: Found) -> None:
+    path = folder / "data" / "blobs" / said["blob"][:2] / said["blob"]
+    if not path.is_file():
+        found.lost += 1
+        found.say(f"contribution {index} has lost its blob")
+        return
+    data = path.read_bytes()
+    if (len(data), hashlib.sha256(data).hexdigest()) != (said["bytes"], said["blob"]):
+        found.lost += 1
+        found.say(f"contribution {index} has another blob than its manifest says")
+
+
+def _check_acknowledged(
+    tree: PlainLedger,
+    acknowledged: list[bytes],
+    granted: Sequence[tuple[str, int, int]],
+    found: Found,
+) -> None:
+    """Promise 1: every receipt and every lease that a client was told of is still true."""
+    leases = {
+        (leaf["client"], leaf["slot"], leaf["fence"])
+        for leaf in tree.leaves
+        if leaf["kind"] == "lease"
+    }
+    found.violations += [
+        f"a granted lease is lost: {each}" for each in granted if each not in leases
+    ]
+    for receipt in acknowledged:
+        line = receipt.split(b"\n")[2]
+        if not tree.proves(receipt, int(line.removeprefix(b"index "))):
+            found.lost += 1
+            found.say(f"an acknowledged receipt is not of this ledger: {line.decode()}")
+
+
+def _check_releases(db: sqlite3.Connection, folder: Path, found: Found) -> None:
+    for n, document in db.execute("SELECT n, document FROM release WHERE state = 'published'"):
+        built = folder / "public" / "releases" / str(n)
+        if not (built / "manifest.json").is_file():
+            found.say(f"release {n} is not there")
+            continue
+        if (built / "manifest.json").read_bytes() != document:
+            found.say(f"release {n} has another manifest than was signed")
+        for file in json.loads(document)["body"]["files"]:
+            path = built / file["name"]
+            if not path.is_file() or _sha256(path) != file["sha256"]:
+                found.say(f"release {n} is not whole: {file['name']}")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _check_public(folder: Path, tree: PlainLedger, found: Found) -> None:
+    """Promise 4: the public files are whole, and never ahead of the database."""
+    try:
+        if not tree.holds(*read_note((folder / "public" / "checkpoint").read_bytes())):
+            found.say("public/checkpoint is ahead of the database, or of another ledger")
+        for path, inside in (
+            (folder / "public" / "head.json", "body"),
+            (folder / "high-water", ""),
+        ):
+            value = json.loads(path.read_bytes())
+            value = value[inside] if inside else value
+            if not tree.holds(value["size"], bytes.fromhex(value["root"])):
+                found.say(f"{path.name} is ahead of the database, or of another ledger")
+    except FileNotFoundError as error:
+        if len(tree.bodies) > 2:  # the first start writes them
+            found.say(f"{error.filename} is gone")
+    except (ValueError, KeyError, TypeError) as error:
+        found.say(f"a public file is not whole: {error}")
+
+
+def _check_left_over(db: sqlite3.Connection, folder: Path, found: Found, *, settled: bool) -> None:
+    if not settled:
+        return
+    open_uploads = {row[0].hex() for row in db.execute("SELECT id FROM upload WHERE leaf IS NULL")}
+    parts = {path.name for path in (folder / "data" / "part").iterdir()}
+    found.violations += [f"part {name} is of no open upload" for name in parts - open_uploads]
+    releases = {str(row[0]) for row in db.execute("SELECT n FROM release")}
+    built = {path.name for path in (folder / "public" / "releases").iterdir()}
+    found.violations += [f"release folder {name} is in no row" for name in built - releases]
+    left = [path for path in folder.rglob(".*") if path.name.endswith(".tmp")]
+    found.violations += [f"{path.relative_to(folder)} was left behind" for path in left]
+    named = {row[0] for row in db.execute("SELECT blob FROM upload")}
+    blobs = {path.name for path in (folder / "data" / "blobs").glob("*/*")}
+    found.violations += [f"blob {name[:16]} is of no upload" for name in blobs - named]
