@@ -7,6 +7,7 @@ bytes, and no command is needed after any crash. Not here: what the calls do (se
 """
 
 import json
+import os
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Self, cast
@@ -69,6 +70,8 @@ class House:
             self.blobs = Blobs(folder, fs=fs)
             self.blobs.drop_unknown(set(self.store.run(records.open_uploads)))
             fs.make_folder(folder.snapshots, mode=0o700)
+            # Made here and never later: a full disk has room for no name, and removal helps then.
+            os.close(fs.create(folder.removal_lock, os.O_RDWR, 0o600))
             for place in (folder.root, folder.keys, folder.data, folder.public):
                 fs.remove_temporaries(place)
             self.board = Board(self.store, self._restart())

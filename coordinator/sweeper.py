@@ -34,7 +34,7 @@ def sweep(store: Store, folder: DataFolder, *, fs: Fs) -> int:
 @contextmanager
 def removal_lock(folder: DataFolder, how: int) -> Iterator[bool]:
     """Hold the lock as ``fcntl.flock`` says; give whether it was to be had."""
-    fd = os.open(folder.removal_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = os.open(folder.removal_lock, os.O_RDWR | os.O_CLOEXEC)
     try:
         try:
             fcntl.flock(fd, how)

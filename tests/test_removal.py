@@ -149,6 +149,11 @@ def test_no_blob_goes_while_a_backup_is_made(coordinator):
     assert coordinator.house.sweep() == 1
 
 
+def test_a_full_disk_can_be_swept(coordinator):
+    """No name is made by a sweep: its lock is there from the start, before the disk was full."""
+    assert coordinator.folder.removal_lock.is_file()
+
+
 @pytest.mark.parametrize("name", ["removal-during-backup"])
 def test_a_seeded_bug_of_removal_is_caught(coordinator, name, monkeypatch):
     """The sweeper does not ask for the lock: the blob goes under the backup's hands."""
