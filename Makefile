@@ -12,10 +12,14 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable ".[client,dev]"
 	touch $@
 
+$(VENV)/.fuzzer: $(VENV)/.installed
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable ".[client,dev,faults]"
+	touch $@
+
 check: setup
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" ./check
 
-faults: setup
+faults: setup $(VENV)/.fuzzer
 	$(VENV)/bin/pytest -m faults $(FAULTS)
 
 demo: setup

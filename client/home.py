@@ -24,10 +24,10 @@ import stat
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from ..core import canonical
 from ..core.errors import InputError, OrthoFedError
+from ..core.fields import Fields, bad_field, is_hex
 from ..core.names import slug
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -121,7 +121,7 @@ class Home:
     def membership(self) -> Membership:
         """Return the federation that this home joined.
 
-        Raises InputError: none so far.
+        Raises InputError: none so far. Raises VerificationFailed: the record is damaged.
         """
         path = self.folder / "federation.json"
         if not path.exists():
@@ -131,9 +131,13 @@ class Home:
                 fix="run orthofed client join --invite TOKEN first",
                 code="not-joined",
             )
-        fields = cast("dict[str, str]", canonical.decode(path.read_bytes()))
+        names = ("address", "ca", "fed", "log", "v")
+        fields = Fields(canonical.decode(path.read_bytes()), "federation.json", need=names)
+        ca = fields.raw("ca")
+        if not isinstance(ca, str) or len(ca) % 2 or not is_hex(ca, len(ca)):
+            raise bad_field("`ca` of federation.json is not a certificate in hex")
         return Membership(
-            fields["address"], bytes.fromhex(fields["ca"]), fields["fed"], fields["log"]
+            fields.text("address"), bytes.fromhex(ca), fields.hex("fed"), fields.hex("log")
         )
 
     def join(self, membership: Membership, *, spec: bytes, keyrings: tuple[bytes, ...]) -> None:

@@ -10,12 +10,13 @@ not believed either (reliability.md 5). Cost: hashing one contribution, a few MB
 """
 
 import hashlib
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
-from typing import Final, cast, get_args
+from typing import Final, get_args
 
 from ..core import canonical
 from ..core.errors import InputError, VerificationFailed
+from ..core.fields import Fields, bad_field
 from .home import write_whole
 from .session import Phase, Session
 
@@ -23,7 +24,10 @@ BLOB: Final = "contribution.safetensors"
 MANIFEST: Final = "manifest.json"
 RECEIPT: Final = "receipt"
 _NAMES: Final = ("state.json", "state.old.json")
-_LISTS: Final = ("triggers", "vectors")
+_PROMISED: Final = (BLOB, MANIFEST, RECEIPT)
+_LISTS: Final[dict[str, type]] = {"triggers": str, "vectors": int}
+_INTEGERS: Final = ("counter", "fence", "hold_s", "slot", "ttl_s")
+_MOST_TRIGGERS: Final = 64
 _TEXTS: Final = ("noun", "why")
 """Free text: canonical JSON holds it as base64url."""
 
@@ -71,19 +75,39 @@ def _read(path: Path) -> Session | None:
         body, digest, rest = path.read_bytes().split(b"\n")
         if rest or hashlib.sha256(body).hexdigest().encode() != digest:
             return None
-        record = cast("dict[str, dict[str, object]]", canonical.decode(body))
+        record = Fields(canonical.decode(body), "a state", need=("files", "session", "v"))
+        promised = Fields(record.raw("files"), "the files of a state", need=(), may=_PROMISED)
+        hashes = {name: promised.hex(name) for name in _PROMISED if name in promised}
+        session = _session(record.raw("session"))
     except (FileNotFoundError, ValueError, VerificationFailed):
         return None
-    for name, wanted in record["files"].items():
+    for name, wanted in hashes.items():
         file = path.parent / name
         if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != wanted:
             return None
-    return _session(record["session"])
+    return session
 
 
-def _session(fields: dict[str, object]) -> Session | None:
-    if fields["phase"] not in get_args(Phase):
-        return None
-    lists = {name: tuple(cast("list[object]", fields[name])) for name in _LISTS}
-    texts = {name: canonical.decode_text(cast("str", fields[name])) for name in _TEXTS}
-    return Session(**(fields | lists | texts))  # pyright: ignore[reportArgumentType]
+def _session(value: object) -> Session:
+    """Return the session of a record; raises VerificationFailed for one of another shape."""
+    known = {field.name: field.default is MISSING for field in fields(Session)}
+    record = Fields(
+        value, "a session", need=[n for n, needed in known.items() if needed], may=known
+    )
+    if "phase" in record:
+        record.one_of("phase", get_args(Phase))
+    read = {name: _value(record, name) for name in known if name in record}
+    return Session(**read)  # pyright: ignore[reportArgumentType]
+
+
+def _value(record: Fields, name: str) -> object:
+    raw = record.raw(name)
+    if name in _INTEGERS:
+        return record.integer(name, -1)
+    if name in _LISTS:
+        items = record.items(name, most=_MOST_TRIGGERS)
+        if all(type(item) is _LISTS[name] for item in items):
+            return tuple(items)
+    elif isinstance(raw, str):
+        return canonical.decode_text(raw) if name in _TEXTS else raw
+    raise bad_field(f"`{name}` of a session is of another type")

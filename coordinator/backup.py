@@ -14,11 +14,11 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
 
 from ..core.document import parse
 from ..core.errors import InputError, OrthoFedError, VerificationFailed
+from ..core.fields import Fields, bad_field
 from ..core.release import ReleaseManifest
 from ..core.spec import FederationSpec
 from . import publications, records
@@ -36,6 +36,8 @@ DATABASE = "data/state.db"
 SETTINGS = "settings.toml"
 MARK = "high-water"
 SCHEMA = "orthofed.backup/1"
+_MOST_FILES = 1 << 24
+_NAME_CHARACTERS = 512
 _SMALL = (("data/address", "data/address"), ("public/forks.json", "public/forks.json"))
 
 
@@ -76,7 +78,7 @@ class BackupManifest:
             )
         try:
             return cls._parsed(json.loads((backup / MANIFEST).read_bytes()))
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, RecursionError, VerificationFailed) as error:
             raise VerificationFailed(
                 f"{MANIFEST} cannot be read",
                 why="it is damaged, or of a later version",
@@ -85,11 +87,18 @@ class BackupManifest:
             ) from error
 
     @classmethod
-    def _parsed(cls, value: dict[str, Any]) -> "BackupManifest":
-        if value.pop("schema") != SCHEMA:
-            raise ValueError("another schema")
-        files = tuple(BackupFile(**file) for file in value.pop("files"))
-        return cls(files=files, **value)
+    def _parsed(cls, value: object) -> "BackupManifest":
+        names = ("fed", "files", "log", "root", "schema", "size", "t")
+        fields = Fields(value, "a backup manifest", need=names)
+        fields.one_of("schema", (SCHEMA,))
+        return cls(
+            fed=fields.hex("fed"),
+            log=fields.hex("log"),
+            size=fields.integer("size"),
+            root=fields.hex("root"),
+            t=fields.integer("t"),
+            files=tuple(_file(item) for item in fields.items("files", most=_MOST_FILES)),
+        )
 
 
 def back_up(
@@ -198,6 +207,16 @@ class _Maker:
         if wanted and found != wanted:
             raise _damaged(name, "is not what was signed: its SHA-256 differs")
         self._files.append(BackupFile(name, path.stat().st_size, found))
+
+
+def _file(value: object) -> BackupFile:
+    fields = Fields(value, "a file of a backup", need=("bytes", "name", "sha256"))
+    name = fields.text("name", most=_NAME_CHARACTERS)
+    path = PurePosixPath(name)
+    # T10: a restore makes paths of these names.
+    if path.is_absolute() or ".." in path.parts or "\0" in name or str(path) != name:
+        raise bad_field("a file of a backup with a name that leads out of it")
+    return BackupFile(name, fields.integer("bytes"), fields.hex("sha256"))
 
 
 def marked(manifest: BackupManifest) -> Mark:

@@ -65,13 +65,15 @@ class Settings:
         """Return the settings of a file; an unknown key is an error."""
         try:
             table = tomllib.loads(path.read_text("utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # TOML's and UTF-8's are ValueErrors
             raise _bad_settings(path, str(error)) from error
         unknown = sorted(set(table) - _KNOWN)
         if unknown:
             raise _bad_settings(path, f"unknown key {unknown[0]}")
         texts = [table.get(key, "") for key in _TEXTS]
         names, reserve = table.get("hostnames", []), table.get("reserve_mib", _RESERVE_MIB)
+        if not isinstance(names, list):
+            raise _bad_settings(path, "hostnames is a list")
         if not all(isinstance(text, str) for text in [*texts, *names]) or not texts[0]:
             raise _bad_settings(path, f"{', '.join(_TEXTS)} and hostnames are strings")
         if type(reserve) is not int or reserve < 0:

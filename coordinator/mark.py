@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..core import merkle
 from ..core.errors import VerificationFailed
+from ..core.fields import Fields
 from .clock import Clock
 from .folder import DataFolder
 from .fs import Fs
@@ -38,11 +39,11 @@ class Mark:
 def read_mark(path: Path) -> Mark | None:
     """Return the mark of a file, None when there is no file; raise VerificationFailed."""
     try:
-        value = json.loads(path.read_bytes())
-        return Mark(int(value["size"]), str(value["root"]))
+        fields = Fields(json.loads(path.read_bytes()), "a mark", need=("root", "size"))
+        return Mark(fields.integer("size"), fields.hex("root"))
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, RecursionError, VerificationFailed) as error:
         raise VerificationFailed(
             "the high-water mark cannot be read",
             why="without it an old backup would not be noticed",

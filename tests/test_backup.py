@@ -144,6 +144,37 @@ def test_a_damaged_backup_is_refused_before_anything_is_written(filled, tmp_path
     assert not (tmp_path / "fed").exists()
 
 
+@pytest.mark.parametrize(
+    "name", ["../planted", "/planted", "data/../../planted", "data//x", "", ".", "a\0b"]
+)
+def test_a_backup_that_names_a_place_outside_is_refused(filled, tmp_path, name):
+    """T10: a restore makes paths of the names that a backup lists."""
+    out = tmp_path / "backup"
+    backed_up(filled, out)
+    (tmp_path / "planted").write_bytes(b"")
+    told = json.loads((out / MANIFEST).read_bytes())
+    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    told["files"].append({"bytes": 0, "name": name, "sha256": empty})
+    (out / MANIFEST).write_text(json.dumps(told))
+
+    with pytest.raises(VerificationFailed) as refused:
+        restore(out, tmp_path / "new" / "fed", keys=None, fs=FastFs(), say=quiet)
+
+    assert refused.value.code == "backup-damaged"
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("text", ["[]", "5", '"a"', "{}", "[" * 100_000, '{"schema": []}'])
+def test_a_backup_manifest_of_another_shape_is_damage(tmp_path, text):
+    """A list, a number, deep nesting: one error, whatever it is instead."""
+    (tmp_path / MANIFEST).write_text(text)
+
+    with pytest.raises(VerificationFailed) as refused:
+        BackupManifest.read(tmp_path)
+
+    assert refused.value.code == "backup-damaged"
+
+
 def test_damage_in_the_source_is_named_and_not_backed_up(filled, tmp_path):
     """A rotten blob: the backup fails and says which, so that it never replaces a good one."""
     folder = DataFolder(shutil.copytree(filled.root, tmp_path / "fed"))

@@ -122,6 +122,15 @@ def test_a_million_brackets_are_refused_before_a_recursive_parser_sees_them() ->
     assert time.monotonic() - started < 2
 
 
+def test_brackets_behind_an_escaped_quotation_mark_are_not_hidden_from_the_count() -> None:
+    """T5: the escape made the rest look like text; the parser met 100,000 levels and gave up."""
+    for count in (1_000, 100_000):
+        with pytest.raises(VerificationFailed) as refused:
+            decode(b'["\\"",' + b"[" * count + b'"')
+
+        assert refused.value.code == "not-canonical"
+
+
 @settings(derandomize=True, deadline=None)
 @given(st.binary(max_size=40))
 def test_base64url_has_one_spelling(data: bytes) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orthofed.client.home import Home, Membership, write_whole
-from orthofed.core.errors import InputError, OrthoFedError
+from orthofed.core.errors import InputError, OrthoFedError, VerificationFailed
 
 MEMBERSHIP = Membership("example.org:7443", b"\x30\x00", "ab" * 32, "cd" * 32)
 
@@ -75,6 +75,15 @@ def test_a_home_without_federation_says_how_to_join(home: Home) -> None:
         home.membership()
 
     assert "client join" in caught.value.fix
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"address":"a","ca":"zz","fed":"","log":"","v":1}'])
+def test_a_damaged_membership_is_told_as_one(home: Home, text: str) -> None:
+    home.create()
+    (home.folder / "federation.json").write_text(text)
+
+    with pytest.raises(VerificationFailed):
+        home.membership()
 
 
 def test_two_processes_cannot_use_one_home(home: Home) -> None:

@@ -116,6 +116,25 @@ def test_a_lost_or_damaged_mark_is_refused_once_anything_was_promised(folder):
     assert (damaged, starts(folder)) == ("bad-high-water", "no-high-water")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "null",
+        '{"root": "", "size": 1e999}',
+        '{"root": "ROOT", "size": "3"}',
+        '{"root": "ROOT", "size": -1}',
+        '{"root": 0, "size": 3}',
+        "[" * 100_000,
+    ],
+)
+def test_a_mark_of_another_shape_is_refused_like_a_damaged_one(folder, text):
+    """Infinity and deep nesting got past the reader as errors that nobody foresaw."""
+    folder.mark_file().write_text(text.replace("ROOT", "0" * 64))
+
+    assert starts(folder) == "bad-high-water"
+
+
 def test_the_operator_can_go_on_and_everybody_can_read_it(folder, tmp_path):
     """After ``fork`` the copy starts; what was kept and lost stands in public, each time anew."""
     for _ in range(2):

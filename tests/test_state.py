@@ -94,3 +94,27 @@ def test_two_damaged_saves_are_an_error_that_says_what_to_do(tmp_path: Path) -> 
         load(tmp_path)
 
     assert caught.value.code == "state-damaged"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[]",
+        b"{}",
+        b'{"files":{},"session":{},"v":1}',
+        b'{"files":{},"session":{"phase":"leased"},"v":1}',
+        b'{"files":{"../other":"' + b"0" * 64 + b'"},"session":{},"v":1}',
+        b'{"files":[],"session":7,"v":1}',
+    ],
+)
+def test_a_save_of_another_shape_is_damage_though_its_hash_fits(
+    tmp_path: Path, body: bytes
+) -> None:
+    """Written by another version, or by hand: told as what it is, not as a fault."""
+    digest = hashlib.sha256(body).hexdigest().encode()
+    (tmp_path / "state.json").write_bytes(body + b"\n" + digest + b"\n")
+
+    with pytest.raises(InputError) as refused:
+        load(tmp_path)
+
+    assert refused.value.code == "state-damaged"
