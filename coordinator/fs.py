@@ -84,7 +84,11 @@ class Fs:
         The parent is synced either way: who made the folder may have been killed before that.
         """
         with self._judged(f"{folder.name} cannot be made"):
-            folder.mkdir(mode=mode, exist_ok=True)
+            try:
+                folder.mkdir(mode=mode)
+            except FileExistsError:
+                if not folder.is_dir():
+                    raise
         self.sync_folder(folder.parent)
 
     def write_whole(self, path: Path, data: bytes, *, mode: int = 0o644) -> None:

@@ -173,6 +173,8 @@ class Store:
             found = self._check_format(connection)
             _set_up(connection, self._path)
             self._migrate(connection, found)
+            # SQLite syncs the name of its log too, but goes on when that fails (F4).
+            self._fs.sync_folder(self._path.parent)
         except BaseException:
             connection.close()
             raise
@@ -200,7 +202,6 @@ class Store:
             self._copy(connection, kept)
         if number < migrations.FORMAT:
             migrations.migrate(connection)
-            self._fs.sync_folder(self._path.parent)
 
     def _copy(self, connection: sqlite3.Connection, target: Path) -> None:
         """Write the copy durably, whole or not at all."""
@@ -262,10 +263,11 @@ class Store:
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY
-            if code == sqlite3.SQLITE_FULL and connection.in_transaction:
+            if code != sqlite3.SQLITE_FULL:
+                self._fs.give_up("COMMIT failed", OSError(str(error)))
+            if connection.in_transaction:  # a log that could not grow was rolled back already
                 connection.execute("ROLLBACK")
-                raise no_room("the database cannot grow") from error
-            self._fs.give_up("COMMIT failed", OSError(str(error)))
+            raise no_room("the database cannot grow") from error
 
 
 def _set_up(connection: sqlite3.Connection, path: Path) -> None:

@@ -197,6 +197,22 @@ def test_a_full_database_is_an_ordinary_refusal(store):
     assert store.run(lambda db: records.meta(db, "log")) == b"x"
 
 
+def test_the_name_of_the_log_is_synced_before_anything_is_promised(tmp_path):
+    """F4: SQLite ignores a failed fsync of its folder, so the store makes one that it judges."""
+    logs: list[bool] = []
+
+    class Watching(Fs):
+        def sync_folder(self, folder):
+            logs.append((folder / "state.db-wal").exists())
+            super().sync_folder(folder)
+
+    Store(tmp_path / "state.db", fs=Fs(), new=True).close()
+    opened = Store(tmp_path / "state.db", fs=Watching())
+
+    assert logs == [True]
+    opened.close()
+
+
 def test_a_foreign_or_newer_database_is_not_opened(tmp_path):
     """Another program's file, and a format of the future, are refused by name."""
     path = tmp_path / "state.db"
