@@ -7,6 +7,7 @@ tensor is in memory at a time. Interference, retention and quarantine are issue 
 """
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -36,10 +37,10 @@ def check_blob(
 
 
 def read(file: BinaryIO, layout: ContributionLayout, name: str, exponent: int) -> Quantised:
-    """Return one tensor of an open blob, checked."""
-    info = next(info for info in layout.tensors if info.name == name)
-    file.seek(len(layout.header) + info.offset)
-    return layouts.read_tensor(layout, name, file.read(info.size), exponent)
+    """Return one tensor of an open blob, checked; threads may share the file."""
+    info = layout.by_name[name]
+    raw = os.pread(file.fileno(), info.size, len(layout.header) + info.offset)
+    return layouts.read_tensor(layout, name, raw, exponent)
 
 
 def read_exponents(file: BinaryIO, layout: ContributionLayout) -> dict[str, int]:

@@ -113,7 +113,7 @@ class Fs:
         with self._judged(f"{path.name} cannot be made"):
             return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, mode)
 
-    def write(self, fd: int, data: bytes, *, offset: int | None = None) -> None:
+    def write(self, fd: int, data: bytes | memoryview, *, offset: int | None = None) -> None:
         """Write all of ``data``; raise Refused("no-room") when the disk is full (F5)."""
         view, at = memoryview(data), offset
         try:

@@ -10,6 +10,7 @@ ledger leaf (desk.py), which alone makes a folder a release.
 import hashlib
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ..core.document import parse, sign
@@ -149,14 +150,19 @@ def _names(out: Path) -> list[str]:
 
 
 def _entry(out: Path, name: str) -> FileEntry:
-    """Hash one file, whole and in parts, in one pass."""
-    whole, chunks, size = hashlib.sha256(), list[str](), 0
-    with (out / name).open("rb") as file:
+    """Hash one file in one pass: whole on this thread, its parts on another."""
+    whole, parts, size = hashlib.sha256(), list[str](), 0
+    with (out / name).open("rb") as file, ThreadPoolExecutor(1) as beside:
         while chunk := file.read(CHUNK_BYTES):
+            part = beside.submit(_sha256, chunk)
             whole.update(chunk)
-            chunks.append(hashlib.sha256(chunk).hexdigest())
             size += len(chunk)
-    return FileEntry(name, size, whole.hexdigest(), tuple(chunks))
+            parts.append(part.result())
+    return FileEntry(name, size, whole.hexdigest(), tuple(parts))
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _is_built(target: Path, plan: Plan, release_key: str) -> bool:

@@ -2,26 +2,33 @@
 
 Laws (formats.md 1 and 7): our own header, equal content gives equal bytes; the tensor hash, SHA-256
 of everything after the header, stands inside the header, so a header of equal length is written
-first and put right at the end. Never more than one tensor in memory. The caller syncs the folder.
+first and put right at the end. Hashing runs on a thread beside the writing, 32 MiB or one piece
+behind at most. The caller syncs the folder.
 """
 
 import hashlib
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Self
 
 from ..core.tensorfile import header_bytes
 from .fs import Fs
 
 Entry = tuple[str, str, tuple[int, ...]]
 """Name, type and shape of one tensor."""
+Buffer = bytes | memoryview
+"""Bytes of a file; a view has one byte an item."""
 _NO_HASH = "0" * 64
+_MOST_BEHIND = 32 << 20
 
 
 def write_tensors(
     path: Path,
     entries: Sequence[Entry],
-    data: Iterable[bytes],
+    data: Iterable[Buffer],
     *,
     metadata: Callable[[str], dict[str, str]],
     fs: Fs,
@@ -29,22 +36,58 @@ def write_tensors(
 ) -> str:
     """Write the file and return its tensor hash in hex.
 
-    ``data`` gives the tensors' bytes in file order, in pieces of any size; ``metadata`` makes the
-    header's metadata from the tensor hash.
+    ``data`` gives the tensors' bytes in file order, in pieces of any size that nobody changes
+    afterwards; ``metadata`` makes the header's metadata from the tensor hash.
     """
     blank = header_bytes(entries, metadata(_NO_HASH), keep_order=keep_order)
-    digest = hashlib.sha256()
     fd = fs.create(path, os.O_RDWR | os.O_EXCL, 0o644)
     try:
         fs.write(fd, blank)
-        for piece in data:
-            digest.update(piece)
-            fs.write(fd, piece)
-        header = header_bytes(entries, metadata(digest.hexdigest()), keep_order=keep_order)
+        with _Hasher() as hasher:
+            for piece in data:
+                hasher.add(piece)
+                fs.write(fd, piece)
+            digest = hasher.hexdigest()
+        header = header_bytes(entries, metadata(digest), keep_order=keep_order)
         if len(header) != len(blank):
             raise AssertionError("a header's length depends on the tensor hash")
         fs.write(fd, header, offset=0)
         fs.sync(fd, path.name)
     finally:
         os.close(fd)
-    return digest.hexdigest()
+    return digest
+
+
+class _Hasher:
+    """SHA-256 on a thread of its own, since a hash takes as long as the writing."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self._pool = ThreadPoolExecutor(1)
+        self._waiting: deque[tuple[Future[None], int]] = deque()
+        self._behind_bytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+
+    def add(self, piece: Buffer) -> None:
+        """Hash one more piece; waits while too many bytes are waiting."""
+        num_bytes = len(piece)
+        while self._waiting and self._behind_bytes + num_bytes > _MOST_BEHIND:
+            self._wait()
+        self._waiting.append((self._pool.submit(self._digest.update, piece), num_bytes))
+        self._behind_bytes += num_bytes
+
+    def hexdigest(self) -> str:
+        """Wait for the rest and return the hash."""
+        while self._waiting:
+            self._wait()
+        return self._digest.hexdigest()
+
+    def _wait(self) -> None:
+        future, num_bytes = self._waiting.popleft()
+        future.result()
+        self._behind_bytes -= num_bytes

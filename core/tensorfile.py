@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from .errors import InputError
+from .rounding import all_finite
 
 SIZES: Mapping[str, int] = {"F16": 2, "BF16": 2, "F32": 4, "I16": 2}
 """Bytes of one entry, of the types that we write."""
@@ -137,11 +138,7 @@ def read_tensor(info: TensorInfo, raw: bytes | memoryview) -> Shaped[np.ndarray,
     if len(raw) != info.size:
         raise _bad(f"{len(raw)} bytes of {info.name}", f"it has {info.size}")
     array = np.frombuffer(raw, dtype=_NUMPY[info.dtype]).reshape(info.shape)
-    if info.dtype == "BF16":
-        finite = bool(((array & 0x7F80) != 0x7F80).all())  # noqa: PLR2004  # exponent all ones
-    else:
-        finite = bool(np.isfinite(array).all())
-    if not finite:
+    if not all_finite(array, info.dtype):
         raise _bad(f"{info.name} holds a value that is not finite", "weights are finite numbers")
     return array
 

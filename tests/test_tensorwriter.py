@@ -1,0 +1,97 @@
+"""One file of tensors, hashed on a thread beside the writing."""
+
+import hashlib
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from orthofed.coordinator import tensorwriter
+from orthofed.coordinator.tensorwriter import Buffer, write_tensors
+from orthofed.core.tensorfile import parse_header
+
+from .serving import FastFs
+
+MIB = 1 << 20
+
+
+def said(digest: str) -> dict[str, str]:
+    return {"hash": digest}
+
+
+def test_the_hash_in_the_header_is_that_of_the_bytes(tmp_path: Path) -> None:
+    """Pieces of any size, bytes and views, some of them empty."""
+    values = np.random.default_rng(0).normal(size=(300, 70)).astype("<f2")
+    raw = values.tobytes()
+    pieces: list[Buffer] = [raw[:7], b"", memoryview(raw)[7:9000], values.data.cast("B")[9000:]]
+
+    digest = write_tensors(
+        tmp_path / "x.safetensors", [("w", "F16", values.shape)], pieces, metadata=said, fs=FastFs()
+    )
+
+    data = (tmp_path / "x.safetensors").read_bytes()
+    header = parse_header(data, file_size=len(data))
+    assert data[header.data_start :] == raw
+    assert header.metadata == {"hash": digest}
+    assert digest == hashlib.sha256(raw).hexdigest()
+
+
+def test_a_large_file_is_never_whole_in_memory(tmp_path: Path) -> None:
+    """128 MiB in pieces of 1 MiB: what waits for its hash has a limit."""
+
+    def pieces() -> Iterator[bytes]:
+        for number in range(128):
+            yield bytes([number]) * MIB
+
+    tracemalloc.start()
+    try:
+        write_tensors(
+            tmp_path / "x.safetensors",
+            [("w", "F16", (128, MIB // 2))],
+            pieces(),
+            metadata=said,
+            fs=FastFs(),
+        )
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 36 * MIB
+
+
+def test_hashing_that_falls_behind_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With room for one piece the writer waits for each; the hash is the same."""
+    monkeypatch.setattr(tensorwriter, "_MOST_BEHIND", 1)
+    raw = bytes(range(256)) * 64
+    parts = [raw[i : i + 1000] for i in range(0, len(raw), 1000)]
+
+    digest = write_tensors(
+        tmp_path / "x.safetensors",
+        [("w", "F16", (len(raw) // 2,))],
+        parts,
+        metadata=said,
+        fs=FastFs(),
+    )
+
+    assert digest == hashlib.sha256(raw).hexdigest()
+
+
+def test_a_source_that_fails_leaves_no_thread_behind(tmp_path: Path) -> None:
+    """Its own error comes out."""
+
+    def pieces() -> Iterator[bytes]:
+        yield b"x" * MIB
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_tensors(
+            tmp_path / "x.safetensors",
+            [("w", "F16", (MIB,))],
+            pieces(),
+            metadata=said,
+            fs=FastFs(),
+        )
