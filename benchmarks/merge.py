@@ -53,6 +53,7 @@ from circumstances import commit, hardware
 
 from orthofed.coordinator import publisher
 from orthofed.coordinator.base import BaseFolder
+from orthofed.coordinator.carried import Carried
 from orthofed.coordinator.folder import DataFolder
 from orthofed.coordinator.fs import Fs
 from orthofed.coordinator.house import basis_fingerprint
@@ -370,7 +371,7 @@ class _Case:
     def lora(self, out: Path, merge: Merge) -> None:
         (out / "lora").mkdir()
         origin = FileOrigin(self.spec, basis_fingerprint(self.spec, 0), "epsilon")
-        next(write_loras(out, merge, origin, n=1, fs=self.fs))
+        next(write_loras(out, merge, origin, n=1, carried=Carried(out, {}), fs=self.fs))
 
     def checkpoint(self, out: Path, merge: Merge) -> list[Any]:
         (out / "checkpoint").mkdir()

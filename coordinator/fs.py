@@ -149,9 +149,13 @@ class Fs:
 
     def link(self, source: Path, target: Path) -> None:
         """Give a file a second name on the same disk, then sync that name's folder."""
+        self.link_unsynced(source, target)
+        self.sync_folder(target.parent)
+
+    def link_unsynced(self, source: Path, target: Path) -> None:
+        """Give a file a second name on the same disk; its folder is for the caller to sync."""
         with self._judged(f"{target.name} cannot be linked"):
             os.link(source, target)
-        self.sync_folder(target.parent)
 
     def rename(self, source: Path, target: Path) -> None:
         """Move within one disk, then sync the target's folder."""

@@ -4,11 +4,11 @@
 each, whose columns are the stacked file's. ``embeddings/<trigger>.safetensors``: the learned
 vectors, exact; ``layerwise/<trigger>.safetensors`` instead where there is a set of them for each
 token layer: [layers, v, width]. Law: bytes depend on content only, except that a file's *name*
-carries the release.
+carries the release. A concept's own files are taken from the release before, if it has them.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,21 +23,27 @@ from ..core.lorafile import (
     lora_entries,
     lora_metadata,
 )
+from ..core.release import FileEntry
 from ..core.spec import FederationSpec
 from ..core.stack import stacked
+from .carried import Carried
 from .fs import Fs
 from .merging import Merge, Part
-from .tensorwriter import write_tensors
+from .tensorwriter import Entry, write_tensors
 
 
 @dataclass(frozen=True, slots=True)
 class MadeFile:
-    """One file of tensors: its name in the release, kind, type and tensor hash."""
+    """One file of tensors: its name in the release, kind, type and tensor hash.
+
+    ``entry``: its length and hashes, where they are known already.
+    """
 
     name: str
     kind: str
     dtype: str
     tensors: str
+    entry: FileEntry | None = None
 
 
 def release_tag(n: int) -> str:
@@ -50,36 +56,53 @@ def release_tag(n: int) -> str:
 
 
 def write_loras(
-    out: Path, merge: Merge, origin: FileOrigin, *, n: int, fs: Fs
+    out: Path, merge: Merge, origin: FileOrigin, *, n: int, carried: Carried, fs: Fs
 ) -> Iterator[MadeFile]:
     """Write the stacked file and one file a concept."""
     name = f"lora/{merge.spec.name}-{release_tag(n)}.safetensors"
-    yield _write_lora(out, name, merge, merge.parts, origin, fs)
+    yield _write_lora(out, name, merge, merge.parts, origin, carried, fs)
     for part in merge.parts:
         name = f"concepts/{merge.spec.name}-{part.manifest.concept}.safetensors"
-        yield _write_lora(out, name, merge, (part,), origin, fs)
+        yield _write_lora(out, name, merge, (part,), origin, carried, fs)
 
 
 def _write_lora(  # one file's whole content
-    out: Path, name: str, merge: Merge, parts: Sequence[Part], origin: FileOrigin, fs: Fs
+    out: Path,
+    name: str,
+    merge: Merge,
+    parts: Sequence[Part],
+    origin: FileOrigin,
+    carried: Carried,
+    fs: Fs,
 ) -> MadeFile:
     single = name.startswith("concepts/")
     rank = file_rank(merge.spec, len(parts))
     entries = [(key, "F16", shape) for key, shape in lora_entries(merge.spec, rank)]
-    tensors = write_tensors(
-        out / name,
-        entries,
-        _lora_data(merge.spec, parts, rank),
-        metadata=lambda digest: lora_metadata(
-            origin,
-            [part.entry for part in parts],
-            rank=rank,
-            tensor_hash=digest,
-            single=single,
-        ),
-        fs=fs,
-    )
-    return MadeFile(name, "concept" if single else "lora", "F16", tensors)
+
+    def metadata(digest: str) -> dict[str, str]:
+        told = [part.entry for part in parts]
+        return lora_metadata(origin, told, rank=rank, tensor_hash=digest, single=single)
+
+    data = _lora_data(merge.spec, parts, rank)
+    kind = "concept" if single else "lora"
+    return _made(out, MadeFile(name, kind, "F16", ""), entries, data, metadata, carried, fs)
+
+
+def _made(  # one file, whichever way it comes
+    out: Path,
+    file: MadeFile,
+    entries: Sequence[Entry],
+    data: Iterable[bytes],
+    metadata: Callable[[str], dict[str, str]],
+    carried: Carried,
+    fs: Fs,
+) -> MadeFile:
+    """Carry the file over, or write it; ``data`` is not asked for anything before that."""
+    tensors = carried.take(out, file.name, entries, metadata=metadata, fs=fs)
+    if tensors is not None:
+        return replace(file, tensors=tensors, entry=carried.files[file.name])
+    tensors = write_tensors(out / file.name, entries, data, metadata=metadata, fs=fs)
+    return replace(file, tensors=tensors)
 
 
 def _lora_data(spec: FederationSpec, parts: Sequence[Part], rank: int) -> Iterator[bytes]:
@@ -99,11 +122,13 @@ def _lora_data(spec: FederationSpec, parts: Sequence[Part], rank: int) -> Iterat
         yield up.tobytes()
 
 
-def write_embeddings(out: Path, merge: Merge, origin: FileOrigin, *, fs: Fs) -> Iterator[MadeFile]:
+def write_embeddings(
+    out: Path, merge: Merge, origin: FileOrigin, *, carried: Carried, fs: Fs
+) -> Iterator[MadeFile]:
     """Write one file a trigger; with two encoders, ``clip_g`` and ``clip_l``."""
     for part in merge.parts:
         for k, trigger in enumerate(part.manifest.triggers):
-            yield _write_embedding(out, merge.spec, part, k, trigger, origin, fs)
+            yield _write_embedding(out, merge.spec, part, k, trigger, origin, carried, fs)
 
 
 def _write_embedding(  # one file's whole content
@@ -113,6 +138,7 @@ def _write_embedding(  # one file's whole content
     k: int,
     trigger: str,
     origin: FileOrigin,
+    carried: Carried,
     fs: Fs,
 ) -> MadeFile:
     keys = {key: name for name, key in embedding_keys(spec.encoders, trigger).items()}
@@ -120,14 +146,12 @@ def _write_embedding(  # one file's whole content
     if spec.token_layers:
         sets = spec.token_sets
         rows = {key: v.reshape(sets, len(v) // sets, v.shape[1]) for key, v in rows.items()}
+    entries = [(key, "F32", values.shape) for key, values in rows.items()]
     name = f"{embedding_folder(spec)}/{trigger}.safetensors"
-    tensors = write_tensors(
-        out / name,
-        [(key, "F32", values.shape) for key, values in rows.items()],
-        (values.astype("<f4").tobytes() for values in rows.values()),
-        metadata=lambda digest: embedding_metadata(
-            origin, part.entry, trigger=trigger, tensor_hash=digest
-        ),
-        fs=fs,
-    )
-    return MadeFile(name, "layerwise" if spec.token_layers else "embedding", "F32", tensors)
+    file = MadeFile(name, "layerwise" if spec.token_layers else "embedding", "F32", "")
+
+    def metadata(digest: str) -> dict[str, str]:
+        return embedding_metadata(origin, part.entry, trigger=trigger, tensor_hash=digest)
+
+    data = (values.astype("<f4").tobytes() for values in rows.values())
+    return _made(out, file, entries, data, metadata, carried, fs)

@@ -3,26 +3,27 @@
 Laws (reliability.md 2.5): everything that varies is in the plan, so a second build gives the same
 bytes; files are written into ``.<n>.tmp``, synced, signed, and the folder is renamed to ``<n>``. A
 folder that is there already is kept if it is what its manifest and the plan say, else built again,
-so a kill at any instruction needs no repair but another run. Streams layer by layer. Not here: the
-ledger leaf (desk.py), which alone makes a folder a release.
+so a kill at any instruction needs no repair but another run. Streams layer by layer; what a concept
+alone decides is carried over from the release before (carried.py). Not here: the ledger leaf
+(desk.py), which alone makes a folder a release.
 """
 
-import hashlib
 import shutil
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ..core.document import parse, sign
 from ..core.errors import InputError, OrthoFedError
 from ..core.keys import SigningKey
 from ..core.lorafile import FileOrigin, embedding_folder
-from ..core.release import CHUNK_BYTES, FileEntry, ReleaseManifest, check_release_name
+from ..core.release import ReleaseManifest, check_release_name
 from ..core.spec import FederationSpec
 from .base import BaseFolder
 from .blobs import sha256_of
+from .carried import Carried
 from .described import card_text, info_bytes
 from .desk import check_plan
+from .fileentry import file_entry
 from .folder import DataFolder
 from .fs import Fs
 from .house import basis_fingerprint
@@ -79,18 +80,19 @@ def _build(  # as above
 ) -> None:
     basis = basis_fingerprint(spec, 0)
     with open_merge(spec, plan.included, folder) as merge:
-        made = _write_tensor_files(
-            out, merge, FileOrigin(spec, basis, base.prediction), base, plan.n, fs, say
-        )
+        carried = Carried.of(folder.releases / str(plan.n - 1), plan.prev)
+        origin = FileOrigin(spec, basis, base.prediction)
+        made = _write_tensor_files(out, merge, origin, base, plan.n, carried, fs, say)
         say("hashing")
-        files = [_entry(out, name) for name in _names(out)]
+        known = {file.name: file.entry for file in made}
+        files = [known.get(name) or file_entry(out, name) for name in _names(out)]
         texts = {
             "info.json": info_bytes(merge, plan, made, files, basis=basis),
             "card.md": card_text(merge, plan, made).encode(),
         }
     for name, data in texts.items():
         fs.write_whole(out / name, data)
-        files.append(_entry(out, name))
+        files.append(file_entry(out, name))
     manifest = ReleaseManifest(
         contributions=tuple((item.leaf, item.lambda_1024) for item in plan.included),
         fed=plan.fed,
@@ -116,14 +118,15 @@ def _write_tensor_files(  # as above
     origin: FileOrigin,
     base: BaseFolder,
     n: int,
+    carried: Carried,
     fs: Fs,
     say: Progress,
 ) -> list[MadeFile]:
     for name in ("lora", "concepts", embedding_folder(merge.spec), "checkpoint"):
         fs.make_folder(out / name)
     say("writing LoRA files")
-    made = list(write_loras(out, merge, origin, n=n, fs=fs))
-    made += write_embeddings(out, merge, origin, fs=fs)
+    made = list(write_loras(out, merge, origin, n=n, carried=carried, fs=fs))
+    made += write_embeddings(out, merge, origin, carried=carried, fs=fs)
     say("writing the checkpoint")
     made += write_checkpoint(out, base, merge, fs=fs)
     return made
@@ -147,22 +150,6 @@ def _names(out: Path) -> list[str]:
     for name in names:
         check_release_name(name)
     return names
-
-
-def _entry(out: Path, name: str) -> FileEntry:
-    """Hash one file in one pass: whole on this thread, its parts on another."""
-    whole, parts, size = hashlib.sha256(), list[str](), 0
-    with (out / name).open("rb") as file, ThreadPoolExecutor(1) as beside:
-        while chunk := file.read(CHUNK_BYTES):
-            part = beside.submit(_sha256, chunk)
-            whole.update(chunk)
-            size += len(chunk)
-            parts.append(part.result())
-    return FileEntry(name, size, whole.hexdigest(), tuple(parts))
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def _is_built(target: Path, plan: Plan, release_key: str) -> bool:

@@ -62,7 +62,7 @@ def hadamard_columns(
             fix="choose the basis family 'haar' or 'gaussian', which take any width",
             code="width-not-supported",
         )
-    if any(not 0 <= column < width for column in columns):
+    if columns and not 0 <= min(columns) <= max(columns) < width:
         raise SpecError(
             f"columns {min(columns)} to {max(columns)} of {layer}",
             why=f"the layer has the columns 0 to {width - 1}",

@@ -17,7 +17,7 @@ from .basis import Family, scale
 from .hadamard import HadamardColumns
 from .hadamard_product import HadamardProduct
 from .merge import EXACT, Term, residual
-from .quantise import A_WINDOW
+from .quantise import A_WINDOW, MAX_MANTISSA
 from .rounding import DType, apply, exact, round_once
 
 
@@ -40,7 +40,7 @@ def merged_weight(
         for term in terms:
             term.check(out, width, window)
         picked = np.concatenate([block.picked for block in blocks])
-        if _one_basis(blocks, picked) and sum(term.weight(low) for term in terms) < EXACT:
+        if _one_basis(blocks, picked) and _largest_sum(terms, low) < EXACT:
             signed = blocks[0].signs * (scale(family, width) * 2.0 ** (low - 10))
             merged = np.empty_like(weight)
             for rows, change in _changes(terms, low, picked, signed):
@@ -72,6 +72,12 @@ def _changes(
     for first in range(0, out, product.batch):
         rows = slice(first, first + product.batch)
         yield rows, product(numbers[:, rows]).T * signed
+
+
+def _largest_sum(terms: Sequence[Term], low: int) -> int:
+    """Return a bound of beta from the format alone: looking for the peaks costs two passes."""
+    weights = (term.q.shape[1] * (term.lambda_1024 << (term.exponent - low)) for term in terms)
+    return sum(weights) * MAX_MANTISSA
 
 
 def _one_basis(blocks: Sequence[HadamardColumns], picked: Int64[np.ndarray, " c"]) -> bool:
