@@ -92,6 +92,13 @@ class Base:
         """Where the networks are."""
         return next(self.family.denoiser.parameters()).device
 
+    @property
+    def num_bytes(self) -> int:
+        """Memory that the networks take."""
+        networks: list[nn.Module] = [*self.family.components.values(), self.vae]
+        held = (p for network in networks for p in network.parameters())
+        return sum(p.numel() * p.element_size() for p in held)
+
     def autocast(
         self, dtype: torch.dtype | None = None
     ) -> contextlib.AbstractContextManager[object]:

@@ -38,7 +38,7 @@ class CacheSize:
         if settings.prior_weight and not images.of_the_class:
             drawn = math.ceil(settings.prior_images / GROUP) * GROUP
         class_bytes = drawn * _FLOAT * math.prod(base.latent_shape)
-        if settings.cache == "memory":
+        if not settings.on_disk:
             return CacheSize(0, class_bytes)
         copies = settings.jitters * (2 if settings.flip else 1)
         run_bytes = copies * _encoded_bytes(base, images.train)
@@ -58,7 +58,8 @@ class CacheSize:
             return
         ways = [f"free {needed - free} bytes"]
         if self.run_bytes:
-            ways.append('set cache = "memory" if the memory is larger')
+            if settings.processes == 1:
+                ways.append('set cache = "memory" if the memory is larger')
             if settings.null_weight and settings.null_states > 1:
                 ways.append(f"set null_states = {settings.null_states // 2}")
         if self.class_bytes and settings.prior_images > GROUP:

@@ -1,7 +1,8 @@
 """Where a training keeps what it made before its first step: of this run, and of the class.
 
     runs/<concept>/cache/    latents of the owner's images, the base's answers on public states;
-                             `cache = "disk"`, gone after packing unless `keep_cache`
+                             `cache = "disk"` or several processes, gone after packing
+                             unless `keep_cache`
     class/                   latents of class images that the base drew (class_images.py); shared by
                              all concepts of one base and noun, kept: nothing in them is the owner's
 
@@ -32,7 +33,7 @@ class Caches:
     @staticmethod
     def at(folder: Path, classes: Path, settings: TrainingSettings) -> "Caches":
         """Return those that ``settings`` ask for, of the run in ``folder``."""
-        run = DiskCache(folder) if settings.cache == "disk" else MemoryCache()
+        run = DiskCache(folder) if settings.on_disk else MemoryCache()
         return Caches(run, DiskCache(classes))
 
     def tidy(self) -> None:

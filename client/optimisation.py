@@ -65,6 +65,11 @@ class Optimisation:
         decayed = settings.ema_decay > 0
         self._average = {n: p.detach().clone() for n, p in self._named.items()} if decayed else {}
 
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """Everything that a step updates, in a fixed order."""
+        return list(self._named.values())
+
     def scaled(self, loss: Tensor) -> Tensor:
         """Return the loss to go backward from: scaled where the passes are in float16."""
         return self._scaler.scale(loss)

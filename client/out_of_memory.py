@@ -54,6 +54,8 @@ def smaller(settings: TrainingSettings) -> list[str]:
             f"set batch = {halved} and accumulation = {settings.accumulation * 2} "
             "(the same images a step, begins anew)"
         )
+    if settings.processes > 1 and settings.device == "cpu":
+        ways.append("set processes = 1 (on a CPU each takes the same memory again)")
     if settings.null_batch > 1:
         ways.append(f"set null_batch = {-(-settings.null_batch // 2)}")
     if settings.precision == "fp32":

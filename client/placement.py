@@ -69,10 +69,11 @@ class Placement:
     dtype: torch.dtype = torch.float32
 
     @staticmethod
-    def of(asked: str, precision: Precision, machine: Machine) -> "Placement":
+    def of(asked: str, precision: Precision, machine: Machine, *, rank: int = 0) -> "Placement":
         """Return the place that the settings ``device`` and ``precision`` name on ``machine``.
 
-        Raises InputError: the device is not there, or does not work in this precision.
+        A process of another ``rank`` has the GPU that many behind the first one's; the CPU has room
+        for all. Raises InputError: the device is not there, or does not work in this precision.
         """
         kind, _, number = asked.partition(":")
         if kind == "auto":
@@ -81,11 +82,11 @@ class Placement:
             _check_cpu(precision)
             return Placement(torch.device("cpu"))
         if kind == "mps":
-            _check_there(machine.mps, asked, machine)
+            _check_there(machine.mps and not rank, _for(asked, rank), machine)
             _check_mps(precision)
             return Placement(torch.device("mps"))
-        index = int(number or 0)
-        _check_there(index < len(machine.gpus), asked, machine)
+        index = int(number or 0) + rank
+        _check_there(index < len(machine.gpus), _for(asked, rank), machine)
         _check_cuda(machine.gpus[index], precision)
         return Placement(torch.device("cuda", index), PASSES[precision])
 
@@ -98,16 +99,20 @@ def name_of(device: torch.device) -> str:
 ON_CPU: Final = Placement(torch.device("cpu"))
 
 
+def _for(asked: str, rank: int) -> str:
+    return f"{asked!r} for {rank + 1} processes" if rank else repr(asked)
+
+
 def _check_there(is_there: bool, asked: str, machine: Machine) -> None:  # noqa: FBT001  # the fact
     if is_there:
         return
-    built = machine.with_cuda or not asked.startswith("cuda")
+    built = machine.with_cuda or "cuda" not in asked
     raise InputError(
-        f"device = {asked!r}, here are: {machine.words}",
+        f"device = {asked}, here are: {machine.words}",
         why="training runs on one of the devices that torch finds"
         if built
         else "torch was installed here without CUDA",
-        fix="set device to one of these, or to auto"
+        fix="set device to one of these, or to auto; each of processes takes the next GPU"
         if built
         else "install a CUDA build of torch, or set device = 'cpu'",
         code="device-not-there",

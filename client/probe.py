@@ -6,8 +6,9 @@
 
 The steps are those of training.py itself, on images of the concept's largest shape, at the wanted
 rank, precision and batch; nothing of them is kept, and every draw of the real run comes from its
-own seed, so the trained bits are the same with and without a probe. At most two of a step's
-passes are made: more would only repeat them. Laws: over 90 % of the free memory or 70 % of the
+own seed, so the trained bits are the same with and without a probe. At most two of the passes that
+a step asks of one process are made: more would only repeat them. On a CPU each further process
+takes the same memory again, with the base; a GPU is there for each. Laws: over 90 % of the free memory or 70 % of the
 time that a lease may be held, nothing is leased. Source: product.md 5. Cost: five steps, and the
 encoding of at most 16 images.
 """
@@ -82,12 +83,14 @@ def probe(
 
     Raises OrthoFedError: the memory is not enough for a step, or the loss is no number.
     """
-    passes = min(2, settings.accumulation)
+    share = settings.accumulation // settings.processes
+    passes = min(2, share)
     silent = settings.null_weight > 0 and (settings.null_images > 0 or settings.null_states > 0)
     quick = replace(
         settings,
         steps=_WARM_UP + _TIMED,
         accumulation=passes,
+        processes=1,
         jitters=1,
         null_images=0,
         null_states=int(silent),
@@ -103,16 +106,19 @@ def probe(
         # Every slot has the same shapes, so the first one stands for the one to come.
         train(base, spec, 0, triggers, noun, _largest(images), quick, on_step=on_step)
     timed = [after - before for before, after in pairwise(ends_s[_WARM_UP - 1 :])]
-    step_s = median(timed) * settings.accumulation / passes
+    step_s = median(timed) * share / passes
     drawn = settings.prior_weight > 0 and not images.of_the_class
     prior = settings.batch * (settings.prior_weight > 0)
-    latents = settings.accumulation * (settings.batch + settings.null_batch * silent + prior)
+    latents = share * (settings.batch + settings.null_batch * silent + prior)
     states = 2 * drawn * settings.prior_images * settings.prior_steps + silent * (
         settings.null_images * settings.null_sampling_steps
         + settings.null_states * len(images.train)
     )
     total_s = step_s * (settings.steps + states / latents / 3)  # forward without backward
-    return Probed(step_s, total_s, watch.peak_bytes, watch.free_bytes)
+    peak_bytes = watch.peak_bytes
+    if base.device.type == "cpu":
+        peak_bytes += (settings.processes - 1) * (peak_bytes + base.num_bytes)
+    return Probed(step_s, total_s, peak_bytes, watch.free_bytes)
 
 
 def _largest(images: ConceptImages) -> ConceptImages:

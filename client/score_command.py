@@ -2,7 +2,8 @@
 
 The release folder is verified first, against the log id that this home joined; the packed
 contribution is read back and scored beside it, on the held-out images, with the same draws. Nothing
-is sent: the figures and the images stay at home. Source: design.md decision 8; score.py.
+is sent: the figures and the images stay at home. Law: captions and shapes of the held-out images
+are those of the training, as its log keeps them. Source: design.md decision 8; score.py.
 """
 
 from pathlib import Path
@@ -13,7 +14,8 @@ from ..core.layout import ContributionLayout, unpack
 from ..core.spec import FederationSpec
 from .home import Home
 from .session import Session
-from .state import BLOB, load
+from .state import BLOB, LOG, load
+from .training_log import Logged
 from .verify import verify_folder
 from .workbench import Workbench
 
@@ -52,5 +54,7 @@ def score_release(  # what a person chooses
     verify_folder(release, log=membership.log)
     layout = ContributionLayout(spec, session.vectors)
     tensors = unpack(layout, (folder / BLOB).read_bytes())
-    bench = Workbench(spec, base, images, session.noun, device=device)
+    logged = Logged.read(folder / LOG / str(session.fence))
+    seen = logged.header["settings"] if logged is not None else {}
+    bench = Workbench(spec, base, images, session.noun, device=device, seen=seen)
     return session, bench.score(session, tensors, release=release, lambdas=lambdas)

@@ -21,6 +21,8 @@ from .home import write_whole
 from .session import Phase, Session
 
 BLOB: Final = "contribution.safetensors"
+LOG: Final = "log"
+"""The folder of training logs, one a lease; it stays at home."""
 MANIFEST: Final = "manifest.json"
 RECEIPT: Final = "receipt"
 _NAMES: Final = ("state.json", "state.old.json")

@@ -38,7 +38,7 @@ from .owner_scores import SCORES, OwnerScores
 from .packed_contribution import PackedContribution, sha256
 from .renewals import Renewals
 from .session import Session
-from .state import BLOB, MANIFEST, RECEIPT, load, save
+from .state import BLOB, LOG, MANIFEST, RECEIPT, load, save
 from .train_options import TrainOptions
 from .training_report import TrainingReport
 from .trust import TrustedFederation, trusted_federation, trusted_receipt
@@ -52,7 +52,6 @@ if TYPE_CHECKING:
 
 _SAVES: Final = "training"
 _CACHE: Final = "cache"
-_LOG: Final = "log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +318,7 @@ class _TrainCommand:
 
     def _log(self, session: Session) -> Path:
         """Return the folder of this lease's log; it is kept for the owner."""
-        return self._folder / _LOG / str(session.fence)
+        return self._folder / LOG / str(session.fence)
 
     def _write_report(
         self, session: Session, *, state: str, listing: EgressList | None = None

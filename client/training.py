@@ -45,6 +45,7 @@ from .material import Material
 from .objective import concept_loss
 from .optimisation import Group, Optimisation
 from .placement import PASSES
+from .process_group import ALONE, ProcessGroup, WorkerLost
 from .residuals import Residuals
 from .tokens import LearnedTokens, Trigger
 from .training_settings import TrainingSettings
@@ -85,7 +86,7 @@ OnStep = Callable[[Step], None]
 
 _INDECISIVE: Final = (
     # Speed, last bits at most: a save that was made on one device goes on on another.
-    *("save_every_s", "threads", "checkpointing", "deterministic", "device"),
+    *("save_every_s", "threads", "processes", "checkpointing", "deterministic", "device"),
     *("cache", "keep_cache", "prior_folder"),  # what lies in it is in the images' digest
     "slow_factor",
     *("sample_every", "sample_prompts", "sample_count", "sample_steps", "wandb"),  # only shown
@@ -106,23 +107,26 @@ def train(  # noqa: PLR0913  # the parts of one run; a record would only rename 
     saves: TrainingSaves | None = None,
     caches: Caches | None = None,
     residuals: Callable[[Base, FederationSpec, int], Residuals] = Adapter,
+    group: ProcessGroup = ALONE,
 ) -> Trained:
     """Return the trained concept; go on from the newest save of this very run, if there is one.
 
     ``on_step`` is called between steps; if it raises, the run is saved first and the exception goes
     on. Make ``saves`` with `identity_of`; without ``caches`` all is made anew. ``residuals`` makes
-    what is trained beside the tokens. Raises OrthoFedError: the loss became infinite or no number.
-    Raises InputError: the optimiser is not there.
+    what is trained beside the tokens. In a ``group`` every process calls this with the same values;
+    the first one alone saves. Raises OrthoFedError: the loss became infinite or no number. Raises
+    WorkerLost: another process is gone. Raises InputError: the optimiser is not there.
     """
     started_s = time.monotonic()
     with _torch_as_asked(settings):
         trained = residuals(base, spec, slot)
-        run = _Run(base, trained, triggers, noun, settings, layers=spec.token_layers)
+        run = _Run(base, trained, triggers, noun, settings, layers=spec.token_layers, group=group)
         begin = run.restore(saves.newest() if saves else None)
         if begin < settings.steps:
             made = (base, spec, run.tokens, images, noun, settings, caches or Caches.in_memory())
-            run.material = Material.made(*made)
-        _loop(run, begin, on_step, saves)
+            with group.first_one_first():
+                run.material = Material.made(*made)
+        _loop(run, begin, on_step, saves if group.is_first else None)
         with run.optimisation.averaged():
             return Trained(
                 run.residuals.state(),
@@ -166,8 +170,10 @@ class _Run:
         settings: TrainingSettings,
         *,
         layers: Sequence[str],
+        group: ProcessGroup,
     ) -> None:
         self.base = base
+        self.group = group
         self.settings = settings
         self.residuals = residuals
         strangers = settings.strangers if settings.null_weight else 0
@@ -189,7 +195,8 @@ class _Run:
         """Do step ``number`` and return its loss on the concept's images."""
         count, weights = self.settings.accumulation, self._weights
         told = []
-        for number_of_pass in range(number * count, (number + 1) * count):
+        for turn in self.group.turns(count):
+            number_of_pass = number * count + turn
             concept, null = self._losses(number_of_pass)
             self.optimisation.scaled((concept + weights[1] * null) / count).backward()
             prior = torch.zeros_like(concept)
@@ -199,11 +206,12 @@ class _Run:
                 self.optimisation.scaled(weights[2] * prior / count).backward()
             told.append(torch.stack([concept.detach(), null.detach(), prior.detach()]))
         # Read once a step: each read waits until the GPU has done all that was asked of it.
-        rows: list[list[float]] = torch.stack(told).cpu().tolist()
+        rows: list[list[float]] = self.group.all_rows(torch.stack(told).cpu(), count).tolist()
         losses = [sum(column) / count for column in zip(*rows, strict=True)]
         total = sum(weight * loss for weight, loss in zip(weights, losses, strict=True))
         if not math.isfinite(total):
             raise _diverged(number, total)
+        self.group.sum_gradients(self.optimisation.parameters)
         self.skipped = not self.optimisation.step(number)
         concept_loss, self.null_loss, self.prior_loss = losses
         self.losses.append(concept_loss)
@@ -308,7 +316,8 @@ def _loop(run: _Run, begin: int, on_step: OnStep | None, saves: TrainingSaves | 
     with run.tokens.attached(), run.residuals.attached(), _recomputed(run.base, settings):
         for number in range(begin, settings.steps):
             begun_s = time.monotonic()
-            loss = run.step(number)
+            with _saved_if_stopped(run, saves, by=WorkerLost):
+                loss = run.step(number)
             now_s = time.monotonic()
             left_s = (now_s - started_s) / (number + 1 - begin) * (settings.steps - number - 1)
             if on_step is not None:
@@ -336,14 +345,16 @@ def _loop(run: _Run, begin: int, on_step: OnStep | None, saves: TrainingSaves | 
 
 
 @contextlib.contextmanager
-def _saved_if_stopped(run: _Run, saves: TrainingSaves | None) -> Generator[None]:
+def _saved_if_stopped(
+    run: _Run, saves: TrainingSaves | None, *, by: type[Exception] = Exception
+) -> Generator[None]:
     """Save the run when what happens inside stops it: between steps its state is whole.
 
-    Not for KeyboardInterrupt: who is in such a hurry waits for no save (interrupts.py).
+    So it is when a step lost a worker: nothing was updated yet. Not for KeyboardInterrupt: who is in such a hurry waits for no save (interrupts.py).
     """
     try:
         yield
-    except Exception:
+    except by:
         if saves:
             saves.write(run.state())
         raise

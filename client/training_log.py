@@ -37,10 +37,10 @@ class LoggedStep:
     step: int
     loss: float
     null_loss: float
-    prior_loss: float
     rate: float
     at: float  # seconds since 1970
     seconds: float  # since the step before; 0 for the first of a process
+    prior_loss: float = 0.0  # logs of the first versions have none
     held_out_loss: float | None = None  # where it was asked for
     skipped: bool = False  # nothing was updated: a gradient was beyond float16
 
@@ -114,10 +114,10 @@ class TrainingLog:
             step.number,
             step.loss,
             step.null_loss,
-            step.prior_loss,
             step.rate,
             at=time.time(),
             seconds=0.0 if self._last_s is None else now_s - self._last_s,
+            prior_loss=step.prior_loss,
             held_out_loss=step.held_out_loss,
             skipped=step.skipped,
         )

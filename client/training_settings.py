@@ -13,7 +13,7 @@ import math
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
@@ -112,6 +112,9 @@ class TrainingSettings:
     checkpointing: bool = _switch(False, "recompute activations: less memory, a third slower")
     deterministic: bool = _switch(True, "the same bits again, at some cost on a GPU")
     seed: int = _number(0, 0, 2**63 - 1, "of every draw in the run")
+    processes: int = _number(
+        1, 1, 64, "share the passes of a step, on GPUs each on its own; divides accumulation"
+    )
     threads: int = _number(0, 0, 1_024, "CPU threads of torch; 0: as it is")
     cache: CacheKind = _choice("memory", CacheKind, "where latents and the base's answers wait")
     keep_cache: bool = _switch(False, "keep what is cached on disk after packing")
@@ -156,6 +159,17 @@ class TrainingSettings:
             is_number = isinstance(value, type(item.default)) and not isinstance(value, bool)
             inside = is_number and math.isfinite(value) and meta["low"] <= value <= meta["high"]
             _check(inside, item.name, value, _allowed(item.default, meta))
+        _check(
+            self.accumulation % self.processes == 0,
+            *("accumulation", self.accumulation),
+            f"a multiple of processes = {self.processes}, which share its passes; batch x "
+            "accumulation images are seen in a step with any number of them",
+        )
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether latents and the base's answers wait on the disk, where processes share them."""
+        return self.cache == "disk" or self.processes > 1
 
     @staticmethod
     def read(path: Path | None = None, *, preset: str | None = None) -> "TrainingSettings":
@@ -183,6 +197,11 @@ class TrainingSettings:
     def as_dict(self) -> dict[str, object]:
         """Return every setting by its name."""
         return asdict(self)
+
+    def reading_as(self, other: Mapping[str, Any]) -> "TrainingSettings":
+        """Return these settings with captions and shapes of images as in ``other``, a log's."""
+        same = {key: other[key] for key in ("buckets", "templates") if key in other}
+        return replace(self, **{k: _exact(v, type(getattr(self, k))) for k, v in same.items()})
 
     def rate_at(self, step: int) -> float:
         """Return the share of the full rate at ``step``: linear warm-up, then the schedule."""

@@ -47,17 +47,19 @@ class Workbench:
     steps: int | None = None
     seed: int | None = None
     device: str | None = None
+    seen: Mapping[str, object] = field(default_factory=dict[str, object])  # settings of a training
     _probes: "list[Probed]" = field(default_factory=list)  # of this process
 
     @cached_property
     def settings(self) -> "TrainingSettings":
         """The training settings: the preset's, then the file's, then the options'.
 
-        Raises InputError: the file or a value is bad.
+        Of a training that was ``seen`` it takes how the images were read. Raises InputError: the
+        file or a value is bad.
         """
         from .training_settings import TrainingSettings
 
-        settings = TrainingSettings.read(self.config, preset=self.preset)
+        settings = TrainingSettings.read(self.config, preset=self.preset).reading_as(self.seen)
         given = {"steps": self.steps, "seed": self.seed, "device": self.device}
         return replace(settings, **{k: v for k, v in given.items() if v is not None})
 
@@ -71,7 +73,9 @@ class Workbench:
         from .placement import Machine, Placement
 
         settings = self.settings
-        placement = Placement.of(settings.device, settings.precision, Machine.here())
+        asked, machine = (settings.device, settings.precision), Machine.here()
+        places = [Placement.of(*asked, machine, rank=n) for n in range(settings.processes)]
+        placement = places[0]
         return Base.load(self.base_folder, spec=self.spec, placement=placement)
 
     @cached_property
@@ -134,7 +138,7 @@ class Workbench:
 
         ``cache`` and ``classes`` are the folders of caches.py. ``on_step`` is called behind each
         step, after it was noted in the folder ``log``. Raises OrthoFedError: the memory is not
-        enough, or the training crawls.
+        enough, the training crawls, or another of its processes is gone.
         """
         from .caches import Caches
         from .checkpoint import TrainingSaves
@@ -142,16 +146,31 @@ class Workbench:
         from .samples import Samples
         from .training import identity_of, train
         from .validation import Validation
+        from .worker import Shared
+        from .workers import shared_among
 
         names = triggers_of(session)
         slot, fence = session.slot, session.fence
         identity = identity_of(self.spec, slot, fence, names, self.noun, self.images, self.settings)
         samples = Samples(self.base, self.settings)
         validation = Validation(self.base, self.images.held_out, self.settings)
-        if self.settings.cache == "memory":
+        if not self.settings.on_disk:
             self.forget(cache)  # of an earlier try
+        shared = Shared(
+            self.spec,
+            slot,
+            names,
+            self.noun,
+            self.images,
+            self.settings,
+            self.base_folder,
+            TrainingSaves(saves, identity),
+            cache,
+            classes,
+        )
         with (
             told_when_out_of_memory(self.settings),
+            shared_among(shared) as group,
             TrainingLog(log, identity, self.settings.as_dict(), self._facts(session)) as kept,
         ):
             pace = self._pace(session, saves)
@@ -173,8 +192,9 @@ class Workbench:
                 self.images,
                 self.settings,
                 on_step=noted,
-                saves=TrainingSaves(saves, identity),
+                saves=shared.saves,
                 caches=Caches.at(cache, classes, self.settings),
+                group=group,
             )
 
     def forget(self, cache: Path) -> None:

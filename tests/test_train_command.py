@@ -133,8 +133,13 @@ def _sent(home: Home) -> list[dict[str, object]]:
 def test_from_images_to_a_receipt_and_a_score(
     owner: Owner, coordinator: Coordinator, tmp_path: Path
 ) -> None:
-    """The whole way; then a release is pulled, verified and scored by the owner."""
-    session = owner.train(owner.options("wolf-a1"))
+    """The whole way; then a release is pulled, verified and scored by the owner.
+
+    The captions are the owner's own templates both times, so the same losses come out.
+    """
+    config = tmp_path / "own.toml"
+    config.write_text(SETTINGS + 'templates = ["{} on a red tree", "the house of {}"]\n')
+    session = owner.train(replace(owner.options("wolf-a1"), config=config))
 
     assert session.phase == "receipted"
     assert owner.names() == [
@@ -162,6 +167,8 @@ def test_from_images_to_a_receipt_and_a_score(
     )
 
     assert found.loss_single != found.loss_base
+    kept = json.loads((folder / "scores.json").read_bytes())
+    assert (found.loss_base, found.loss_single) == (kept["loss_base"], kept["loss_single"])
     assert set(found.loss_merged) == {1.0, 0.5}
     (row,) = status_of(owner.home)["concepts"]
     assert (row["phase"], row["state"]) == ("receipted", "accepted")
