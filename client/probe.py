@@ -8,9 +8,9 @@ The steps are those of training.py itself, on images of the concept's largest sh
 rank, precision and batch; nothing of them is kept, and every draw of the real run comes from its
 own seed, so the trained bits are the same with and without a probe. At most two of the passes that
 a step asks of one process are made: more would only repeat them. On a CPU each further process
-takes the same memory again, with the base; a GPU is there for each. Laws: over 90 % of the free memory or 70 % of the
-time that a lease may be held, nothing is leased. Source: product.md 5. Cost: five steps, and the
-encoding of at most 16 images.
+takes the same memory again, with the base; a GPU is there for each. Laws: over 90 % of the free
+memory or 70 % of the time that a lease may be held, nothing is leased. Source: product.md 5. Cost:
+five steps, and the encoding of at most 16 images.
 """
 
 import time

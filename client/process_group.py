@@ -112,7 +112,7 @@ class ProcessGroup:
         from accelerate.utils import reduce  # noqa: PLC0415
 
         try:
-            return reduce(tensor, reduction="sum")
+            summed = reduce(tensor, reduction="sum")
         except RuntimeError as error:
             raise WorkerLost(
                 f"a process of the training is gone: {str(error).splitlines()[0]}",
@@ -120,6 +120,8 @@ class ProcessGroup:
                 fix="run the same command again; it goes on with the next step",
                 code="worker-lost",
             ) from error
+        assert isinstance(summed, Tensor)  # noqa: S101  # a tensor in, a tensor out
+        return summed
 
 
 ALONE: Final = ProcessGroup()

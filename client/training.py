@@ -350,7 +350,8 @@ def _saved_if_stopped(
 ) -> Generator[None]:
     """Save the run when what happens inside stops it: between steps its state is whole.
 
-    So it is when a step lost a worker: nothing was updated yet. Not for KeyboardInterrupt: who is in such a hurry waits for no save (interrupts.py).
+    So it is when a step lost a worker: nothing was updated yet. Not for KeyboardInterrupt: who is
+    in such a hurry waits for no save (interrupts.py).
     """
     try:
         yield

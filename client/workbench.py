@@ -73,10 +73,10 @@ class Workbench:
         from .placement import Machine, Placement
 
         settings = self.settings
-        asked, machine = (settings.device, settings.precision), Machine.here()
-        places = [Placement.of(*asked, machine, rank=n) for n in range(settings.processes)]
-        placement = places[0]
-        return Base.load(self.base_folder, spec=self.spec, placement=placement)
+        device, precision, machine = settings.device, settings.precision, Machine.here()
+        ranks = range(settings.processes)  # every GPU is there, or nothing is loaded
+        places = [Placement.of(device, precision, machine, rank=rank) for rank in ranks]
+        return Base.load(self.base_folder, spec=self.spec, placement=places[0])
 
     @cached_property
     def images(self) -> "ConceptImages":

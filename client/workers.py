@@ -12,15 +12,19 @@ import signal
 import tempfile
 from collections.abc import Generator
 from dataclasses import dataclass, field, replace
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 import torch
 
 from ..core.errors import OrthoFedError
 from .process_group import ALONE, ProcessGroup, WorkerLost
 from .worker import Shared, Told, work
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection, PipeConnection
 
 
 @contextlib.contextmanager
@@ -56,9 +60,9 @@ class Workers:
     """The running workers and what each one tells."""
 
     _running: dict[int, SpawnProcess] = field(default_factory=dict)
-    _told: dict[int, Connection] = field(default_factory=dict)
+    _told: "dict[int, Connection | PipeConnection]" = field(default_factory=dict)
 
-    def __enter__(self) -> "Workers":
+    def __enter__(self) -> Self:
         """Begin with none."""
         return self
 

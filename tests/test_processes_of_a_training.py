@@ -36,7 +36,7 @@ TWO = replace(SETTINGS, batch=2, accumulation=2, caption_dropout=0.3)
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    """A base, a spec and images, made once."""
+    """Make a base, a spec and images once."""
     return bench(tmp_path_factory.mktemp("bench"))
 
 
@@ -169,6 +169,15 @@ def test_a_worker_that_cannot_begin_says_why(tiny: Bench, tmp_path: Path) -> Non
         _run(other, tmp_path, replace(TWO, processes=2))
 
     assert str(tmp_path / "nowhere") in caught.value.what
+    assert not _workers()
+
+
+def test_workers_that_wait_for_a_meeting_end_with_the_block(tiny: Bench, tmp_path: Path) -> None:
+    """The first process may fail before it comes; nothing would ever end them."""
+    with Workers() as workers:
+        workers.start(_shared(tiny, tmp_path, replace(TWO, processes=2)), tmp_path / "meeting")
+        assert len(_workers()) == 1
+
     assert not _workers()
 
 
