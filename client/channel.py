@@ -35,6 +35,13 @@ _OPTIONS: Final = (
     ("grpc.max_receive_message_length", methods.REPLY_BYTES),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
+    # A line that went dead without a word: known in half a minute, inside the patience of a call.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    (
+        "grpc.http2.ping_timeout_ms",
+        20_000,
+    ),  # else a ping of gRPC's own in flight keeps ours waiting
 )
 
 

@@ -91,6 +91,8 @@ _NO_CODE: Final[dict[str, str]] = {
 }
 
 _RETRIED_STATUS: Final = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "DATA_LOSS")
+_BROKEN_STATUS: Final = ("UNKNOWN", "INTERNAL")
+"""What gRPC says itself of bytes that were damaged on their way; no coordinator answers so."""
 _FINAL_CODES: Final = frozenset({"no-free-slot", "quota-used", "too-much"})
 """Out of something that waiting a minute does not bring back: a person decides."""
 
@@ -130,7 +132,7 @@ def may_retry(status: str, code: str) -> bool:
 
     Source: reliability.md 4; a resend is safe for every call of the contract.
     """
-    return status in _RETRIED_STATUS and code not in _FINAL_CODES
+    return status in (*_RETRIED_STATUS, *_BROKEN_STATUS) and code not in _FINAL_CODES
 
 
 def _from_transport(status: str, detail: str) -> OrthoFedError:

@@ -166,6 +166,8 @@ def main() -> None:
             told: dict[str, Any] = {
                 "code": os.waitstatus_to_exitcode(os.waitpid(asked["pid"], 0)[1])
             }
+        elif asked["do"] == "hello":
+            told = {"pid": os.getpid()}
         else:
             told = _fork(asked)
         sys.stdout.write(json.dumps(told) + "\n")

@@ -37,13 +37,18 @@ SCRIPT = Path(__file__).with_name("fork_server.py")
 class Nursery:
     """One fork server, and a folder for sockets and logs."""
 
-    def __init__(self, environment: dict[str, str] | None = None) -> None:
-        """Start it; ``environment`` may put a patched package first (seeded.py)."""
+    def __init__(
+        self, environment: dict[str, str] | None = None, *, prefix: tuple[str, ...] = ()
+    ) -> None:
+        """Start it; ``environment`` may put a patched package first (seeded.py).
+
+        ``prefix``: a command that runs it somewhere else (small_disk.py).
+        """
         self._scratch = tempfile.TemporaryDirectory(prefix="of-")
         self.folder = Path(self._scratch.name)
         self.log = self.folder / "log"
         self._process = subprocess.Popen(
-            [sys.executable, "-P", str(SCRIPT)],
+            [*prefix, sys.executable, "-P", str(SCRIPT)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -178,12 +183,13 @@ class Answering(Wire):
         return base64.b64decode(self.ask("call", path=method.path, **coded))
 
 
-def small_base(folder: Path, *, slots: int, kib: int) -> Path:
+def small_base(folder: Path, *, slots: int, kib: int, layers: int = 4) -> Path:
     """Write a base with ``slots`` slots at rank 1, whose contribution is about ``kib`` KiB."""
     random = np.random.default_rng(0)
-    rows = kib * 512 // 4
+    rows = kib * 512 // layers
     shapes: dict[str, tuple[int, int]] = {
-        f"text_model.encoder.layers.{n}.self_attn.q_proj.weight": (rows, slots) for n in range(4)
+        f"text_model.encoder.layers.{n}.self_attn.q_proj.weight": (rows, slots)
+        for n in range(layers)
     }
     shapes["text_model.embeddings.token_embedding.weight"] = (4, slots)
     entries = [(name, "F16", shape) for name, shape in shapes.items()]
@@ -202,12 +208,12 @@ def small_base(folder: Path, *, slots: int, kib: int) -> Path:
     return folder
 
 
-def founded(folder: Path, *, slots: int, kib: int) -> Path:
+def founded(folder: Path, *, slots: int, kib: int, layers: int = 4) -> Path:
     """Found a federation in ``folder/fed`` on a base beside it; ``copied`` gives fresh ones."""
     choices = Choices(
         name="tiny", rank=1, limits=Limits(operator_slots_percent=0, leases_a_day=1000)
     )
-    base = small_base(folder / "base", slots=slots, kib=kib)
+    base = small_base(folder / "base", slots=slots, kib=kib, layers=layers)
     settings = Settings(base=base, reserve_mib=0)
     found(folder / "fed", choices, settings, clock=SystemClock(), fs=FastFs(), say=lambda _: None)
     return folder / "fed"
