@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import publications
-from .clock import SystemClock
+from .clock import Clock, SystemClock
 from .control import ControlServer
 from .desk import Desk
 from .folder import DataFolder
@@ -28,7 +28,7 @@ from .tls import server_tls
 Ready = Callable[[str, str, bool], None]
 
 
-def run(directory: Path, *, listen: str, ready: Ready) -> None:
+def run(directory: Path, *, listen: str, ready: Ready, clock: Clock | None = None) -> None:
     """Serve until SIGTERM or SIGINT; ``ready`` is told address, link and open plan."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -36,13 +36,13 @@ def run(directory: Path, *, listen: str, ready: Ready) -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
     folder = DataFolder.open(directory)
     settings = folder.settings()
-    clock = SystemClock()
+    clock = clock or SystemClock()
     fs = Fs(reserve_bytes=settings.reserve_mib << 20)
     with folder.locked(), House(folder, fs=fs, clock=clock) as house:
         now = dt.datetime.fromtimestamp(clock.wall_s(), dt.UTC)
         tls = server_tls(folder.keys, settings.hostnames, fs=fs, now=now)
         service = Service(house)
-        server = Server(service.answer, listen=listen or settings.listen, tls=tls)
+        server = Server(service.answer, listen=listen or settings.listen, tls=tls, clock=clock)
         desk = Desk(house)
         control = ControlServer(folder.control, desk)
         fs.write_whole(folder.address_file, _address(server, settings.hostnames[0]).encode())

@@ -12,7 +12,6 @@ bodies, and for calls that wait for a place 64 KiB each; ``_LARGE`` replies that
 import asyncio
 import logging
 import threading
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ import grpc
 from ..core.errors import InputError, OrthoFedError, Refused, Unreachable
 from ..proto import failure, methods
 from ..proto.methods import Method
+from .clock import Clock
 from .introspection import Context, Introspection
 from .tls import ServerTls
 
@@ -46,6 +46,7 @@ _OPTIONS = (
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", 64 << 10),
     ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),  # a client's, in a long Commit
     ("grpc.max_connection_age_ms", 600_000),
     ("grpc.max_connection_age_grace_ms", 30_000),
     ("grpc.so_reuseport", 0),
@@ -102,11 +103,18 @@ class Server:
     """A listening gRPC server; ``port`` is the real one."""
 
     def __init__(
-        self, answer: Answer, *, listen: str, tls: ServerTls, patience: Patience | None = None
+        self,
+        answer: Answer,
+        *,
+        listen: str,
+        tls: ServerTls,
+        clock: Clock,
+        patience: Patience | None = None,
     ) -> None:
         """Listen on HOST:PORT; port 0 takes any. Raises InputError when it cannot be had."""
         self.host = listen.rpartition(":")[0]
         self._patience = patience or Patience()
+        self._clock = clock
         self._tools = Introspection(methods.SERVICES, slowest_s=self._patience.body_s)
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="rpc")
         self._loop = asyncio.new_event_loop()
@@ -133,7 +141,7 @@ class Server:
             compression=grpc.Compression.NoCompression,
         )
         desk = _Desk(answer, self._pool, self._patience.body_s)
-        handlers = [_handlers(service, desk) for service in methods.SERVICES]
+        handlers = [_handlers(service, desk, self._clock) for service in methods.SERVICES]
         server.add_generic_rpc_handlers((*handlers, *self._tools.handlers()))
         credentials = grpc.ssl_server_credentials([(tls.key, tls.chain)])
         try:
@@ -201,26 +209,30 @@ class _Desk:
             raise error() from None
 
 
-def _handlers(service: str, desk: _Desk) -> grpc.GenericRpcHandler:
+def _handlers(service: str, desk: _Desk, clock: Clock) -> grpc.GenericRpcHandler:
     mine = {
-        method.path.rpartition("/")[2]: grpc.stream_unary_rpc_method_handler(_handler(method, desk))
+        method.path.rpartition("/")[2]: grpc.stream_unary_rpc_method_handler(
+            _handler(method, desk, clock)
+        )
         for method in methods.METHODS
         if method.path.startswith(f"/{service}/")
     }
     return grpc.method_handlers_generic_handler(service, mine)
 
 
-def _handler(method: Method, desk: _Desk) -> Callable[[object, Context], Awaitable[bytes]]:
+def _handler(
+    method: Method, desk: _Desk, clock: Clock
+) -> Callable[[object, Context], Awaitable[bytes]]:
     async def handle(_requests: object, context: Context) -> bytes:
         # Each error is answered inside its own block: a name that outlived it would tie error,
         # frame and call into a cycle, and the stream would stay open until a collection.
         try:
             return await desk.take(method, context)
         except OrthoFedError as error:
-            return _refuse(context, error)
+            return _refuse(context, error, clock)
         except Exception as error:  # noqa: BLE001  # the last line of defence; logged as a bug
             _LOG.error("fault in %s: %s", method.path, type(error).__name__, exc_info=error)
-            return _refuse(context, _fault())
+            return _refuse(context, _fault(), clock)
 
     return handle
 
@@ -255,11 +267,11 @@ def _binary(value: str | bytes) -> bytes:
     return value if isinstance(value, bytes) else b""
 
 
-def _refuse(context: Context, error: OrthoFedError) -> bytes:
+def _refuse(context: Context, error: OrthoFedError, clock: Clock) -> bytes:
     status, detail, code = failure.status_of(error)
     trailers: list[tuple[str, str | bytes]] = [(methods.CODE_KEY, code)]
     if code == "bad-time":
-        trailers.append((methods.NOW_KEY, str(int(time.time()))))
+        trailers.append((methods.NOW_KEY, str(clock.wall_s())))
     if code in _RETRY_AFTER_S:
         trailers.append((methods.RETRY_KEY, str(_RETRY_AFTER_S[code])))
     context.set_trailing_metadata(tuple(trailers))

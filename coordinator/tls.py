@@ -59,7 +59,9 @@ def server_tls(keys: Path, hostnames: tuple[str, ...], *, fs: Fs, now: dt.dateti
     """Return the server's key and chain for these hosts, made anew if need be."""
     authority = (keys / "tls-ca.pem").read_bytes()
     path = keys / "tls-server.pem"
-    if not path.is_file() or not _still_good(path.read_bytes(), hostnames, now):
+    born = x509.load_pem_x509_certificate(authority).not_valid_before_utc
+    # A clock before the authority's first hour is wrong: what it would sign is out of date already.
+    if not path.is_file() or (now >= born and not _still_good(path.read_bytes(), hostnames, now)):
         _make_server(keys, hostnames, fs=fs, now=now)
     key, _, certificate = path.read_bytes().partition(b"-----BEGIN CERTIFICATE-----")
     return ServerTls(
@@ -98,8 +100,9 @@ def _make_server(keys: Path, hostnames: tuple[str, ...], *, fs: Fs, now: dt.date
 def _still_good(pem: bytes, hostnames: tuple[str, ...], now: dt.datetime) -> bool:
     certificate = x509.load_pem_x509_certificate(pem)
     left = certificate.not_valid_after_utc - now
+    started = certificate.not_valid_before_utc <= now  # or this clock was ahead when it was made
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return left.days > _RENEW_DAYS and list(names) == _names(hostnames)
+    return started and left.days > _RENEW_DAYS and list(names) == _names(hostnames)
 
 
 def _names(hostnames: tuple[str, ...]) -> list[x509.GeneralName]:

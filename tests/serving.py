@@ -99,7 +99,9 @@ def running(
         tls = server_tls(
             folder.keys, folder.settings().hostnames, fs=fs, now=dt.datetime.now(dt.UTC)
         )
-        server = Server(Service(house).answer, listen="127.0.0.1:0", tls=tls, patience=patience)
+        server = Server(
+            Service(house).answer, listen="127.0.0.1:0", tls=tls, clock=clock, patience=patience
+        )
         fs.write_whole(folder.address_file, f"127.0.0.1:{server.port}".encode())
         try:
             yield Running(folder, house, server, clock)

@@ -220,6 +220,20 @@ def test_the_server_certificate_is_made_anew_before_it_ends_and_for_other_hosts(
     assert [str(name.value) for name in names] == ["localhost", "127.0.0.1"]
 
 
+def test_a_certificate_made_by_a_wrong_clock_goes_with_the_next_right_start(tmp_path):
+    """Ten years ahead: made anew once the clock is right. Ten years back: the good one is kept."""
+    make_authority(tmp_path, fs=Fs(), now=NOW)
+    ten_years, hosts = dt.timedelta(days=3_650), ("localhost",)
+
+    ahead = server_tls(tmp_path, hosts, fs=Fs(), now=NOW + ten_years)
+    right = server_tls(tmp_path, hosts, fs=Fs(), now=NOW)
+    back = server_tls(tmp_path, hosts, fs=Fs(), now=NOW - ten_years)
+
+    certificate = x509.load_pem_x509_certificate(right.chain)
+    assert certificate.not_valid_before_utc <= NOW < certificate.not_valid_after_utc
+    assert ahead.chain != right.chain == back.chain
+
+
 def test_a_bucket_lets_a_burst_through_and_then_its_rate():
     """Five at once, the sixth waits; after a second one more; others are not touched."""
     buckets = Buckets(per_s=1.0, burst=5)
