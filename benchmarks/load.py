@@ -158,7 +158,7 @@ def _commit() -> str:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--clients", type=int, default=1000)
     parser.add_argument("--layers", type=int, default=128, help="32 KiB of contribution each")
     parser.add_argument("--renewers", type=int, default=16)

@@ -8,7 +8,6 @@ the client's own in front, so no two are equal and little memory is used.
 
 import asyncio
 import hashlib
-import random
 import secrets
 import struct
 import time
@@ -40,6 +39,7 @@ _IN_FLIGHT = 2
 _TRIES = 60
 _RENEW_S = 1.3  # a key has one call a second
 _ABREAST = 8
+_JITTER = secrets.SystemRandom()
 
 
 @dataclass(frozen=True)
@@ -100,18 +100,20 @@ class Crowd:
         spec = FederationSpec.from_bytes(reply.spec)
         self._ledger_key = Keyring.from_body(parse(reply.keyrings[0], kind="keyring").body).ledger
         pattern = _pattern(spec)
+        size = methods.CHUNK_BYTES
+        chunks = [pattern[i : i + size] for i in range(0, len(pattern), size)]
         places = asyncio.Semaphore(_ABREAST)
 
         async def one(client: "Client") -> None:
             async with places:
                 await client.lease(self._counts)
-                client.pack(spec, pattern)
+                client.pack(spec, chunks)
 
         await self._all(one(client) for client in (*self._uploaders, *self._renewers))
 
     async def _renew(self, client: "Client") -> None:
         progress = 0
-        await asyncio.sleep(random.random())
+        await asyncio.sleep(_JITTER.random())
         while True:
             progress += 1
             request = wire.RenewRequest(client.slot, client.fence, progress)
@@ -214,7 +216,7 @@ class _Link:
                 if counts is not None:
                     counts.retries += 1
                 after = float(str(trailers.get(methods.RETRY_KEY, 0)))
-                await asyncio.sleep(max(after, random.random() * min(30, 0.1 * 2**tried)))
+                await asyncio.sleep(max(after, _JITTER.random() * min(30, 0.1 * 2**tried)))
         raise TimeoutError(f"{method.path} was tried {_TRIES} times")
 
 
@@ -264,21 +266,20 @@ class Client:
         counts.lease_ms.append((time.perf_counter() - began) * 1e3)
         self.slot, self.fence = reply.slot, reply.fence
 
-    def pack(self, spec: FederationSpec, pattern: bytes) -> None:
+    def pack(self, spec: FederationSpec, pattern: list[bytes]) -> None:
         """Make this client's blob of the pattern, and sign its manifest."""
         layout = ContributionLayout(spec, (1,))
         start = len(layout.header) + layout.content[0].offset
         own = struct.pack("<8h", *(self._number * 31 + i for i in range(8)))
-        size = methods.CHUNK_BYTES
-        head = pattern[:start] + own + pattern[start + len(own) : size]
-        self._chunks = [head, *(pattern[i : i + size] for i in range(size, len(pattern), size))]
+        head = pattern[0][:start] + own + pattern[0][start + len(own) :]
+        self._chunks = [head, *pattern[1:]]  # all but the first are shared, to spare memory
         digest = hashlib.sha256()
         for chunk in self._chunks:
             digest.update(chunk)
         manifest = ContributionManifest(
             basis=basis_fingerprint(spec, self.slot),
             blob=digest.hexdigest(),
-            bytes=len(pattern),
+            bytes=self.num_bytes,
             client=self.key.public_hex,
             concept=self._name,
             fed=spec.id,
@@ -321,7 +322,7 @@ class Client:
                     try:
                         await link.send(methods.PUT, body, self.key)
                     except grpc.aio.AioRpcError:
-                        await asyncio.sleep(random.random())
+                        await asyncio.sleep(_JITTER.random())
                     else:
                         return
                 raise TimeoutError("the bare server does not answer")

@@ -134,9 +134,7 @@ def _release(folder: DataFolder, spec: FederationSpec, num_bytes: int, fs: Fs) -
     place.mkdir()
     data = secrets.token_bytes(num_bytes)
     (place / FILE).write_bytes(data)
-    chunks = [
-        hashlib.sha256(data[i : i + _CHUNK]).hexdigest() for i in range(0, num_bytes, _CHUNK)
-    ]
+    chunks = [hashlib.sha256(data[i : i + _CHUNK]).hexdigest() for i in range(0, num_bytes, _CHUNK)]
     entry = FileEntry(FILE, num_bytes, hashlib.sha256(data).hexdigest(), tuple(chunks))
     store = Store(folder.database, fs=fs)
     log = store.run(lambda db: meta(db, "log")).decode()

@@ -13,7 +13,7 @@ from ..core.errors import Refused
 from ..core.request import check_request, parse_request
 from ..proto import methods
 from .clock import Clock
-from .limits import Buckets, InFlight, Nonces, network_of
+from .limits import Buckets, InFlight, KnownKeys, Nonces, network_of
 from .server import Call
 
 Known = Callable[[str], bool]
@@ -26,7 +26,7 @@ class Gate:
         """Ask ``is_member`` and ``is_client`` about public keys in hex."""
         self._log = log
         self._clock = clock
-        self._known = {"member": is_member, "client": is_client}
+        self._known = {"member": is_member, "client": KnownKeys(is_client)}
         self._addresses = Buckets(per_s=5 / 60, burst=5)  # T1
         self._keys = Buckets(per_s=1.0, burst=10)
         self._nonces = Nonces()

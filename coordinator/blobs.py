@@ -95,7 +95,10 @@ class Blobs:
     def part_file(self, plan: Plan) -> Iterator[Path]:
         """Give the whole part to read; no chunk changes meanwhile."""
         with self._open(plan):
-            yield self._path(plan.upload_id)
+            path = self._path(plan.upload_id)
+            if not path.exists():  # removed a moment ago (stale_parts.py)
+                raise unknown_upload()
+            yield path
 
     def keep(self, plan: Plan, sha256: str) -> None:
         """Give the whole part its place among the blobs, durably (F3, F1)."""
@@ -120,6 +123,10 @@ class Blobs:
         finally:
             os.close(fd)
         self._fs.link(part, target)
+
+    def ids(self) -> set[bytes]:
+        """Return the ids of the parts that are there."""
+        return {bytes.fromhex(path.name) for path in self._folder.part.iterdir()}
 
     def drop(self, upload_id: bytes) -> None:
         """Forget an upload and remove what is left of its part."""

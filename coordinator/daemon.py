@@ -23,6 +23,7 @@ from .fs import Fs
 from .house import House
 from .server import Server
 from .service import Service
+from .stale_parts import StaleParts
 from .tls import server_tls
 
 Ready = Callable[[str, str, bool], None]
@@ -38,7 +39,7 @@ def run(directory: Path, *, listen: str, ready: Ready, clock: Clock | None = Non
     settings = folder.settings()
     clock = clock or SystemClock()
     fs = Fs(reserve_bytes=settings.reserve_mib << 20)
-    with folder.locked(), House(folder, fs=fs, clock=clock) as house:
+    with folder.locked(), House(folder, fs=fs, clock=clock) as house, StaleParts(house):
         now = dt.datetime.fromtimestamp(clock.wall_s(), dt.UTC)
         tls = server_tls(folder.keys, settings.hostnames, fs=fs, now=now)
         service = Service(house)

@@ -19,7 +19,8 @@ from .fs import Fs
 
 _RESERVE_MIB = 2_048
 _TEXTS = ("base", "base_hint", "address", "listen", "high_water")
-_KNOWN = {*_TEXTS, "hostnames", "reserve_mib"}
+_DAILY = {"uploads_a_day": 32, "upload_mib_a_day": 4_096}
+_KNOWN = {*_TEXTS, *_DAILY, "hostnames", "reserve_mib"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class Settings:
     ``listen``: HOST:PORT, port 0 takes any. ``hostnames``: names and addresses in the certificate.
     ``reserve_mib``: MiB (2**20 bytes) that stay free on the disk, 0 or more. ``high_water``: the
     file of the high-water mark (mark.py), empty for the one in the coordinator's folder.
+    ``uploads_a_day``, ``upload_mib_a_day``: what one client key may announce and send, 1 or more.
     """
 
     base: Path
@@ -40,6 +42,8 @@ class Settings:
     hostnames: tuple[str, ...] = ("localhost", "127.0.0.1")
     reserve_mib: int = _RESERVE_MIB
     high_water: str = ""
+    uploads_a_day: int = _DAILY["uploads_a_day"]
+    upload_mib_a_day: int = _DAILY["upload_mib_a_day"]
 
     def to_toml(self) -> str:
         """Return the settings file."""
@@ -56,6 +60,9 @@ class Settings:
             f"reserve_mib = {self.reserve_mib}",
             "# The high-water mark; on another volume it outlives this disk. Empty: here.",
             f"high_water = {json.dumps(self.high_water)}",
+            "# What one client key may announce and send in a day (UTC); it has one contribution.",
+            f"uploads_a_day = {self.uploads_a_day}",
+            f"upload_mib_a_day = {self.upload_mib_a_day}",
             "",
         ]
         return "\n".join(lines)
@@ -78,6 +85,10 @@ class Settings:
             raise _bad_settings(path, f"{', '.join(_TEXTS)} and hostnames are strings")
         if type(reserve) is not int or reserve < 0:
             raise _bad_settings(path, "reserve_mib is a number of MiB, 0 or more")
+        numbers = {key: table.get(key, default) for key, default in _DAILY.items()}
+        for key, number in numbers.items():
+            if type(number) is not int or number < 1:
+                raise _bad_settings(path, f"{key} is a number, 1 or more")
         base, hint, address, listen, high_water = texts
         return cls(
             base=Path(base),
@@ -87,6 +98,7 @@ class Settings:
             hostnames=tuple(names) or cls.hostnames,
             reserve_mib=reserve,
             high_water=high_water,
+            **numbers,
         )
 
 

@@ -58,6 +58,7 @@ class House:
     def __init__(self, folder: DataFolder, *, fs: Fs, clock: Clock) -> None:
         """Open the folder, whose lock the caller holds."""
         self.folder = folder
+        self.settings = folder.settings()
         self.fs = fs
         self.clock = clock
         forget_sum(folder, fs=fs)
@@ -68,7 +69,7 @@ class House:
             self.ledger = Ledger(load_key(folder.keys, "ledger"), self.facts.log)
             self.heads = Heads(self.store, self.ledger, folder, fs=fs, clock=clock)
             self.blobs = Blobs(folder, fs=fs)
-            self.blobs.drop_unknown(set(self.store.run(records.open_uploads)))
+            self.blobs.drop_unknown({row[0] for row in self.store.run(records.open_uploads)})
             fs.make_folder(folder.snapshots, mode=0o700)
             # Made here and never later: a full disk has room for no name, and removal helps then.
             os.close(fs.create(folder.removal_lock, os.O_RDWR, 0o600))

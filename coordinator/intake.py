@@ -6,6 +6,7 @@ answer leaves after COMMIT. A receipt is kept for ever (I4), so a retry gets it 
 A contribution that breaks a rule leaves nothing behind.
 """
 
+import contextlib
 import json
 
 from ..core.contribution import ContributionManifest
@@ -17,7 +18,11 @@ from . import admission, records, slot_events
 from .blobs import Plan, bitmap, num_chunks, unknown_upload
 from .board import Turn
 from .house import House
+from .limits import Daily
+from .open_uploads import OpenUpload, OpenUploads
 from .records import Contribution, Lease, Upload
+
+_ARRIVE_S = 1.0
 
 
 class Intake:
@@ -26,6 +31,10 @@ class Intake:
     def __init__(self, house: House) -> None:
         """Act on what the house owns."""
         self._house = house
+        self._open = OpenUploads()
+        settings = house.settings
+        self._uploads = Daily(settings.uploads_a_day, unit="uploads announced")
+        self._bytes = Daily(settings.upload_mib_a_day << 20, unit="bytes sent")
 
     def begin(self, key: str, request: wire.BeginRequest) -> wire.BeginReply:
         """Check the signed manifest against the lease and say which chunks are there."""
@@ -43,9 +52,9 @@ class Intake:
             num_bytes=manifest.bytes,
         )
         self._check_manifest(key, manifest, request)
-        stored, replaced = self._house.board.run(lambda turn: _announce(turn, upload))
+        stored, replaced = self._house.board.run(lambda turn: self._announce(turn, upload))
         if replaced is not None:
-            self._house.blobs.drop(replaced)
+            self._forget(replaced)
         if stored.receipt is not None:
             whole = bitmap(bytearray(b"\1" * len(stored.chunks)))
             return wire.BeginReply(upload_id=stored.id, have=whole, receipt=stored.receipt)
@@ -54,17 +63,17 @@ class Intake:
 
     def put(self, key: str, request: wire.PutRequest) -> wire.PutReply:
         """Take one chunk; it is received, not durable."""
-        upload = self._upload(key, request.upload_id)
-        plan = _plan(upload)
-        if upload.receipt is not None:
-            return wire.PutReply(num_whole=len(plan.chunks))
+        house = self._house
+        self._bytes.take(key, len(request.data), house.clock.wall_s())
+        upload = self._opened(key, request.upload_id)
+        if isinstance(upload, int):
+            return wire.PutReply(num_whole=upload)
+        plan = upload.plan
         if request.index >= len(plan.chunks) or len(request.data) != plan.length(request.index):
             raise wire.malformed(f"chunk {request.index} of {len(request.data)} bytes")
-        self._house.board.run(lambda turn: turn.check_held(key, upload.slot, upload.fence))
-        num_whole, advanced = self._house.blobs.put(plan, request.index, request.data)
-        now_s = self._house.clock.monotonic_s()
-        event = slot_events.Arrive(now_s, key, upload.slot, upload.fence, advanced=advanced)
-        self._house.board.run(lambda turn: turn.step(event))
+        num_whole, advanced = house.blobs.put(plan, request.index, request.data)
+        if advanced:
+            self._arrive(upload)
         return wire.PutReply(num_whole=num_whole)
 
     def commit(self, key: str, request: wire.CommitRequest) -> wire.CommitReply:
@@ -72,13 +81,13 @@ class Intake:
         upload = self._upload(key, request.upload_id)
         if upload.receipt is not None:
             return wire.CommitReply(receipt=upload.receipt)
-        self._house.board.run(lambda turn: turn.check_held(key, upload.slot, upload.fence))
+        self._house.board.check_held(key, upload.slot, upload.fence)
         plan = _plan(upload)
         if missing := self._house.blobs.missing(plan):
             return wire.CommitReply(missing=missing)
         figures = self._admit(upload, plan)
         receipt = self._house.board.run(lambda turn: self._write(turn, upload, figures))
-        self._house.blobs.drop(upload.id)
+        self._forget(upload.id)
         self._house.heads.poke()
         return wire.CommitReply(receipt=receipt)
 
@@ -131,6 +140,38 @@ class Intake:
             raise unknown_upload()
         return found
 
+    def _opened(self, key: str, upload_id: bytes) -> OpenUpload | int:
+        """Return the caller's open upload, its lease still held; its number of chunks when done.
+
+        One look at memory for most chunks: 1,000 uploads of 16 chunks are 16,000 of them.
+        """
+        found = self._open.get(upload_id)
+        if found is not None and found.client == key:
+            with contextlib.suppress(LeaseLost):
+                self._house.board.check_held(key, found.slot, found.fence)
+                return found
+        stored = self._upload(key, upload_id)
+        if stored.receipt is not None:
+            return len(stored.chunks)
+        self._house.board.check_held(key, stored.slot, stored.fence)
+        opened = OpenUpload(stored.client, stored.slot, stored.fence, _plan(stored))
+        self._open.keep(opened)
+        return opened
+
+    def _arrive(self, upload: OpenUpload) -> None:
+        """Move the deadline for a new chunk; once a second is enough, and most chunks are free."""
+        now_s = self._house.clock.monotonic_s()
+        state = self._house.board.state
+        if now_s + state.ttl_s - state.slots[upload.slot].deadline_s >= _ARRIVE_S:
+            event = slot_events.Arrive(
+                now_s, upload.client, upload.slot, upload.fence, advanced=True
+            )
+            self._house.board.run(lambda turn: turn.step(event))
+
+    def _forget(self, upload_id: bytes) -> None:
+        self._open.forget(upload_id)
+        self._house.blobs.drop(upload_id)
+
     def _admit(self, upload: Upload, plan: Plan) -> dict[str, int]:
         """Check the bytes and put them among the blobs; a broken rule leaves nothing behind."""
         house = self._house
@@ -146,9 +187,18 @@ class Intake:
                 house.blobs.keep(plan, upload.blob)
         except ContributionRejected:
             house.store.run(lambda db: records.drop_upload(db, upload.id))
-            house.blobs.drop(upload.id)
+            self._forget(upload.id)
             raise
         return figures
+
+    def _announce(self, turn: Turn, new: Upload) -> tuple[Upload, bytes | None]:
+        """Return the stored upload, and the id of one that it replaces."""
+        stored = records.upload(turn.db, new.id)
+        if stored is not None and (stored.receipt is not None or stored.chunks == new.chunks):
+            return stored, None
+        turn.check_held(new.client, new.slot, new.fence)
+        self._uploads.take(new.client, 1, self._house.clock.wall_s())
+        return new, records.put_upload(turn.db, new)
 
     def _write(self, turn: Turn, upload: Upload, figures: dict[str, int]) -> bytes:
         """Fill the slot, append the leaf, keep the receipt: the single commit point."""
@@ -164,15 +214,6 @@ class Intake:
         records.add_contribution(turn.db, accepted, figures=json.dumps(figures))
         records.finish_upload(turn.db, upload.id, leaf=leaf.index, receipt=leaf.receipt)
         return leaf.receipt
-
-
-def _announce(turn: Turn, new: Upload) -> tuple[Upload, bytes | None]:
-    """Return the stored upload, and the id of one that it replaces."""
-    stored = records.upload(turn.db, new.id)
-    if stored is not None and (stored.receipt is not None or stored.chunks == new.chunks):
-        return stored, None
-    turn.check_held(new.client, new.slot, new.fence)
-    return new, records.put_upload(turn.db, new)
 
 
 def _status(turn: Turn, lease: Lease) -> wire.StatusReply:

@@ -9,11 +9,12 @@ caller. Source: security.md 4.4 and 5. Loopback addresses have no bucket: they a
 import ipaddress
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ..core.errors import Refused
 
+_DAY_S = 86_400
 _ENTRIES = 65_536
 _NONCE_LIFE_S = 120.0
 _NONCES_A_KEY = 4_096
@@ -72,6 +73,61 @@ class InFlight:
                 self._running[name] -= 1
                 if not self._running[name]:
                     del self._running[name]
+
+
+class Daily:
+    """What each name used today, at most ``most``; the day is UTC's, as in a lease's quota."""
+
+    def __init__(self, most: int, *, unit: str) -> None:
+        """Start with nothing used; ``unit`` names it in the refusal."""
+        self._most = most
+        self._unit = unit
+        self._day = 0
+        self._lock = threading.Lock()
+        self._used: OrderedDict[str, int] = OrderedDict()
+
+    def take(self, name: str, amount: int, wall_s: int) -> None:
+        """Use ``amount`` of today's, or raise Refused("quota-used") and use nothing."""
+        with self._lock:
+            if wall_s // _DAY_S != self._day:
+                self._day = wall_s // _DAY_S
+                self._used.clear()
+            used = self._used.pop(name, 0) + amount
+            allowed = used <= self._most
+            self._used[name] = used if allowed else used - amount
+            while len(self._used) > _ENTRIES:
+                self._used.popitem(last=False)
+        if not allowed:
+            raise Refused(
+                f"{used} {self._unit} by one key today, allowed are {self._most}",
+                why="an upload that starts over and over takes disk and time from everybody",
+                fix="come back tomorrow, or ask the operator for a higher limit",
+                code="quota-used",
+            )
+
+
+class KnownKeys:
+    """Remembers which keys were found known; for keys that stay known once they are."""
+
+    def __init__(self, ask: Callable[[str], bool]) -> None:
+        """Ask ``ask`` about every other key."""
+        self._ask = ask
+        self._lock = threading.Lock()
+        self._known: OrderedDict[str, None] = OrderedDict()
+
+    def __call__(self, key: str) -> bool:
+        """Return whether the key is known."""
+        with self._lock:
+            if key in self._known:
+                self._known.move_to_end(key)
+                return True
+        if not self._ask(key):
+            return False
+        with self._lock:
+            self._known[key] = None
+            while len(self._known) > _ENTRIES:
+                self._known.popitem(last=False)
+        return True
 
 
 class Nonces:

@@ -252,13 +252,13 @@ def committed(db: sqlite3.Connection) -> Iterator[Upload]:
         yield _an_upload(row)
 
 
-def open_uploads(db: sqlite3.Connection) -> tuple[bytes, ...]:
-    """Return the ids of uploads that are not committed and whose lease still stands."""
+def open_uploads(db: sqlite3.Connection) -> tuple[tuple[bytes, int], ...]:
+    """Return id and slot of the uploads that are not committed and whose lease still stands."""
     rows = db.execute(
-        "SELECT u.id FROM upload u JOIN slot s ON s.id = u.slot AND s.fence = u.fence"
+        "SELECT u.id, u.slot FROM upload u JOIN slot s ON s.id = u.slot AND s.fence = u.fence"
         " WHERE u.leaf IS NULL AND s.state = 'leased'"
     )
-    return tuple(row[0] for row in rows)
+    return tuple(rows)
 
 
 def _one_upload(rows: sqlite3.Cursor) -> Upload | None:

@@ -5,8 +5,10 @@ Laws: TLS always; handlers have no deserialiser, because signatures cover the by
 status and the trailer ``orthofed-code``, and what nobody foresaw is UNAVAILABLE and logged, never
 UNKNOWN or INTERNAL. Compression is off (T6). All calls are unary on the wire; the server takes them
 as streams of one message, because only then it can stop waiting for a body that trickles (T18): a
-slow sender costs no thread, and is cut after the call's deadline. Memory: at most ``_INSIDE``
-bodies, and for calls that wait for a place 64 KiB each; ``_LARGE`` replies that are not taken.
+slow sender costs no thread, and is cut after the call's deadline. Memory: ``_PLACES`` messages are
+read and worked on at once; one that is not whole after ``_BRISK_S`` goes on without a place, so
+slow ones keep nobody waiting. Calls that wait hold 64 KiB each; at worst ``_CONCURRENT`` whole
+messages are there. ``_LARGE`` replies wait to be taken.
 """
 
 import asyncio
@@ -27,9 +29,10 @@ from .introspection import Context, Introspection
 from .tls import ServerTls
 
 _LOG = logging.getLogger("orthofed.coordinator")
-_THREADS = 32
+_THREADS = 8
 _CONCURRENT = 2_048
-_INSIDE = 768
+_PLACES = 96
+_BRISK_S = 0.25
 _LARGE = 64
 _COMMITS = 2
 _CONNECTIONS = 4_096
@@ -170,7 +173,7 @@ class _Desk:
         self._answer = answer
         self._pool = pool
         self._slowest_s = slowest_s
-        self._inside = asyncio.Semaphore(_INSIDE)
+        self._places = asyncio.Semaphore(_PLACES)
         self._large = asyncio.Semaphore(_LARGE)
         self._commits = asyncio.Semaphore(_COMMITS)
 
@@ -180,15 +183,33 @@ class _Desk:
             await self._in_time(self._large.acquire(), _busy)
             # Until the caller took the reply, not until it was made: replies are up to 1 MiB.
             context.add_done_callback(lambda _: self._large.release())  # pyright: ignore[reportArgumentType]  # the stubs forget the context
-        await self._in_time(self._inside.acquire(), _busy)
+        holds = False
+
+        def let_go() -> None:
+            nonlocal holds
+            holds = False
+            self._places.release()
+
+        async def hold() -> None:
+            nonlocal holds
+            await self._in_time(self._places.acquire(), _busy)
+            holds = True
+
+        await hold()
+        slow = asyncio.get_running_loop().call_later(_BRISK_S, let_go)
         try:
             body = await self._in_time(context.read(), _too_slow, method.deadline_s)
+            slow.cancel()
+            if not holds:
+                await hold()
             call = _call(method, body, context)
             if method is not methods.COMMIT:
                 del body
                 return await self._work(call)
         finally:
-            self._inside.release()
+            slow.cancel()
+            if holds:
+                let_go()
         # Commits wait here, with a few bytes each and no thread, and keep nobody from uploading.
         await self._in_time(self._commits.acquire(), _busy)
         try:

@@ -65,6 +65,6 @@ class Service:
             spec=house.facts.spec.to_bytes(),
             keyrings=house.facts.keyrings,
             checkpoint=house.store.run(ledger.head).checkpoint,
-            base_hint=house.folder.settings().base_hint,
-            free_slots=house.board.run(lambda turn: turn.state.num_free),
+            base_hint=house.settings.base_hint,
+            free_slots=house.board.state.num_free,
         )

@@ -9,6 +9,7 @@ verify. Not here: where a seed comes from or rests.
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
@@ -86,9 +87,9 @@ def verify(public_hex: str, signature: bytes, message: bytes) -> None:
 
     Raises VerificationFailed: ``bad-key`` as in ``check_public``, or ``bad-signature``.
     """
-    check_public(public_hex)
+    key = _checked(public_hex)
     try:
-        Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_hex)).verify(signature, message)
+        key.verify(signature, message)
     except InvalidSignature as error:
         raise VerificationFailed(
             f"a signature of {len(signature)} bytes that is not by key {public_hex[:16]}",
@@ -96,6 +97,13 @@ def verify(public_hex: str, signature: bytes, message: bytes) -> None:
             fix="get the data again; if it stays, tell the operator",
             code="bad-signature",
         ) from error
+
+
+@lru_cache(maxsize=4_096)
+def _checked(public_hex: str) -> Ed25519PublicKey:
+    """Return the key of a good public key; the last few thousand are not checked again."""
+    check_public(public_hex)
+    return Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_hex))
 
 
 def derive_member(master: bytes, log: str) -> SigningKey:

@@ -219,6 +219,10 @@ class Member:
             self.put(packed, index)
         return self.commit(packed).receipt
 
+    def give_back(self, lease: Leased) -> None:
+        request = wire.GiveBackRequest(lease.slot, lease.fence)
+        self.link.call(methods.GIVE_BACK, request, wire.GiveBackReply, lease.key)
+
     def status(self, lease: Leased) -> wire.StatusReply:
         request = wire.StatusRequest(lease.slot, lease.fence)
         return self.link.call(methods.STATUS, request, wire.StatusReply, lease.key)
