@@ -63,8 +63,9 @@ class Blobs:
         """Return the bitmap of whole chunks, with room on the disk for the rest (T19)."""
         path = self._path(plan.upload_id)
         if not path.exists():
-            if self._fs.free_bytes(self._folder.part) < plan.num_bytes:  # F5
-                raise no_room(f"a contribution of {plan.num_bytes} bytes does not fit")
+            free = max(0, self._fs.free_bytes(self._folder.part))
+            if free < plan.num_bytes:  # F5
+                raise no_room(f"a contribution of {plan.num_bytes} bytes, free are {free}")
             self._make(path, plan.num_bytes)
         with self._open(plan) as whole:
             return bitmap(whole)

@@ -123,7 +123,7 @@ def _ask(state: Slots, event: Ask) -> Stepped:
         for s in state.slots
     )
     if live:  # T1: one live lease a member
-        return _refuse(state, "quota-used", "this member already holds a live lease")
+        return _refuse(state, "quota-used", "1 live lease of this member, allowed is 1")
     open_slots = len(state.slots) if event.operator else len(state.slots) - state.num_kept
     index = _choose(state.slots[:open_slots], event.now_s)
     if index is None:

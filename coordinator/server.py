@@ -8,7 +8,8 @@ as streams of one message, because only then it can stop waiting for a body that
 slow sender costs no thread, and is cut after the call's deadline. Memory: ``_PLACES`` messages are
 read and worked on at once; one that is not whole after ``_BRISK_S`` goes on without a place, so
 slow ones keep nobody waiting. Calls that wait hold 64 KiB each; at worst ``_CONCURRENT`` whole
-messages are there. ``_LARGE`` replies wait to be taken.
+messages are there. ``_LARGE`` replies wait to be taken; who does not take one is hung up on
+(hangup.py), so nobody can keep these places.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import grpc
 
@@ -25,6 +26,7 @@ from ..core.errors import InputError, OrthoFedError, Refused, Unreachable
 from ..proto import failure, methods
 from ..proto.methods import Method
 from .clock import Clock
+from .hangup import hang_up
 from .introspection import Context, Introspection
 from .tls import ServerTls
 
@@ -37,6 +39,7 @@ _LARGE = 64
 _COMMITS = 2
 _CONNECTIONS = 4_096
 _GRACE_S = 10.0
+_TOGETHER_S = 0.1  # who is late within it is looked for in one go
 _FOREVER = float("inf")
 _OPTIONS = (
     ("grpc.max_receive_message_length", methods.MESSAGE_BYTES),
@@ -65,13 +68,14 @@ class Patience:
     ``handshake_s``: TLS and HTTP/2 set-up. ``idle_s``: a connection without a call, or whose
     headers trickle, is closed after one to two times this; clients connect anew. ``silence_s``:
     until a ping is sent, and again as long for its answer. ``body_s``: the longest for a message,
-    and for a place to read it.
+    and for a place to read it. ``reply_s``: until the other side has taken a reply.
     """
 
     handshake_s: float = 10.0
     idle_s: float = 14.0
     silence_s: float = 14.0
     body_s: float = 20.0
+    reply_s: float = 20.0
 
     @property
     def options(self) -> tuple[tuple[str, int], ...]:
@@ -140,10 +144,9 @@ class Server:
     ) -> tuple[grpc.aio.Server, int]:
         server = grpc.aio.server(
             options=(*_OPTIONS, *self._patience.options),
-            maximum_concurrent_rpcs=_CONCURRENT,
             compression=grpc.Compression.NoCompression,
         )
-        desk = _Desk(answer, self._pool, self._patience.body_s)
+        desk = _Desk(answer, self._pool, self._patience)
         handlers = [_handlers(service, desk, self._clock) for service in methods.SERVICES]
         server.add_generic_rpc_handlers((*handlers, *self._tools.handlers()))
         credentials = grpc.ssl_server_credentials([(tls.key, tls.chain)])
@@ -169,20 +172,50 @@ class Server:
 class _Desk:
     """Takes calls in turn: waits for a place, for the body, for a thread; lives in the loop."""
 
-    def __init__(self, answer: Answer, pool: ThreadPoolExecutor, slowest_s: float) -> None:
+    def __init__(self, answer: Answer, pool: ThreadPoolExecutor, patience: Patience) -> None:
         self._answer = answer
         self._pool = pool
-        self._slowest_s = slowest_s
+        self._patience = patience
+        self._num_calls = 0
         self._places = asyncio.Semaphore(_PLACES)
         self._large = asyncio.Semaphore(_LARGE)
         self._commits = asyncio.Semaphore(_COMMITS)
+        self._late: set[str] = set()
 
     async def take(self, method: Method, context: Context) -> bytes:
         """Return the reply; raises OrthoFedError."""
+        if self._num_calls >= _CONCURRENT:
+            raise _busy(f"{self._num_calls} calls are being answered, allowed are {_CONCURRENT}")
+        self._num_calls += 1
+        _at_end(context, self._count_down)
+        reply = await self._take(method, context)
+        self._expect_taken(context)
+        return reply
+
+    def _count_down(self) -> None:
+        self._num_calls -= 1
+
+    def _expect_taken(self, context: Context) -> None:
+        """Hang up on who does not take the reply in time; a refusal needs no window to pass."""
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(self._patience.reply_s, self._is_late, context.peer())
+        _at_end(context, timer.cancel)
+
+    def _is_late(self, peer: str) -> None:
+        if not self._late:
+            asyncio.get_running_loop().call_later(_TOGETHER_S, self._hang_up)
+        self._late.add(peer)
+
+    def _hang_up(self) -> None:
+        late, self._late = self._late, set()
+        self._pool.submit(hang_up, late)
+        _LOG.warning("hung up on %d who did not take their replies", len(late))
+
+    async def _take(self, method: Method, context: Context) -> bytes:
         if method.signer == "nobody":
-            await self._in_time(self._large.acquire(), _busy)
+            await self._in_time(self._large.acquire(), _no_place(_LARGE))
             # Until the caller took the reply, not until it was made: replies are up to 1 MiB.
-            context.add_done_callback(lambda _: self._large.release())  # pyright: ignore[reportArgumentType]  # the stubs forget the context
+            _at_end(context, self._large.release)
         holds = False
 
         def let_go() -> None:
@@ -192,7 +225,7 @@ class _Desk:
 
         async def hold() -> None:
             nonlocal holds
-            await self._in_time(self._places.acquire(), _busy)
+            await self._in_time(self._places.acquire(), _no_place(_PLACES))
             holds = True
 
         await hold()
@@ -211,7 +244,7 @@ class _Desk:
             if holds:
                 let_go()
         # Commits wait here, with a few bytes each and no thread, and keep nobody from uploading.
-        await self._in_time(self._commits.acquire(), _busy)
+        await self._in_time(self._commits.acquire(), _no_place(_COMMITS))
         try:
             return await self._work(call)
         finally:
@@ -221,13 +254,22 @@ class _Desk:
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._answer, call)
 
     async def _in_time(
-        self, waiting: Awaitable[_T], error: Callable[[], OrthoFedError], most_s: float = _FOREVER
+        self,
+        waiting: Awaitable[_T],
+        error: Callable[[float], OrthoFedError],
+        most_s: float = _FOREVER,
     ) -> _T:
+        most_s = min(most_s, self._patience.body_s)
         try:
-            async with asyncio.timeout(min(most_s, self._slowest_s)):
+            async with asyncio.timeout(most_s):
                 return await waiting
         except TimeoutError:
-            raise error() from None
+            raise error(most_s) from None
+
+
+def _at_end(context: Context, do: Callable[[], None]) -> None:
+    """Call ``do`` when the other side has taken the reply, or is gone."""
+    context.add_done_callback(lambda _: do())  # pyright: ignore[reportArgumentType]  # the stubs forget the context
 
 
 def _handlers(service: str, desk: _Desk, clock: Clock) -> grpc.GenericRpcHandler:
@@ -250,10 +292,10 @@ def _handler(
         try:
             return await desk.take(method, context)
         except OrthoFedError as error:
-            return _refuse(context, error, clock)
+            await _refuse(context, error, clock)
         except Exception as error:  # noqa: BLE001  # the last line of defence; logged as a bug
             _LOG.error("fault in %s: %s", method.path, type(error).__name__, exc_info=error)
-            return _refuse(context, _fault(), clock)
+            await _refuse(context, _fault(), clock)
 
     return handle
 
@@ -288,31 +330,34 @@ def _binary(value: str | bytes) -> bytes:
     return value if isinstance(value, bytes) else b""
 
 
-def _refuse(context: Context, error: OrthoFedError, clock: Clock) -> bytes:
+async def _refuse(context: Context, error: OrthoFedError, clock: Clock) -> NoReturn:
     status, detail, code = failure.status_of(error)
     trailers: list[tuple[str, str | bytes]] = [(methods.CODE_KEY, code)]
     if code == "bad-time":
         trailers.append((methods.NOW_KEY, str(clock.wall_s())))
     if code in _RETRY_AFTER_S:
         trailers.append((methods.RETRY_KEY, str(_RETRY_AFTER_S[code])))
-    context.set_trailing_metadata(tuple(trailers))
-    context.set_code(grpc.StatusCode[status])
-    context.set_details(detail)
-    return b""
+    # An abort sends trailers alone, which no window holds back; a reply beside them could be.
+    await context.abort(grpc.StatusCode[status], detail, tuple(trailers))
+    raise AssertionError("an abort raises")
 
 
-def _busy() -> OrthoFedError:
+def _no_place(num: int) -> Callable[[float], OrthoFedError]:
+    return lambda most_s: _busy(f"none of {num} places was free in {most_s:.0f} s")
+
+
+def _busy(what: str) -> OrthoFedError:
     return Refused(
-        "no place was free in time",
+        what,
         why="the coordinator works on a bounded number of calls at once",
         fix="try again in a moment",
         code="busy",
     )
 
 
-def _too_slow() -> OrthoFedError:
+def _too_slow(most_s: float) -> OrthoFedError:
     return Unreachable(
-        "the message did not arrive in time",
+        f"a message that was not whole after {most_s:.0f} s",
         why="a sender that trickles would hold a place that others need",
         fix="check the network and try again",
         code="too-slow",

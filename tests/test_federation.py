@@ -231,6 +231,8 @@ def test_a_member_holds_one_live_lease_and_a_few_a_day(tmp_path):
             member.lease("cid", ("cid-k7",))
 
     assert live.value.code == day.value.code == "quota-used"
+    assert live.value.what == "1 live lease of this member, allowed is 1"
+    assert day.value.what == "2 leases granted to this member today, allowed are 2"
 
 
 def test_some_slots_are_kept_for_the_operators_members(tmp_path):

@@ -82,6 +82,7 @@ def test_one_key_announces_so_many_uploads_a_day(tmp_path):
         tomorrow(coordinator, member)
 
         assert caught.value.code == "quota-used"
+        assert caught.value.what == "3 uploads announced by one key today, allowed are 2"
         assert member.link.last_trailers["status"] == "RESOURCE_EXHAUSTED"
         member.begin(third)
 
@@ -98,9 +99,11 @@ def test_one_key_sends_so_many_bytes_a_day(tmp_path):
 
         with pytest.raises(Refused) as caught:
             member.put(packed, 0)
+        status = member.link.last_trailers["status"]
         tomorrow(coordinator, member)
 
-        assert caught.value.code == "quota-used"
+        assert (caught.value.code, status) == ("quota-used", "RESOURCE_EXHAUSTED")
+        assert caught.value.what.endswith(f"bytes sent by one key today, allowed are {1 << 20}")
         assert member.put(packed, 0).num_whole == 1
 
 
