@@ -88,9 +88,13 @@ def test_who_takes_no_reply_is_hung_up_on_and_the_next_caller_is_served(tmp_path
 def test_a_server_that_waits_for_ever_for_a_reply_to_be_taken_is_caught(tmp_path: Path):
     """The seeded bug: nobody looks whether a reply was taken."""
     bug = Bug.named("reply-never-late")
-    with bug.in_process(), running(founded(tmp_path), patience=SHORT) as coordinator:
-        with pytest.raises((OrthoFedError, AssertionError)):
-            story(coordinator)
+    folder = founded(tmp_path)
+    with (
+        bug.in_process(),
+        running(folder, patience=SHORT) as coordinator,
+        pytest.raises((OrthoFedError, AssertionError)),
+    ):
+        story(coordinator)
 
 
 def test_a_refusal_passes_a_window_of_zero(tmp_path: Path):
@@ -134,7 +138,7 @@ def test_calls_beyond_the_bound_are_told_how_many_there_are(tmp_path: Path, monk
                 connection.socket.sendall(block + frame(DATA, 0, stream, b"\0"))
             connection.talk(0.3)
 
-            with pytest.raises(OrthoFedError, match="3 calls .* allowed are 3") as caught:
+            with pytest.raises(OrthoFedError, match=r"3 calls .* allowed are 3") as caught:
                 member.spec()
 
         assert caught.value.code == "busy"
