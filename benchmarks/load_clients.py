@@ -7,6 +7,7 @@ the client's own in front, so no two are equal and little memory is used.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import secrets
 import struct
@@ -79,11 +80,11 @@ class Crowd:
         elif verb == "send":
             await self._all(client.send_all(address) for client in self._uploaders)
         else:
-            renewing = [asyncio.create_task(self._renew(client)) for client in self._renewers]
+            over = asyncio.Event()
+            renewing = [asyncio.create_task(self._renew(each, over)) for each in self._renewers]
             await self._all(client.upload(self._counts) for client in self._uploaders)
-            for task in renewing:
-                task.cancel()
-            await asyncio.gather(*renewing, return_exceptions=True)
+            over.set()
+            await asyncio.gather(*renewing)
         seconds = time.perf_counter() - began
         if verb == "upload":
             self._check_receipts()
@@ -111,10 +112,9 @@ class Crowd:
 
         await self._all(one(client) for client in (*self._uploaders, *self._renewers))
 
-    async def _renew(self, client: "Client") -> None:
+    async def _renew(self, client: "Client", over: asyncio.Event) -> None:
         progress = 0
-        await asyncio.sleep(_JITTER.random())
-        while True:
+        while not over.is_set():
             progress += 1
             request = wire.RenewRequest(client.slot, client.fence, progress)
             began = time.perf_counter()
@@ -123,7 +123,8 @@ class Crowd:
             except Exception as error:  # noqa: BLE001  # counted
                 self._counts.failed(error)
             self._counts.renew_ms.append((time.perf_counter() - began) * 1e3)
-            await asyncio.sleep(_RENEW_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), _RENEW_S)
 
     async def _all(self, work: Any) -> None:
         for result in await asyncio.gather(*work, return_exceptions=True):

@@ -3,11 +3,13 @@
 Laws: they are written after COMMIT from the database and never before, so they can be behind and
 never ahead; a start writes them again (reliability.md 2.4, 2.5). ``head.json`` comes after the
 checkpoint: it alone names the newest release. Many appends in a row cost one write: a thread writes
-the newest state only, and tries again when the disk would not take it.
+the newest state only, then rests three times as long as that took, since its six fsyncs delay those
+of commits, and tries again when the disk would not take it.
 """
 
 import logging
 import threading
+import time
 
 from ..core.errors import OrthoFedError
 from .clock import Clock
@@ -21,6 +23,8 @@ from .store import Store
 _LOG = logging.getLogger("orthofed.coordinator")
 _RESIGN_S = 3_600.0
 _RETRY_S = 10.0
+_REST = 3
+_MOST_REST_S = 0.25
 
 
 class Heads:
@@ -36,7 +40,7 @@ class Heads:
         self._fs = fs
         self._clock = clock
         self._wake = threading.Event()
-        self._stop = False
+        self._stop = threading.Event()
         self._mark_file = folder.mark_file()
         self._thread = threading.Thread(target=self._serve, name="heads", daemon=True)
 
@@ -51,7 +55,7 @@ class Heads:
 
     def close(self) -> None:
         """Write what is left and stop."""
-        self._stop = True
+        self._stop.set()
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -70,9 +74,10 @@ class Heads:
 
     def _serve(self) -> None:
         wait_s = _RESIGN_S
-        while not self._stop:
+        while True:
             self._wake.wait(wait_s)
             self._wake.clear()
+            began_s = time.monotonic()
             try:
                 self.write()
                 wait_s = _RESIGN_S
@@ -80,3 +85,6 @@ class Heads:
                 what = error.what if isinstance(error, OrthoFedError) else error.strerror
                 _LOG.warning("the public files are behind: %s", what)
                 wait_s = _RETRY_S
+            rest_s = min(_MOST_REST_S, _REST * (time.monotonic() - began_s))
+            if self._stop.wait(rest_s) and not self._wake.is_set():
+                return
