@@ -63,7 +63,9 @@ class _Encoder:
         return self.place.info.shape[0]
 
 
-def write_checkpoint(out: Path, base: BaseFolder, merge: Merge, *, fs: Fs) -> Iterator[MadeFile]:
+def write_checkpoint(
+    out: Path, base: BaseFolder, merge: Merge, *, fs: Fs, threads: int = _THREADS
+) -> Iterator[MadeFile]:
     """Write the pipeline under ``out/checkpoint`` and tell of each tensor file made."""
     encoders = {
         encoder.name: _Encoder(
@@ -77,7 +79,7 @@ def write_checkpoint(out: Path, base: BaseFolder, merge: Merge, *, fs: Fs) -> It
     layers = _layers_by_place(base, merge)
     rewritten = {name for name, _ in layers} | {e.place.file.name for e in encoders.values()}
     made = _made_texts(base, encoders)
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         for name in _names(base, set(made)):
             path = out / "checkpoint" / name
             fs.make_folder(path.parent)

@@ -16,7 +16,8 @@ BENCHMARK = Path(__file__).parent.parent / "benchmarks" / "merge.py"
 def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     # A script finds its neighbours beside it, which PYTHONSAFEPATH would forbid.
     env = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
-    words = ["--json", "--models", "tiny", "--rounds", "1", "--no-peft"]
+    words = ["--json", "--models", "tiny", "--rounds", "1"]
+    words += ["--parts", "turns", "growth", "threads", "kept"]
     words += ["--work", str(tmp_path_factory.mktemp("merge"))]
     done = subprocess.run(
         [sys.executable, str(BENCHMARK), *words], check=True, capture_output=True, env=env
@@ -26,7 +27,7 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_a_result_says_where_and_when_it_was_measured(printed: dict[str, Any]) -> None:
     """A figure without hardware, date, commit and command is no result."""
-    assert printed["schema"] == "orthofed.merge/1"
+    assert printed["schema"] == "orthofed.merge/2"
     for key in ("date", "command", "commit", "hardware", "cpus", "versions"):
         assert printed[key], key
 
@@ -44,8 +45,11 @@ def test_every_figure_of_the_aim_is_there(printed: dict[str, Any]) -> None:
     """Times are not judged here."""
     (result,) = printed["results"]
 
-    assert (result["model"], result["concepts"], result["rounds"]) == ("tiny", 12, 1)
-    for key in ("copy_ratio", "copy_s", "add_s", "remove_s", "growth", "lora_s", "release_s"):
-        assert result[key] > 0, key
+    assert (result["model"], result["turns"]["concepts"], result["rounds"]) == ("tiny", 12, 1)
     assert result["rss_mb"] > 10
-    assert set(result["checkpoint_s"]) == {"1", "11", "12", "13", "16"}
+    assert [found["concepts"] for found in result["growth"]["numbers"]] == [2, 6]
+    for found in (result["turns"], *result["growth"]["numbers"]):
+        for key in ("copy_ratio", "copy_s", "checkpoint_s", "lora_s", "release_s"):
+            assert found[key] > 0, key
+        assert min(found["add_s"], found["remove_s"]) > 0
+    assert result["kept"]["kept_sum_bytes"] == 8 * result["adapted_weights"]
