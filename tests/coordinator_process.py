@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Self
 
@@ -28,20 +29,27 @@ def run(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]
 class Coordinator:
     """One federation's coordinator; a context manager that ends the process."""
 
-    def __init__(self, folder: Path) -> None:
-        """Take a founded folder; ``start`` serves it."""
+    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+        """Take a founded folder; ``start`` serves it, in ``environment`` instead of this one."""
         self.folder = folder
+        self._environment = os.environ if environment is None else environment
         self.address = "127.0.0.1:0"
         self._process: subprocess.Popen[str] | None = None
         self._log: IO[str] | None = None
 
     @classmethod
-    def found(cls, folder: Path, base: Path, *options: str) -> Self:
+    def found(
+        cls,
+        folder: Path,
+        base: Path,
+        *options: str,
+        environment: Mapping[str, str] | None = None,
+    ) -> Self:
         """Found a federation called ``tiny`` on ``base`` and serve it."""
         fixed = ["--base", str(base), "--name", "tiny", "--reserve-mib", "1"]
         fixed += ["--leases-a-day", "1000"]
         run("coordinator", "init", str(folder), *fixed, *options)
-        made = cls(folder)
+        made = cls(folder, environment)
         made.start()
         return made
 
@@ -70,12 +78,33 @@ class Coordinator:
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", "OPENBLAS_NUM_THREADS": "1"},
+            env={**self._environment, "PYTHONUNBUFFERED": "1", "OPENBLAS_NUM_THREADS": "1"},
         )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         assert line, (self.folder.parent / f"{self.folder.name}.log").read_text()
         self.address = json.loads(line)["address"]
+
+    @property
+    def pid(self) -> int:
+        """The process that serves, which must be running."""
+        assert self._process is not None
+        assert self._process.poll() is None, self.log()
+        return self._process.pid
+
+    def log(self) -> str:
+        """Return what it wrote to its log."""
+        return (self.folder.parent / f"{self.folder.name}.log").read_text("utf-8")
+
+    def memory_mb(self, which: str = "VmRSS") -> float:
+        """Return what /proc says of its memory: VmRSS, or VmHWM, the most since ``forget_peak``."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        kib = next(line.split()[1] for line in status.splitlines() if line.startswith(which))
+        return int(kib) / 1024
+
+    def forget_peak(self) -> None:
+        """Let VmHWM begin anew."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
 
     def kill(self) -> None:
         """End the process as a power cut would: SIGKILL."""

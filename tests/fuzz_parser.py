@@ -8,6 +8,7 @@ memory by the gigabyte. The last input stays in ``FOLDER``. Times are processor 
 work on the machine does not count. Needs the extra `faults` (atheris).
 """
 
+import gc
 import importlib
 import json
 import os
@@ -38,6 +39,7 @@ def main(name: str, runs: int, folder: Path) -> None:
         (corpus / f"seed-{i}").write_bytes(seed)
     words = folder / "words"
     words.write_text("".join(f'"{token}"\n' for token in TOKENS).replace('"""', '"\\""'))
+    gc.freeze()  # a collection of all that was imported takes 30 ms, and is nobody's input
     _cap_memory()
     peak_kib = _peak_kib()
     read = taken = slowest_ns = slowest_bytes = 0

@@ -17,7 +17,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, CONTINUATION = 0, 1, 3, 4, 6, 7, 9
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING = range(7)
+GOAWAY, WINDOW_UPDATE, CONTINUATION = 7, 8, 9
 END_STREAM, END_HEADERS, ACK = 1, 4, 1
 _STATUS = re.compile(rb"grpc-status.(\d+)")
 
@@ -37,12 +38,12 @@ def literal(name: bytes, value: bytes) -> bytes:
     return b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
 
 
-def request(path: str, *extra: tuple[bytes, bytes]) -> bytes:
+def request(path: str | bytes, *extra: tuple[bytes, bytes]) -> bytes:
     """Return the header block of one gRPC call."""
     fields = [
         (b":method", b"POST"),
         (b":scheme", b"https"),
-        (b":path", path.encode()),
+        (b":path", path.encode() if isinstance(path, str) else path),
         (b":authority", b"localhost"),
         (b"te", b"trailers"),
         (b"content-type", b"application/grpc"),
@@ -69,6 +70,9 @@ class Raw:
         plain = socket.create_connection((host, int(port)), timeout=10)
         self.socket = context.wrap_socket(plain, server_hostname="localhost")
         self.statuses: list[int] = []
+        self.heads = b""  # the header blocks and resets that came, one after the other
+        self.windows: dict[int, int] = {0: 65_535}  # what may be sent, by stream; 0 is all of them
+        self.first_window = 65_535
         self.ended: float | None = None
         self._buffer = b""
 
@@ -115,13 +119,47 @@ class Raw:
             if len(self._buffer) < end:
                 return
             kind, flags, payload = self._buffer[3], self._buffer[4], self._buffer[9:end]
+            stream = int.from_bytes(self._buffer[5:9], "big")
             self._buffer = self._buffer[end:]
             if kind == SETTINGS and not flags & ACK:
+                for at in range(0, len(payload), 6):
+                    if payload[at : at + 2] == b"\0\4":  # SETTINGS_INITIAL_WINDOW_SIZE
+                        self.first_window = int.from_bytes(payload[at + 2 : at + 6], "big")
                 self.socket.sendall(frame(SETTINGS, ACK, 0, b""))
             elif kind == PING and not flags & ACK:
                 self.socket.sendall(frame(PING, ACK, 0, payload))
+            elif kind == WINDOW_UPDATE:
+                more = int.from_bytes(payload, "big")
+                self.windows[stream] = self.windows.get(stream, self.first_window) + more
             elif kind in (HEADERS, RST_STREAM):
+                self.heads += payload
                 found = [int(status) for status in _STATUS.findall(payload)]
                 self.statuses += found
                 if found or kind == RST_STREAM:
                     self.ended = self.ended or time.monotonic() - started
+
+
+def hold_bodies(raw: Raw, path: str, body: bytes, *, streams: int, seconds: float) -> int:
+    """Begin ``streams`` calls and send all of ``body`` but its last byte, as windows allow.
+
+    Nothing more is sent; return how many bodies the other side took that far.
+    """
+    whole = message(body)[:-1]
+    left = {2 * n + 1: memoryview(whole) for n in range(streams)}
+    raw.start()
+    raw.socket.sendall(b"".join(frame(HEADERS, END_HEADERS, s, request(path)) for s in left))
+
+    def as_windows_allow() -> bytes:
+        out = b""
+        for stream, rest in left.items():
+            window = raw.windows.setdefault(stream, raw.first_window)
+            room = min(window, raw.windows[0], len(rest), 16_384)
+            if room > 0:
+                out += frame(DATA, 0, stream, bytes(rest[:room]))
+                left[stream] = rest[room:]
+                raw.windows[stream] -= room
+                raw.windows[0] -= room
+        return out
+
+    raw.talk(seconds, as_windows_allow, step_s=0.02)
+    return sum(not rest for rest in left.values())
