@@ -2,6 +2,7 @@
 
     latents    images x copies, 4 bytes a number, and a mask each where images of a shape have one
     public     two latents a state: the noisy one and the base's answer
+    texts      where they are kept (text_states.py): of every caption with every phrase, at most
     class      the images that the base draws, at its own size
 
 Law: an estimate here is what disk_cache.py writes, but for some hundred bytes a file.
@@ -15,10 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import OrthoFedError
+from ..core.spec import FederationSpec
 from .base import Base
 from .captioned import Captioned
+from .captions import TEMPLATES
 from .class_images import GROUP
 from .dataset import ConceptImages
+from .text_states import keeps_text, text_bytes
 from .training_settings import TrainingSettings
 
 _FLOAT = 4
@@ -32,8 +36,10 @@ class CacheSize:
     class_bytes: int
 
     @staticmethod
-    def of(base: Base, images: ConceptImages, settings: TrainingSettings) -> "CacheSize":
-        """Return what these settings keep on disk of these images."""
+    def of(
+        base: Base, spec: FederationSpec, images: ConceptImages, settings: TrainingSettings
+    ) -> "CacheSize":
+        """Return what these settings keep on disk of these images in the federation ``spec``."""
         drawn = 0
         if settings.prior_weight and not images.of_the_class:
             drawn = math.ceil(settings.prior_images / GROUP) * GROUP
@@ -44,6 +50,9 @@ class CacheSize:
         run_bytes = copies * _encoded_bytes(base, images.train)
         if settings.prior_weight:
             run_bytes += _encoded_bytes(base, images.of_the_class)
+        if keeps_text(spec):
+            captions = len({item.caption for item in images.train}) + len(TEMPLATES)
+            run_bytes += text_bytes(base, captions * (2 + settings.strangers) + 1)
         return CacheSize(run_bytes + _public_bytes(base, images.train, settings), class_bytes)
 
     def check(self, folder: Path, settings: TrainingSettings) -> None:

@@ -3,11 +3,10 @@
     batches    the owner's images and their copies as latents, in the order of all passes
     public     states on which to be silent (public_states.py), by the shape of their latents
     prior      class images, if they are asked for: drawn by the base, or the owner's own
+    texts      text states that no step changes, where the spec leaves the text encoders alone
 
 Everything comes out of the run's caches if it is there. Law: the material is a function of base,
-images, noun and settings alone, so a resumed run has the same, from whatever cache. Text features
-are not kept: every preset of core/targets.py adapts the text encoders and the trigger's vectors are
-learnt, so those of every prompt change from step to step; what does not is the base's answer.
+images, noun and settings alone, so a resumed run has the same, from whatever cache.
 """
 
 import math
@@ -29,6 +28,7 @@ from .dataset import ConceptImages
 from .encoded import encoded
 from .planned_states import PlannedStates
 from .public_states import PublicStates, public_prompts
+from .text_states import TextStates
 from .tokens import LearnedTokens
 from .training_settings import TrainingSettings
 
@@ -43,6 +43,7 @@ class Material:
     batches: Batches
     public: Mapping[tuple[int, ...], PublicStates]
     prior: Batches | None
+    texts: TextStates
 
     @staticmethod
     def made(
@@ -78,9 +79,30 @@ class Material:
             captions = [item.caption for item in images.train]
             public = asked.states(own, captions, caches.run, about)
         prior = _prior(base, told, images, noun, settings, caches)
+        with tokens.attached():
+            texts = TextStates.made(
+                base,
+                spec,
+                tokens,
+                ["", *_prompts(public, batches, prior)],
+                caches.run,
+                about=(*told, noun, tokens.strangers, settings.seed),
+                precision=settings.precision,
+            )
         if not settings.keep_cache:
             caches.tidy()
-        return Material(batches, public, prior)
+        return Material(batches, public, prior, texts)
+
+
+def _prompts(
+    public: Mapping[tuple[int, ...], PublicStates], batches: Batches, prior: Batches | None
+) -> list[str]:
+    """Return every prompt that a pass may ask for, those of public states first."""
+    of_images = [b for some in (prior, batches) if some is not None for b in some.buckets]
+    return [
+        *(prompt for states in public.values() for prompt in states.prompts),
+        *(caption for bucket in of_images for caption in bucket.captions),
+    ]
 
 
 def _held(module: nn.Module) -> tuple[str, str]:

@@ -217,6 +217,12 @@ class LearnedTokens(nn.Module):
             return self._base.family.framed(conditioning, framings)
         return conditioning
 
+    def learns(self, prompt: str) -> bool:
+        """Say whether ``prompt`` holds a learned word; a stranger's is none."""
+        name = next(iter(self._tokenizers))
+        own = range(*self._range(name))
+        return any(token in own for token in self.ids(name, prompt))
+
     def probes(self, templates: Sequence[str]) -> dict[int, np.ndarray]:
         """Return each trigger's text features in ``templates``, at its last vector's place.
 
@@ -268,9 +274,7 @@ class LearnedTokens(nn.Module):
 
     def _sets_of(self, prompt: str) -> int:
         """Return how many texts a prompt stands for: one a set where it holds a learned word."""
-        name = next(iter(self._tokenizers))
-        own = range(*self._range(name))
-        return self._sets if any(token in own for token in self.ids(name, prompt)) else 1
+        return self._sets if self.learns(prompt) else 1
 
     def _ids_in_set(self, encoder: str, prompt: str, number: int) -> list[int]:
         """Return the ids of ``prompt`` with the rows that learned words have in set ``number``.

@@ -277,7 +277,7 @@ class _Run:
     ) -> Tensor:
         """Return the adapted network's answer, in float32 on the base's device."""
         with self.base.autocast(PASSES[self.settings.precision]):
-            return self.base.predict(noisy, times, self.tokens.encode(prompts, framings))
+            return self.base.predict(noisy, times, self.material.texts.encode(prompts, framings))
 
     def _error(self, answer: Tensor, target: Tensor, batch: Batch) -> Tensor:
         """Return the weighted error of the answer to one batch."""

@@ -113,7 +113,7 @@ class Workbench:
 
         if self.settings.wandb:
             check_wandb()
-        CacheSize.of(self.base, self.images, self.settings).check(home, self.settings)
+        CacheSize.of(self.base, self.spec, self.images, self.settings).check(home, self.settings)
 
     def probe(self, session: Session) -> "Probed":
         """Return what the training will cost on this machine.

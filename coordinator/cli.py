@@ -30,7 +30,10 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The coordinator's f
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 Adapted = Annotated[
     Targets,
-    typer.Option("--targets", help="Which layers: attention, linear too, or convolutions as well."),
+    typer.Option(
+        "--targets",
+        help="Which layers: attention, of the UNet alone, linear too, or convolutions as well.",
+    ),
 ]
 Rank = Annotated[int | None, typer.Option(help="Columns a slot owns in each layer; default 20.")]
 Capacity = Annotated[int | None, typer.Option(help="How many concepts must fit.")]

@@ -1,7 +1,8 @@
 """Which layers of a base model are adapted: a preset, decided by tensor names and shapes alone.
 
-``attention`` (the default): q, k, v and output projections of UNet and text encoders. ``linear``
-adds what is linear in the UNet's transformers and residual blocks and in the text encoders' MLPs.
+``attention`` (the default): q, k, v and output projections of UNet and text encoders; ``unet``
+those of the UNet alone, so that a concept changes no text but by its own words. ``linear`` adds
+what is linear in the UNet's transformers and residual blocks and in the text encoders' MLPs.
 ``all`` adds the convolutions of residual blocks and samplers, unfolded (core/layer.py), and the 1x1
 projections that Stable Diffusion 1 has in place of linear ones.
 
@@ -20,14 +21,14 @@ from typing import Literal, get_args
 
 from .layer import Layer
 
-Targets = Literal["attention", "linear", "all"]
+Targets = Literal["unet", "attention", "linear", "all"]
 TARGETS: tuple[Targets, ...] = get_args(Targets)
 """Smallest first."""
 
 _MATRIX, _KERNEL = 2, 4
 _PROJECTION = r".+\.attentions\.\d+\.proj_(?:in|out)"
 _UNET: Mapping[Targets, re.Pattern[str]] = {
-    "attention": re.compile(r".+\.attn[12]\.(?:to_[qkv]|to_out\.0)"),
+    "unet": re.compile(r".+\.attn[12]\.(?:to_[qkv]|to_out\.0)"),
     "linear": re.compile(
         rf"{_PROJECTION}|.+\.transformer_blocks\.\d+\.ff\.net\.(?:0\.proj|2)"
         r"|.+\.resnets\.\d+\.time_emb_proj"

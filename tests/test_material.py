@@ -200,13 +200,13 @@ def test_the_size_of_the_cache_is_known_before(tiny: Bench, tmp_path: Path) -> N
     images = ConceptImages.load(folder, size=base.image_size, noun=NOUN, step=base.image_step)
     settings = replace(PRIOR, cache="disk", jitters=2, flip=True, null_images=3)
 
-    foretold = CacheSize.of(base, images, settings)
+    foretold = CacheSize.of(base, tiny.spec, images, settings)
 
     _train(tiny, settings, _caches(tmp_path, settings), images=images)
     for name, bytes_ in (("run", foretold.run_bytes), ("class", foretold.class_bytes)):
         files = list((tmp_path / name).iterdir())
         assert 0 <= sum(path.stat().st_size for path in files) - bytes_ < 1_000 * len(files)
-    assert CacheSize.of(base, images, SETTINGS) == CacheSize(0, 0)
+    assert CacheSize.of(base, tiny.spec, images, SETTINGS) == CacheSize(0, 0)
 
 
 def test_a_disk_too_small_is_refused_with_both_figures_and_the_ways_out(tmp_path: Path) -> None:

@@ -161,6 +161,17 @@ def test_all_that_sdxl_and_the_presets_can_ask_for_follows_too(tmp_path: Path) -
     assert _shapes(trained) == {layer.path: (layer.out, 4) for layer in made.spec.layers}
 
 
+def test_text_states_that_wait_on_the_cpu_follow_too(tmp_path: Path) -> None:
+    """Of public prompts, where no text encoder is adapted; with pooled vectors beside them."""
+    made = bench(tmp_path, tiny_sdxl, targets="unet")
+    there = replace(made, base=Base.load(made.base.folder, placement=GHOST))
+
+    with GhostDevice():
+        trained = there.train(steps=1, null_sampling_steps=1)
+
+    assert _shapes(trained) == {layer.path: (layer.out, 4) for layer in made.spec.layers}
+
+
 def test_images_with_masks_and_of_many_shapes_follow_too(ghost: Bench, tmp_path: Path) -> None:
     """Each bucket's masks and public states are moved with its passes, class images with theirs."""
     folder = write_images(tmp_path / "images", 8)

@@ -88,6 +88,7 @@ MODELS: dict[PublishedModel, Published] = {
         SD1,
         (CLIP_L,),
         {
+            "unet": Preset((128, 0), {320, 640, 768, 1280}, 16),
             "attention": Preset((128, 48), {320, 640, 768, 1280}, 16),
             "linear": Preset((182, 72), {320, 640, 768, 1280, 2560, 3072, 5120}, 16),
             "all": Preset((278, 72), {320, 640, 768, 1280, 3072, 5120} | CONVOLVED, 16),
@@ -98,6 +99,7 @@ MODELS: dict[PublishedModel, Published] = {
         SD2,
         (OPEN_CLIP_H,),
         {
+            "unet": Preset((128, 0), {320, 640, 1024, 1280}, 16),
             "attention": Preset((128, 92), {320, 640, 1024, 1280}, 16),
             "linear": Preset((214, 138), {320, 640, 1024, 1280, 2560, 4096, 5120}, 16),
             "all": Preset((278, 138), {320, 640, 1024, 1280, 4096, 5120} | CONVOLVED, 16),
@@ -108,6 +110,7 @@ MODELS: dict[PublishedModel, Published] = {
         SDXL,
         (CLIP_L, OPEN_CLIP_G),
         {
+            "unet": Preset((560, 0, 0), {640, 1280, 2048}, 32),
             "attention": Preset((560, 48, 128), {640, 768, 1280, 2048}, 32),
             "linear": Preset((739, 72, 192), {640, 768, 1280, 2048, 2560, 3072, 5120}, 32),
             # One shortcut reads 320 channels and halves what fits.

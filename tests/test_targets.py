@@ -50,6 +50,7 @@ CONVOLUTIONS = {
     "up_blocks.0.upsamplers.0.conv": (320, 9 * 320),
 }
 PRESETS = {
+    "unet": ATTENTION,
     "attention": ATTENTION,
     "linear": ATTENTION | LINEAR,
     "all": ATTENTION | LINEAR | CONVOLUTIONS,

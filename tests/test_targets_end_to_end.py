@@ -1,4 +1,4 @@
-"""One federation with `--targets all`, by its commands: from images to a checked release."""
+"""Federations with `--targets all` and `unet`: from images to a checked release, by commands."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,10 +27,12 @@ from .tiny_concept import write_images
 from .tiny_release import block_of
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["all", "unet"])
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a folder for a federation; its name says which layers are adapted."""
     torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("all")
+    folder = tmp_path_factory.mktemp("targets") / request.param
+    folder.mkdir()
     tiny_base(folder / "base")
     write_images(folder / "images", 6)
     (folder / "quick.toml").write_text(SETTINGS)
@@ -39,12 +41,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def coordinator(place: Path) -> Iterator[Coordinator]:
-    options = ("--targets", "all", "--rank", "4")
+    options = ("--targets", place.name, "--rank", "4")
     with Coordinator.found(place / "fed", place / "base", *options) as running:
         yield running
 
 
-def test_a_concept_in_every_layer_goes_from_images_to_a_checkpoint(
+def test_a_concept_in_every_layer_of_a_preset_goes_from_images_to_a_checkpoint(
     place: Path, coordinator: Coordinator
 ) -> None:
     """Lease, train, upload, release, pull, verify, score; the checkpoint is base + A B^T."""

@@ -36,6 +36,12 @@ class Conditioning:
             None if self.time_ids is None else self.time_ids[rows],
         )
 
+    def to(self, device: torch.device) -> "Conditioning":
+        """Return the same rows on ``device``."""
+        pooled = None if self.pooled is None else self.pooled.to(device)
+        times = None if self.time_ids is None else self.time_ids.to(device)
+        return Conditioning(self.text.to(device), pooled, times)
+
     @staticmethod
     def cat(parts: Sequence["Conditioning"]) -> "Conditioning":
         """Return the rows of all ``parts``, which are of one family, one after the other."""
