@@ -96,6 +96,7 @@ class Channel:
         self._outbox = outbox
         self._patience_s = patience_s
         self._clock_offset_s = 0
+        self._closed = False
         credentials = grpc.ssl_channel_credentials(_pem(ca) if ca else None)
         self._channel = grpc.secure_channel(host_port, credentials, options=_OPTIONS)
         self._calls: dict[str, Callable[..., Any]] = {}
@@ -110,6 +111,7 @@ class Channel:
 
     def close(self) -> None:
         """Close the connection; calls in flight end as cancelled."""
+        self._closed = True
         self._channel.close()
 
     def call(
@@ -206,7 +208,7 @@ class Channel:
                 code="tls-untrusted",
             )
         meant = failure.error_from(status, detail, code)
-        if failure.may_retry(status, code):
+        if failure.may_retry(status, code) and not self._closed:
             after = trailers.get(methods.RETRY_KEY, "")
             return _Again(meant, float(after[:6]) if after.isdecimal() else 0.0)
         return meant

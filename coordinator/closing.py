@@ -8,13 +8,19 @@ the rows can be checked. Source: reliability.md 2.7, R16.
 import hashlib
 import json
 
+from ..core.errors import Refused
 from .folder import DataFolder
 from .fs import Fs
 
 
 def write_sum(folder: DataFolder, *, fs: Fs) -> None:
-    """Write the sum of the database, which nobody has open."""
-    fs.write_whole(folder.database_sum, json.dumps(_sum(folder)).encode() + b"\n", mode=0o600)
+    """Write the sum of the database, which nobody has open; without room there is none."""
+    data = json.dumps(_sum(folder)).encode() + b"\n"
+    try:
+        fs.write_whole(folder.database_sum, data, mode=0o600)
+    except Refused as error:
+        if error.code != "no-room":
+            raise
 
 
 def forget_sum(folder: DataFolder, *, fs: Fs) -> None:

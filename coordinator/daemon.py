@@ -46,7 +46,7 @@ def run(directory: Path, *, listen: str, ready: Ready, clock: Clock | None = Non
         server = Server(service.answer, listen=listen or settings.listen, tls=tls, clock=clock)
         desk = Desk(house)
         control = ControlServer(folder.control, desk)
-        fs.write_whole(folder.address_file, _address(server, settings.hostnames[0]).encode())
+        _tell_address(folder, _address(server, settings.hostnames[0]), fs=fs)
         interrupted = house.store.run(publications.planned) is not None
         ready(folder.address(), desk.link(), interrupted)
         house.sweep()
@@ -57,6 +57,13 @@ def run(directory: Path, *, listen: str, ready: Ready, clock: Clock | None = Non
         if child is not None and child.poll() is None:
             child.terminate()
             child.wait()
+
+
+def _tell_address(folder: DataFolder, address: str, *, fs: Fs) -> None:
+    """Write where this coordinator listens, if that is news: a start needs no room on the disk."""
+    path = folder.address_file
+    if not path.is_file() or path.read_text("ascii") != address:
+        fs.write_whole(path, address.encode())
 
 
 def _address(server: Server, hostname: str) -> str:

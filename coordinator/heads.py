@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 
-from ..core.errors import OrthoFedError
+from ..core.errors import OrthoFedError, Refused
 from .clock import Clock
 from .folder import DataFolder
 from .fs import Fs
@@ -46,7 +46,12 @@ class Heads:
 
     def start(self) -> None:
         """Write the files now and keep them fresh until ``close``."""
-        self.write()
+        try:
+            self.write()
+        except Refused as error:
+            if error.code != "no-room":
+                raise
+            self._wake.set()  # a start on a full disk serves what there is; the thread goes on
         self._thread.start()
 
     def poke(self) -> None:

@@ -91,8 +91,9 @@ _NO_CODE: Final[dict[str, str]] = {
 }
 
 _RETRIED_STATUS: Final = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "DATA_LOSS")
-_BROKEN_STATUS: Final = ("UNKNOWN", "INTERNAL")
-"""What gRPC says itself of bytes that were damaged on their way; no coordinator answers so."""
+_BROKEN_STATUS: Final = ("UNKNOWN", "INTERNAL", "CANCELLED")
+"""What gRPC says itself, of bytes damaged on their way and of a call under which the coordinator
+stopped; no coordinator answers so."""
 _FINAL_CODES: Final = frozenset({"no-free-slot", "quota-used", "too-much"})
 """Out of something that waiting a minute does not bring back: a person decides."""
 

@@ -208,11 +208,12 @@ def small_base(folder: Path, *, slots: int, kib: int, layers: int = 4) -> Path:
     return folder
 
 
-def founded(folder: Path, *, slots: int, kib: int, layers: int = 4) -> Path:
+def founded(
+    folder: Path, *, slots: int, kib: int, layers: int = 4, limits: Limits | None = None
+) -> Path:
     """Found a federation in ``folder/fed`` on a base beside it; ``copied`` gives fresh ones."""
-    choices = Choices(
-        name="tiny", rank=1, limits=Limits(operator_slots_percent=0, leases_a_day=1000)
-    )
+    usual = Limits(operator_slots_percent=0, leases_a_day=1000)
+    choices = Choices(name="tiny", rank=1, limits=limits or usual)
     base = small_base(folder / "base", slots=slots, kib=kib, layers=layers)
     settings = Settings(base=base, reserve_mib=0)
     found(folder / "fed", choices, settings, clock=SystemClock(), fs=FastFs(), say=lambda _: None)

@@ -75,13 +75,15 @@ def test_text_from_the_wire_cannot_drive_a_terminal():
 def test_a_retry_is_for_what_passes_by_itself():
     """reliability.md 4: four statuses are tried again, but not a full house; so is a broken line.
 
-    UNKNOWN: "Stream removed", gRPC's word for a TLS record with a flipped bit.
+    UNKNOWN: "Stream removed", gRPC's word for a TLS record with a flipped bit. CANCELLED: its word
+    for a call under which the coordinator was stopped.
     """
     assert failure.may_retry("UNAVAILABLE", "draining")
     assert failure.may_retry("RESOURCE_EXHAUSTED", "no-room")
     assert failure.may_retry("DATA_LOSS", "chunk-damaged")
     assert failure.may_retry("UNKNOWN", "")
     assert failure.may_retry("INTERNAL", "")
+    assert failure.may_retry("CANCELLED", "")
     assert not failure.may_retry("RESOURCE_EXHAUSTED", "no-free-slot")
     assert not failure.may_retry("FAILED_PRECONDITION", "lease-lost")
 

@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from orthofed.coordinator.doctor import examine, file_system
 from orthofed.coordinator.folder import DataFolder
 from orthofed.coordinator.rowcheck import check_rows
 
+from .forked import founded as small
+from .grown import grow
 from .seeded import Bug
 from .serving import founded, running
 
@@ -97,13 +100,29 @@ def test_every_flipped_bit_is_named(filled, capsys):
 
 
 @pytest.mark.faults
-def test_a_thousand_flipped_bits_are_named(filled, capsys):
+def test_a_thousand_flipped_bits_are_named(filled, seed, figures):
     """R16's figure."""
-    named, missed = named_flips(filled, 1_000, seed=SEED + 1)
+    named, missed = named_flips(filled, 1_000, seed=seed)
 
-    with capsys.disabled():
-        print(f"\nbit rot, seed {SEED + 1}: {named} of 1000 flips named")
+    figures.say("R16 bit rot", flips=1_000, named=named, files=len(rotting(filled)))
     assert not missed
+
+
+@pytest.mark.faults
+def test_a_gibibyte_is_read_in_five_seconds(tmp_path, figures):
+    """R16's other figure; none of 32 blobs is what its name says, and each is named."""
+    folder = small(tmp_path, slots=64, kib=4)
+    grow(folder, num_leaves=66, num_blobs=32, blob_bytes=32 << 20)
+
+    started_s = time.monotonic()
+    found = examine(folder, say=quiet).scrubbed
+    took_s = time.monotonic() - started_s
+
+    named = {each.file for each in found.findings if each.file.startswith("data/blobs/")}
+    figures.say("R16 doctor", blobs=32, named=len(named), mib=1_024, seconds=f"{took_s:.1f}")
+    assert len(named) == 32
+    assert found.num_bytes >= 1 << 30
+    assert took_s <= 5
 
 
 def dump(database: Path) -> dict[str, list[tuple]]:

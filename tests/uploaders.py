@@ -31,7 +31,7 @@ from .member import Member, Wire
 
 T = TypeVar("T")
 _PAUSE_S = 0.05
-_AGAIN = frozenset({"unknown-upload", "cancelled"})
+_AGAIN = frozenset({"unknown-upload"})
 """What a client answers by starting over; every other code that may not pass is a violation."""
 
 

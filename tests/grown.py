@@ -1,0 +1,143 @@
+"""A folder as it is after months: so many ledger leaves and blobs, made in half a minute.
+
+Rows are written by the coordinator's own code (ledger.py, records.py), many to a transaction, with
+manifests that are really signed. Blobs are holes of the right length under their names: a start
+must not read them, and a test of a start needs no more. Leaves beyond two a contribution are
+leases of the last slots, given back and leased again.
+"""
+
+import hashlib
+import secrets
+from pathlib import Path
+
+from orthofed.coordinator import records
+from orthofed.coordinator.clock import SystemClock
+from orthofed.coordinator.folder import DataFolder
+from orthofed.coordinator.house import House, basis_fingerprint
+from orthofed.coordinator.leases import Slot
+from orthofed.coordinator.records import Contribution, Lease, Name, Upload
+from orthofed.core import names
+from orthofed.core.contribution import ContributionManifest
+from orthofed.core.document import sign
+from orthofed.core.keys import SigningKey
+from orthofed.core.leaf import document_leaf, lease_leaf
+
+from .serving import FastFs
+
+_BATCH = 1_000
+_MEMBERS = 100
+_SPARE = 32
+
+
+class Grower:
+    """Adds leases and contributions to one open house."""
+
+    def __init__(self, house: House, *, blob_bytes: int) -> None:
+        """Register the members who did all this."""
+        self._house = house
+        self._blob_bytes = blob_bytes
+        self._members = [secrets.token_bytes(32).hex() for _ in range(_MEMBERS)]
+        self._slots = len(house.store.run(records.slots))
+        self._fences = [0] * self._slots
+        self._last: dict[int, Slot] = {}
+        self._basis = basis_fingerprint(house.facts.spec, 0)
+        house.store.run(self._join)
+
+    def _join(self, db: records.Db) -> None:
+        invite = secrets.token_bytes(32).hex()
+        records.add_invite(db, invite, uses=0, until=0, operator=False)
+        for key in self._members:
+            records.add_member(db, key, invite=invite, operator=False)
+
+    def contribute(self, db: records.Db, slot: int) -> None:
+        """Fill a slot that was never leased."""
+        key = SigningKey.from_seed(secrets.token_bytes(32))
+        lease = self._lease(db, slot, key.public_hex)
+        facts, blob = self._house.facts, hashlib.sha256(b"%d" % slot).hexdigest()
+        manifest = ContributionManifest(
+            basis=self._basis,
+            blob=blob,
+            bytes=self._blob_bytes,
+            client=lease.client,
+            concept=lease.concept,
+            fed=facts.spec.id,
+            fence=lease.fence,
+            licence="CC0-1.0",
+            log=facts.log,
+            slot=slot,
+            t=1_790_000_000,
+            triggers=lease.triggers,
+        )
+        document = sign("contribution", manifest.body(), [key])
+        leaf = self._house.ledger.append(db, document_leaf(document))
+        upload = Upload(
+            id=bytes.fromhex(document.id)[:16],
+            slot=slot,
+            fence=lease.fence,
+            client=lease.client,
+            document=document.to_bytes(),
+            chunks=(bytes(32),),
+            blob=blob,
+            num_bytes=self._blob_bytes,
+        )
+        records.put_upload(db, upload)
+        records.finish_upload(db, upload.id, leaf=leaf.index, receipt=leaf.receipt)
+        entry = Contribution(leaf.index, slot, lease.fence, "accepted", "")
+        records.add_contribution(db, entry, figures="{}")
+        filled = Slot("filled", lease.fence, lease.client, lease.member)
+        records.save_slot(db, slot, filled, before=Slot())
+        path = self._house.folder.blob(blob)
+        with path.open("wb") as file:
+            file.truncate(self._blob_bytes)
+        path.chmod(0o444)
+
+    def lease_again(self, db: records.Db, turn: int) -> None:
+        """Lease one of the last slots and give it back."""
+        slot = self._slots - 1 - turn % _SPARE
+        lease = self._lease(db, slot, secrets.token_bytes(32).hex())
+        after = Slot("free", lease.fence, lease.client, lease.member)
+        records.save_slot(db, slot, after, before=self._last.get(slot, Slot()))
+        self._last[slot] = after
+
+    def _lease(self, db: records.Db, slot: int, client: str) -> Lease:
+        self._fences[slot] += 1
+        fence, name = self._fences[slot], f"wren-{slot}"
+        body = lease_leaf(client=client, fence=fence, slot=slot, triggers=(name,))
+        leaf = self._house.ledger.append(db, body)
+        member = self._members[slot % _MEMBERS]
+        lease = Lease(
+            member=member,
+            request=secrets.token_hex(16),
+            slot=slot,
+            fence=fence,
+            client=client,
+            concept=name,
+            triggers=(name,),
+            vectors=(1,),
+            day=0,
+            leaf=leaf.index,
+        )
+        records.add_lease(db, lease)
+        for kind in ("concept", "trigger"):
+            claimed = Name(name, member, slot, fence)
+            records.claim_name(db, kind, names.skeleton(name), claimed)
+        return lease
+
+
+def grow(root: Path, *, num_leaves: int, num_blobs: int, blob_bytes: int) -> None:
+    """Bring a freshly founded folder to this size; no coordinator has it open."""
+    folder = DataFolder.open(root)
+    with folder.locked(), House(folder, fs=FastFs(), clock=SystemClock()) as house:
+        grower = Grower(house, blob_bytes=blob_bytes)
+        todo = [("contribute", slot) for slot in range(num_blobs)]
+        todo += [("lease", turn) for turn in range(num_leaves - 2 - 2 * num_blobs)]
+        for start in range(0, len(todo), _BATCH):
+            house.store.run(lambda db, s=start: _some(grower, db, todo[s : s + _BATCH]))
+
+
+def _some(grower: Grower, db: records.Db, todo: list[tuple[str, int]]) -> None:
+    for what, number in todo:
+        if what == "contribute":
+            grower.contribute(db, number)
+        else:
+            grower.lease_again(db, number)
