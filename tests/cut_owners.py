@@ -8,6 +8,7 @@ with bits that flip before a chunk is signed, so that the coordinator gets well 
 import random
 import secrets
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,8 @@ from .uploaders import Hasty, Uploader, quick_blob
 
 Draw = Callable[[random.Random], Fate | None]
 _FLIPS = 0.05
+_PATIENCE_S = 600
+"""That of ``orthofed client train``: a silent line takes most of a minute, and may be met twice."""
 _FEW = 24 << 10
 """Bytes that a cut may cost beside chunks: a TLS handshake, headers, another Begin."""
 
@@ -39,6 +42,7 @@ class Toll:
     cuts: int = 0
     crashes: int = 0
     torn: int = 0
+    slowest_s: float = 0.0
     wrong_chunks: int = 0
     resent_bytes: int = 0
     dearest: float = 0.0
@@ -51,7 +55,9 @@ class BadMemory(Channel):
 
     def __init__(self, address: str, invite: Invite, outbox: Outbox, draw: random.Random) -> None:
         """Flip what ``draw`` says."""
-        super().__init__(address, ca=invite.ca, log=invite.log, outbox=outbox, patience_s=60)
+        super().__init__(
+            address, ca=invite.ca, log=invite.log, outbox=outbox, patience_s=_PATIENCE_S
+        )
         self._draw = draw
         self._tried: set[int] = set()
         self.parts: Path | None = None
@@ -126,6 +132,7 @@ class Owner:
         outbox = Outbox(self._home / "outbox.jsonl")
         outbox.approve(packed.document, chunk_hashes(blob))
         before, first_bytes = len(self.proxy.fates), self.proxy.up_bytes
+        started_s = time.monotonic()
         invite = self._me.invite
         with BadMemory(self.proxy.address, invite, outbox, self._memory) as channel:
             channel.parts = parts
@@ -135,6 +142,7 @@ class Owner:
             try:
                 receipt = upload.run()
             finally:
+                toll.slowest_s = max(toll.slowest_s, time.monotonic() - started_s)
                 toll.wrong_chunks += channel.wrong
                 toll.violations += channel.violations
         spent = self.proxy.up_bytes - first_bytes - channel.wrong * (CHUNK_BYTES + 1_024)

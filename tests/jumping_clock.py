@@ -35,13 +35,15 @@ class OffsetClock(SystemClock):
 class JumpingClock:
     """Serves one folder; ``jump(seconds)`` sets the process's wall clock."""
 
-    def __init__(self, folder: Path, *, environment: dict[str, str] | None = None) -> None:
-        """Start with a clock that is right."""
+    def __init__(
+        self, folder: Path, *, environment: dict[str, str] | None = None, ahead_s: int = 0
+    ) -> None:
+        """Start with a clock that is right, or so many seconds ahead."""
         self.folder = folder
         self._file = folder.with_name(f"{folder.name}.clock")
         self._environment = {**(environment or os.environ), "OPENBLAS_NUM_THREADS": "1"}
         self.address = "127.0.0.1:0"
-        self.jump(0)
+        self.jump(ahead_s)
         self.start()
 
     def __enter__(self) -> Self:

@@ -85,12 +85,12 @@ class History:
 
     def ask(self, what: Callable[[], T]) -> T:
         """Return the answer; a refused time is put right by the coordinator's own word."""
-        for _ in range(20):
+        for _ in range(8):
             try:
                 return what()
             except Refused as error:
                 if error.code == "rate-limited":
-                    time.sleep(0.5)
+                    time.sleep(0.3)
                 elif error.code != "bad-time":
                     raise
                 else:
@@ -258,12 +258,13 @@ def test_a_start_with_a_wrong_clock_is_undone_by_one_with_the_right(federation, 
     """Ten years ahead at start: clients trust no such certificate; a right start mends it."""
     folder = copied(federation[0], tmp_path / "fed")
     invite = Invite.from_text(federation[1])
-    with JumpingClock(folder) as running:
+    with JumpingClock(folder, ahead_s=10 * _YEAR_S) as running:
         answers = []
-        for to in (10 * _YEAR_S, 0, -10 * _YEAR_S):
-            running.stop()
-            running.jump(to)
-            running.start()
+        for again in (False, True):
+            if again:
+                running.stop()
+                running.jump(0)
+                running.start()
             link = Wire(invite, address=running.address)
             try:
                 answers.append(link.call(methods.GET_SPEC, wire.SpecRequest(), wire.SpecReply))
@@ -272,7 +273,7 @@ def test_a_start_with_a_wrong_clock_is_undone_by_one_with_the_right(federation, 
             link.close()
 
     assert answers[0] == "unreachable"
-    assert not any(isinstance(answer, str) for answer in answers[1:])
+    assert not isinstance(answers[1], str)
 
 
 def test_the_jumps_find_deadlines_from_wall_time(federation, tmp_path, seed):

@@ -157,6 +157,7 @@ def test_uploads_that_are_cut_2000_times_end_with_their_receipt(
         uploads=toll.uploads,
         cuts=toll.cuts,
         by_kind=dict(sorted(toll.fates.items())),
+        slowest_upload_s=round(toll.slowest_s),
         wrong_chunks=toll.wrong_chunks,
         chunks_sent_again_a_cut=f"{mean:.2f} (dearest upload {toll.dearest:.2f})",
         violations=len(toll.violations),
