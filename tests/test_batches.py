@@ -84,6 +84,22 @@ def test_tags_are_shuffled_behind_those_that_stay() -> None:
     assert set(plain.captions) < set(tagged)
 
 
+def test_the_order_of_tags_decides_nothing_else() -> None:
+    """With shuffled tags the same captions are dropped, and noise and timesteps are the same."""
+    tagged = tuple(f"photo of {{}} {n}, red, on a tree, wide" for n in range(6))
+    bucket = replace(_bucket("wide", (6, 1, 2, 4)), captions=tagged)
+    plan: dict[str, Any] = {"passes": 40, "batch": 3, "num_timesteps": 100, "seed": 5}
+    plain, shuffled = (
+        [Batches.of([bucket], **plan, caption_dropout=0.5, keep_tags=keep).at(n) for n in range(40)]
+        for keep in (None, 1)
+    )
+
+    for one, other in zip(plain, shuffled, strict=True):
+        assert [not text for text in one.captions] == [not text for text in other.captions]
+        assert torch.equal(one.noise, other.noise)
+        assert torch.equal(one.timesteps, other.timesteps)
+
+
 def test_the_noise_offset_shifts_whole_channels() -> None:
     """The mean of a channel varies by the offset beside the noise's own."""
     plain, shifted = _batches(passes=200), _batches(passes=200, noise_offset=1.0)
