@@ -196,7 +196,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="a merge, beside a copy and beside PEFT")
     parser.add_argument("--models", nargs="+", choices=list(RANKS), default=["sd15"])
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--rounds", type=int, default=3, help="timed turns, after one more")
+    parser.add_argument("--rounds", type=int, default=3, help="timed turns")
     parser.add_argument("--work", type=Path, help="a folder on the disk to measure; default: temp")
     parser.add_argument("--keep", type=Path, help="the same, and base and concepts stay there")
     parser.add_argument("--add", type=Path, help="append the run to this JSON file, a list of runs")
