@@ -32,7 +32,7 @@ from .merging_process import digest
 from .seeded import Bug
 from .serving import FastFs, Running, founded, running
 
-LAMBDA = 614
+LAMBDA = 1229  # 11 bits and odd: times 15 bits of q it is more than float32 holds
 LICENCES = ("MIT", "CC0-1.0", "CC-BY-4.0", "Apache-2.0", "BSD-3-Clause")
 SCRIPT = Path(__file__).parent / "merging_process.py"
 X86 = {
@@ -45,7 +45,7 @@ INSTRUCTIONS = X86 if platform.machine() == "x86_64" else {"own": {}}
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """Five concepts of five sizes, hence exponents, and five licences, released at 0.6."""
+    """Five concepts of five sizes, hence exponents, and five licences, released at 1.2."""
     with running(founded(tmp_path_factory.mktemp("bytes"))) as coordinator:
         for k, licence in enumerate(LICENCES):
             member = coordinator.member()
