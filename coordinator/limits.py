@@ -2,8 +2,9 @@
 
 Laws: a limit never changes what an allowed call does, so losing all of this at a restart is
 harmless: a replayed call can then only repeat an idempotent write (T3). Memory is bounded in every
-direction by ``_ENTRIES``; the oldest entry goes first. Times are monotonic seconds, given by the
-caller. Source: security.md 4.4 and 5. Loopback addresses have no bucket: they are this machine.
+direction by ``_ENTRIES`` and ``_NONCES``; the oldest goes first. Times are monotonic seconds, given
+by the caller. Source: security.md 4.4 and 5. Loopback addresses have no bucket: they are this
+machine.
 """
 
 import ipaddress
@@ -18,6 +19,7 @@ _DAY_S = 86_400
 _ENTRIES = 65_536
 _NONCE_LIFE_S = 120.0
 _NONCES_A_KEY = 4_096
+_NONCES = 262_144
 
 
 class Buckets:
@@ -131,20 +133,27 @@ class KnownKeys:
 
 
 class Nonces:
-    """Nonces of the last two minutes, at most 4,096 a key (T3)."""
+    """Nonces of the last two minutes, at most 4,096 a key and 262,144 in all (T3)."""
 
     def __init__(self) -> None:
         """Start with none seen."""
         self._lock = threading.Lock()
         self._seen: OrderedDict[str, OrderedDict[str, float]] = OrderedDict()
+        self._num = 0
+
+    def __len__(self) -> int:
+        """Return how many are remembered."""
+        return self._num
 
     def once(self, key: str, nonce: str, now_s: float) -> None:
         """Remember the nonce, or raise Refused("replayed")."""
         with self._lock:
+            self._forget(now_s)
             mine = self._seen.setdefault(key, OrderedDict())
             self._seen.move_to_end(key)
             while mine and next(iter(mine.values())) <= now_s:
                 mine.popitem(last=False)
+                self._num -= 1
             if nonce in mine:
                 raise Refused(
                     "this very call was made before",
@@ -155,8 +164,16 @@ class Nonces:
             if len(mine) >= _NONCES_A_KEY:
                 raise rate_limited(f"{len(mine)} calls of one key in {_NONCE_LIFE_S:.0f} s")
             mine[nonce] = now_s + _NONCE_LIFE_S
-            while len(self._seen) > _ENTRIES:
-                self._seen.popitem(last=False)
+            self._num += 1
+
+    def _forget(self, now_s: float) -> None:
+        """Drop the keys that fell silent, and the most silent ones while there are too many."""
+        while self._seen:
+            mine = next(iter(self._seen.values()))
+            if next(reversed(mine.values()), 0.0) > now_s and self._num < _NONCES:
+                return
+            self._seen.popitem(last=False)
+            self._num -= len(mine)
 
 
 def rate_limited(what: str) -> Refused:
