@@ -24,6 +24,7 @@ from .member import Member, Wire
 from .raw_http2 import (
     DATA,
     END_HEADERS,
+    END_STREAM,
     HEADERS,
     PREFACE,
     Raw,
@@ -145,6 +146,32 @@ def test_a_message_that_trickles_is_refused_in_time(coordinator: Running, body: 
     assert connection.statuses in ([4], [8])
     assert connection.ended is not None
     assert connection.ended < SHORT.body_s + 1.5
+
+
+def test_a_message_announced_too_long_is_refused_at_its_first_bytes(coordinator: Running):
+    """T5: older gRPC looked at the size after the last byte, and kept the gigabytes until then."""
+    with raw(coordinator.member()) as connection:
+        connection.start()
+        too_long = message(b"", length=methods.MESSAGE_BYTES + 1)
+        connection.socket.sendall(CALL + frame(DATA, 0, 1, too_long))
+        connection.talk(SHORT.body_s, step_s=0.05)
+
+    assert connection.statuses == [8]
+    assert connection.ended is not None
+    assert connection.ended < SHORT.body_s / 2
+
+
+def test_a_path_that_is_no_utf_8_ends_its_own_call_alone(coordinator: Running):
+    """One such packet ended the whole server of grpcio 1.84 and 1.85: it took no call any more."""
+    member = coordinator.member()
+    with raw(member) as connection:
+        connection.start()
+        block = frame(HEADERS, END_HEADERS | END_STREAM, 1, request(b"/\xff/x"))
+        connection.socket.sendall(block)
+        connection.talk(1.0, step_s=0.05)
+
+    assert connection.statuses == [2]  # UNKNOWN, of gRPC's own: no handler of ours is asked
+    assert coordinator.member().spec()
 
 
 def test_slow_senders_do_not_keep_others_from_uploading(tmp_path: Path):
