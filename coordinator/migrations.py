@@ -6,6 +6,7 @@ once it was released: tests/databases holds a database of each format, and every
 it (R20). A new database takes the same way, from nothing. Source: reliability.md 2.2 and 2.7.
 """
 
+import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator
 
@@ -96,6 +97,19 @@ def migrate(db: sqlite3.Connection) -> None:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
+
+
+def schema(db: sqlite3.Connection) -> frozenset[tuple[str, str]]:
+    """Return name and text of every table and trigger, as the database keeps them."""
+    return frozenset(db.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL"))
+
+
+def schema_of(number: int) -> frozenset[tuple[str, str]]:
+    """Return what ``schema`` says of a sound database of a format: all came the same way."""
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
+        for step in _STEPS[:number]:
+            step(db)
+        return schema(db)
 
 
 def _run(db: sqlite3.Connection, script: str) -> None:

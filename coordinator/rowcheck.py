@@ -24,7 +24,7 @@ from ..core.receipt import verify_receipt
 from ..core.release import ReleaseManifest
 from ..core.spec import FederationSpec
 from ..core.withdrawal import Withdrawal
-from . import ledger, publications, records
+from . import ledger, migrations, publications, records
 from .desk import check_plan
 
 Db = sqlite3.Connection
@@ -51,6 +51,10 @@ def _structure(db: Db) -> Iterator[str]:
             yield f"integrity check: {row[0]}"
     for table, rowid, parent, _ in db.execute("PRAGMA foreign_key_check"):
         yield f"{table} row {rowid} names no row of {parent}"
+    application, number = migrations.found_format(db)
+    known = application == migrations.APPLICATION_ID and 0 < number <= migrations.FORMAT
+    if not known or migrations.schema(db) != migrations.schema_of(number):
+        yield f"its tables are not those of format {number}"
 
 
 class _Check:

@@ -10,17 +10,21 @@ import os
 import random
 import signal
 import stat
+import threading
 import time
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 
 from orthofed.client import channel
+from orthofed.core.errors import Unreachable
 from orthofed.core.invite import Invite
+from orthofed.proto import methods, wire
 from orthofed.proto.methods import CHUNK_BYTES
 
 from .cut_owners import Owner, Owners, Toll
-from .cutting_proxy import Fate, How
+from .cutting_proxy import CuttingProxy, Fate, How
 from .forked import Nursery, copied, founded
 from .seeded import Bug
 from .store_check import check
@@ -53,9 +57,9 @@ def anywhere(draw: random.Random) -> Fate:
 
 
 def now_and_then_silent(draw: random.Random) -> Fate:
-    """Return the same, but one in a hundred goes dead without a word."""
+    """Return the same, but one in five hundred goes dead without a word."""
     fate = anywhere(draw)
-    return Fate(fate.direction, fate.at, "silence") if draw.random() < 0.01 else fate
+    return Fate(fate.direction, fate.at, "silence") if draw.random() < 0.002 else fate
 
 
 def slow(draw: random.Random) -> Fate:
@@ -191,6 +195,34 @@ def test_a_line_that_goes_dead_without_a_word_is_noticed(federation, tmp_path, m
 
     assert check(folder, [receipt]).violations == []
     assert took_s < 15
+
+
+def test_a_call_whose_channel_is_closed_is_not_tried_again(federation, tmp_path):
+    """Closed while it waits for an answer: it ends as cancelled, at once, and nothing follows."""
+    folder, invite = copied(federation[0], tmp_path / "fed"), Invite.from_text(federation[1])
+    asked: Future[wire.SpecReply] = Future()
+    with (
+        Nursery() as nursery,
+        nursery.serve(folder) as child,
+        CuttingProxy(child.address, lambda: None) as proxy,
+    ):
+        line = channel.Channel(proxy.address, ca=invite.ca, log=invite.log)
+        line.call(methods.GET_SPEC, wire.SpecRequest(), wire.SpecReply)
+        proxy.hush()
+
+        def ask() -> None:
+            try:
+                asked.set_result(line.call(methods.GET_SPEC, wire.SpecRequest(), wire.SpecReply))
+            except Exception as error:  # noqa: BLE001  # the test reads it
+                asked.set_exception(error)
+
+        threading.Thread(target=ask, daemon=True).start()
+        time.sleep(0.3)
+        line.close()
+        ended = asked.exception(timeout=5)
+
+    assert isinstance(ended, Unreachable)
+    assert ended.code == "cancelled"
 
 
 def test_what_a_power_cut_took_from_a_part_is_sent_again(federation, tmp_path, seed):

@@ -208,6 +208,18 @@ def test_a_database_changed_by_hand_is_told_row_by_row(filled, tmp_path):
         assert any(words in what for what in found), (statement, found)
 
 
+def test_a_column_that_got_another_name_is_told(filled, tmp_path):
+    """A flipped bit in the schema's text: every row is whole, and no statement would find it."""
+    data = filled.database.read_bytes()
+    database = tmp_path / "state.db"
+    database.write_bytes(data.replace(b"operator INTEGER", b"operatos INTEGER"))
+
+    with contextlib.closing(sqlite3.connect(database)) as db:
+        found = [*check_rows(db)]
+
+    assert any("not those of format" in what for what in found)
+
+
 def test_keys_that_others_can_read_and_a_foreign_ledger_key_are_named(filled, tmp_path):
     """Modes and the key behind the keyring; a root key here is a warning."""
     folder = DataFolder(shutil.copytree(filled.root, tmp_path / "fed"))
