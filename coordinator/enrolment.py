@@ -193,9 +193,16 @@ class Enrolment:
 
     @staticmethod
     def _leave_old(turn: Turn, own: dict[tuple[NameKind, str], Name], asked: _Asked) -> None:
-        """End the member's earlier lease of these names, so that no two contributions share one."""
-        wanted = {("concept", asked.concept), *(("trigger", t) for t in asked.triggers)}
-        for slot, fence in {(n.slot, n.fence) for key, n in own.items() if key in wanted}:
+        """End the member's earlier leases of names that read like these (I6).
+
+        Late ones too: a late commit counts, and no two contributions may share a name.
+        """
+        old = {
+            (name.slot, name.fence)
+            for (kind, _), name in own.items()
+            if _reads_like(kind, name.name, asked)
+        }
+        for slot, fence in old:
             client = turn.state.slots[slot].client
             with_fence = slot_events.GiveBack(client, slot, fence)
             try:
@@ -224,6 +231,12 @@ class Enrolment:
         for trigger in asked.triggers:
             _claim(db, "trigger", Name(trigger, key, slot, fence))
         return lease
+
+
+def _reads_like(kind: NameKind, name: str, asked: _Asked) -> bool:
+    if kind == "concept":
+        return names.skeleton(name) == names.skeleton(asked.concept)
+    return any(names.collide(name, trigger) for trigger in asked.triggers)
 
 
 def _claim(db: records.Db, kind: NameKind, name: Name) -> None:

@@ -79,6 +79,9 @@ class Wire:
     def close(self) -> None:
         self.channel.close()
 
+    def now_s(self) -> int:
+        return int(time.time()) + self.clock_offset_s
+
     def signed(self, method: Method, body: bytes, key: SigningKey) -> list[tuple[str, bytes]]:
         header, signature = sign_request(
             key,
@@ -86,7 +89,7 @@ class Wire:
             method=method.path,
             body=body,
             nonce=secrets.token_bytes(16),
-            now_s=int(time.time()) + self.clock_offset_s,
+            now_s=self.now_s(),
         )
         return [(methods.AUTH_KEY, header), (methods.SIGNATURE_KEY, signature)]
 

@@ -5,6 +5,7 @@ found by their text, not by line numbers, so they survive edits elsewhere in the
 fits nowhere, or twice, is an error, never a bug that silently is none. Shipped code has no switch.
 
     with Bug.named("fence-not-compared").in_process():  # functions that a test calls
+    with Bug.named("fence-not-compared").everywhere():  # all modules, for objects made inside
     env = Bug.named("sync-forgotten").environment(tmp)  # a patched package, for real processes
 """
 
@@ -61,6 +62,29 @@ class Bug:
         finally:
             vars(module).clear()
             vars(module).update(before)
+
+    @contextmanager
+    def everywhere(self) -> Iterator[None]:
+        """Do as ``in_process``, and let who imported a name before have the patched one too."""
+        module = self._imported()
+        good = {
+            name: value
+            for name, value in vars(module).items()
+            if getattr(value, "__module__", None) == module.__name__
+        }
+        changed: list[tuple[ModuleType, str, object]] = []
+        with self.in_process():
+            bad = dict(vars(module))
+            for other in [m for n, m in sys.modules.items() if n.startswith("orthofed.")]:
+                for name, value in list(vars(other).items()) if other is not module else ():
+                    if name in good and value is good[name]:
+                        changed.append((other, name, value))
+                        setattr(other, name, bad[name])
+            try:
+                yield
+            finally:
+                for other, name, value in changed:
+                    setattr(other, name, value)
 
     def tree(self, folder: Path) -> Path:
         """Return ``folder`` with a patched copy of the package: put it first on PYTHONPATH."""

@@ -58,16 +58,29 @@ def check(
         if db.execute("PRAGMA integrity_check").fetchone()[0] != "ok":
             found.say("the database is damaged")
             return found
-        tree = PlainLedger([row[0] for row in db.execute("SELECT body FROM leaf ORDER BY idx")])
-        found.num_leaves = len(tree.bodies)
-        _check_ledger(db, tree, found)
-        _check_leases(db, tree, found)
-        _check_contributions(db, folder, tree, found)
+        tree = _check_rows(db, folder, found)
         _check_releases(db, folder, found)
         _check_acknowledged(tree, acknowledged, granted, found)
         _check_public(folder, tree, found)
         _check_left_over(db, folder, found, settled=settled)
     return found
+
+
+def check_open(db: sqlite3.Connection, folder: Path) -> Found:
+    """Check rows and blobs through a connection that a coordinator has open."""
+    found = Found()
+    _check_rows(db, folder, found)
+    return found
+
+
+def _check_rows(db: sqlite3.Connection, folder: Path, found: Found) -> PlainLedger:
+    tree = PlainLedger([row[0] for row in db.execute("SELECT body FROM leaf ORDER BY idx")])
+    found.num_leaves = len(tree.bodies)
+    _check_ledger(db, tree, found)
+    _check_leases(db, tree, found)
+    _check_contributions(db, folder, tree, found)
+    _check_released(db, found)
+    return tree
 
 
 def _copy(folder: Path, scratch: Path) -> sqlite3.Connection:
@@ -109,6 +122,8 @@ def _check_contributions(
     db: sqlite3.Connection, folder: Path, tree: PlainLedger, found: Found
 ) -> None:
     rows = {row[0]: row[1:] for row in db.execute("SELECT leaf, slot, fence FROM contribution")}
+    gone = "SELECT leaf FROM contribution WHERE state = 'withdrawn'"
+    withdrawn = {row[0] for row in db.execute(gone)}
     receipts = dict(db.execute("SELECT leaf, receipt FROM upload WHERE leaf IS NOT NULL"))
     granted: set[tuple[int, int]] = set()
     seen: Counter[tuple[int, int]] = Counter()
@@ -127,7 +142,8 @@ def _check_contributions(
         if not tree.proves(receipts.pop(index, None), index):
             found.without_receipt += 1
             found.say(f"contribution {index} has no receipt stored with it")
-        _check_blob(folder, index, said, found)
+        if index not in withdrawn:
+            _check_blob(folder, index, said, found)
     found.num_contributions = sum(seen.values())
     found.twice += sum(count - 1 for count in seen.values())
     found.violations += [
@@ -136,6 +152,7 @@ def _check_contributions(
     found.violations += [f"a contribution row without a leaf at {leaf}" for leaf in rows]
     found.violations += [f"a receipt without a leaf at {leaf}" for leaf in receipts]
     _check_slots(db, found)
+    _check_names(tree, found)
 
 
 def _check_slots(db: sqlite3.Connection, found: Found) -> None:
@@ -150,6 +167,27 @@ def _check_slots(db: sqlite3.Connection, found: Found) -> None:
     for slot, state in db.execute("SELECT id, state FROM slot"):
         if (state == "filled") != (live[slot] == 1):
             found.say(f"slot {slot} is {state} and holds {live[slot]} live contributions")
+
+
+def _check_names(tree: PlainLedger, found: Found) -> None:
+    """I6: no two contributions have triggers that are one word without their hyphens."""
+    owners: dict[str, int] = {}
+    for index, leaf in enumerate(tree.leaves):
+        if leaf["kind"] == "contribution":
+            for trigger in leaf["doc"]["body"]["triggers"]:
+                first = owners.setdefault(trigger.replace("-", ""), index)
+                if first != index:
+                    found.say(f"leaves {first} and {index} have one trigger, {trigger}")
+
+
+def _check_released(db: sqlite3.Connection, found: Found) -> None:
+    """I5: no slot is leased again while the newest release holds its old contribution."""
+    newest = "SELECT plan FROM release WHERE state = 'published' ORDER BY n DESC LIMIT 1"
+    row = db.execute(newest).fetchone()
+    held = {} if row is None else {i["slot"]: i["fence"] for i in json.loads(row[0])["included"]}
+    for slot, state, fence in db.execute("SELECT id, state, fence FROM slot"):
+        if slot in held and (fence != held[slot] or state not in ("filled", "emptying")):
+            found.say(f"slot {slot} is {state} at fence {fence}; the newest release holds it")
 
 
 def _check_blob(folder: Path, index: int, said: dict[str, Any], found: Found) -> None:

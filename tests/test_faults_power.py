@@ -20,14 +20,13 @@ from orthofed.coordinator.desk import Desk
 from orthofed.coordinator.folder import DataFolder
 from orthofed.coordinator.house import House
 from orthofed.coordinator.releasing import publish_newest
-from orthofed.coordinator.server import Call
 from orthofed.coordinator.service import Service
 from orthofed.core.errors import OrthoFedError
-from orthofed.proto import methods
 
 from . import power_cut, strace
+from .direct import Direct
 from .forked import Nursery, copied, founded
-from .member import Leased, Member, Packed, Wire
+from .member import Leased, Member, Packed
 from .seeded import Bug
 from .serving import FastFs
 from .store_check import check
@@ -113,20 +112,6 @@ def record(nursery: Nursery, folder: Path, scratch: Path) -> Recorded:
     trace = power_cut.Trace(folder, serving, scratch / "trace")
     assert len(trace.replies()) == replies[0] + 1, "every reply is in the trace"
     return Recorded(trace, told, member)
-
-
-class Direct(Wire):
-    """A service in this very process."""
-
-    def __init__(self, service: Service, invite: Any) -> None:
-        self._service = service
-        self.invite = invite
-        self.clock_offset_s = 0
-
-    def send(self, method: methods.Method, body: bytes, metadata: Any = ()) -> bytes:
-        said = dict(metadata)
-        header, signature = (said.get(k, b"") for k in (methods.AUTH_KEY, methods.SIGNATURE_KEY))
-        return self._service.answer(Call(method, body, header, signature, peer="unix:"))
 
 
 def violations(recorded: Recorded, image: Path, cut: int) -> list[str]:
