@@ -1,93 +1,42 @@
 """Members, an operator, a clock and SIGKILL, played by Hypothesis against the real store.
 
-Each rule asks the house (crash_house.py) for one thing and the model (store_world.py) for the
-answer that is due; with ``kill`` the life ends at that moment of the step, or just after its
-answer. A killed step must have happened or not, an answered one must have. ``figures`` counts.
+Each rule is one thing that somebody asks, with the answer that is due; ``kill`` and ``start`` say
+at which moment of it, and of the start that follows, the coordinator is killed. Not here: how that
+is done and checked (store_play.py).
 """
-
-import hashlib
-import shutil
-import tempfile
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import ClassVar
 
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import precondition, rule
 
 from orthofed.coordinator import publications, publisher
 from orthofed.coordinator.base import BaseFolder
 from orthofed.coordinator.keyfile import load_key
 from orthofed.core.document import sign
-from orthofed.core.errors import OrthoFedError, Refused
-from orthofed.core.invite import Invite
-from orthofed.core.keys import SigningKey
-from orthofed.core.spec import FederationSpec
+from orthofed.core.errors import Refused
 from orthofed.core.withdrawal import Withdrawal
 from orthofed.proto import methods, wire
 
-from .crash_house import CrashHouse
-from .direct import Direct
-from .member import Leased, Member, Packed
-from .store_check import check, check_open
-from .store_rows import Known, rows
-from .store_world import TTL_S, Place, Upload, World
-from .uploaders import quick_blob
+from .store_play import StorePlay, client_key
+from .store_world import TTL_S, World
 
 NAMES = ("anna", "ann-a", "bert", "cleo")
+_SPELLED = {"anna": "ann-a", "ann-a": "anna"}
 _YEAR_S = 31_557_600
 _JUMPS = (10 * _YEAR_S, -10 * _YEAR_S, 3_600, -3_600, -1)
 _2038 = (1 << 31) - 1
 
 BACK = st.sampled_from([0, 0, 0, 1, 1, 2, 3, 4])
 VARIANT = st.sampled_from([0, 0, 1])
+FENCE = st.sampled_from([0, 0, 0, -1, 1])
 DAMAGED = st.sampled_from([False, False, True])
 KILL = st.sampled_from([None] * 8 + [*range(13)])
 LONG_KILL = st.none() | st.integers(0, 120)
 START = st.sampled_from([0] * 8 + [*range(1, 33, 4)])
 
 
-@dataclass(frozen=True)
-class Founded:
-    """A founded folder with members; every history starts from it."""
-
-    folder: Path
-    invite: Invite
-    keys: tuple[SigningKey, ...]
-    spec: FederationSpec
-
-
-class Machine(RuleBasedStateMachine):
-    """One history."""
-
-    founded: Founded
-    figures: ClassVar[Counter[str]] = Counter()
-
-    def __init__(self) -> None:
-        super().__init__()
-        place = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  # no disk is waited for
-        self.scratch = Path(tempfile.mkdtemp(prefix="of-machine-", dir=place))
-        self.house = CrashHouse(self.founded.folder, self.scratch)
-        spec = self.founded.spec
-        self.world = World(tuple(Place() for _ in range(spec.capacity)))
-        self.asked: list[tuple[int, str]] = []
-        self.known = Known()
-        self.receipts: dict[int, bytes] = {}
-        self.heard: dict[int, bytes] = {}
-        self.bodies: list[bytes] = []
-        self.packed: dict[tuple[int, int], Packed] = {}
-        self.blobs = [quick_blob(spec, seed=variant) for variant in range(2)]
-        for variant, blob in enumerate(self.blobs):
-            self.known.variants[hashlib.sha256(blob).hexdigest()] = variant
-
-    def teardown(self) -> None:
-        try:
-            self._settle()
-        finally:
-            shutil.rmtree(self.scratch, ignore_errors=True)
+class Machine(StorePlay):
+    """The rules."""
 
     # What members ask.
 
@@ -113,22 +62,27 @@ class Machine(RuleBasedStateMachine):
         self._step(lambda now_s: self.world.lease(number, member, name, now_s), ask, kill, start)
 
     @precondition(lambda self: self.world.leases)
-    @rule(
-        back=BACK, other=BACK, fence=st.sampled_from([0, 0, 0, -1, 1]), progress=st.integers(0, 3),
-        kill=KILL, start=START,
-    )  # fmt: skip
+    @rule(late=st.booleans(), kill=KILL, start=START)
+    def lease_its_name_anew(self, late: bool, kill: int | None, start: int) -> None:
+        """Ask as the newest holder once more, in another spelling where there is one."""
+        newest = self.world.leases[self._pick(0)]
+        self.house.clock.monotonic += TTL_S if late else 0
+        self.lease(newest.member, _SPELLED.get(newest.name, newest.name), kill, start)
+
+    @precondition(lambda self: self.world.leases)
+    @rule(back=BACK, at=BACK, fence=FENCE, progress=st.integers(0, 3), kill=KILL, start=START)
     def renew(
-        self, back: int, other: int, fence: int, progress: int, kill: int | None, start: int
+        self, back: int, at: int, fence: int, progress: int, kill: int | None, start: int
     ) -> None:
-        number, at = self._pick(back), self._at(other if fence else back, fence)
-        request = wire.RenewRequest(*at, progress)
+        number, place = self._pick(back), self._at(at, fence)
+        request = wire.RenewRequest(*place, progress)
 
         def ask() -> str:
             link = self._member(0).link
             link.call(methods.RENEW, request, wire.RenewReply, client_key(number))
             return "held"
 
-        self._step(lambda now_s: self.world.renew(number, at, progress, now_s), ask, kill, start)
+        self._step(lambda now_s: self.world.renew(number, place, progress, now_s), ask, kill, start)
 
     @precondition(lambda self: self.world.leases)
     @rule(back=BACK, fence=st.sampled_from([0, 0, -1]), kill=KILL, start=START)
@@ -250,6 +204,10 @@ class Machine(RuleBasedStateMachine):
             else:
                 self._publish(ends, begins)
 
+    def finish_release(self) -> None:
+        while self.world.planned is not None:
+            self.release(1, None, 0)
+
     def _plan(self, kill: int | None, start: int) -> None:
         def ask() -> str:
             return "open" if self.house.desk.plan(None)["new"] else "same"
@@ -335,146 +293,3 @@ class Machine(RuleBasedStateMachine):
 
         assert refused.value.code == "bad-time"
         assert "set the clock" in refused.value.fix
-
-    @invariant()
-    def every_row_is_due_and_every_law_kept(self) -> None:
-        found = self._rows()
-        assert found == self.world.rows()
-        checked = self._run(lambda db: check_open(db, self.house.folder.root))
-        assert not checked.violations, checked.violations
-        bodies = self._run(lambda db: [r[0] for r in db.execute("SELECT body FROM leaf")])
-        assert bodies[: len(self.bodies)] == self.bodies, "I7: the ledger only grows"
-        self.bodies = bodies
-
-    def _step(
-        self,
-        due: Callable[[float], tuple[str, World]],
-        ask: Callable[[], str],
-        kill: int | None,
-        start: int,
-        *,
-        half: Callable[[World], World] = lambda after: after,
-    ) -> None:
-        """Ask, and hold the answer and what is left after a kill to what is due."""
-        clock = self.house.clock
-        clock.monotonic += 1
-        clock.wall += 1
-        self.figures["steps"] += 1
-        before = self.world
-        wanted, after = due(clock.monotonic)
-        with self.house.during(kill or 0):
-            try:
-                answer = ask()
-            except OrthoFedError as error:
-                answer = error.code
-        assert answer == wanted, f"{answer} where {wanted} was due"
-        self.world = after
-        inside = self.house.imaged
-        if not inside:  # else the answer was never sent
-            self.receipts |= self.heard
-        self.heard = {}
-        if kill is None:
-            return
-        self.figures["kills inside a step" if inside else "kills after an answer"] += 1
-        self.house.killed(start_moment=start)
-        found = self._rows(), self._whole()
-        possible = [before, half(after), after] if inside else [after]
-        fits = [world for world in possible if (world.rows(), self._held(world)) == found]
-        assert fits, "a killed step happened by half, or an answered one is lost"
-        self.world = fits[-1].restarted(clock.monotonic)
-
-    def _settle(self) -> None:
-        """Let clients ask for their receipts, finish what is open, check the closed folder."""
-        for (slot, fence), upload in self.world.uploads.items():
-            if upload.leaf is not None:
-                number = next(x.number for x in self.world.leases.values() if x.at == (slot, fence))
-                self.house.clock.monotonic += 1
-                receipt = self._member(0).commit(self._pack(number, upload.variant)).receipt
-                self._receipt(receipt)
-        self.receipts |= self.heard
-        while self.world.planned is not None:
-            self.release(1, None, 0)
-        self.house.house.sweep()
-        self.house.close()
-        granted = [
-            (client_key(x.number).public_hex, x.slot, x.fence) for x in self.world.leases.values()
-        ]
-        receipts = list(self.receipts.values())
-        found = check(self.house.folder.root, receipts, granted=granted, settled=True)
-        assert not found.violations, found.violations
-        self.figures["receipts"] += len(receipts)
-        self.figures["releases"] += self.world.num_releases
-        self.figures["histories"] += 1
-
-    def _receipt(self, receipt: bytes) -> str:
-        leaf = int(receipt.split(b"\n")[2].removeprefix(b"index "))
-        assert self.receipts.get(leaf, receipt) == receipt, "another receipt than before"
-        self.heard[leaf] = receipt
-        return f"receipt {leaf}"
-
-    def _member(self, number: int) -> Member:
-        link = Direct(self.house.service, self.founded.invite, now_s=self.house.clock.wall_s)
-        member = Member(link, self.founded.keys[number])
-        member.spec = lambda: self.founded.spec
-        return member
-
-    def _pick(self, back: int) -> int:
-        numbers = list(self.world.leases)
-        return numbers[max(0, len(numbers) - 1 - back)]
-
-    def _pick_contributed(self, back: int) -> int:
-        """Return the number of a lease that has a contribution, if there is one."""
-        made = {at for at, _ in self.world.contributions.values()}
-        numbers = [x.number for x in self.world.leases.values() if x.at in made]
-        return numbers[max(0, len(numbers) - 1 - back)] if numbers else self._pick(back)
-
-    def _at(self, back: int, fence: int) -> tuple[int, int]:
-        lease = self.world.leases[self._pick(back)]
-        return lease.slot, max(1, lease.fence + fence)
-
-    def _pack(self, number: int, variant: int) -> Packed:
-        if (number, variant) not in self.packed:
-            lease = self.world.leases[number]
-            key = client_key(number)
-            leased = Leased(key, lease.name, (lease.name,), (1,), lease.slot, lease.fence)
-            packed = self._member(0).pack(leased, blob=self.blobs[variant])
-            self.packed[number, variant] = packed
-        return self.packed[number, variant]
-
-    def _rows(self) -> object:
-        return self._run(lambda db: rows(db, self.known))
-
-    def _run(self, look):
-        return self.house.house.store.run(look)
-
-    def _held(self, world: World) -> dict[tuple[int, int], tuple[bool, bool]]:
-        return {at: (upload.part, upload.whole) for at, upload in _open(world).items()}
-
-    def _whole(self) -> dict[tuple[int, int], tuple[bool, bool]]:
-        """Return which uploads under way have their part on the disk, and their chunk in it."""
-        found: dict[tuple[int, int], tuple[bool, bool]] = {}
-        for slot, fence, upload_id, blob in self._run(
-            lambda db: db.execute(
-                "SELECT u.slot, u.fence, u.id, u.blob FROM upload u JOIN slot s ON s.id = u.slot"
-                " AND s.fence = u.fence WHERE u.leaf IS NULL AND s.state = 'leased'"
-            ).fetchall()
-        ):
-            part = self.house.folder.part / upload_id.hex()
-            data = part.read_bytes() if part.exists() else b""
-            found[slot, fence] = part.exists(), hashlib.sha256(data).hexdigest() == blob
-        return found
-
-
-def client_key(number: int) -> SigningKey:
-    """Return the key of the ``number``-th request for a lease."""
-    return SigningKey.from_seed(hashlib.sha256(b"client %d" % number).digest())
-
-
-def _open(world: World) -> dict[tuple[int, int], Upload]:
-    return {
-        (slot, place.fence): world.uploads[slot, place.fence]
-        for slot, place in enumerate(world.places)
-        if place.state == "leased"
-        and (slot, place.fence) in world.uploads
-        and world.uploads[slot, place.fence].leaf is None
-    }

@@ -216,6 +216,21 @@ def test_a_member_may_take_its_own_name_again_after_losing_the_slot(own):
     assert taken.value.code == "name-taken"
 
 
+def test_a_name_in_another_spelling_ends_the_late_lease_of_the_first(own):
+    """I6: a late commit counts, so two contributions would have one trigger, with and without -."""
+    member = own.member()
+    packed = member.pack(member.lease("annab", ("annab",)))
+    member.begin(packed)
+    for index in range(len(packed.chunks)):
+        member.put(packed, index)
+    own.clock.moved_s += 10_000
+
+    member.lease("anna-b", ("anna-b",))
+
+    with pytest.raises(LeaseLost):
+        member.commit(packed)
+
+
 def test_a_member_holds_one_live_lease_and_a_few_a_day(tmp_path):
     """A second lease while one lives, and one more than the day's number, are refused (T1)."""
     limits = Limits(leases_a_day=2, operator_slots_percent=0)
