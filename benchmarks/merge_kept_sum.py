@@ -2,7 +2,7 @@
 
     read M, add the concept's integers (LayerSum.add), write M, round W + dW
 
-The coordinator does not do it (docs/adr/0015): this measures what it would cost. Used by merge.py.
+The coordinator does not do it (docs/adr/0016): this measures what it would cost. Used by merge.py.
 """
 
 from typing import Any

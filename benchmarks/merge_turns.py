@@ -57,8 +57,8 @@ def _turn(case: Case, number: int) -> dict[str, tuple[float, float]]:
 def _free_pages(case: Case, out: Path) -> None:
     """Write and delete as many bytes as the base has.
 
-    A virtual machine gives memory that nobody uses back to its host within seconds, and the next
-    to write pays for it, here .8 s a GB: so each work finds as much that was in use just now.
+    A virtual machine may give memory that nobody uses back to its host, and the next to write pays
+    for it: so each work finds as much that was in use just now.
     """
     left = sum(path.stat().st_size for path in case.base.rglob("*.safetensors"))
     piece = bytes(_PIECE)
