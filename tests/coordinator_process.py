@@ -94,7 +94,7 @@ class Coordinator:
 
     def log(self) -> str:
         """Return what it wrote to its log."""
-        return (self.folder.parent / f"{self.folder.name}.log").read_text("utf-8")
+        return (self.folder.parent / f"{self.folder.name}.log").read_text("utf-8", "replace")
 
     def memory_mb(self, which: str = "VmRSS") -> float:
         """Return what /proc says of its memory: VmRSS, or VmHWM, the most since ``forget_peak``."""

@@ -11,6 +11,7 @@ import hashlib
 import inspect
 import struct
 import tempfile
+import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,7 +176,8 @@ def _slug(data: bytes) -> None:
 
 
 def _title(data: bytes) -> None:
-    if not names.check_title(_text(data)).isprintable():
+    title = names.check_title(_text(data))
+    if not all(c.isprintable() or unicodedata.category(c) == "Zs" for c in title):
         raise AssertionError("a title that a terminal would obey")
 
 
