@@ -8,11 +8,13 @@ the coordinator <= 640 MB, renewals answered meanwhile. Everything is real: the 
 runs, TLS, one connection a client, signed calls, real leases of one spec with 1,024 slots (rank 1
 of 128 layers 1,024 wide and 16,384 high; their base is not needed to take uploads and is not made).
 
-Speeds are ratios within one run. `upload_ratio`: beside a bare grpcio server (sync, 32 threads,
-same TLS) that takes the same messages from the same clients and throws them away; before and after.
-`download_ratio`: beside nginx over the same TLS, read by the same number of Python threads;
-without nginx (apt-get install nginx-light) it is null. Clients run on the same cores: so every
-figure is that of machine and load generator together. Not here: the network.
+Speeds are ratios within one run, each yardstick taken before and after. `upload_ratio`: beside a
+bare grpcio echo (sync, 32 threads, same TLS), which gets the same signed messages of the same
+clients in the same processes and sends them back. `sink_ratio`: beside one that answers with eight
+bytes, about as long as our reply, which is the harder yardstick. `download_ratio`: beside nginx
+over the same TLS, read by the same number of Python threads; without nginx (apt-get install
+nginx-light) it is null. Clients run on the same cores: processor seconds of both sides are told.
+Not here: the network.
 """
 
 import argparse
@@ -22,13 +24,14 @@ import multiprocessing
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from circumstances import commit, hardware
 from load_clients import Plan, clients
 from load_downloads import downloads
 from load_federation import Federation, bare_server, peak_mb, spent_s
@@ -40,8 +43,12 @@ def main() -> None:
         result = _run(Path(scratch), options)
     result |= {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, shared with the clients",
-        "commit": _commit(),
+        "hardware": hardware(),
+        "commit": commit(),
+        "command": " ".join(["python", "benchmarks/load.py", *sys.argv[1:]]),
         "date": time.strftime("%Y-%m-%d %H:%M", time.gmtime()),
+        "yardsticks": "grpcio sync server, 32 threads, same TLS, messages, clients and processes;"
+        " echo sends the message back, sink eight bytes of it; both before and after the upload",
         "load_average": os.getloadavg()[0],
     }
     if options.json:
@@ -62,38 +69,36 @@ def _run(scratch: Path, options: argparse.Namespace) -> dict[str, Any]:
         )
         workers = _Workers(plan, options.processes)
         leases = workers.ask("lease")
-        with bare_server(federation) as bare:
-            first = workers.ask(f"send {bare}")
+        before = _yardsticks(federation, workers)
         pid = federation.pid
         cpu_s = spent_s(pid)
         mine = workers.ask("upload")
         cpu_s = spent_s(pid) - cpu_s
-        with bare_server(federation) as bare:
-            second = workers.ask(f"send {bare}")
+        after = _yardsticks(federation, workers)
         workers.close()
         rss_mb = peak_mb(pid)
         read = downloads(federation, readers=options.readers)
     num_bytes = sum(each["bytes"] for each in mine)
     seconds = max(each["seconds"] for each in mine)
-    bare_s = [max(each["seconds"] for each in run) for run in (first, second)]
     upload = num_bytes / seconds / 1e6
-    bare_speeds = [num_bytes / each / 1e6 for each in bare_s]
     lease_ms = sorted(ms for each in leases for ms in each["lease_ms"])
     renew_ms = sorted(ms for each in mine for ms in each["renew_ms"])
+    yards = [yard for yards in (before, after) for yard in yards.values()]
     return {
         "schema": "orthofed.load/1",
         "clients": options.clients,
         "mib_each": round(num_bytes / options.clients / 2**20, 2),
-        "errors": sum(each["errors"] for each in [*mine, *leases, *first, *second]),
+        "errors": sum(each["errors"] for each in [*mine, *leases]) + sum(y.errors for y in yards),
         "error_kinds": sorted({kind for each in [*mine, *leases] for kind in each["error_kinds"]}),
         "retries": sum(each["retries"] for each in mine),
         "receipts": sum(each["receipts"] for each in mine),
         "rss_mb": rss_mb,
         "seconds": round(seconds, 1),
-        "coordinator_cpu_s": round(cpu_s, 1),
+        "coordinator_cpu_s": round(cpu_s, 2),
+        "clients_cpu_s": round(sum(each["cpu_s"] for each in mine), 2),
         "upload_mb_s": round(upload, 1),
-        "bare_mb_s": [round(speed, 1) for speed in bare_speeds],
-        "upload_ratio": round(upload / statistics.mean(bare_speeds), 3),
+        **_beside(upload, "upload", before["echo"], after["echo"], num_bytes),
+        **_beside(upload, "sink", before["sink"], after["sink"], num_bytes),
         "lease_p50_ms": _percentile(lease_ms, 50),
         "lease_p99_ms": _percentile(lease_ms, 99),
         "renew_p50_ms": _percentile(renew_ms, 50),
@@ -101,6 +106,43 @@ def _run(scratch: Path, options: argparse.Namespace) -> dict[str, Any]:
         "renewals": len(renew_ms),
         "start_s": round(start_s, 2),
         **read,
+    }
+
+
+@dataclass(frozen=True)
+class _Yard:
+    """One run against a bare server."""
+
+    seconds: float
+    server_cpu_s: float
+    clients_cpu_s: float
+    errors: int
+
+
+def _yardsticks(federation: Federation, workers: "_Workers") -> dict[str, _Yard]:
+    """Have the same clients send the same messages to both bare servers."""
+    yards = {}
+    for kind in ("sink", "echo"):
+        with bare_server(federation, echo=kind == "echo") as bare:
+            told = workers.ask(f"send {bare.address}")
+        yards[kind] = _Yard(
+            max(each["seconds"] for each in told),
+            bare.cpu_s,
+            sum(each["cpu_s"] for each in told),
+            sum(each["errors"] for each in told),
+        )
+    return yards
+
+
+def _beside(mine: float, name: str, before: _Yard, after: _Yard, num_bytes: int) -> dict[str, Any]:
+    """Return the ratio of speeds, and what the two runs of the yardstick took."""
+    speeds = [num_bytes / yard.seconds / 1e6 for yard in (before, after)]
+    kind = "echo" if name == "upload" else name
+    return {
+        f"{name}_ratio": round(mine / statistics.mean(speeds), 3),
+        f"{kind}_mb_s": [round(speed, 1) for speed in speeds],
+        f"{kind}_cpu_s": [round(yard.server_cpu_s, 1) for yard in (before, after)],
+        f"{kind}_clients_cpu_s": [round(yard.clients_cpu_s, 1) for yard in (before, after)],
     }
 
 
@@ -144,17 +186,6 @@ def _worker(pipe: Any, plan: Plan, index: int, num: int) -> None:
 
 def _percentile(values: list[float], percent: int) -> float | None:
     return round(values[(len(values) - 1) * percent // 100], 1) if values else None
-
-
-def _commit() -> str:
-    root = Path(__file__).parent.parent
-    done = subprocess.run(
-        ["git", "-C", str(root), "describe", "--always", "--dirty"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout.strip() or "unknown"
 
 
 def _options() -> argparse.Namespace:

@@ -74,7 +74,7 @@ class Crowd:
         """Lease, upload, or send to a bare server; return what was counted."""
         self._counts = _Counts()
         verb, _, address = what.partition(" ")
-        began = time.perf_counter()
+        began, spent_s = time.perf_counter(), time.process_time()
         if verb == "lease":
             await self._lease()
         elif verb == "send":
@@ -85,10 +85,10 @@ class Crowd:
             await self._all(client.upload(self._counts) for client in self._uploaders)
             over.set()
             await asyncio.gather(*renewing)
-        seconds = time.perf_counter() - began
+        seconds, spent_s = time.perf_counter() - began, time.process_time() - spent_s
         if verb == "upload":
             self._check_receipts()
-        return self._counts.told(seconds)
+        return self._counts.told(seconds) | {"cpu_s": spent_s}
 
     async def close(self) -> None:
         """Close every connection."""

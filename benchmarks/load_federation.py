@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -166,27 +167,40 @@ def _release(folder: DataFolder, spec: FederationSpec, num_bytes: int, fs: Fs) -
     store.close()
 
 
-@contextmanager
-def bare_server(federation: Federation) -> Iterator[str]:
-    """Serve, in a process of its own, what takes the same messages and does nothing; its address.
+@dataclass
+class Bare:
+    """A bare server: where it listens, and, once it has ended, its processor seconds."""
 
-    As the grpcio guides have it: sync, a pool of threads, no limits of ours.
+    address: str
+    cpu_s: float = 0.0
+
+
+@contextmanager
+def bare_server(federation: Federation, *, echo: bool) -> Iterator[Bare]:
+    """Serve, in a process of its own, what takes the same messages and does nothing with them.
+
+    As the grpcio guides have it: sync, a pool of threads, no limits of ours. ``echo``: it sends
+    back what it got; else eight bytes of it, about as long as our own reply.
     """
-    command = [sys.executable, "-P", __file__, str(federation.folder.keys)]
+    words = [str(federation.folder.keys), "echo" if echo else "sink"]
+    command = [sys.executable, "-P", __file__, *words]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
+        bare = Bare(process.stdout.readline().strip())
         try:
-            yield process.stdout.readline().strip()
+            yield bare
         finally:
+            bare.cpu_s = spent_s(process.pid)
             process.communicate("\n")
 
 
-def _serve_bare(keys: Path) -> None:
+def _serve_bare(keys: Path, kind: str) -> None:
+    num_bytes = None if kind == "echo" else 8
     tls = server_tls(keys, ("localhost", "127.0.0.1"), fs=Fs(), now=dt.datetime.now(dt.UTC))
     server = grpc.server(ThreadPoolExecutor(32), options=[("grpc.so_reuseport", 0)])
-    take = grpc.unary_unary_rpc_method_handler(lambda body, _: body[:8])
+    take = grpc.unary_unary_rpc_method_handler(lambda body, _: body[:num_bytes])
     name = methods.PUT.path.split("/")[1]
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, {"Put": take}),))
     credentials = grpc.ssl_server_credentials([(tls.key, tls.chain)])
@@ -212,4 +226,4 @@ def spent_s(pid: int) -> float:
 
 
 if __name__ == "__main__":
-    _serve_bare(Path(sys.argv[1]))
+    _serve_bare(Path(sys.argv[1]), sys.argv[2])

@@ -213,7 +213,7 @@ class _Desk:
 
     async def _take(self, method: Method, context: Context) -> bytes:
         if method.signer == "nobody":
-            await self._in_time(self._large.acquire(), _no_place(_LARGE))
+            await self._place(self._large, _LARGE)
             # Until the caller took the reply, not until it was made: replies are up to 1 MiB.
             _at_end(context, self._large.release)
         holds = False
@@ -225,7 +225,7 @@ class _Desk:
 
         async def hold() -> None:
             nonlocal holds
-            await self._in_time(self._places.acquire(), _no_place(_PLACES))
+            await self._place(self._places, _PLACES)
             holds = True
 
         await hold()
@@ -244,7 +244,7 @@ class _Desk:
             if holds:
                 let_go()
         # Commits wait here, with a few bytes each and no thread, and keep nobody from uploading.
-        await self._in_time(self._commits.acquire(), _no_place(_COMMITS))
+        await self._place(self._commits, _COMMITS)
         try:
             return await self._work(call)
         finally:
@@ -252,6 +252,12 @@ class _Desk:
 
     async def _work(self, call: Call) -> bytes:
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._answer, call)
+
+    async def _place(self, places: asyncio.Semaphore, num: int) -> None:
+        if not places.locked():  # as nearly always: no timer, no wait
+            await places.acquire()
+            return
+        await self._in_time(places.acquire(), _no_place(num))
 
     async def _in_time(
         self,

@@ -92,8 +92,11 @@ class Shelf:
 def _read(path: Path, request: wire.ReadRequest) -> bytes:
     if request.offset >= 1 << 62:
         return b""
-    with path.open("rb") as file:
-        return os.pread(file.fileno(), request.length, request.offset)
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.pread(fd, request.length, request.offset)
+    finally:
+        os.close(fd)
 
 
 def _piece(request: wire.ReadRequest, data: bytes, total: int) -> wire.ReadReply:

@@ -10,8 +10,8 @@ BENCHMARK = Path(__file__).parent.parent / "benchmarks" / "load.py"
 
 
 def test_every_client_of_a_small_run_has_its_receipt(tmp_path):
-    """Six clients of half a MiB, two renewers, a file of 2 MiB."""
-    words = ["--clients", "6", "--layers", "16", "--renewers", "2", "--file-mib", "2"]
+    """Eight clients of half a MiB, two renewers, a file of 2 MiB."""
+    words = ["--clients", "8", "--layers", "16", "--renewers", "2", "--file-mib", "2"]
     words += ["--processes", "1", "--folder", str(tmp_path), "--json"]
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONSAFEPATH"}
 
@@ -25,8 +25,10 @@ def test_every_client_of_a_small_run_has_its_receipt(tmp_path):
 
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert (told["errors"], told["receipts"], told["clients"]) == (0, 6, 6)
+    assert (told["errors"], told["receipts"], told["clients"]) == (0, 8, 8)
     assert told["mib_each"] > 0.5
     assert told["rss_mb"] < 300
     assert told["renewals"] >= 1
     assert told["upload_ratio"] > 0
+    assert told["sink_ratio"] > 0
+    assert told["clients_cpu_s"] > 0

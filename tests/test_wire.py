@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from orthofed.core.errors import InputError
 from orthofed.proto import methods, wire
+from orthofed.proto.v1 import releases_pb2
 
 RECEIPT = b"receipt"
 VALUES = [
@@ -112,3 +113,14 @@ def test_the_largest_legal_messages_fit_their_limits():
     assert len(begin.to_bytes()) <= methods.BEGIN.request_bytes
     assert len(put.to_bytes()) <= methods.PUT.request_bytes <= methods.MESSAGE_BYTES
     assert max(method.request_bytes for method in methods.METHODS) <= methods.MESSAGE_BYTES
+
+
+@pytest.mark.parametrize("num", [0, 1, 127, 128, 16_383, 16_384, methods.READ_BYTES])
+@pytest.mark.parametrize("total", [0, 1 << 40])
+def test_a_piece_of_a_file_is_written_as_protobuf_writes_it(num, total):
+    """The data are laid into the message by hand; every length of its length is tried."""
+    data = bytes(num)
+
+    by_hand = wire.ReadReply(data, total).to_bytes()
+
+    assert by_hand == releases_pb2.ReadReply(data=data, total_bytes=total).SerializeToString()
