@@ -6,7 +6,8 @@ status and the trailer ``orthofed-code``, and what nobody foresaw is UNAVAILABLE
 UNKNOWN or INTERNAL. Compression is off (T6). All calls are unary on the wire; the server takes them
 as streams of one message, because only then it can stop waiting for a body that trickles (T18): a
 slow sender costs no thread, and is cut after the call's deadline. Memory: ``_PLACES`` messages are
-read and worked on at once; one that is not whole after ``_BRISK_S`` goes on without a place, so
+read and worked on at once, as many small ones beside them on threads of their own, so that a
+renewal waits for no chunk; one that is not whole after ``_BRISK_S`` goes on without a place, so
 slow ones keep nobody waiting. Calls that wait hold 64 KiB each; at worst ``_CONCURRENT`` whole
 messages are there. ``_LARGE`` replies wait to be taken; who does not take one is hung up on
 (hangup.py), so nobody can keep these places.
@@ -31,10 +32,12 @@ from .introspection import Context, Introspection
 from .tls import ServerTls
 
 _LOG = logging.getLogger("orthofed.coordinator")
-_THREADS = 8
+_THREADS = 6
+_SMALL_THREADS = 4
+_SMALL_BYTES = 8 << 10
 _CONCURRENT = 2_048
 _PLACES = 96
-_BRISK_S = 0.25
+_BRISK_S = 1.0
 _LARGE = 64
 _COMMITS = 2
 _CONNECTIONS = 4_096
@@ -124,6 +127,7 @@ class Server:
         self._clock = clock
         self._tools = Introspection(methods.SERVICES, slowest_s=self._patience.body_s)
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="rpc")
+        self._small_pool = ThreadPoolExecutor(_SMALL_THREADS, thread_name_prefix="small")
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="grpc", daemon=True)
         self._thread.start()
@@ -146,7 +150,7 @@ class Server:
             options=(*_OPTIONS, *self._patience.options),
             compression=grpc.Compression.NoCompression,
         )
-        desk = _Desk(answer, self._pool, self._patience)
+        desk = _Desk(answer, self._pool, self._small_pool, self._patience)
         handlers = [_handlers(service, desk, self._clock) for service in methods.SERVICES]
         server.add_generic_rpc_handlers((*handlers, *self._tools.handlers()))
         credentials = grpc.ssl_server_credentials([(tls.key, tls.chain)])
@@ -167,17 +171,26 @@ class Server:
         self._thread.join()
         self._loop.close()
         self._pool.shutdown()
+        self._small_pool.shutdown()
 
 
 class _Desk:
     """Takes calls in turn: waits for a place, for the body, for a thread; lives in the loop."""
 
-    def __init__(self, answer: Answer, pool: ThreadPoolExecutor, patience: Patience) -> None:
+    def __init__(
+        self,
+        answer: Answer,
+        pool: ThreadPoolExecutor,
+        small_pool: ThreadPoolExecutor,
+        patience: Patience,
+    ) -> None:
         self._answer = answer
         self._pool = pool
+        self._small_pool = small_pool
         self._patience = patience
         self._num_calls = 0
         self._places = asyncio.Semaphore(_PLACES)
+        self._small_places = asyncio.Semaphore(_PLACES)
         self._large = asyncio.Semaphore(_LARGE)
         self._commits = asyncio.Semaphore(_COMMITS)
         self._late: set[str] = set()
@@ -216,16 +229,17 @@ class _Desk:
             await self._place(self._large, _LARGE)
             # Until the caller took the reply, not until it was made: replies are up to 1 MiB.
             _at_end(context, self._large.release)
+        places = self._small_places if _is_small(method) else self._places
         holds = False
 
         def let_go() -> None:
             nonlocal holds
             holds = False
-            self._places.release()
+            places.release()
 
         async def hold() -> None:
             nonlocal holds
-            await self._place(self._places, _PLACES)
+            await self._place(places, _PLACES)
             holds = True
 
         await hold()
@@ -251,7 +265,9 @@ class _Desk:
             self._commits.release()
 
     async def _work(self, call: Call) -> bytes:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._answer, call)
+        in_turn = _is_small(call.method) and call.method is not methods.COMMIT
+        pool = self._small_pool if in_turn else self._pool
+        return await asyncio.get_running_loop().run_in_executor(pool, self._answer, call)
 
     async def _place(self, places: asyncio.Semaphore, num: int) -> None:
         if not places.locked():  # as nearly always: no timer, no wait
@@ -271,6 +287,11 @@ class _Desk:
                 return await waiting
         except TimeoutError:
             raise error(most_s) from None
+
+
+def _is_small(method: Method) -> bool:
+    """Return whether a call has places of its own: a renewal waits for no chunk of others."""
+    return method.request_bytes <= _SMALL_BYTES
 
 
 def _at_end(context: Context, do: Callable[[], None]) -> None:
