@@ -16,6 +16,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from orthofed.coordinator import server
 from orthofed.coordinator.server import Patience
 from orthofed.core.errors import OrthoFedError
 from orthofed.proto import methods, wire
@@ -192,6 +193,27 @@ def test_slow_senders_do_not_keep_others_from_uploading(tmp_path: Path):
         for connection in slow:
             assert not connection.talk(0.01)
             assert connection.statuses == []  # still being borne, so they were there all the time
+
+
+def test_a_small_call_waits_for_no_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Both places for large messages are taken by half-sent chunks for long; a spec is given."""
+    monkeypatch.setattr(server, "_PLACES", 2)
+    monkeypatch.setattr(server, "_BRISK_S", 30.0)
+    folder = founded(tmp_path)
+    with running(folder, patience=Patience(body_s=8.0)) as coordinator:
+        member = coordinator.member()
+        with raw(member) as connection:
+            connection.start()
+            for stream in (1, 3):
+                block = frame(HEADERS, END_HEADERS, stream, request(PUT))
+                connection.socket.sendall(block + frame(DATA, 0, stream, message(b"", length=9)))
+            connection.talk(0.3)
+
+            spec = member.spec()
+            connection.talk(0.3)
+
+            assert spec.name == "wren-fed"
+            assert connection.statuses == []  # the chunks were being waited for all the time
 
 
 @pytest.mark.parametrize("packing", [grpc.Compression.Gzip, grpc.Compression.Deflate])
