@@ -76,6 +76,21 @@ class Trace:
             if step.call == "synced" and (self._base / step.path).is_dir()
         ]
 
+    def renames_made_durable(self) -> list[int]:
+        """Return after which steps a folder had been synced whose newest name came by a rename.
+
+        Not of folders that a start throws away, whatever is in them: their names begin with a dot.
+        """
+        found, newest = list[int](), dict[str, str]()
+        for i, step in enumerate(self.steps):
+            if step.call in ("create", "mkdir", "link", "unlink", "rmdir", "rename"):
+                newest[(step.other or step.path).rpartition("/")[0]] = step.call
+            elif "/." in step.path:
+                continue
+            elif step.call == "synced" and newest.pop(step.path, "") == "rename":
+                found.append(i + 1)
+        return found
+
     def image(self, cut: int, target: Path, rng: np.random.Generator) -> None:
         """Write what may be found after a cut behind the first ``cut`` steps."""
         disk = _Disk(self._base)
