@@ -77,14 +77,16 @@ class Trace:
         ]
 
     def renames_made_durable(self) -> list[int]:
-        """Return after which steps a folder had been synced whose newest name came by a rename.
+        """Return after which steps a folder had been synced whose newest name is a renamed file's.
 
         Not of folders that a start throws away, whatever is in them: their names begin with a dot.
         """
-        found, newest = list[int](), dict[str, str]()
+        found, newest, folders = list[int](), dict[str, str](), set[str]()
         for i, step in enumerate(self.steps):
             if step.call in ("create", "mkdir", "link", "unlink", "rmdir", "rename"):
-                newest[(step.other or step.path).rpartition("/")[0]] = step.call
+                of = "folder" if step.path in folders else step.call
+                newest[(step.other or step.path).rpartition("/")[0]] = of
+                folders |= {step.path} if step.call == "mkdir" else set()
             elif "/." in step.path:
                 continue
             elif step.call == "synced" and newest.pop(step.path, "") == "rename":
@@ -161,7 +163,7 @@ class _Disk:
     def write(self, target: Path, rng: np.random.Generator) -> None:
         """Choose what survives, and write it."""
         names = dict(self._durable)
-        lucky = rng.random() < 0.4  # else nothing survives that was not synced
+        lucky = rng.random() < 0.3  # else nothing survives that was not synced
         left = {
             folder: int(rng.integers(0, 1 + sum(entry[1] == folder for entry in self._log)))
             for folder in {entry[1] for entry in self._log}

@@ -62,6 +62,7 @@ def check(
         _check_releases(db, folder, found)
         _check_acknowledged(tree, acknowledged, granted, found)
         _check_public(folder, tree, found)
+        _check_sum(folder, found)
         _check_left_over(db, folder, found, settled=settled)
     return found
 
@@ -260,6 +261,20 @@ def _check_public(folder: Path, tree: PlainLedger, found: Found) -> None:
             found.say(f"{error.filename} is gone")
     except (ValueError, KeyError, TypeError) as error:
         found.say(f"a public file is not whole: {error}")
+
+
+def _check_sum(folder: Path, found: Found) -> None:
+    """Promise 4: a closed database's sum is absent, or whole and of this very file."""
+    data, database = folder / "data", folder / "data" / "state.db"
+    try:
+        said = json.loads((data / "state.sum").read_bytes())
+    except FileNotFoundError:
+        return
+    except ValueError:
+        found.say("state.sum is not whole")
+        return
+    if said != {"bytes": database.stat().st_size, "sha256": _sha256(database)}:
+        found.say("state.sum is of another database")
 
 
 def _check_left_over(db: sqlite3.Connection, folder: Path, found: Found, *, settled: bool) -> None:

@@ -6,7 +6,6 @@ client was told is lost), then a coordinator starts on it, the clients ask again
 checked once more.
 """
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,10 +57,11 @@ class Recorded:
     member: Member
 
     def cuts(self, focus: str, rng: np.random.Generator) -> Iterator[int]:
-        """Give places for cuts: just after a word to a client, a name, a rename, or anywhere."""
+        """Give places for cuts: just after a word to a client, a receipt, a name, or anywhere."""
         replies = self.trace.replies()
         places = {
             "word": [replies[each.reply] for each in self.told],
+            "receipt": [replies[each.reply] for each in self.told if each.receipt],
             "name": self.trace.names_made_durable(),
             "rename": self.trace.renames_made_durable(),
         }
@@ -177,16 +177,15 @@ def test_a_power_cut_at_some_moments_loses_nothing(folder, tmp_path, seed):
     assert [each for each in found if each] == []
 
 
-_MOST_IMAGES, _MOST_S = 20_000, 300
+_IMAGES = 20_000
 
 
 @pytest.mark.faults
 def test_a_power_cut_at_any_moment_loses_nothing(folder, tmp_path, seed, figures):
-    """500 images of each of 40 traces, or as many as fit into five minutes."""
+    """500 images of each of 40 traces."""
     rng, wrong = np.random.default_rng(seed), list[list[str]]()
     images = steps = 0
-    end_s = time.monotonic() + _MOST_S
-    while images < _MOST_IMAGES and time.monotonic() < end_s:
+    while images < _IMAGES:
         scratch = tmp_path / str(images)
         scratch.mkdir()
         with Nursery() as nursery:
@@ -202,8 +201,8 @@ def test_a_power_cut_at_any_moment_loses_nothing(folder, tmp_path, seed, figures
 
 _BUGS = {
     "synchronous-normal": "word",
-    "blob-not-synced": "word",
-    "folder-not-synced": "word",
+    "blob-not-synced": "receipt",
+    "folder-not-synced": "receipt",
     "answer-before-commit": "word",
     "renamed-before-synced": "rename",
 }
@@ -211,7 +210,7 @@ _BUGS = {
 
 @pytest.mark.parametrize("bug", _BUGS)
 def test_the_power_cuts_find_a_seeded_bug(folder, tmp_path, seed, bug):
-    """Cut where the bug lies: after a word to a client, or after a rename became durable."""
+    """Cut where the bug lies: after a word or a receipt, or after a rename became durable."""
     with Nursery(Bug.named(bug).environment(tmp_path / "patched")) as nursery:
         recorded = record(nursery, folder, tmp_path)
 
@@ -223,9 +222,9 @@ def test_the_power_cuts_find_a_seeded_bug(folder, tmp_path, seed, bug):
 @pytest.mark.faults
 @pytest.mark.parametrize("bug", _BUGS)
 def test_most_power_cuts_find_a_seeded_bug(folder, tmp_path, seed, figures, bug):
-    """At least 70 % of 300 images show it; the aim is 80 %, which chance denies to one of them.
+    """At least 80 % of 300 images show it.
 
-    Of every ten images four are lucky (power_cut.py), and in half of those a small file is whole.
+    Of every ten images three are lucky (power_cut.py), and in half of those a small file is whole.
     """
     with Nursery(Bug.named(bug).environment(tmp_path / "patched")) as nursery:
         recorded = record(nursery, folder, tmp_path)
@@ -233,4 +232,4 @@ def test_most_power_cuts_find_a_seeded_bug(folder, tmp_path, seed, figures, bug)
     rng = np.random.default_rng(seed)
     caught = sum(map(bool, cut_power(recorded, tmp_path, num=300, rng=rng, focus=_BUGS[bug])))
     figures.say(f"R3 seeded bug {bug}", images=300, caught=caught)
-    assert caught >= 210
+    assert caught >= 240
