@@ -21,7 +21,7 @@ import numpy as np
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from orthofed.coordinator.house import basis_fingerprint
+from orthofed.core.basis_fingerprint import basis_fingerprint
 from orthofed.core.contribution import ContributionManifest
 from orthofed.core.document import parse, sign
 from orthofed.core.invite import Invite

@@ -144,7 +144,8 @@ def once(options: argparse.Namespace) -> dict[str, Any]:
     case = _case(options)
     with case.out() as out, case.merge(CONCEPTS, backwards=options.backwards) as merge:
         made = case.checkpoint(out, merge, threads=options.threads)
-    digest = hashlib.sha256("".join(file.tensors for file in made).encode()).hexdigest()
+    tensors = "".join(file.made.tensors for file in made if file.made is not None)
+    digest = hashlib.sha256(tensors.encode()).hexdigest()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB; bytes on macOS
     return {"hash": digest, "rss_mb": round(peak / (1 << (20 if sys.platform == "darwin" else 10)))}
 

@@ -21,16 +21,17 @@ from orthofed.coordinator.base import BaseFolder
 from orthofed.coordinator.carried import Carried
 from orthofed.coordinator.folder import DataFolder
 from orthofed.coordinator.fs import Fs
-from orthofed.coordinator.house import basis_fingerprint
-from orthofed.coordinator.loras import MadeFile, write_loras
-from orthofed.coordinator.merging import Merge, open_merge
-from orthofed.coordinator.pipeline import write_checkpoint
+from orthofed.coordinator.merging import open_merge
 from orthofed.coordinator.publications import Included, Plan
+from orthofed.coordinator.writing import Written, write_checkpoint, write_files
+from orthofed.core.basis_fingerprint import basis_fingerprint
 from orthofed.core.contribution import ContributionManifest
 from orthofed.core.document import parse, sign
 from orthofed.core.keys import SigningKey
 from orthofed.core.layout import ContributionLayout, pack
 from orthofed.core.lorafile import FileOrigin
+from orthofed.core.loras import lora_files
+from orthofed.core.merging import Merge
 from orthofed.core.quantise import TOKEN_WINDOW, quantise
 from orthofed.core.spec import BaseModel, FederationSpec, plan_spec
 
@@ -83,20 +84,18 @@ class Case:
         with open_merge(self.spec, items[::-1] if backwards else items, self.folder) as merge:
             yield merge
 
-    def lora(self, out: Path, merge: Merge) -> MadeFile:
+    def lora(self, out: Path, merge: Merge) -> Written:
         """Write the stacked LoRA alone."""
-        (out / "lora").mkdir()
         origin = FileOrigin(self.spec, basis_fingerprint(self.spec, 0), "epsilon")
         nothing = Carried(out, {})
-        return next(write_loras(out, merge, origin, n=1, carried=nothing, fs=self.fs))
+        files = lora_files(merge, origin, n=1)
+        return next(write_files(out, files, carried=nothing, fs=self.fs))
 
-    def checkpoint(self, out: Path, merge: Merge, *, threads: int | None = None) -> list[MadeFile]:
+    def checkpoint(self, out: Path, merge: Merge, *, threads: int | None = None) -> list[Written]:
         """Write the full checkpoint."""
-        (out / "checkpoint").mkdir()
-        base = BaseFolder(self.base)
-        if threads is None:
-            return list(write_checkpoint(out, base, merge, fs=self.fs))
-        return list(write_checkpoint(out, base, merge, fs=self.fs, threads=threads))
+        base, given = BaseFolder(self.base), {} if threads is None else {"threads": threads}
+        nothing = Carried(out, {})
+        return list(write_checkpoint(out, base, merge, carried=nothing, fs=self.fs, **given))
 
     def release(self, out: Path, n: int, number: int) -> Path:
         """Build release ``n`` of the first ``number`` contributions; n - 1 may lie there."""

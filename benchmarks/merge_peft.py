@@ -17,8 +17,8 @@ from merge_turns import sync
 from peft import LoraConfig, PeftModel
 from safetensors.torch import load_file, save_file
 
-from orthofed.coordinator.merging import Merge
 from orthofed.core.layer import Layer
+from orthofed.core.merging import Merge
 from orthofed.core.quantise import Quantised, dequantise
 from orthofed.core.targets import tensor_names
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core import document
-from ..core.basis import integer_block
-from ..core.contribution import NO_ID, ContributionManifest, block_fingerprint
+from ..core.basis_fingerprint import basis_fingerprint
+from ..core.contribution import ContributionManifest
 from ..core.errors import InputError
 from ..core.keys import SigningKey
 from ..core.layout import ContributionLayout, pack, unpack
@@ -58,7 +58,7 @@ class PackedContribution:
         """Write the blob, sign the manifest over it, and return the hashes of both."""
         blob = pack(self.layout(session), tensors)
         manifest = ContributionManifest(
-            basis=self._basis_fingerprint(session.slot),
+            basis=basis_fingerprint(self.spec, session.slot),
             blob=sha256(blob),
             bytes=len(blob),
             client=key.public_hex,
@@ -102,21 +102,6 @@ class PackedContribution:
         """Return the list of all that would leave."""
         manifest, blob = self.read(session)
         return egress_list(manifest, blob, layout=self.layout(session), triggers=session.triggers)
-
-    def _basis_fingerprint(self, slot: int) -> str:
-        if self.spec.basis != "hadamard":  # only its blocks are +1 and -1
-            return NO_ID
-        return block_fingerprint(
-            integer_block(
-                self.spec.basis,
-                seed=self.spec.seed,
-                layer=layer.path,
-                width=layer.width,
-                rank=self.spec.layer_rank(layer),
-                slot=slot,
-            )
-            for layer in self.spec.layers
-        )
 
 
 def sha256(data: bytes) -> str:

@@ -7,7 +7,7 @@ hashes those of the manifest that the plan names; what is absent or differs is m
 saves time and changes no byte. Cost: one hash of the file, which its new manifest needs anyway.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -15,10 +15,10 @@ from typing import Self
 from ..core.document import parse
 from ..core.errors import OrthoFedError
 from ..core.release import FileEntry, ReleaseManifest
-from ..core.tensorfile import header_bytes, header_length, parse_header
+from ..core.release_file import TensorFile
+from ..core.tensorfile import header_length, parse_header
 from .fileentry import file_entry
 from .fs import Fs
-from .tensorwriter import Entry
 
 _HASH = "modelspec.hash_sha256"
 _LENGTH_BYTES = 8
@@ -43,24 +43,18 @@ class Carried:
             return cls(folder, {})
         return cls(folder, {file.name: file for file in manifest.files})
 
-    def take(
-        self,
-        out: Path,
-        name: str,
-        entries: Sequence[Entry],
-        *,
-        metadata: Callable[[str], dict[str, str]],
-        fs: Fs,
-    ) -> str | None:
+    def take(self, out: Path, file: TensorFile, *, fs: Fs) -> str | None:
         """Give the file a second name in ``out`` and return its tensor hash; None: make it.
 
-        ``entries`` and ``metadata`` as ``write_tensors`` takes them. The caller syncs the folder.
+        The caller syncs the folder.
         """
+        name = file.name
         if name not in self.files:
             return None
         try:
             header, digest = _header(self.folder / name)
-            if header != header_bytes(entries, metadata(digest)):
+            # A header without a hash would be the same over other numbers: a checkpoint's.
+            if not digest or header != file.header(digest):
                 return None
             fs.link_unsynced(self.folder / name, out / name)
             if file_entry(out, name) == self.files[name]:

@@ -12,10 +12,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Self, cast
 
-from ..core.basis import integer_block
-from ..core.contribution import block_fingerprint
+from ..core.basis_fingerprint import basis_fingerprint
 from ..core.document import parse
-from ..core.fields import NO_ID
 from ..core.keyring import Keyring
 from ..core.layout import ContributionLayout
 from ..core.spec import FederationSpec
@@ -128,23 +126,6 @@ class House:
             num_kept=len(slots) * limits.operator_slots_percent // 100,
         )
         return leases.step(state, slot_events.Restart(self.clock.monotonic_s()))[0]
-
-
-def basis_fingerprint(spec: FederationSpec, slot: int) -> str:
-    """Return the fingerprint of one slot's block in every layer; zeros for inexact families."""
-    if spec.basis != "hadamard":
-        return NO_ID
-    return block_fingerprint(
-        integer_block(
-            spec.basis,
-            seed=spec.seed,
-            layer=layer.path,
-            width=layer.width,
-            rank=spec.layer_rank(layer),
-            slot=slot,
-        )
-        for layer in spec.layers
-    )
 
 
 def _held_slots(db: records.Db) -> tuple[frozenset[int] | None, frozenset[int] | None]:

@@ -10,27 +10,29 @@ alone decides is carried over from the release before (carried.py). Not here: th
 
 import shutil
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
+from ..core.basis_fingerprint import basis_fingerprint
+from ..core.described import card_text, info_bytes
 from ..core.document import parse, sign
 from ..core.errors import InputError, OrthoFedError
 from ..core.keys import SigningKey
-from ..core.lorafile import FileOrigin, embedding_folder
+from ..core.lorafile import FileOrigin
+from ..core.loras import embedding_files, lora_files
+from ..core.merging import Merge
 from ..core.release import ReleaseManifest, check_release_name
 from ..core.spec import FederationSpec
 from .base import BaseFolder
 from .blobs import sha256_of
 from .carried import Carried
-from .described import card_text, info_bytes
 from .desk import check_plan
 from .fileentry import file_entry
 from .folder import DataFolder
 from .fs import Fs
-from .house import basis_fingerprint
-from .loras import MadeFile, write_embeddings, write_loras
-from .merging import Merge, open_merge
-from .pipeline import write_checkpoint
+from .merging import open_merge
 from .publications import Plan
+from .writing import Written, write_checkpoint, write_files
 
 Progress = Callable[[str], None]
 _MANIFEST = "manifest.json"
@@ -82,13 +84,14 @@ def _build(  # as above
     with open_merge(spec, plan.included, folder) as merge:
         carried = Carried.of(folder.releases / str(plan.n - 1), plan.prev)
         origin = FileOrigin(spec, basis, base.prediction)
-        made = _write_tensor_files(out, merge, origin, base, plan.n, carried, fs, say)
+        written = _write_files(out, merge, origin, base, plan.n, carried, fs, say)
         say("hashing")
-        known = {file.name: file.entry for file in made}
+        known = {file.name: file.entry for file in written}
+        made = [file.made for file in written if file.made is not None]
         files = [known.get(name) or file_entry(out, name) for name in _names(out)]
         texts = {
-            "info.json": info_bytes(merge, plan, made, files, basis=basis),
-            "card.md": card_text(merge, plan, made).encode(),
+            "info.json": info_bytes(merge, plan.n, made, files, basis=basis),
+            "card.md": card_text(merge, plan.n, made).encode(),
         }
     for name, data in texts.items():
         fs.write_whole(out / name, data)
@@ -112,7 +115,7 @@ def _build(  # as above
     fs.sync_folder(out)
 
 
-def _write_tensor_files(  # as above
+def _write_files(  # as above
     out: Path,
     merge: Merge,
     origin: FileOrigin,
@@ -121,15 +124,13 @@ def _write_tensor_files(  # as above
     carried: Carried,
     fs: Fs,
     say: Progress,
-) -> list[MadeFile]:
-    for name in ("lora", "concepts", embedding_folder(merge.spec), "checkpoint"):
-        fs.make_folder(out / name)
+) -> list[Written]:
     say("writing LoRA files")
-    made = list(write_loras(out, merge, origin, n=n, carried=carried, fs=fs))
-    made += write_embeddings(out, merge, origin, carried=carried, fs=fs)
+    files = chain(lora_files(merge, origin, n=n), embedding_files(merge, origin))
+    written = list(write_files(out, files, carried=carried, fs=fs))
     say("writing the checkpoint")
-    made += write_checkpoint(out, base, merge, fs=fs)
-    return made
+    written += write_checkpoint(out, base, merge, carried=carried, fs=fs)
+    return written
 
 
 def _check_base(base: BaseFolder, spec: FederationSpec) -> None:

@@ -9,46 +9,28 @@ behind at most. The caller syncs the folder.
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
-from ..core.tensorfile import header_bytes
+from ..core.release_file import Buffer, TensorFile
 from .fs import Fs
 
-Entry = tuple[str, str, tuple[int, ...]]
-"""Name, type and shape of one tensor."""
-Buffer = bytes | memoryview
-"""Bytes of a file; a view has one byte an item."""
-_NO_HASH = "0" * 64
 _MOST_BEHIND = 32 << 20
 
 
-def write_tensors(
-    path: Path,
-    entries: Sequence[Entry],
-    data: Iterable[Buffer],
-    *,
-    metadata: Callable[[str], dict[str, str]],
-    fs: Fs,
-    keep_order: bool = False,
-) -> str:
-    """Write the file and return its tensor hash in hex.
-
-    ``data`` gives the tensors' bytes in file order, in pieces of any size that nobody changes
-    afterwards; ``metadata`` makes the header's metadata from the tensor hash.
-    """
-    blank = header_bytes(entries, metadata(_NO_HASH), keep_order=keep_order)
+def write_tensors(path: Path, file: TensorFile, *, fs: Fs) -> str:
+    """Write the file and return its tensor hash in hex; nobody changes its pieces afterwards."""
+    blank = file.header()
     fd = fs.create(path, os.O_RDWR | os.O_EXCL, 0o644)
     try:
         fs.write(fd, blank)
         with _Hasher() as hasher:
-            for piece in data:
+            for piece in file.data:
                 hasher.add(piece)
                 fs.write(fd, piece)
             digest = hasher.hexdigest()
-        header = header_bytes(entries, metadata(digest), keep_order=keep_order)
+        header = file.header(digest)
         if len(header) != len(blank):
             raise AssertionError("a header's length depends on the tensor hash")
         fs.write(fd, header, offset=0)

@@ -9,7 +9,7 @@ What is stored is in normal form (T7).
 Source: security.md 6. Cost: one copy of the blob. Not here: hashes and signatures.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import numpy as np
@@ -17,10 +17,11 @@ import numpy as np
 from .errors import ContributionRejected, InputError
 from .quantise import TOKEN_WINDOW, Quantised, check_normal
 from .spec import FederationSpec
-from .tensorfile import TensorInfo, header_bytes, layout_of
+from .tensorfile import TensorInfo, header_bytes, header_length, layout_of, parse_header
 
 PROBE_TEMPLATES = 4
 _EXPONENTS = "exp"
+_LENGTH_BYTES = 8
 
 
 class ContributionLayout:
@@ -63,6 +64,34 @@ class ContributionLayout:
         self.exponents: Final = next(info for info in self.tensors if info.name == _EXPONENTS)
         self.content: Final = tuple(info for info in self.tensors if info.name != _EXPONENTS)
         self.by_name: Final = {info.name: info for info in self.content}
+
+    @classmethod
+    def of_blob(
+        cls,
+        spec: FederationSpec,
+        num_triggers: int,
+        read: Callable[[int, int], bytes],
+        *,
+        size: int,
+    ) -> "ContributionLayout":
+        """Return the layout of a blob whose hash was signed, for who does not know its lease.
+
+        ``read`` gives bytes by offset and length. Only the number of vectors is taken from the
+        header, and then the one legal header for it is compared as ever.
+
+        Raises InputError: a header that the strict reader refuses. Raises ContributionRejected:
+        one that the spec does not make.
+        """
+        length = header_length(read(0, _LENGTH_BYTES), file_size=size)
+        prefix = read(0, _LENGTH_BYTES + length)
+        shapes = {info.name: info.shape for info in parse_header(prefix, file_size=size).tensors}
+        encoder = spec.encoders[0].name
+        found = [shapes.get(f"embed.{encoder}.{k}", ()) for k in range(num_triggers)]
+        vectors = tuple(shape[0] // spec.token_sets if shape else 0 for shape in found)
+        layout = cls(spec, vectors)
+        check_size(layout, size)
+        check_header(layout, prefix)
+        return layout
 
     def window(self, name: str) -> tuple[int, int]:
         """Return the lowest and the highest exponent that tensor ``name`` may have."""

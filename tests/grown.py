@@ -13,10 +13,11 @@ from pathlib import Path
 from orthofed.coordinator import records
 from orthofed.coordinator.clock import SystemClock
 from orthofed.coordinator.folder import DataFolder
-from orthofed.coordinator.house import House, basis_fingerprint
+from orthofed.coordinator.house import House
 from orthofed.coordinator.leases import Slot
 from orthofed.coordinator.records import Contribution, Lease, Name, Upload
 from orthofed.core import names
+from orthofed.core.basis_fingerprint import basis_fingerprint
 from orthofed.core.contribution import ContributionManifest
 from orthofed.core.document import sign
 from orthofed.core.keys import SigningKey

@@ -17,13 +17,13 @@ from orthofed.coordinator.base import BaseFolder
 from orthofed.coordinator.carried import Carried
 from orthofed.coordinator.folder import DataFolder
 from orthofed.coordinator.fs import Fs
-from orthofed.coordinator.house import basis_fingerprint
-from orthofed.coordinator.loras import write_embeddings, write_loras
 from orthofed.coordinator.merging import open_merge
-from orthofed.coordinator.pipeline import write_checkpoint
 from orthofed.coordinator.publications import Plan
+from orthofed.coordinator.writing import write_checkpoint, write_files
 from orthofed.core import hadamard_product
+from orthofed.core.basis_fingerprint import basis_fingerprint
 from orthofed.core.lorafile import FileOrigin
+from orthofed.core.loras import embedding_files, lora_files
 from orthofed.core.spec import FederationSpec
 
 
@@ -47,12 +47,10 @@ def digest_of(root: Path, plan: Plan, draw: random.Random) -> str:
     origin, fs = FileOrigin(spec, basis_fingerprint(spec, 0), base.prediction), FastFs()
     with tempfile.TemporaryDirectory() as scratch, open_merge(spec, included, folder) as merge:
         out = Path(scratch)
-        for name in ("lora", "concepts", "embeddings", "checkpoint"):
-            (out / name).mkdir()
-        nothing = Carried(out, {})
-        list(write_loras(out, merge, origin, n=plan.n, carried=nothing, fs=fs))
-        list(write_embeddings(out, merge, origin, carried=nothing, fs=fs))
-        list(write_checkpoint(out, base, merge, fs=fs, threads=draw.choice([1, 2, 5])))
+        nothing, threads = Carried(out, {}), draw.choice([1, 2, 5])
+        files = [*lora_files(merge, origin, n=plan.n), *embedding_files(merge, origin)]
+        list(write_files(out, files, carried=nothing, fs=fs))
+        list(write_checkpoint(out, base, merge, carried=nothing, fs=fs, threads=threads))
         return digest(out)
 
 

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 
 from orthofed.coordinator import publisher
 from orthofed.coordinator.base import BaseFolder
+from orthofed.coordinator.carried import Carried
 from orthofed.coordinator.keyfile import load_key
 from orthofed.coordinator.publications import Plan
 from orthofed.core.basis import block
@@ -222,9 +223,10 @@ def rebuilt_with_fast_tokenizer(filled, tmp_path):
         shutil.copy(saved / name, base / "tokenizer" / name)
     spec = filled.house.facts.spec
     out = tmp_path / "out"
-    (out / "checkpoint").mkdir(parents=True)
+    out.mkdir()
+    nothing = Carried(out, {})
     with publisher.open_merge(spec, plan_of(filled).included, filled.folder) as merge:
-        list(publisher.write_checkpoint(out, BaseFolder(base), merge, fs=FastFs()))
+        list(publisher.write_checkpoint(out, BaseFolder(base), merge, carried=nothing, fs=FastFs()))
     return out / "checkpoint"
 
 

@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from orthofed.coordinator import pipeline
+from orthofed.coordinator import writing
 from orthofed.coordinator.base import BaseFolder
+from orthofed.coordinator.carried import Carried
 from orthofed.coordinator.merging import open_merge
 from orthofed.coordinator.publications import Plan
 from orthofed.core.basis import integer_block
@@ -174,13 +175,13 @@ def test_a_seeded_bug_of_the_sum_is_caught(filled, tmp_path, name):
     """Its own bytes are the same each time, so only the integers tell."""
     plan, facts = plan_of(filled), filled.house.facts
     base = BaseFolder(filled.folder.settings().base)
-    (tmp_path / "checkpoint").mkdir()
+    nothing = Carried(tmp_path, {})
 
     with (
         Bug.named(name).in_process(),
         open_merge(facts.spec, plan.included, filled.folder) as merge,
     ):
-        list(pipeline.write_checkpoint(tmp_path, base, merge, fs=FastFs()))
+        list(writing.write_checkpoint(tmp_path, base, merge, carried=nothing, fs=FastFs()))
 
     assert wrong_weights(filled, tmp_path / "checkpoint") > 0
 

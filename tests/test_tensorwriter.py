@@ -2,14 +2,15 @@
 
 import hashlib
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from orthofed.coordinator import tensorwriter
-from orthofed.coordinator.tensorwriter import Buffer, write_tensors
+from orthofed.coordinator.tensorwriter import write_tensors
+from orthofed.core.release_file import Buffer, TensorFile
 from orthofed.core.tensorfile import parse_header
 
 from .serving import FastFs
@@ -17,8 +18,10 @@ from .serving import FastFs
 MIB = 1 << 20
 
 
-def said(digest: str) -> dict[str, str]:
-    return {"hash": digest}
+def one(shape: tuple[int, ...], pieces: Iterable[Buffer]) -> TensorFile:
+    """Return a file of one tensor, whose header says the tensor hash."""
+    entries = (("w", "F16", shape),)
+    return TensorFile("x", "lora", "F16", entries, pieces, lambda digest: {"hash": digest})
 
 
 def test_the_hash_in_the_header_is_that_of_the_bytes(tmp_path: Path) -> None:
@@ -27,9 +30,7 @@ def test_the_hash_in_the_header_is_that_of_the_bytes(tmp_path: Path) -> None:
     raw = values.tobytes()
     pieces: list[Buffer] = [raw[:7], b"", memoryview(raw)[7:9000], values.data.cast("B")[9000:]]
 
-    digest = write_tensors(
-        tmp_path / "x.safetensors", [("w", "F16", values.shape)], pieces, metadata=said, fs=FastFs()
-    )
+    digest = write_tensors(tmp_path / "x.safetensors", one(values.shape, pieces), fs=FastFs())
 
     data = (tmp_path / "x.safetensors").read_bytes()
     header = parse_header(data, file_size=len(data))
@@ -47,13 +48,8 @@ def test_a_large_file_is_never_whole_in_memory(tmp_path: Path) -> None:
 
     tracemalloc.start()
     try:
-        write_tensors(
-            tmp_path / "x.safetensors",
-            [("w", "F16", (128, MIB // 2))],
-            pieces(),
-            metadata=said,
-            fs=FastFs(),
-        )
+        file = one((128, MIB // 2), pieces())
+        write_tensors(tmp_path / "x.safetensors", file, fs=FastFs())
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -69,13 +65,8 @@ def test_hashing_that_falls_behind_is_waited_for(
     raw = bytes(range(256)) * 64
     parts = [raw[i : i + 1000] for i in range(0, len(raw), 1000)]
 
-    digest = write_tensors(
-        tmp_path / "x.safetensors",
-        [("w", "F16", (len(raw) // 2,))],
-        parts,
-        metadata=said,
-        fs=FastFs(),
-    )
+    file = one((len(raw) // 2,), parts)
+    digest = write_tensors(tmp_path / "x.safetensors", file, fs=FastFs())
 
     assert digest == hashlib.sha256(raw).hexdigest()
 
@@ -88,10 +79,4 @@ def test_a_source_that_fails_leaves_no_thread_behind(tmp_path: Path) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        write_tensors(
-            tmp_path / "x.safetensors",
-            [("w", "F16", (MIB,))],
-            pieces(),
-            metadata=said,
-            fs=FastFs(),
-        )
+        write_tensors(tmp_path / "x.safetensors", one((MIB,), pieces()), fs=FastFs())

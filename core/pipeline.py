@@ -3,42 +3,32 @@
 Laws (formats.md 5.6): an adapted weight is cast(float64(W) + dW), one rounding to its own type;
 token rows are appended in slot order, a trigger's first vector is the token ``<trigger>`` itself
 (layer-wise tokens have no row in a table, and tokenizers and configs are then the base's own);
-tensor order and keys stay as on disk; every other file is a byte copy. Tensors stream: some adapted
-weights, made ahead by other threads, are the most that is in memory; threads change no byte. Files
-that no component names, other precisions and other formats are left out, and so is what a release's
-file names cannot hold.
+tensor order and keys stay as on disk; every other file is a byte copy. Tensors stream: the adapted
+weights that ``run`` makes ahead are the most that is in memory; threads change no byte. Files that
+no component names, other precisions and other formats are left out, and so is what a release's file
+names cannot hold.
 """
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..core.errors import InputError, VerificationFailed
-from ..core.lorafile import checkpoint_metadata
-from ..core.merged_weight import merged_weight
-from ..core.release import check_release_name
-from ..core.rounding import round_once
-from ..core.spec import Layer
-from ..core.tensorfile import TensorInfo
-from .ahead import ahead
-from .base import BaseFolder, Place, WeightFile, read_json
-from .fs import Fs
-from .loras import MadeFile
+from .base_files import BaseFiles, Place, WeightFile
+from .errors import VerificationFailed
+from .lorafile import checkpoint_metadata
+from .merged_weight import merged_weight
 from .merging import Merge
-from .tensorwriter import Buffer, write_tensors
+from .release import check_release_name
+from .release_file import Buffer, PlainFile, ReleaseFile, Run, TensorFile, in_turn
+from .rounding import round_once
+from .spec import Layer
+from .tensorfile import TensorInfo
 
-_PIECE = 1 << 20
-_THREADS = min(4, os.cpu_count() or 1)
-_AHEAD = 24
-"""Adapted weights under way or ready: 79 MB in SD 1.5."""
 _COPIED = re.compile(r"[^/]+/[A-Za-z0-9_-]+\.(?:json|txt|model|safetensors)")
 _TOKENIZER_FILES = ("added_tokens.json", "tokenizer_config.json", "tokenizer.json")
 _END = "<|endoftext|>"
@@ -63,10 +53,11 @@ class _Encoder:
         return self.place.info.shape[0]
 
 
-def write_checkpoint(
-    out: Path, base: BaseFolder, merge: Merge, *, fs: Fs, threads: int = _THREADS
-) -> Iterator[MadeFile]:
-    """Write the pipeline under ``out/checkpoint`` and tell of each tensor file made."""
+def checkpoint_files(base: BaseFiles, merge: Merge, *, run: Run = in_turn) -> Iterator[ReleaseFile]:
+    """Give the files under ``checkpoint/``, by name; ``run`` computes the adapted weights.
+
+    Raises InputError: the base lacks a layer or a table of the spec.
+    """
     encoders = {
         encoder.name: _Encoder(
             name=encoder.name,
@@ -79,24 +70,21 @@ def write_checkpoint(
     layers = _layers_by_place(base, merge)
     rewritten = {name for name, _ in layers} | {e.place.file.name for e in encoders.values()}
     made = _made_texts(base, encoders)
-    with ThreadPoolExecutor(threads) as pool:
-        for name in _names(base, set(made)):
-            path = out / "checkpoint" / name
-            fs.make_folder(path.parent)
-            if name in made:
-                _write_file(path, made[name], fs)
-            elif name in rewritten:
-                file = next(file for file in base.weights if file.name == name)
-                yield _write_weights(path, file, merge, layers, encoders, fs, pool)
-            else:
-                _copy(base.root / name, path, fs)
+    for name in _names(base, set(made)):
+        if name in made:
+            yield PlainFile(f"checkpoint/{name}", (made[name],))
+        elif name in rewritten:
+            file = next(file for file in base.weights if file.name == name)
+            yield _weights(file, merge, layers, encoders, run)
+        else:
+            yield PlainFile(f"checkpoint/{name}", base.pieces(name), copied=True)
 
 
-def _names(base: BaseFolder, made: set[str]) -> list[str]:
+def _names(base: BaseFiles, made: set[str]) -> list[str]:
     """Return the files of the checkpoint: the index, and the components that it names."""
-    components = {key for key in read_json(base.root / "model_index.json") if key[:1] != "_"}
+    components = {key for key in base.json("model_index.json") if key[:1] != "_"}
     names = {"model_index.json"} | made
-    for name in base.names():
+    for name in base.sizes:
         if name.partition("/")[0] in components and _COPIED.fullmatch(name):
             names.add(name)
     return [name for name in sorted(names) if _is_release_name(f"checkpoint/{name}")]
@@ -110,7 +98,7 @@ def _is_release_name(name: str) -> bool:
     return True
 
 
-def _layers_by_place(base: BaseFolder, merge: Merge) -> dict[tuple[str, str], Layer]:
+def _layers_by_place(base: BaseFiles, merge: Merge) -> dict[tuple[str, str], Layer]:
     """Return the adapted layers by (file, tensor name)."""
     found: dict[tuple[str, str], Layer] = {}
     for layer in merge.spec.layers:
@@ -119,15 +107,14 @@ def _layers_by_place(base: BaseFolder, merge: Merge) -> dict[tuple[str, str], La
     return found
 
 
-def _write_weights(  # one file's whole content
-    path: Path,
+def _weights(
     file: WeightFile,
     merge: Merge,
     layers: Mapping[tuple[str, str], Layer],
     encoders: Mapping[str, _Encoder],
-    fs: Fs,
-    pool: Executor,
-) -> MadeFile:
+    run: Run,
+) -> TensorFile:
+    """Return one file of weights with the merge applied and the tokens added."""
     kept = [info for info in file.header.tensors if info.dtype != "I64"]  # no weights: buffers
     encoder = encoders.get(file.component)
 
@@ -141,28 +128,27 @@ def _write_weights(  # one file's whole content
         for info in kept
         if (layer := layers.get((file.name, info.name))) is not None
     ]
-    adapted = ahead(work, pool, num=_AHEAD)
 
     def data() -> Iterator[Buffer]:
+        adapted = run(work)
         for info in kept:
             if (file.name, info.name) in layers:
                 yield next(adapted)
                 continue
-            yield from _stored(file, info)
+            yield from file.stored(info)
             if encoder is not None and (file.name, info.name) == _where(encoder):
                 for _, row in merge.token_rows(encoder.name):
                     yield round_once(row.astype(np.float64), encoder.place.dtype).tobytes()
 
-    tensors = write_tensors(
-        path,
-        [(info.name, info.dtype, shape(info)) for info in kept],
-        data(),
+    return TensorFile(
+        name=f"checkpoint/{file.name}",
+        kind="checkpoint",
+        dtype="+".join(sorted({info.dtype for info in kept})),
+        entries=tuple((info.name, info.dtype, shape(info)) for info in kept),
+        data=data(),
         metadata=lambda _digest: checkpoint_metadata(),
-        fs=fs,
         keep_order=True,
     )
-    name = f"checkpoint/{file.name}"
-    return MadeFile(name, "checkpoint", "+".join(sorted({i.dtype for i in kept})), tensors)
 
 
 def _where(encoder: _Encoder) -> tuple[str, str]:
@@ -172,7 +158,7 @@ def _where(encoder: _Encoder) -> tuple[str, str]:
 def _adapted(place: Place, layer: Layer, merge: Merge) -> memoryview:
     """Return float64(W) + dW, rounded once."""
     spec = merge.spec
-    values: np.ndarray[Any, Any] = merged_weight(
+    values = merged_weight(
         place.matrix(),
         merge.terms(layer),
         family=spec.basis,
@@ -182,40 +168,27 @@ def _adapted(place: Place, layer: Layer, merge: Merge) -> memoryview:
     return values.data.cast("B")
 
 
-def _stored(file: WeightFile, info: TensorInfo) -> Iterator[bytes]:
-    """Give one tensor's bytes as they are, piece by piece."""
-    with file.path.open("rb") as source:
-        source.seek(file.prefix_bytes + info.offset)
-        left = info.size
-        while left:
-            piece = source.read(min(left, _PIECE))
-            if not piece:
-                raise _cut_short(file.name)
-            left -= len(piece)
-            yield piece
-
-
-def _made_texts(base: BaseFolder, encoders: Mapping[str, _Encoder]) -> dict[str, bytes]:
+def _made_texts(base: BaseFiles, encoders: Mapping[str, _Encoder]) -> dict[str, bytes]:
     """Return the small files that the new tokens change, by name."""
     made: dict[str, bytes] = {}
     for encoder in encoders.values():
-        config = dict(read_json(base.root / encoder.name / "config.json"))
+        config = dict(base.json(f"{encoder.name}/config.json"))
         config["vocab_size"] = encoder.first_id + len(encoder.tokens)
         if (end := _end_id(base, encoder)) is not None and config.get("eos_token_id") == _NO_END:
             config["eos_token_id"] = end
         made[f"{encoder.name}/config.json"] = _json(config)
         for name in _TOKENIZER_FILES:
-            path = base.root / encoder.tokenizer / name
-            text = dict(read_json(path)) if path.is_file() else {}
+            path = f"{encoder.tokenizer}/{name}"
+            text = dict(base.json(path)) if path in base.sizes else {}
             if text or name == "added_tokens.json":
-                made[f"{encoder.tokenizer}/{name}"] = _json(_with_tokens(name, text, encoder))
+                made[path] = _json(_with_tokens(name, text, encoder))
     return made
 
 
-def _end_id(base: BaseFolder, encoder: _Encoder) -> int | None:
+def _end_id(base: BaseFiles, encoder: _Encoder) -> int | None:
     """Return the id of the encoder's end-of-text token, None when no vocabulary tells."""
-    path = base.root / encoder.tokenizer / "vocab.json"
-    return read_json(path).get(_END) if path.is_file() else None
+    path = f"{encoder.tokenizer}/vocab.json"
+    return base.json(path).get(_END) if path in base.sizes else None
 
 
 def _with_tokens(name: str, text: dict[str, Any], encoder: _Encoder) -> dict[str, Any]:
@@ -236,32 +209,3 @@ def _with_tokens(name: str, text: dict[str, Any], encoder: _Encoder) -> dict[str
 
 def _json(value: Mapping[str, Any]) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def _write_file(path: Path, data: bytes, fs: Fs) -> None:
-    fd = fs.create(path, os.O_WRONLY | os.O_EXCL, 0o644)
-    try:
-        fs.write(fd, data)
-        fs.sync(fd, path.name)
-    finally:
-        os.close(fd)
-
-
-def _copy(source: Path, target: Path, fs: Fs) -> None:
-    fd = fs.create(target, os.O_WRONLY | os.O_EXCL, 0o644)
-    try:
-        with source.open("rb") as file:
-            while piece := file.read(_PIECE):
-                fs.write(fd, piece)
-        fs.sync(fd, target.name)
-    finally:
-        os.close(fd)
-
-
-def _cut_short(name: str) -> InputError:
-    return InputError(
-        f"{name} of the base model ends early",
-        why="it was changed while the release was built",
-        fix="restore the base model's folder and run the command again",
-        code="not-the-base",
-    )

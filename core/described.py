@@ -10,12 +10,12 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from ..core.canonical import encode, encode_text
-from ..core.lorafile import file_rank
-from ..core.release import FileEntry
-from .loras import MadeFile, release_tag
+from .canonical import encode, encode_text
+from .lorafile import file_rank
+from .loras import release_tag
 from .merging import Merge, Part
-from .publications import Plan
+from .release import FileEntry
+from .release_file import MadeFile
 
 _LOADS = {
     "lora": ["diffusers", "comfyui", "a1111", "forge"],
@@ -27,9 +27,9 @@ _LOADS = {
 
 
 def info_bytes(
-    merge: Merge, plan: Plan, made: Sequence[MadeFile], files: Sequence[FileEntry], *, basis: str
+    merge: Merge, n: int, made: Sequence[MadeFile], files: Sequence[FileEntry], *, basis: str
 ) -> bytes:
-    """Return info.json; ``files`` has the SHA-256 of every tensor file in ``made``."""
+    """Return info.json of release ``n``; ``files`` has the SHA-256 of every file in ``made``."""
     spec = merge.spec
     sha256 = {file.name: file.sha256 for file in files}
     ids = [layer.path for layer in spec.layers]
@@ -56,7 +56,7 @@ def info_bytes(
             "count": len(ids),
             "ids": hashlib.sha256("\n".join(sorted(ids)).encode("ascii")).hexdigest(),
         },
-        "n": plan.n,
+        "n": n,
         "name": spec.name,
         "rank": file_rank(spec, len(merge.parts)),
         "v": 1,
@@ -74,13 +74,13 @@ def _concept(part: Part) -> dict[str, object]:
         "client": manifest.client,
         "concept": manifest.concept,
         "fence": manifest.fence,
-        "lambda": part.item.lambda_1024,
-        "leaf": part.item.leaf,
+        "lambda": part.lambda_1024,
+        "leaf": part.leaf,
         "licence": manifest.licence,
         "slot": manifest.slot,
         "triggers": [
             {"trigger": trigger, "vectors": vectors}
-            for trigger, vectors in zip(manifest.triggers, part.item.vectors, strict=True)
+            for trigger, vectors in zip(manifest.triggers, part.layout.vectors, strict=True)
         ],
     }
     if manifest.title:
@@ -100,9 +100,9 @@ def _file(file: MadeFile, sha256: str) -> dict[str, Any]:
     }
 
 
-def card_text(merge: Merge, plan: Plan, made: Sequence[MadeFile]) -> str:
-    """Return card.md."""
-    spec, tag = merge.spec, release_tag(plan.n)
+def card_text(merge: Merge, n: int, made: Sequence[MadeFile]) -> str:
+    """Return card.md of release ``n``."""
+    spec, tag = merge.spec, release_tag(n)
     triggers = [trigger for part in merge.parts for trigger in part.manifest.triggers]
     licences = sorted({part.manifest.licence for part in merge.parts})
     rows = [_row(part) for part in merge.parts]
@@ -118,7 +118,7 @@ def card_text(merge: Merge, plan: Plan, made: Sequence[MadeFile]) -> str:
         f"instance_prompt: a photo of {triggers[0]}",
         "---",
         "",
-        f"# {spec.name}, release {plan.n}",
+        f"# {spec.name}, release {n}",
         "",
         f"{len(merge.parts)} concepts in one model, each trained by its owner on its own machine.",
         "",
@@ -186,7 +186,7 @@ def _layerwise_use(merge: Merge, tag: str, trigger: str) -> list[str]:
 def _row(part: Part) -> str:
     manifest = part.manifest
     title = manifest.title.replace("|", "\\|").replace("<", "&lt;")
-    share = f"{part.item.lambda_1024}/1024"
+    share = f"{part.lambda_1024}/1024"
     triggers = ", ".join(f"`{trigger}`" for trigger in manifest.triggers)
     return (
         f"| {manifest.concept} | {triggers} | {title} | {share} | {manifest.licence}"
