@@ -1,14 +1,16 @@
-"""What a contribution's bytes must be to be admitted; numpy only (security.md 6 and 8).
+"""What a contribution's bytes must be to be taken at all; numpy only (security.md 6 and 8).
 
 Structure: size, SHA-256 and the one legal header, compared and never parsed (T5, T8). Numbers:
 every tensor in normal form, every exponent inside its window (T7). Norm: the spectral norm of A_l,
-which is that of A_l B_l^T since B_l^T B_l = 1, is at most NORM_PERCENT of that of W_l (T12). One
-tensor is in memory at a time. Interference, retention and quarantine are issue 5.
+which is that of A_l B_l^T since B_l^T B_l = 1, is at most the policy's share of that of W_l (T12).
+What breaks one of these is refused and leaves nothing behind. One tensor is in memory at a time.
+Not here: what puts a sound contribution into quarantine (judge.py).
 """
 
 import hashlib
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,23 +19,41 @@ import numpy as np
 from ..core import layout as layouts
 from ..core.errors import ContributionRejected
 from ..core.layout import ContributionLayout
-from ..core.quantise import Quantised
+from ..core.quantise import Quantised, dequantise
+from .policy import Policy
 
-NORM_PERCENT = 100
-"""The most that a layer's A may weigh, in hundredths of W's spectral norm; to be fitted."""
+VOCABULARY = "tokens."
+"""Before an encoder's name: the key of its longest token row among the norms of the base."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """The two largest things in a blob, each in hundredths of what the base has.
+
+    ``norm_percent``: of a layer's A, by W's spectral norm. ``embedding_percent``: of a learned
+    vector, by the longest row of the vocabulary; 0 where that is not known.
+    """
+
+    norm_percent: float = 0.0
+    embedding_percent: float = 0.0
 
 
 def check_blob(
-    path: Path, layout: ContributionLayout, *, sha256: str, norms: Mapping[str, float]
-) -> dict[str, int]:
-    """Check a whole blob; return its figures in millionths. Raises ContributionRejected."""
+    path: Path,
+    layout: ContributionLayout,
+    *,
+    sha256: str,
+    norms: Mapping[str, float],
+    policy: Policy,
+) -> Sizes:
+    """Check a whole blob; return its sizes. Raises ContributionRejected."""
     layouts.check_size(layout, path.stat().st_size)
     with path.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
             raise _rejected("the contribution's SHA-256 is not the manifest's", "blob-differs")
         file.seek(0)
         layouts.check_header(layout, file.read(len(layout.header)))
-        return {"norm_ppm": _check_tensors(file, layout, norms)}
+        return _check_tensors(file, layout, norms, policy.norm_percent)
 
 
 def read(file: BinaryIO, layout: ContributionLayout, name: str, exponent: int) -> Quantised:
@@ -49,28 +69,39 @@ def read_exponents(file: BinaryIO, layout: ContributionLayout) -> dict[str, int]
     return layouts.read_exponents(layout, file.read(layout.exponents.size))
 
 
-def _check_tensors(file: BinaryIO, layout: ContributionLayout, norms: Mapping[str, float]) -> int:
-    """Check every tensor; return the largest norm of A over that of W, in millionths."""
+def _check_tensors(
+    file: BinaryIO, layout: ContributionLayout, norms: Mapping[str, float], percent: int
+) -> Sizes:
+    """Check every tensor; return the largest sizes."""
     exponents = read_exponents(file, layout)
-    worst = 0.0
+    norm = length = 0.0
     for info in layout.content:
         tensor = read(file, layout, info.name, exponents[info.name])
-        if info.name.startswith("a."):
-            worst = max(worst, _check_norm(tensor, norms[info.name[2:]], info.name))
-    return int(worst * 1_000_000)
+        kind, _, rest = info.name.partition(".")
+        if kind == "a":
+            norm = max(norm, _check_norm(tensor, norms[rest], info.name, percent))
+        elif kind == "embed":
+            longest = norms.get(VOCABULARY + rest.rpartition(".")[0])
+            length = max(length, _length(tensor) / longest if longest else 0.0)
+    return Sizes(round(100 * norm, 2), round(100 * length, 2))
 
 
-def _check_norm(tensor: Quantised, limit: float, name: str) -> float:
-    """Return norm of A over norm of W, which is at most NORM_PERCENT hundredths."""
+def _check_norm(tensor: Quantised, limit: float, name: str, percent: int) -> float:
+    """Return norm of A over norm of W, which is at most ``percent`` hundredths (T12)."""
     q = tensor.q.astype(np.float64)
     largest = float(np.linalg.eigvalsh(q.T @ q)[-1])  # r x r: cheap
     norm = float(np.ldexp(np.sqrt(max(largest, 0.0)), tensor.exponent))
-    if norm * 100 > NORM_PERCENT * limit:
+    if norm * 100 > percent * limit:
         raise _rejected(
-            f"{name} has spectral norm {norm:.4g}, allowed is {limit * NORM_PERCENT / 100:.4g}",
+            f"{name} has spectral norm {norm:.4g}, allowed is {limit * percent / 100:.4g}",
             "norm-too-large",
         )
     return norm / limit if limit else 0.0
+
+
+def _length(tensor: Quantised) -> float:
+    """Return the length of the longest row."""
+    return float(np.linalg.norm(dequantise(tensor).astype(np.float64), axis=-1).max())
 
 
 def _rejected(what: str, code: str) -> ContributionRejected:

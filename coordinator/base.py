@@ -35,6 +35,12 @@ class BaseFolder(BaseFiles):
             place = self.place(layer)
             yield layer.path, spectral_norm(exact(place.matrix(), place.dtype))
 
+    def longest_token(self, encoder: str) -> float:
+        """Return the length of the longest row in an encoder's token table."""
+        place = self.tokens(encoder)
+        rows = exact(place.matrix(), place.dtype).astype(np.float64, copy=False)
+        return float(np.sqrt(np.einsum("ij,ij->i", rows, rows).max()))
+
     def _read(self, name: str, offset: int, length: int) -> bytes:
         with (self.root / name).open("rb") as file:
             file.seek(offset)

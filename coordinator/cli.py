@@ -1,33 +1,22 @@
 """``orthofed coordinator``: init, serve, invite, link, status, release, backup, restore, fork.
 
-Results go to stdout, everything else to stderr; errors are OrthoFedErrors, which __main__ prints.
-While serve runs it owns the folder and the other commands reach it over the control socket; else
-they open the folder themselves (reliability.md 2.2). Nothing slow is imported before a command
-runs.
+Errors are OrthoFedErrors, which __main__ prints. How a command reaches a running coordinator:
+command_line.py. Nothing slow is imported before a command runs.
 """
 
-import json
 import os
-import sys
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ..core.published import PublishedModel  # typer reads the options' choices off these two
 from ..core.targets import Targets
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from .control import Desk
-    from .folder import DataFolder
+from . import approve_command, contributions_command, reject_command
+from .command_line import Folder, Json, desk_of, say, show
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The coordinator's folder.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 Adapted = Annotated[
     Targets,
     typer.Option(
@@ -38,14 +27,6 @@ Adapted = Annotated[
 Rank = Annotated[int | None, typer.Option(help="Columns a slot owns in each layer; default 20.")]
 Capacity = Annotated[int | None, typer.Option(help="How many concepts must fit.")]
 PLAN_EXAMPLE = "Example: orthofed plan --family sd15 --targets all --rank 20"
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def _print(value: dict[str, Any], text: str, as_json: bool) -> None:
-    print(json.dumps(value) if as_json else text, flush=True)
 
 
 @app.command(epilog="Example: orthofed coordinator init fed --base ./base --name wren --rank 4")
@@ -125,7 +106,7 @@ def init(  # noqa: PLR0913, PLR0917  # a federation has this many choices
         reserve_mib=reserve_mib,
         high_water="" if high_water is None else str(high_water.absolute()),
     )
-    spec = found(directory, choices, settings, clock=SystemClock(), fs=Fs(), say=_say)
+    spec = found(directory, choices, settings, clock=SystemClock(), fs=Fs(), say=say)
     upload = upload_bytes(spec.layers, dict(spec.ranks))
     value = {
         "schema": "orthofed.coordinator.init/1",
@@ -143,7 +124,7 @@ def init(  # noqa: PLR0913, PLR0917  # a federation has this many choices
         f"move {directory / 'keys' / 'root.pem'} to another machine: only new keys need it\n"
         f"next: orthofed coordinator serve {directory}"
     )
-    _print(value, text, as_json)
+    show(value, text, as_json)
 
 
 def plan(
@@ -177,7 +158,7 @@ def plan(
     else:
         layers = published_layers(family or "sd15", targets)
     planned = Planned.of(layers, targets=targets, rank=rank, capacity=capacity)
-    _print(planned.as_dict(), planned.text(), as_json)
+    show(planned.as_dict(), planned.text(), as_json)
 
 
 def lambda_1024(strength: float) -> int:
@@ -213,9 +194,9 @@ def serve(
     def ready(address: str, link: str, recovering: bool) -> None:
         value = {"schema": "orthofed.coordinator.serve/1", "address": address, "link": link}
         text = f"listening on {address}\n{link}"
-        _print(value, text, as_json)
+        show(value, text, as_json)
         if recovering:
-            _say("finishing a release that was interrupted")
+            say("finishing a release that was interrupted")
 
     run(directory, listen=listen, ready=ready)
 
@@ -231,23 +212,23 @@ def invite(
     as_json: Json = False,
 ) -> None:
     """Print an invite: a secret word that lets data owners join."""
-    with _desk(directory) as (_, desk):
+    with desk_of(directory) as (_, desk):
         made = desk.ask("invite", {"uses": uses, "days": days, "operator": operator})
-    _print({"schema": "orthofed.coordinator.invite/1", **made}, made["invite"], as_json)
+    show({"schema": "orthofed.coordinator.invite/1", **made}, made["invite"], as_json)
 
 
 @app.command(epilog="Example: orthofed coordinator link fed")
 def link(directory: Folder, as_json: Json = False) -> None:
     """Print the federation's public address, which `orthofed pull` takes."""
-    with _desk(directory) as (_, desk):
+    with desk_of(directory) as (_, desk):
         made = desk.ask("link", {})
-    _print({"schema": "orthofed.coordinator.link/1", **made}, made["link"], as_json)
+    show({"schema": "orthofed.coordinator.link/1", **made}, made["link"], as_json)
 
 
 @app.command(epilog="Example: orthofed coordinator status fed --json")
 def status(directory: Folder, as_json: Json = False) -> None:
     """Show slots, contributions, ledger and newest release."""
-    with _desk(directory) as (_, desk):
+    with desk_of(directory) as (_, desk):
         found = desk.ask("status", {})
     slots, contributions = found["slots"], found["contributions"]
     lines = [
@@ -259,7 +240,7 @@ def status(directory: Folder, as_json: Json = False) -> None:
         f"newest release: {found['newest_release'] or 'none'}",
         f"free disk: {found['free_bytes'] / 1e9:.1f} GB above the reserve",
     ]
-    _print(found, "\n".join(lines), as_json)
+    show(found, "\n".join(lines), as_json)
 
 
 @app.command(epilog="Example: orthofed coordinator release fed --lambda 0.6")
@@ -277,14 +258,14 @@ def release(
     from .releasing import publish_newest
 
     share = None if strength is None else lambda_1024(strength)
-    with _desk(directory) as (folder, desk):
-        made = publish_newest(folder, desk, lambda_1024=share, resume=resume, say=_say)
+    with desk_of(directory) as (folder, desk):
+        made = publish_newest(folder, desk, lambda_1024=share, resume=resume, say=say)
     text = (
         f"release {made['n']}: {made['concepts']} concepts in {made['folder']}"
         if made["new"]
         else f"nothing new: release {made['n']} is the newest"
     )
-    _print({"schema": "orthofed.coordinator.release/1", **made}, text, as_json)
+    show({"schema": "orthofed.coordinator.release/1", **made}, text, as_json)
 
 
 @app.command(epilog="Example: orthofed coordinator backup fed -o /mnt/backup/2026-11-25")
@@ -300,7 +281,7 @@ def backup(
     from .fs import Fs
 
     folder = DataFolder.open(directory)
-    made = back_up(folder, out.absolute(), fs=Fs(), clock=SystemClock(), say=_say)
+    made = back_up(folder, out.absolute(), fs=Fs(), clock=SystemClock(), say=say)
     total = sum(file.bytes for file in made.files)
     value = {
         "schema": "orthofed.coordinator.backup/1",
@@ -317,7 +298,7 @@ def backup(
         f"backup of {made.size} ledger leaves in {out}: {len(made.files)} files, {total:,} bytes,"
         f" each hashed\nprivate keys are not in it: keep a copy of {folder.keys} elsewhere"
     )
-    _print(value, text, as_json)
+    show(value, text, as_json)
 
 
 @app.command(
@@ -335,7 +316,7 @@ def restore(
     from .fs import Fs
     from .restore import restore as bring_back
 
-    made = bring_back(backup_folder, directory.absolute(), keys=keys, fs=Fs(), say=_say)
+    made = bring_back(backup_folder, directory.absolute(), keys=keys, fs=Fs(), say=say)
     value = {
         "schema": "orthofed.coordinator.restore/1",
         "folder": str(directory),
@@ -354,7 +335,7 @@ def restore(
             f"the high-water mark knows {made.lost} leaves more: serve will refuse to start;"
             " restore a newer backup, or run orthofed coordinator fork"
         )
-    _print(value, "\n".join(lines), as_json)
+    show(value, "\n".join(lines), as_json)
 
 
 @app.command(epilog="Example: orthofed coordinator fork fed --yes")
@@ -394,7 +375,7 @@ def fork(
         "mark": str(folder.mark_file()),
     }
     text = f"the ledger goes on from {now.size} leaves; {lost} that the mark knew are lost"
-    _print(value, f"{text}\nsaid in public/forks.json", as_json)
+    show(value, f"{text}\nsaid in public/forks.json", as_json)
 
 
 def doctor(
@@ -406,7 +387,7 @@ def doctor(
     """Read every stored byte and name each bad file; exit code 4 if there is one."""
     from .doctor import examine
 
-    found = examine(directory, say=_say)
+    found = examine(directory, say=say)
     scrubbed = found.scrubbed
     value = {
         "schema": "orthofed.doctor/1",
@@ -425,29 +406,11 @@ def doctor(
         f"{state}: {scrubbed.leaves} ledger leaves, {scrubbed.files} files,"
         f" {scrubbed.num_bytes:,} bytes read"
     )
-    _print(value, "\n".join(lines), as_json)
+    show(value, "\n".join(lines), as_json)
     if not found.healthy:
         raise typer.Exit(4)
 
 
-@contextmanager
-def _desk(directory: Path) -> "Iterator[tuple[DataFolder, Desk]]":
-    """Give the desk: the running coordinator's, or our own while nobody owns the folder."""
-    from ..core.errors import Refused
-    from .clock import SystemClock
-    from .control import ControlClient
-    from .desk import Desk as OwnDesk
-    from .folder import DataFolder
-    from .fs import Fs
-    from .house import House
-
-    folder = DataFolder.open(directory)
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(folder.locked())
-        except Refused:
-            desk = ControlClient(folder.control)
-        else:
-            fs = Fs(reserve_bytes=folder.settings().reserve_mib << 20)
-            desk = OwnDesk(stack.enter_context(House(folder, fs=fs, clock=SystemClock())))
-        yield folder, desk
+app.command(epilog=contributions_command.EXAMPLE)(contributions_command.contributions)
+app.command(epilog=approve_command.EXAMPLE)(approve_command.approve)
+app.command(epilog=reject_command.EXAMPLE)(reject_command.reject)

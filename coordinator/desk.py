@@ -8,7 +8,7 @@ folder's lock runs the desk; commands reach a running one over the control socke
 import base64
 import secrets
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core.address import FederationAddress
 from ..core.contribution import ContributionManifest
@@ -23,10 +23,16 @@ from . import ledger, publications, records
 from .blobs import sha256_of
 from .board import Turn
 from .house import House
+from .listing import listed
 from .publications import Included, Plan
+from .removal import Removal
 from .slot_events import Draw, Publish
 from .snapshot import take
 from .tls import authority_der
+from .verdicts import approve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _DAY_S = 86_400
 _MOST_USES = 10_000
@@ -42,28 +48,36 @@ class Desk:
 
     def ask(self, op: str, args: dict[str, Any]) -> dict[str, Any]:
         """Do one thing by name; raises OrthoFedError."""
-        match op:
-            case "invite":
-                return self.invite(int(args["uses"]), int(args["days"]), bool(args["operator"]))
-            case "link":
-                return {"link": self.link()}
-            case "status":
-                return self.status()
-            case "plan":
-                share = args["lambda_1024"]
-                return self.plan(None if share is None else int(share))
-            case "publish":
-                return self.publish(int(args["n"]))
-            case "snapshot":
-                take(self._house, str(args["name"]))
-                return {}
-            case _:
-                raise InputError(
-                    f"the coordinator has no {op[:40]}",
-                    why="command and coordinator are of different versions",
-                    fix="restart the coordinator with this version",
-                    code="unknown-operation",
-                )
+        acts: dict[str, Callable[[], dict[str, Any]]] = {
+            "invite": lambda: self.invite(
+                int(args["uses"]), int(args["days"]), bool(args["operator"])
+            ),
+            "link": lambda: {"link": self.link()},
+            "status": self.status,
+            "contributions": lambda: {"contributions": self._house.store.run(listed)},
+            "approve": lambda: {"was": approve(self._house, int(args["leaf"]))},
+            "reject": lambda: self._reject(int(args["leaf"]), str(args["why"])),
+            "plan": lambda: self.plan(args["lambda_1024"]),
+            "publish": lambda: self.publish(int(args["n"])),
+            "snapshot": lambda: self._snapshot(str(args["name"])),
+        }
+        act = acts.get(op)
+        if act is None:
+            raise InputError(
+                f"the coordinator has no {op[:40]}",
+                why="command and coordinator are of different versions",
+                fix="restart the coordinator with this version",
+                code="unknown-operation",
+            )
+        return act()
+
+    def _reject(self, leaf: int, why: str) -> dict[str, Any]:
+        Removal(self._house).reject(leaf, why=why)
+        return {}
+
+    def _snapshot(self, name: str) -> dict[str, Any]:
+        take(self._house, name)
+        return {}
 
     def invite(self, uses: int, days: int, operator: bool) -> dict[str, Any]:  # noqa: FBT001  # by name over the socket
         """Make an invite; only its public key is kept (T1)."""

@@ -11,16 +11,17 @@ import os
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core.errors import InputError, Refused
 from .fs import Fs
+from .policy import Policy
 
 _RESERVE_MIB = 2_048
 _TEXTS = ("base", "base_hint", "address", "listen", "high_water")
 _DAILY = {"uploads_a_day": 32, "upload_mib_a_day": 4_096}
-_KNOWN = {*_TEXTS, *_DAILY, "hostnames", "reserve_mib"}
+_KNOWN = {*_TEXTS, *_DAILY, "hostnames", "reserve_mib", "admission"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Settings:
     ``reserve_mib``: MiB (2**20 bytes) that stay free on the disk, 0 or more. ``high_water``: the
     file of the high-water mark (mark.py), empty for the one in the coordinator's folder.
     ``uploads_a_day``, ``upload_mib_a_day``: what one client key may announce and send, 1 or more.
+    ``admission``: what a contribution may do (policy.py).
     """
 
     base: Path
@@ -44,6 +46,7 @@ class Settings:
     high_water: str = ""
     uploads_a_day: int = _DAILY["uploads_a_day"]
     upload_mib_a_day: int = _DAILY["upload_mib_a_day"]
+    admission: Policy = field(default_factory=Policy)
 
     def to_toml(self) -> str:
         """Return the settings file."""
@@ -63,7 +66,7 @@ class Settings:
             "# What one client key may announce and send in a day (UTC); it has one contribution.",
             f"uploads_a_day = {self.uploads_a_day}",
             f"upload_mib_a_day = {self.upload_mib_a_day}",
-            "",
+            self.admission.to_toml(),
         ]
         return "\n".join(lines)
 
@@ -90,6 +93,13 @@ class Settings:
             if type(number) is not int or number < 1:
                 raise _bad_settings(path, f"{key} is a number, 1 or more")
         base, hint, address, listen, high_water = texts
+        limits = table.get("admission", {})
+        if not isinstance(limits, dict):
+            raise _bad_settings(path, "admission is a table of thresholds")
+        try:
+            admission = Policy.read(limits)
+        except ValueError as error:
+            raise _bad_settings(path, str(error)) from error
         return cls(
             base=Path(base),
             base_hint=hint,
@@ -98,6 +108,7 @@ class Settings:
             hostnames=tuple(names) or cls.hostnames,
             reserve_mib=reserve,
             high_water=high_water,
+            admission=admission,
             **numbers,
         )
 

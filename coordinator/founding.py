@@ -24,6 +24,7 @@ from ..core.leaf import document_leaf, spec_leaf
 from ..core.spec import BaseModel, FederationSpec, Limits, plan_spec
 from ..core.targets import Targets
 from . import records
+from .admission import VOCABULARY
 from .base import BaseFolder
 from .clock import Clock
 from .folder import DataFolder, Settings
@@ -115,7 +116,8 @@ def _plan(
         token_layers=base.token_layers() if choices.layerwise_tokens else (),
     )
     say(f"measuring {len(layers)} layers")
-    return spec, dict(base.norms(spec.layers))
+    longest = {VOCABULARY + e.name: base.longest_token(e.name) for e in spec.encoders}
+    return spec, {**dict(base.norms(spec.layers)), **longest}
 
 
 _SD1_WIDTHS = {320, 640, 768, 1280}

@@ -14,10 +14,11 @@ from ..core.document import Document, parse
 from ..core.errors import ContributionRejected, LeaseLost, Refused
 from ..core.leaf import document_leaf
 from ..proto import wire
-from . import admission, records, slot_events
+from . import admission, records, slot_events, verdicts
 from .blobs import Plan, bitmap, num_chunks, unknown_upload
 from .board import Turn
 from .house import House
+from .judge import Judgement, judge
 from .limits import Daily
 from .open_uploads import OpenUpload, OpenUploads
 from .records import Contribution, Lease, Upload
@@ -86,8 +87,8 @@ class Intake:
         plan = _plan(upload)
         if missing := self._house.blobs.missing(plan):
             return wire.CommitReply(missing=missing)
-        figures = self._admit(upload, plan)
-        receipt = self._house.board.run(lambda turn: self._write(turn, upload, figures))
+        judgement = self._admit(upload, plan)
+        receipt = self._house.board.run(lambda turn: self._write(turn, upload, judgement))
         self._forget(upload.id)
         self._house.heads.poke()
         return wire.CommitReply(receipt=receipt)
@@ -177,24 +178,25 @@ class Intake:
         self._open.forget(upload_id)
         self._house.blobs.drop(upload_id)
 
-    def _admit(self, upload: Upload, plan: Plan) -> dict[str, int]:
+    def _admit(self, upload: Upload, plan: Plan) -> Judgement:
         """Check the bytes and put them among the blobs; a broken rule leaves nothing behind."""
         house = self._house
         lease = house.store.run(lambda db: records.lease_of_client(db, upload.client))
         if lease is None:
             raise AssertionError("an upload has a lease")
-        layout = house.layout(lease.vectors)
+        layout, policy = house.layout(lease.vectors), house.settings.admission
         try:
             with house.blobs.part_file(plan) as path:
-                figures = admission.check_blob(
-                    path, layout, sha256=upload.blob, norms=house.facts.norms
+                sizes = admission.check_blob(
+                    path, layout, sha256=upload.blob, norms=house.facts.norms, policy=policy
                 )
                 house.blobs.keep(plan, upload.blob)
         except ContributionRejected:
             house.store.run(lambda db: records.drop_upload(db, upload.id))
             self._forget(upload.id)
             raise
-        return figures
+        is_first = house.store.run(lambda db: records.num_accepted(db, lease.member)) == 0
+        return judge(sizes, policy, is_first=is_first)
 
     def _announce(self, turn: Turn, new: Upload) -> tuple[Upload, bytes | None]:
         """Return the stored upload, and the id of one that it replaces."""
@@ -205,7 +207,7 @@ class Intake:
         self._uploads.take(new.client, 1, self._house.clock.wall_s())
         return new, records.put_upload(turn.db, new)
 
-    def _write(self, turn: Turn, upload: Upload, figures: dict[str, int]) -> bytes:
+    def _write(self, turn: Turn, upload: Upload, judgement: Judgement) -> bytes:
         """Fill the slot, append the leaf, keep the receipt: the single commit point."""
         stored = records.upload(turn.db, upload.id)
         if stored is None:
@@ -215,9 +217,15 @@ class Intake:
         turn.step(slot_events.Commit(upload.client, upload.slot, upload.fence))
         signed: Document = parse(upload.document, kind="contribution")
         leaf = self._house.ledger.append(turn.db, document_leaf(signed))
-        accepted = Contribution(leaf.index, upload.slot, upload.fence, "accepted", "")
-        records.add_contribution(turn.db, accepted, figures=json.dumps(figures))
+        figures = json.dumps(judgement.figures)
+        records.add_contribution(
+            turn.db,
+            Contribution(leaf.index, upload.slot, upload.fence, "accepted", "", figures),
+        )
         records.finish_upload(turn.db, upload.id, leaf=leaf.index, receipt=leaf.receipt)
+        if judgement.findings:
+            said, code, why = judgement.verdict, judgement.code, judgement.why
+            verdicts.say(turn, self._house, leaf.index, said, code=code, why=why)
         return leaf.receipt
 
 

@@ -72,13 +72,17 @@ ContributionState = Literal["pending", "accepted", "quarantined", "rejected", "w
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """One contribution in the ledger, with what admission said."""
+    """One contribution in the ledger, with what admission said.
+
+    ``why``: a sentence for its contributor. ``figures``: what was measured, a JSON object.
+    """
 
     leaf: int
     slot: int
     fence: int
     state: ContributionState
     why: str
+    figures: str = "{}"
 
 
 def make_slots(db: sqlite3.Connection, num: int) -> None:
@@ -300,24 +304,26 @@ def finish_upload(db: sqlite3.Connection, upload_id: bytes, *, leaf: int, receip
         raise AssertionError("an upload was committed twice")
 
 
-def add_contribution(db: sqlite3.Connection, new: Contribution, *, figures: str) -> None:
+def add_contribution(db: sqlite3.Connection, new: Contribution) -> None:
     """Write one contribution; the unique (slot, fence) is I2."""
     db.execute(
         "INSERT INTO contribution VALUES (?, ?, ?, ?, ?, ?)",
-        (new.leaf, new.slot, new.fence, new.state, new.why, figures),
+        (new.leaf, new.slot, new.fence, new.state, new.why, new.figures),
     )
+
+
+_CONTRIBUTION = "SELECT leaf, slot, fence, state, why, figures FROM contribution"
 
 
 def contributions(db: sqlite3.Connection) -> tuple[Contribution, ...]:
     """Return every contribution by leaf."""
-    rows = db.execute("SELECT leaf, slot, fence, state, why FROM contribution ORDER BY leaf")
+    rows = db.execute(_CONTRIBUTION + " ORDER BY leaf")
     return tuple(Contribution(*row) for row in rows)
 
 
 def contribution(db: sqlite3.Connection, leaf: int) -> Contribution | None:
     """Return the contribution of one leaf."""
-    query = "SELECT leaf, slot, fence, state, why FROM contribution WHERE leaf = ?"
-    row = db.execute(query, (leaf,)).fetchone()
+    row = db.execute(_CONTRIBUTION + " WHERE leaf = ?", (leaf,)).fetchone()
     return None if row is None else Contribution(*row)
 
 
@@ -328,6 +334,20 @@ def set_contribution(
     query = "UPDATE contribution SET state = ?, why = ? WHERE leaf = ?"
     if db.execute(query, (state, why, leaf)).rowcount != 1:
         raise AssertionError(f"leaf {leaf} is no contribution")
+
+
+def set_figures(db: sqlite3.Connection, leaf: int, figures: str) -> None:
+    """Write what was measured of a contribution; a JSON object."""
+    db.execute("UPDATE contribution SET figures = ? WHERE leaf = ?", (figures, leaf))
+
+
+def num_accepted(db: sqlite3.Connection, member_key: str) -> int:
+    """Return how many contributions of a member stand accepted."""
+    query = (
+        "SELECT COUNT(*) FROM contribution c JOIN lease l ON l.slot = c.slot AND l.fence = c.fence"
+        " WHERE l.member = ? AND c.state = 'accepted'"
+    )
+    return db.execute(query, (member_key,)).fetchone()[0]
 
 
 def add_withdrawal(
@@ -365,10 +385,7 @@ def wanted_blobs(db: sqlite3.Connection, blob: str = "") -> set[str]:
 
 def contribution_at(db: sqlite3.Connection, slot: int, fence: int) -> Contribution | None:
     """Return the contribution of one lease."""
-    row = db.execute(
-        "SELECT leaf, slot, fence, state, why FROM contribution WHERE slot = ? AND fence = ?",
-        (slot, fence),
-    ).fetchone()
+    row = db.execute(_CONTRIBUTION + " WHERE slot = ? AND fence = ?", (slot, fence)).fetchone()
     return None if row is None else Contribution(*row)
 
 

@@ -3,14 +3,15 @@
 Laws: slot, contribution row, ledger leaf and receipt are one transaction; a withdrawal's receipt is
 kept for ever, so a retry gets the same one; the slot is free only when no release holds the
 contribution (leases.py, I5), and only then does the blob go (sweeper.py). A rejection is the
-operator's and no leaf: the next release's manifest names it. Not here: who may ask (auth.py).
+operator's: the leaf has no more than that, its reason is for the contributor alone. Not here: who
+may ask (auth.py).
 """
 
 from ..core.document import parse
 from ..core.errors import Refused
 from ..core.leaf import document_leaf
 from ..core.withdrawal import Withdrawal
-from . import records
+from . import records, verdicts
 from .board import Turn
 from .house import House
 from .records import Contribution
@@ -56,13 +57,14 @@ class Removal:
         def write(turn: Turn) -> None:
             entry = records.contribution(turn.db, leaf)
             if entry is None:
-                raise _no_such(leaf)
+                raise verdicts.no_contribution(leaf)
             if entry.state == "rejected":
                 return
             turn.step(Reject(entry.slot, entry.fence))
-            records.set_contribution(turn.db, leaf, "rejected", why=why)
+            verdicts.say(turn, self._house, leaf, "rejected", code="operator", why=why)
 
         self._house.board.run(write)
+        self._house.heads.poke()
 
 
 def _pair(entry: Contribution) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 Laws: the ledger is signed, so what follows from it is known; every row that says something else is
 named (I1 to I7). It reads, and changes nothing. What follows from no leaf cannot be checked here:
-an invite's uses and end, who is an operator, seconds held, the day of a lease, admission's words
+an invite's uses and end, who is an operator, seconds held, the day of a lease, admission's sentence
 and figures, the norms of the base; the sum of a closed database covers those (scrub.py). Cost: one
 pass over the rows, a signature a document. Source: reliability.md 2.7 and 3.
 """
@@ -23,6 +23,7 @@ from ..core.merkle import Peaks, leaf_hash
 from ..core.receipt import verify_receipt
 from ..core.release import ReleaseManifest
 from ..core.spec import FederationSpec
+from ..core.standing import standings
 from ..core.withdrawal import Withdrawal
 from . import ledger, migrations, publications, records
 from .desk import check_plan
@@ -69,12 +70,14 @@ class _Check:
         self._log = records.meta(db, "log").decode()
         self._leases = {(lease.slot, lease.fence): lease for lease in records.leases(db)}
         self._kinds = Counter[str]()
+        self._said: list[tuple[int, dict[str, object]]] = []
         self._fences = Counter[int]()
 
     def all(self) -> Iterator[str]:
         yield from self._founding()
         yield from self._leaves()
         yield from self._counts()
+        yield from self._standings()
         yield from self._slots()
         yield from self._names()
         yield from self._open_uploads()
@@ -99,6 +102,7 @@ class _Check:
             if leaf["kind"] != kind:
                 yield f"leaf {index} is no {kind}"
             self._kinds[kind] += 1
+            self._said.append((index, leaf))
             try:
                 yield from self._leaf(index, leaf, body)
             except OrthoFedError as error:
@@ -127,6 +131,8 @@ class _Check:
             case "withdrawal":
                 signed = from_value(leaf["doc"], kind="withdrawal")
                 yield from self._withdrawal(index, Withdrawal.from_document(signed), body)
+            case "admission":
+                pass  # with the others, in _standings
             case _:
                 yield from self._release(index, leaf, body)
 
@@ -213,6 +219,13 @@ class _Check:
             found = self._db.execute(query).fetchone()[0]
             if found != self._kinds[kind]:
                 yield f"{self._kinds[kind]} leaves of kind {kind}, {found} rows"
+
+    def _standings(self) -> Iterator[str]:
+        """Compare how each contribution stands with what the leaves say of it."""
+        rows = {entry.leaf: entry.state for entry in records.contributions(self._db)}
+        for leaf, state in standings(self._said).items():
+            if rows.get(leaf, state) != state:
+                yield f"contribution {leaf} is {rows[leaf]}, the ledger has it {state}"
 
     def _slots(self) -> Iterator[str]:
         newest, plan = publications.newest(self._db), publications.planned(self._db)

@@ -1,15 +1,18 @@
 """The bodies of ledger leaves: one canonical JSON object for each thing that changes the model.
 
-    spec (index 0), keyring (index 1 and each rotation), lease, contribution, withdrawal, release
+    spec (index 0), keyring (index 1 and each rotation), lease, contribution, admission, withdrawal,
+    release
 
 Law: a leaf that carries a signed document carries all of it, nested; canonical JSON means that the
 signed bytes are found again by encoding the nested body. At most 16 KiB. No address, prompt, file
-name or time beyond the signed ones gets in (T27).
+name or time beyond the signed ones gets in, nor a word that the operator typed (T27): an admission
+names its reason by a code. What the leaves together say of a contribution: core/standing.py.
 Source: security.md 4.6. Not here: hashing and the tree (core/merkle.py).
 """
 
+import re
 from collections.abc import Sequence
-from typing import Final, cast
+from typing import Final, Literal, cast, get_args
 
 from .canonical import decode, encode
 from .document import Document, from_value
@@ -17,7 +20,12 @@ from .fields import Fields, bad_field
 
 LEAF_BYTES: Final = 16 << 10
 """The most bytes of one leaf."""
+Verdict = Literal["pending", "accepted", "quarantined", "approved", "rejected"]
+"""What admission, and then the operator, says of a contribution."""
+_VERDICTS: Final = cast("tuple[Verdict, ...]", get_args(Verdict))
+_WHY: Final = re.compile(r"[a-z]{1,20}(?:-[a-z]{1,20})?")
 _SHAPES: Final = {
+    "admission": ("leaf", "verdict", "why"),
     "spec": ("spec",),
     "keyring": ("doc",),
     "lease": ("client", "fence", "slot", "triggers"),
@@ -41,6 +49,14 @@ def lease_leaf(*, client: str, fence: int, slot: int, triggers: Sequence[str]) -
     """Return the leaf of a granted lease."""
     body: dict[str, object] = {"client": client, "fence": fence, "kind": "lease", "slot": slot}
     return _leaf({**body, "triggers": list(triggers)})
+
+
+def admission_leaf(*, leaf: int, verdict: Verdict, why: str) -> bytes:
+    """Return the leaf that says how the contribution at ``leaf`` stands from now on.
+
+    ``why`` is a code, such as ``norm`` or ``operator``; the sentence is for its contributor alone.
+    """
+    return _leaf({"kind": "admission", "leaf": leaf, "verdict": verdict, "why": why})
 
 
 def release_leaf(*, manifest: str, n: int) -> bytes:
@@ -79,6 +95,11 @@ def _check_fields(fields: Fields, kind: str) -> None:
             for trigger in fields.items("triggers", least=1, most=16):
                 if not isinstance(trigger, str):
                     raise bad_field("`triggers` of a ledger leaf holds something else than text")
+        case "admission":
+            fields.integer("leaf", 2)
+            fields.one_of("verdict", _VERDICTS)
+            if not _WHY.fullmatch(fields.text("why")):
+                raise bad_field("`why` of a ledger leaf is no code")
         case "release":
             fields.hex("manifest")
             fields.integer("n", 1)

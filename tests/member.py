@@ -239,14 +239,24 @@ class Member:
         return verify_receipt(receipt, log=self.invite.log, ledger_key=self.ledger_key())
 
 
-def random_blob(spec: FederationSpec, vectors: tuple[int, ...], *, seed: int, size: float) -> bytes:
-    """Return a legal blob whose A entries are about ``size``."""
+def random_blob(
+    spec: FederationSpec,
+    vectors: tuple[int, ...],
+    *,
+    seed: int,
+    size: float,
+    embed: float | None = None,
+) -> bytes:
+    """Return a legal blob whose A entries are about ``size``, those of its vectors ``embed``."""
     layout = ContributionLayout(spec, vectors)
     rng = np.random.default_rng(seed)
     tensors = {}
     for info in layout.content:
-        values = (rng.standard_normal(info.shape) * size).astype(np.float32)
-        values = values.clip(-0.49, 0.49)  # what the window of A holds
+        is_embed = info.name.startswith("embed.")
+        scale = embed if embed is not None and is_embed else size
+        values = (rng.standard_normal(info.shape) * scale).astype(np.float32)
+        if not is_embed:
+            values = values.clip(-0.49, 0.49)  # what the window of A holds
         low, high = layout.window(info.name)
         tensors[info.name] = quantise(values, low=low, high=high)
     return pack(layout, tensors)

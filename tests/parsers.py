@@ -295,7 +295,8 @@ def _ledger() -> Iterable[Parser]:
     consistency = place + b"".join(merkle.consistency_proof(seeds.HASHES, 2, 3))
     witnessed = seeds.NOTE + "\u2014 witness AAAA\n".encode()
     key = seeds.LEDGER.public_hex
-    yield Parser("ledger leaf", leaf.parse_leaf, tuple(seeds.leaves()), spell=canonical.encode)
+    said = leaf.admission_leaf(leaf=3, verdict="quarantined", why="norm")
+    yield Parser("ledger leaf", leaf.parse_leaf, (*seeds.leaves(), said), spell=canonical.encode)
     yield Parser("checkpoint", _checkpoint, (seeds.NOTE, witnessed))
     yield Parser(
         "receipt",

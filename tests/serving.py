@@ -11,6 +11,7 @@ from orthofed.coordinator.folder import DataFolder, Settings
 from orthofed.coordinator.founding import Choices, found
 from orthofed.coordinator.fs import Fs
 from orthofed.coordinator.house import House
+from orthofed.coordinator.policy import MOST, Policy
 from orthofed.coordinator.releasing import publish_newest
 from orthofed.coordinator.server import Patience, Server
 from orthofed.coordinator.service import Service
@@ -19,6 +20,9 @@ from orthofed.core.spec import Limits
 
 from .member import Member, Packed
 from .tiny_base import tiny_base
+
+ANYTHING = Policy(norm_percent=100, embedding_percent=MOST)
+"""For tests whose contributions are random numbers: no gate but those of form."""
 
 
 class FastFs(Fs):
@@ -74,6 +78,7 @@ def founded(
     limits: Limits | None = None,
     make: Callable[[Path], Path] = tiny_base,
     layerwise_tokens: bool = False,
+    policy: Policy = ANYTHING,
 ) -> DataFolder:
     """Found a federation on the base of ``make``; the coordinator's folder is ``path/fed``."""
     base = make(path / "base")
@@ -84,7 +89,7 @@ def founded(
         base_name="tiny",
         layerwise_tokens=layerwise_tokens,
     )
-    settings = Settings(base=base, listen="127.0.0.1:0", reserve_mib=0)
+    settings = Settings(base=base, listen="127.0.0.1:0", reserve_mib=0, admission=policy)
     found(path / "fed", choices, settings, clock=SystemClock(), fs=FastFs(), say=lambda _: None)
     return DataFolder.open(path / "fed")
 

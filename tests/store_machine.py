@@ -9,7 +9,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from orthofed.coordinator import publications, publisher
+from orthofed.coordinator import publications, publisher, verdicts
 from orthofed.coordinator.base import BaseFolder
 from orthofed.coordinator.keyfile import load_key
 from orthofed.core.document import sign
@@ -139,23 +139,23 @@ class Machine(StorePlay):
         self._step(lambda _: self.world.commit(number, variant), ask, kill, start)
 
     @precondition(lambda self: any(place.state == "leased" for place in self.world.places))
-    @rule(which=st.integers(0, 1), late=st.booleans(), kill=KILL, start=START)
-    def upload(self, which: int, late: bool, kill: int | None, start: int) -> None:
+    @rule(which=st.integers(0, 1), late=st.booleans(), variant=VARIANT, kill=KILL, start=START)
+    def upload(self, which: int, late: bool, variant: int, kill: int | None, start: int) -> None:
         """All three calls for a lease that stands, or most histories would commit nothing."""
         held = [place.lease for place in self.world.places if place.state == "leased"]
         numbers = list(self.world.leases)
         back = len(numbers) - 1 - numbers.index(held[which % len(held)])
-        self.begin(back, 0, None, 0)
-        self.put(back, 0, damaged=False, kill=None, start=0)
+        self.begin(back, variant, None, 0)
+        self.put(back, variant, damaged=False, kill=None, start=0)
         self.house.clock.monotonic += TTL_S + 1 if late else 0
-        self.commit(back, 0, kill, start)
+        self.commit(back, variant, kill, start)
 
     @rule(member=st.integers(0, 2), name=st.sampled_from(NAMES), kill=KILL, start=START)
     def contribute(self, member: int, name: str, kill: int | None, start: int) -> None:
         """From the request to the receipt, if there is a slot."""
         self.lease(member, name, None, 0)
         if any(place.state == "leased" for place in self.world.places):
-            self.upload(member, late=False, kill=kill, start=start)
+            self.upload(member, late=False, variant=0, kill=kill, start=start)
 
     @precondition(lambda self: self.world.contributions)
     @rule(back=BACK, mine=st.booleans(), kill=KILL, start=START)
@@ -190,6 +190,19 @@ class Machine(StorePlay):
         self._step(lambda _: self.world.reject(number), ask, kill, start)
 
     # What the operator asks.
+
+    @precondition(lambda self: self.world.contributions)
+    @rule(back=BACK, kill=KILL, start=START)
+    def approve(self, back: int, kill: int | None, start: int) -> None:
+        """Whatever it is: in quarantine, accepted already, or out for good."""
+        number = self._pick_contributed(back)
+        leaf = self.known.leaf_of(self.world, number)
+
+        def ask() -> str:
+            verdicts.approve(self.house.house, 0 if leaf is None else leaf)
+            return "approved"
+
+        self._step(lambda _: self.world.approve(number), ask, kill, start)
 
     @precondition(lambda self: self.world.contributions)
     @rule(stages=st.integers(1, 3), kill=LONG_KILL, start=START)

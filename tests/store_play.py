@@ -28,7 +28,7 @@ from .direct import Direct
 from .member import Leased, Member, Packed
 from .store_check import check, check_open
 from .store_rows import Known, rows
-from .store_world import Place, Upload, World
+from .store_world import LOUD, Place, Upload, World
 from .uploaders import quick_blob
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ class StorePlay(RuleBasedStateMachine):
         self.heard: dict[int, bytes] = {}
         self.bodies: list[bytes] = []
         self.packed: dict[tuple[int, int], Packed] = {}
-        self.blobs = [quick_blob(spec, seed=variant) for variant in range(2)]
+        self.blobs = [quick_blob(spec, seed=v, loud=v == LOUD) for v in range(2)]
         for variant, blob in enumerate(self.blobs):
             self.known.variants[hashlib.sha256(blob).hexdigest()] = variant
 

@@ -9,6 +9,8 @@ answer that is due and the state after it. The table is reliability.md 3, the na
 from dataclasses import dataclass, field, replace
 
 TTL_S, HOLD_S = 900, 86_400
+LOUD = 1
+"""The variant of a blob that admission puts into quarantine."""
 Place_ = tuple[int, int]
 """Slot and fence."""
 
@@ -63,6 +65,7 @@ class World:
     names: dict[str, tuple[str, int, Place_]] = field(default_factory=dict)
     uploads: dict[Place_, Upload] = field(default_factory=dict)
     contributions: dict[int, tuple[Place_, str]] = field(default_factory=dict)
+    approved: frozenset[int] = frozenset()
     leaves: tuple[str, ...] = ("spec", "keyring")
     released: frozenset[Place_] | None = None
     planned: frozenset[Place_] | None = None
@@ -173,10 +176,12 @@ class World:
             return "missing", self
         leaf = len(self.leaves)
         after = self._upload(lease.at, replace(known, leaf=leaf))
+        state = "quarantined" if variant == LOUD else "accepted"
+        said = ("admission",) if variant == LOUD else ()
         after = replace(
             after._put(lease.slot, replace(place, state="filled")),
-            contributions={**self.contributions, leaf: (lease.at, "accepted")},
-            leaves=(*self.leaves, "contribution"),
+            contributions={**self.contributions, leaf: (lease.at, state)},
+            leaves=(*self.leaves, "contribution", *said),
         )
         return f"receipt {leaf}", after
 
@@ -198,7 +203,7 @@ class World:
         )
 
     def reject(self, number: int) -> tuple[str, "World"]:
-        """Take it out by the operator's word, which is no leaf."""
+        """Take it out by the operator's word."""
         leaf = self._leaf(number)
         if leaf is None:
             return "not-found", self
@@ -208,7 +213,25 @@ class World:
         if state == "withdrawn":
             return "not-filled", self
         contributions = {**self.contributions, leaf: (at, "rejected")}
-        return "rejected", replace(self._out(at), contributions=contributions)
+        leaves = (*self.leaves, "admission")
+        return "rejected", replace(self._out(at), contributions=contributions, leaves=leaves)
+
+    def approve(self, number: int) -> tuple[str, "World"]:
+        """Let it into the next release by the operator's word."""
+        leaf = self._leaf(number)
+        if leaf is None:
+            return "not-found", self
+        at, state = self.contributions[leaf]
+        if state in ("rejected", "withdrawn"):
+            return "out-for-good", self
+        if leaf in self.approved:
+            return "approved", self
+        return "approved", replace(
+            self,
+            contributions={**self.contributions, leaf: (at, "accepted")},
+            approved=self.approved | {leaf},
+            leaves=(*self.leaves, "admission"),
+        )
 
     def plan(self) -> tuple[str, "World"]:
         """Open the plan of the next release, unless it would be the newest once more."""

@@ -1,0 +1,54 @@
+"""What admission allows: the operator's thresholds, in the table ``[admission]`` of the settings.
+
+They are in no spec, so an operator may tighten them between starts; what was accepted stays so. The
+defaults were fitted on the base that ships (benchmarks/admission.py, docs/log.md). Every number is
+in hundredths, so that the file holds no fraction. Source: security.md 8. Not here: the measuring
+(gates.py), what follows from it (verdicts.py).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+MOST = 1_000_000
+"""The largest threshold; no contribution reaches it, so it switches its gate off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The thresholds; each is met up to and including its number.
+
+    ``norm_percent``: spectral norm of a layer's A over that of W. ``embedding_percent``: a learned
+    vector's length over that of the longest in the base's vocabulary. ``approve_first``: whether a
+    member's first contribution waits for the operator's word.
+    """
+
+    norm_percent: int = 100
+    embedding_percent: int = 400
+    approve_first: bool = False
+
+    @classmethod
+    def read(cls, table: Mapping[str, object]) -> "Policy":
+        """Return the policy of a TOML table. Raises ValueError: what is wrong, for a person."""
+        known = {field.name: type(field.default) for field in fields(cls)}
+        for key, value in table.items():
+            if key not in known:
+                raise ValueError(f"unknown key admission.{key}")
+            if type(value) is not known[key]:
+                raise ValueError(f"admission.{key} is {_KINDS[known[key]]}")
+            if type(value) is int and not 1 <= value <= MOST:
+                raise ValueError(f"admission.{key} = {value}, it is 1 to {MOST}")
+        return cls(**dict(table))  # pyright: ignore[reportArgumentType]  # each was just checked
+
+    def to_toml(self) -> str:
+        """Return the table as the settings file holds it, last."""
+        lines = [
+            "# What a contribution may do, in hundredths; docs/admission.md says what each means.",
+            "[admission]",
+        ]
+        for field in fields(self):
+            value = getattr(self, field.name)
+            lines.append(f"{field.name} = {str(value).lower()}")
+        return "\n".join([*lines, ""])
+
+
+_KINDS: Mapping[type, str] = {int: f"a number, 1 to {MOST}", bool: "true or false"}

@@ -1,0 +1,213 @@
+"""Admission end to end: quarantine with a reason, approve, reject, and the ledger."""
+
+import json
+
+import numpy as np
+import pytest
+
+from orthofed.coordinator import publications, records
+from orthofed.coordinator.admission import _check_norm
+from orthofed.coordinator.policy import Policy
+from orthofed.coordinator.rowcheck import check_rows
+from orthofed.core.errors import InputError, Refused
+from orthofed.core.leaf import parse_leaf
+from orthofed.core.quantise import quantise
+from orthofed.core.standing import standings
+
+from .member import Leased, Member, random_blob
+from .serving import ANYTHING, Running, founded, running
+
+LOUD = Policy(norm_percent=100)  # the other gates as they come
+
+
+@pytest.fixture
+def coordinator(tmp_path):
+    with running(founded(tmp_path, policy=LOUD)) as started:
+        yield started
+
+
+def contributed(
+    coordinator: Running, name: str = "anna", *, size: float = 0.02, loud: bool = False
+) -> tuple[Member, Leased, int]:
+    """Contribute random numbers; ``loud``: with vectors longer than any word's."""
+    member = coordinator.member()
+    lease = member.lease(name, (f"{name}-k7",))
+    blob = random_blob(
+        member.spec(),
+        lease.vectors,
+        seed=sum(name.encode()),
+        size=size,
+        embed=9.0 if loud else size,
+    )
+    leaf = member.check(member.contribute(member.pack(lease, blob=blob))).index
+    return member, lease, leaf
+
+
+def admissions(coordinator: Running) -> list[tuple[object, object, object]]:
+    """Return what the ledger's admissions say: leaf, verdict, why."""
+    bodies = coordinator.house.store.run(
+        lambda db: [row[0] for row in db.execute("SELECT body FROM leaf ORDER BY idx")]
+    )
+    said = [parse_leaf(body) for body in bodies]
+    return [(each["leaf"], each["verdict"], each["why"]) for each in said if "verdict" in each]
+
+
+def test_a_suspect_contribution_is_kept_out_and_its_owner_reads_why(coordinator):
+    """Stored, receipted, in the ledger; in no release; the reason names measure, bound, advice."""
+    _, _, fine = contributed(coordinator)
+    member, lease, leaf = contributed(coordinator, "bert", loud=True)
+
+    made = coordinator.release()
+
+    told = member.status(lease)
+    assert told.state == "quarantined"
+    assert "allowed are 400 %" in told.why
+    assert "token_rate" in told.why
+    assert (told.leaf, bool(told.receipt)) == (leaf, True)
+    assert made["concepts"] == 1
+    plan = coordinator.house.store.run(publications.newest).plan
+    assert [item.leaf for item in plan.included] == [fine]
+    assert plan.left_out == ((leaf, "quarantined"),)
+    assert admissions(coordinator) == [(leaf, "quarantined", "embedding")]
+
+
+def test_an_approved_contribution_is_in_the_next_release(coordinator):
+    """Once more changes nothing; its owner reads no reason any more."""
+    member, lease, leaf = contributed(coordinator, loud=True)
+
+    first = coordinator.desk.ask("approve", {"leaf": leaf})
+    again = coordinator.desk.ask("approve", {"leaf": leaf})
+
+    assert (first, again) == ({"was": "quarantined"}, {"was": "accepted"})
+    assert (member.status(lease).state, member.status(lease).why) == ("accepted", "")
+    assert coordinator.release()["concepts"] == 1
+    assert admissions(coordinator)[1:] == [(leaf, "approved", "operator")]
+
+
+def test_a_rejected_contribution_gives_up_its_slot_and_cannot_come_back(coordinator):
+    """The operator's words reach its owner and stand in no ledger leaf (T27)."""
+    member, lease, leaf = contributed(coordinator, loud=True)
+
+    coordinator.desk.ask("reject", {"leaf": leaf, "why": "it draws somebody else"})
+
+    with pytest.raises(Refused) as refused:
+        coordinator.desk.ask("approve", {"leaf": leaf})
+    assert refused.value.code == "out-for-good"
+    assert member.status(lease).why == "it draws somebody else"
+    assert coordinator.house.store.run(records.slots)[lease.slot].phase == "free"
+    bodies = coordinator.house.store.run(
+        lambda db: [row[0] for row in db.execute("SELECT body FROM leaf")]
+    )
+    assert not [body for body in bodies if b"somebody" in body]
+
+
+def test_the_list_shows_figures_and_reasons(coordinator):
+    """What `orthofed coordinator contributions` prints."""
+    contributed(coordinator)
+    _, lease, leaf = contributed(coordinator, "bert", loud=True)
+
+    rows = coordinator.desk.ask("contributions", {})["contributions"]
+
+    assert [row["state"] for row in rows] == ["accepted", "quarantined"]
+    assert (rows[1]["leaf"], rows[1]["slot"], rows[1]["concept"]) == (leaf, lease.slot, "bert")
+    assert rows[1]["figures"]["embedding_percent"] > 400
+    assert rows[0]["figures"]["norm_percent"] > 0
+    json.dumps(rows)
+
+
+def test_nothing_that_is_no_contribution_can_be_judged(coordinator):
+    """Leaf 0 is the spec."""
+    for op in ("approve", "reject"):
+        with pytest.raises(Refused) as refused:
+            coordinator.desk.ask(op, {"leaf": 0, "why": "x"})
+        assert refused.value.code == "not-found"
+
+
+def test_states_survive_a_restart_and_follow_from_the_ledger(tmp_path):
+    """Rows and leaves agree; a database changed by hand is found (rowcheck.py)."""
+    folder = founded(tmp_path, policy=LOUD)
+    with running(folder) as before:
+        _, _, leaf = contributed(before, loud=True)
+        _, _, other = contributed(before, "bert", loud=True)
+        before.desk.ask("approve", {"leaf": other})
+
+    with running(folder) as after:
+        states = {e.leaf: e.state for e in after.house.store.run(records.contributions)}
+        assert states == {leaf: "quarantined", other: "accepted"}
+        assert not [*after.house.store.run(lambda db: list(check_rows(db)))]
+        after.house.store.run(
+            lambda db: records.set_contribution(db, leaf, "accepted", why="by hand")
+        )
+        found = after.house.store.run(lambda db: list(check_rows(db)))
+
+    assert found == [f"contribution {leaf} is accepted, the ledger has it quarantined"]
+
+
+def test_a_members_first_contribution_can_be_made_to_wait(tmp_path):
+    """`approve_first`: until one of its contributions stands, each waits for the operator."""
+    policy = Policy(norm_percent=100, embedding_percent=1_000_000, approve_first=True)
+    with running(founded(tmp_path, policy=policy)) as coordinator:
+        member, lease, leaf = contributed(coordinator)
+        waits = member.status(lease)
+        coordinator.desk.ask("approve", {"leaf": leaf})
+        second = member.lease("bert", ("bert-k7",))
+        member.contribute(member.pack(second, seed=5))
+
+        assert (waits.state, member.status(second).state) == ("quarantined", "accepted")
+        assert "approval" in waits.why
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ({"norm_percent": 0}, "it is 1 to 1000000"),
+        ({"norm_percent": 1.5}, "is a number"),
+        ({"norm_percent": True}, "is a number"),
+        ({"approve_first": 1}, "is true or false"),
+        ({"norm": 1}, "unknown key admission.norm"),
+    ],
+)
+def test_a_threshold_that_is_misread_is_an_error(tmp_path, table, says):
+    """A typing error must not switch a gate off."""
+    folder = founded(tmp_path)
+    text = folder.settings_file.read_text().partition("[admission]")[0]
+    lines = [f"{key} = {str(value).lower()}" for key, value in table.items()]
+    folder.settings_file.write_text(text + "[admission]\n" + "\n".join(lines))
+
+    with pytest.raises(InputError) as refused:
+        folder.settings()
+
+    assert says in refused.value.what
+    assert refused.value.code == "bad-settings"
+
+
+def test_the_settings_file_says_every_threshold(tmp_path):
+    """What init writes is read back."""
+    assert founded(tmp_path).settings().admission == ANYTHING
+
+
+def test_a_cap_holds_to_the_last_bit_in_every_layer(coordinator):
+    """T12: at the cap it is taken, a millionth above it is refused, whichever layer it is."""
+    rng = np.random.default_rng(1)
+    for path, limit in coordinator.house.facts.norms.items():
+        tensor = quantise(rng.standard_normal((24, 4)).astype(np.float32) * 0.01)
+        norm = _check_norm(tensor, 1.0, path, 100)
+
+        assert _check_norm(tensor, norm, path, 100) == pytest.approx(1.0)
+        with pytest.raises(Refused):
+            _check_norm(tensor, norm * (1 - 1e-6), path, 100)
+        assert limit > 0
+
+
+def test_the_last_leaf_decides_how_a_contribution_stands():
+    """Old ledgers have no admissions; a withdrawal ends everything."""
+    contribution = (5, {"kind": "contribution"})
+
+    def said(index: int, verdict: str) -> tuple[int, dict[str, object]]:
+        return index, {"kind": "admission", "leaf": 5, "verdict": verdict, "why": "x"}
+
+    gone = (9, {"kind": "withdrawal", "doc": {"body": {"leaf": 5}}})
+    assert standings([contribution]) == {5: "accepted"}
+    assert standings([contribution, said(6, "quarantined")]) == {5: "quarantined"}
+    assert standings([contribution, said(6, "quarantined"), said(7, "approved")]) == {5: "accepted"}
+    assert standings([contribution, said(6, "rejected"), gone]) == {5: "withdrawn"}
