@@ -25,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.add_typer(client.app, name="client", help="The data owner: join, train, score, status.")
+app.add_typer(client.app, name="client", help="The data owner: join, train, withdraw.")
 app.add_typer(coordinator.app, name="coordinator", help="The operator: init, serve, release.")
 app.command(epilog="Example: orthofed doctor fed")(coordinator.doctor)
 for _command in (client.demo, client.pull, client.verify, client.sample):

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from .withdraw_command import WITHDRAW_EXAMPLE, withdraw
+
 if TYPE_CHECKING:
     from .train_command import Happened
 
@@ -252,9 +254,13 @@ def status(home: HomeOption = None, as_json: Json = False) -> None:
         slot = f"slot {run['slot']}" if run["slot"] >= 0 else "no slot"
         said = f", with the coordinator: {run['state']}" if run["state"] else ""
         said += f", receipt {run['promise']}" if run["promise"] else ""
+        said += ", receipt of the withdrawal kept" if run["withdrawal"] else ""
         print(f"{run['concept']}  {run['phase']}, {slot}{said}")
         if run["why"]:
             print(f"    {run['why']}")
+
+
+app.command(epilog=WITHDRAW_EXAMPLE)(withdraw)
 
 
 def demo(

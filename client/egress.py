@@ -10,17 +10,15 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from ..core.errors import InputError
 from ..core.layout import ContributionLayout, unpack
+from ..core.promises import MAY_REVEAL, NEVER_LEAVE
 
-LEAVES = """\
-Images, captions and logs never leave the client: no message can carry them, and the egress gate \
-shows every byte.
-A published concept can be prompted by anyone and may reveal training images. With few images \
-assume it does."""
+LEAVES: Final = f"{NEVER_LEAVE}\n{MAY_REVEAL}"
 """What may be said about privacy at the gate, word for word (security.md 9.1)."""
 
 

@@ -5,7 +5,7 @@
     home/spec.json           the federation's spec; keyrings/<n>.json beside it
     home/counter             the next client key, raised before the key is used: none serves twice
     home/outbox.jsonl        every message that left (egress.py)
-    home/runs/<concept>/     state, training saves, blob, manifest and receipt of one concept
+    home/runs/<concept>/     state, training saves, blob, manifest, receipts of one concept
     home/runs/<concept>/log/ what each training said and drew (training_log.py); never sent
     home/runs/<concept>/cache/, home/class/   what trainings read in every step (caches.py)
     home/lock                held by the one process that may send

@@ -4,17 +4,29 @@
        ^        ^                                |   the coordinator refused the bytes: train anew
        |________|__________|__________|__________|   the lease is gone: a new request starts over
 
+    receipted -> withdrawing -> withdrawn    by the owner's word; a new training starts from joined
+
 `step(session, event) -> (session, actions)`: train_command.py carries the actions out and reports
 what came of them as the next event; state.py keeps the session between processes. Laws:
 the same request id asks for the same lease (so a kill between grant and save costs nothing);
 what is packed is never quantised again; what was not approved is never sent;
-the training saves go only after the receipt is kept. Source: reliability.md 5.
+the training saves go only after the receipt is kept; a withdrawal is signed once, and every retry
+sends those bytes. Source: reliability.md 5.
 """
 
 from dataclasses import dataclass, replace
 from typing import Literal
 
-Phase = Literal["joined", "leased", "trained", "packed", "approved", "receipted"]
+Phase = Literal[
+    "joined",
+    "leased",
+    "trained",
+    "packed",
+    "approved",
+    "receipted",
+    "withdrawing",
+    "withdrawn",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +51,8 @@ class Session:
     document: str = ""
     receipt: str = ""
     why: str = ""
+    withdrawal: str = ""  # of the signed withdrawal
+    withdrawal_receipt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +111,23 @@ class Rejected:
     why: str
 
 
-Event = Opened | Granted | Trained | Packed | Approved | Received | LeaseGone | Rejected
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The owner wants the contribution out; the signed withdrawal is on the disk, its SHA-256."""
+
+    withdrawal: str
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """The receipt of the withdrawal was verified and saved; its SHA-256."""
+
+    receipt: str
+
+
+Event = (
+    Opened | Granted | Trained | Packed | Approved | Received | LeaseGone | Rejected | Asked | Left
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +156,11 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
+class SendWithdrawal:
+    """Send the signed withdrawal until its receipt is here."""
+
+
+@dataclass(frozen=True, slots=True)
 class ForgetTraining:
     """Remove the training saves: the receipt is kept."""
 
@@ -147,7 +182,18 @@ class Done:
     """Nothing is left to do: the receipt is here."""
 
 
-Action = AskLease | Train | Pack | ShowEgress | Upload | ForgetTraining | SetAside | Stop | Done
+Action = (
+    AskLease
+    | Train
+    | Pack
+    | ShowEgress
+    | Upload
+    | SendWithdrawal
+    | ForgetTraining
+    | SetAside
+    | Stop
+    | Done
+)
 
 _NEXT: dict[Phase, tuple[Action, ...]] = {
     "joined": (AskLease(),),
@@ -156,10 +202,14 @@ _NEXT: dict[Phase, tuple[Action, ...]] = {
     "packed": (ShowEgress(),),
     "approved": (Upload(),),
     "receipted": (ForgetTraining(), Done()),
+    "withdrawing": (SendWithdrawal(),),
+    "withdrawn": (SendWithdrawal(),),  # a coordinator that lost it hears it again
 }
 
 
-def step(session: Session, event: Event) -> tuple[Session, tuple[Action, ...]]:
+def step(  # noqa: C901  # one case an event
+    session: Session, event: Event
+) -> tuple[Session, tuple[Action, ...]]:
     """Advance by one event. Same session and event: same answer, always.
 
     An event that does not fit the phase changes nothing and asks for nothing.
@@ -179,6 +229,10 @@ def step(session: Session, event: Event) -> tuple[Session, tuple[Action, ...]]:
             after = replace(session, phase="approved")
         case "approved", Received(receipt):
             after = replace(session, phase="receipted", receipt=receipt)
+        case "receipted", Asked(withdrawal):
+            after = replace(session, phase="withdrawing", withdrawal=withdrawal)
+        case (("withdrawing" | "withdrawn"), Left(receipt)):
+            return replace(session, phase="withdrawn", withdrawal_receipt=receipt), ()
         case "approved", Rejected(why):
             # What was sent is dead, the slot is not: other settings may give bytes that pass.
             again = replace(session, phase="leased", blob="", document="", why=why)

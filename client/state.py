@@ -5,8 +5,8 @@
 
 Law: after a kill at any instruction `load` returns the session as it was before or after the last
 `save`, never a mixture; a damaged newest generation falls back to the older one. ``files`` are
-the blob, manifest and receipt that the phase promises: a session whose files are gone or changed is
-not believed either (reliability.md 5). Cost: hashing one contribution, a few MB.
+the blob, manifest, receipt and withdrawal that the phase promises: a session whose files are gone
+or changed is not believed either (reliability.md 5). Cost: hashing one contribution, a few MB.
 """
 
 import hashlib
@@ -25,8 +25,17 @@ LOG: Final = "log"
 """The folder of training logs, one a lease; it stays at home."""
 MANIFEST: Final = "manifest.json"
 RECEIPT: Final = "receipt"
+WITHDRAWAL: Final = "withdrawal.json"
+WITHDRAWAL_RECEIPT: Final = "withdrawal-receipt"
 _NAMES: Final = ("state.json", "state.old.json")
-_PROMISED: Final = (BLOB, MANIFEST, RECEIPT)
+_PROMISED: Final = {
+    BLOB: "blob",
+    MANIFEST: "document",
+    RECEIPT: "receipt",
+    WITHDRAWAL: "withdrawal",
+    WITHDRAWAL_RECEIPT: "withdrawal_receipt",
+}
+"""The files that a phase promises, and the field that keeps the SHA-256 of each."""
 _LISTS: Final[dict[str, type]] = {"triggers": str, "vectors": int}
 _INTEGERS: Final = ("counter", "fence", "hold_s", "slot", "ttl_s")
 _MOST_TRIGGERS: Final = 64
@@ -36,7 +45,7 @@ _TEXTS: Final = ("noun", "why")
 
 def save(folder: Path, session: Session) -> None:
     """Write the session as the newest generation; the one before becomes the older."""
-    promised = {BLOB: session.blob, MANIFEST: session.document, RECEIPT: session.receipt}
+    promised: dict[str, str] = {name: getattr(session, each) for name, each in _PROMISED.items()}
     body = canonical.encode(
         {
             "files": {name: digest for name, digest in promised.items() if digest},

@@ -37,10 +37,12 @@ class ConceptStatus(TypedDict):
     fence: int
     triggers: list[str]
     receipt: str
+    withdrawal: str
+    """SHA-256 of the receipt of its withdrawal; empty while there is none."""
     state: str
     why: str
     promise: str
-    """Whether the coordinator honours the receipt: kept, broken, or empty if it was not asked."""
+    """Whether the coordinator honours the receipts: kept, broken, or empty if it was not asked."""
 
 
 class HomeStatus(TypedDict):
@@ -80,6 +82,7 @@ def _row(session: Session, state: str, why: str, promise: str) -> ConceptStatus:
         fence=session.fence,
         triggers=list(session.triggers),
         receipt=session.receipt,
+        withdrawal=session.withdrawal_receipt,
         state=state,
         why=why or session.why,
         promise=promise,
@@ -114,7 +117,7 @@ def _asked(
     key = derive_client(home.master(), membership.log, session.counter)
     request = wire.StatusRequest(session.slot, session.fence)
     path = home.run(session.concept) / RECEIPT
-    mine = path.read_bytes() if session.phase == "receipted" and path.is_file() else b""
+    mine = path.read_bytes() if session.receipt and path.is_file() else b""
     try:
         reply = channel.call(methods.STATUS, request, wire.StatusReply, key=key)
     except Refused as error:
@@ -123,6 +126,8 @@ def _asked(
         raise
     if not mine:
         return reply.state, reply.why, ""
+    if session.withdrawal_receipt and reply.state != "withdrawn":
+        return reply.state, _forgot_withdrawal(session), "broken"
     if reply.receipt == mine:
         return reply.state, reply.why, "kept"
     return reply.state, _broken(channel, mine, membership.log, path), "broken"
@@ -130,6 +135,13 @@ def _asked(
 
 _UNKNOWN = ("not-your-role", "not-found")
 """What a coordinator says to a client key, or a lease, that it has never seen."""
+
+
+def _forgot_withdrawal(session: Session) -> str:
+    return (
+        f"the coordinator signed the withdrawal of {session.concept} and lost it; run"
+        f" orthofed client withdraw {session.concept} again: it sends the same word"
+    )
 
 
 def _broken(channel: Channel, mine: bytes, log: str, path: Path) -> str:

@@ -44,6 +44,7 @@ from .training_report import TrainingReport
 from .trust import TrustedFederation, trusted_federation, trusted_receipt
 from .upload import Upload, chunk_hashes
 from .wandb_run import SENT
+from .withdrawal import keep_withdrawn, refuse_while_withdrawing
 from .workbench import Workbench
 
 if TYPE_CHECKING:
@@ -168,7 +169,13 @@ class _TrainCommand:
         triggers = tuple(slug(t) for t in options.triggers) or (concept,)
         vectors = (options.vectors,) * len(triggers)
         saved = load(self._folder)
+        if saved is not None:
+            refuse_while_withdrawing(saved)
         asked = (triggers, vectors, options.noun)
+        old = saved if saved is not None and saved.phase == "withdrawn" else None
+        if old is not None:
+            keep_withdrawn(self._folder, old)
+            saved = None
         if saved is not None and (saved.triggers, saved.vectors, saved.noun) == asked:
             return saved
         if saved is not None and saved.phase != "joined":
@@ -182,6 +189,9 @@ class _TrainCommand:
         request, counter = secrets.token_hex(16), self._home.next_counter()
         session = Session(concept, triggers, vectors, options.noun, request, counter)
         save(self._folder, session)
+        if old is not None:
+            self._scores.forget()
+            shutil.rmtree(self._folder / _SAVES, ignore_errors=True)
         return session
 
     def _perform(

@@ -21,6 +21,7 @@ from ..core.keyring import Keyring, log_id
 from ..core.receipt import Receipt, verify_receipt
 from ..core.release import ReleaseManifest
 from ..core.spec import FederationSpec
+from ..core.withdrawal import Withdrawal
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,25 @@ def trusted_receipt(federation: TrustedFederation, receipt: bytes, *, manifest: 
         doc = parsed.leaf.get("doc")
         if parsed.leaf.get("kind") != "contribution" or doc != _nested(manifest):
             raise _mismatch("the receipt is of another contribution")
+    return parsed
+
+
+def trusted_withdrawal(
+    federation: TrustedFederation, receipt: bytes, *, client: str, leaf: int
+) -> Receipt:
+    """Return the receipt, if it is this log's word that ``client`` withdrew contribution ``leaf``.
+
+    Raises VerificationFailed: it is not.
+    """
+    with check("withdrawal receipt"):
+        parsed = _receipt(federation, receipt)
+        if parsed.leaf.get("kind") != "withdrawal":
+            raise _mismatch("the receipt is of another leaf than a withdrawal's")
+        signed = document.from_value(parsed.leaf.get("doc"), kind="withdrawal")
+        said = Withdrawal.from_document(signed)
+        wanted = (client, leaf, federation.log, federation.spec.id)
+        if (said.client, said.leaf, said.log, said.fed) != wanted:
+            raise _mismatch("the receipt is of another withdrawal")
     return parsed
 
 

@@ -216,6 +216,7 @@ class Desk:
             log=self._house.facts.log,
             included=tuple(_included(db, entry, share) for entry in accepted),
             left_out=tuple(left_out),
+            withdrawn=tuple((e.slot, e.leaf) for e in entries if e.state == "withdrawn"),
         )
 
     def _check_files(self, manifest: ReleaseManifest) -> None:

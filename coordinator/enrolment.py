@@ -2,8 +2,9 @@
 
 Laws: an invite is spent once for each member key; the same request gives the same lease; one lease
 at a time and a few a day for each member (T1); a name that was leased is its member's for ever
-(T23, I6): nobody else gets it or one that reads like it, and its owner only while no contribution
-carries it. Grant, names, lease and ledger leaf are one transaction.
+(T23, I6): nobody else gets it or one that reads like it, also after a withdrawal, and its owner
+only while no contribution carries it that was not withdrawn: to replace one, withdraw, then lease
+again. Grant, names, lease and ledger leaf are one transaction.
 """
 
 from dataclasses import dataclass
@@ -176,7 +177,7 @@ class Enrolment:
             (kind, name.name): name
             for kind in kinds
             for name in records.names(db, kind)
-            if name.member == key and records.contribution_at(db, name.slot, name.fence) is None
+            if name.member == key and not _carried(db, name)
         }
 
     def _check_names(
@@ -231,6 +232,12 @@ class Enrolment:
         for trigger in asked.triggers:
             _claim(db, "trigger", Name(trigger, key, slot, fence))
         return lease
+
+
+def _carried(db: records.Db, name: Name) -> bool:
+    """Return whether a contribution bears the name; a withdrawn one is in no later release."""
+    entry = records.contribution_at(db, name.slot, name.fence)
+    return entry is not None and entry.state != "withdrawn"
 
 
 def _reads_like(kind: NameKind, name: str, asked: _Asked) -> bool:

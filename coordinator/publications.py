@@ -29,7 +29,10 @@ class Included:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What release ``n`` holds; ``size`` leaves of ledger, ``t`` Unix seconds."""
+    """What release ``n`` holds; ``size`` leaves of ledger, ``t`` Unix seconds.
+
+    ``withdrawn``: (slot, leaf) of every contribution that was withdrawn before the plan.
+    """
 
     n: int
     t: int
@@ -39,6 +42,7 @@ class Plan:
     log: str
     included: tuple[Included, ...]
     left_out: tuple[tuple[int, Why], ...]
+    withdrawn: tuple[tuple[int, int], ...] = ()
 
     @property
     def slots(self) -> frozenset[int]:
@@ -60,7 +64,8 @@ class Plan:
         left_out: tuple[tuple[int, Why], ...] = tuple(
             (leaf, why) for leaf, why in value.pop("left_out")
         )
-        return cls(included=included, left_out=left_out, **value)
+        withdrawn = tuple((slot, leaf) for slot, leaf in value.pop("withdrawn", ()))
+        return cls(included=included, left_out=left_out, withdrawn=withdrawn, **value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,8 +90,10 @@ def _build(  # as above
         made = [file.made for file in written if file.made is not None]
         files = [known.get(name) or file_entry(out, name) for name in _names(out)]
         texts = {
-            "info.json": info_bytes(merge, plan.n, made, files, basis=basis),
-            "card.md": card_text(merge, plan.n, made).encode(),
+            "info.json": info_bytes(
+                merge, plan.n, made, files, basis=basis, withdrawn=plan.withdrawn
+            ),
+            "card.md": card_text(merge, plan.n, made, withdrawn=plan.withdrawn).encode(),
         }
     for name, data in texts.items():
         fs.write_whole(out / name, data)

@@ -2,15 +2,17 @@
 
 Laws: slot, contribution row, ledger leaf and receipt are one transaction; a withdrawal's receipt is
 kept for ever, so a retry gets the same one; the slot is free only when no release holds the
-contribution (leases.py, I5), and only then does the blob go (sweeper.py). A rejection is the
-operator's: the leaf has no more than that, its reason is for the contributor alone. Not here: who
-may ask (auth.py).
+contribution (leases.py, I5), and only then does the blob go (sweeper.py). A contribution that waits
+for admission, is in quarantine or was rejected can be withdrawn too: its bytes are its owner's. A
+rejection is the operator's: the leaf has no more than that, its reason is for the contributor
+alone. Not here: whether the call's own signature is good (auth.py).
 """
 
 from ..core.document import parse
 from ..core.errors import Refused
 from ..core.leaf import document_leaf
 from ..core.withdrawal import Withdrawal
+from ..proto import wire
 from . import records, verdicts
 from .board import Turn
 from .house import House
@@ -25,23 +27,33 @@ class Removal:
         """Act on what the house owns."""
         self._house = house
 
+    def asked(self, key: str, request: wire.WithdrawRequest) -> wire.WithdrawReply:
+        """Answer the wire call: the word has to be the caller's own (T2, T20)."""
+        said = parse(request.document, kind="withdrawal")
+        if [each.key for each in said.sigs] != [key]:
+            raise _not_yours()
+        receipt = self.withdraw(request.document)
+        self._house.sweep()  # in no release: the blob goes now, not with the next one
+        return wire.WithdrawReply(receipt)
+
     def withdraw(self, document: bytes) -> bytes:
         """Take a contribution out by its client's signed word; return the receipt of the leaf."""
         signed = parse(document, kind="withdrawal")
         asked = Withdrawal.from_document(signed)
         facts = self._house.facts
         if (asked.log, asked.fed) != (facts.log, facts.spec.id):
-            raise _no_such(asked.leaf)
+            raise _not_yours()
 
         def write(turn: Turn) -> bytes:
             entry = records.contribution(turn.db, asked.leaf)
             lease = records.lease_of_client(turn.db, asked.client)
             if entry is None or lease is None or _pair(entry) != (lease.slot, lease.fence):
-                raise _no_such(asked.leaf)
+                raise _not_yours()
             before = records.withdrawal_receipt(turn.db, asked.leaf)
             if before is not None:
                 return before
-            turn.step(Withdraw(asked.client, entry.slot, entry.fence))
+            if entry.state != "rejected":  # its slot is no longer this client's
+                turn.step(Withdraw(asked.client, entry.slot, entry.fence))
             leaf = self._house.ledger.append(turn.db, document_leaf(signed))
             records.set_contribution(turn.db, asked.leaf, "withdrawn", why="")
             records.add_withdrawal(turn.db, asked.leaf, leaf=leaf.index, receipt=leaf.receipt)
@@ -71,9 +83,10 @@ def _pair(entry: Contribution) -> tuple[int, int]:
     return entry.slot, entry.fence
 
 
-def _no_such(leaf: int) -> Refused:
+def _not_yours() -> Refused:
+    # T20: one text for absent and forbidden, without the number that was asked for.
     return Refused(
-        f"leaf {leaf} is no contribution of this client",
+        "this key has no such contribution",
         why="a client takes out what its own key signed, in this ledger, and nothing else",
         fix="ask with the client key of the lease and the leaf that the receipt names",
         code="not-found",

@@ -3,7 +3,7 @@
 Laws: a receipt leaves only after everything it speaks of is on the disk (reliability.md 2.4); every
 write can be repeated, and a repeat gives the same answer; what one caller may not see looks like
 what does not exist (T20). Not here: bytes and status (server.py), who may call (auth.py), what a
-call does (enrolment.py, intake.py, shelf.py).
+call does (enrolment.py, intake.py, removal.py, shelf.py).
 """
 
 from collections.abc import Callable
@@ -15,6 +15,7 @@ from .auth import Gate
 from .enrolment import Enrolment
 from .house import House
 from .intake import Intake
+from .removal import Removal
 from .server import Call
 from .shelf import Shelf
 
@@ -47,6 +48,7 @@ class Service:
             methods.PUT: (wire.PutRequest.from_bytes, intake.put),
             methods.COMMIT: (wire.CommitRequest.from_bytes, intake.commit),
             methods.STATUS: (wire.StatusRequest.from_bytes, intake.status),
+            methods.WITHDRAW: (wire.WithdrawRequest.from_bytes, Removal(house).asked),
             methods.LIST_RELEASES: (wire.ListRequest.from_bytes, shelf.list),
             methods.GET_MANIFEST: (wire.ManifestRequest.from_bytes, shelf.manifest),
             methods.READ: (wire.ReadRequest.from_bytes, shelf.read),

@@ -3,17 +3,19 @@
 Laws (formats.md 9 and 10): info.json is canonical JSON of what spec, ledger and tensor files say,
 so anyone rebuilds it; the card is generated and says about privacy only what security.md 9.1
 permits. Titles that contributors typed appear in these two files alone. Fields whose parts come
-later (withdrawals, DP claims, derived files, figures) are left out until they are true.
+later (DP claims, derived files, figures) are left out until they are true.
 """
 
 import hashlib
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import Any
 
 from .canonical import encode, encode_text
 from .lorafile import file_rank
 from .loras import release_tag
 from .merging import Merge, Part
+from .promises import AFTER_WITHDRAWAL, COPIES_REMAIN, MAY_REVEAL
 from .release import FileEntry
 from .release_file import MadeFile
 
@@ -26,10 +28,23 @@ _LOADS = {
 }
 
 
+Left = tuple[int, int]
+"""Slot and contribution leaf of a withdrawal that came before the release was planned."""
+
+
 def info_bytes(
-    merge: Merge, n: int, made: Sequence[MadeFile], files: Sequence[FileEntry], *, basis: str
+    merge: Merge,
+    n: int,
+    made: Sequence[MadeFile],
+    files: Sequence[FileEntry],
+    *,
+    basis: str,
+    withdrawn: Sequence[Left],
 ) -> bytes:
-    """Return info.json of release ``n``; ``files`` has the SHA-256 of every file in ``made``."""
+    """Return info.json of release ``n``; ``files`` has the SHA-256 of every file in ``made``.
+
+    ``withdrawn``: every withdrawal so far, ascending by leaf.
+    """
     spec = merge.spec
     sha256 = {file.name: file.sha256 for file in files}
     ids = [layer.path for layer in spec.layers]
@@ -60,7 +75,7 @@ def info_bytes(
         "name": spec.name,
         "rank": file_rank(spec, len(merge.parts)),
         "v": 1,
-        "withdrawn": [],
+        "withdrawn": [{"leaf": leaf, "slot": slot} for slot, leaf in withdrawn],
     }
     if spec.token_layers:  # what the sets of `layerwise/` belong to, in their order
         body["token_layers"] = list(spec.token_layers)
@@ -100,7 +115,7 @@ def _file(file: MadeFile, sha256: str) -> dict[str, Any]:
     }
 
 
-def card_text(merge: Merge, n: int, made: Sequence[MadeFile]) -> str:
+def card_text(merge: Merge, n: int, made: Sequence[MadeFile], *, withdrawn: Sequence[Left]) -> str:
     """Return card.md of release ``n``."""
     spec, tag = merge.spec, release_tag(n)
     triggers = [trigger for part in merge.parts for trigger in part.manifest.triggers]
@@ -142,11 +157,23 @@ def card_text(merge: Merge, n: int, made: Sequence[MadeFile]) -> str:
         "",
         "Two concepts in one picture need region prompts.",
         "",
-        "A published concept can be prompted by anyone and may reveal training images. With few",
-        "images assume it does.",
+        *wrap(MAY_REVEAL, 90),
         "",
+        *_withdrawals(withdrawn),
     ]
     return "\n".join(lines)
+
+
+def _withdrawals(withdrawn: Sequence[Left]) -> list[str]:
+    """Return the withdrawals so far, by slot and leaf, and what they cannot undo."""
+    if not withdrawn:
+        return []
+    gone = ", ".join(f"slot {slot} (leaf {leaf})" for slot, leaf in withdrawn)
+    return [
+        f"Withdrawn so far: {gone}.",
+        f"{AFTER_WITHDRAWAL} {COPIES_REMAIN}",
+        "",
+    ]
 
 
 def _use(merge: Merge, tag: str, trigger: str) -> list[str]:

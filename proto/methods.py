@@ -61,6 +61,7 @@ BEGIN: Final = _method("Contributions", "Begin", 192 << 10, 5, "client")
 PUT: Final = _method("Contributions", "Put", CHUNK_BYTES + (1 << 10), 20, "client")
 COMMIT: Final = _method("Contributions", "Commit", 8 << 10, 60, "client")
 STATUS: Final = _method("Contributions", "Status", 4 << 10, 5, "client")
+WITHDRAW: Final = _method("Contributions", "Withdraw", 4 << 10, 5, "client")
 LIST_RELEASES: Final = _method("Releases", "ListReleases", 1 << 10, 10, "nobody")
 GET_MANIFEST: Final = _method("Releases", "GetManifest", 1 << 10, 10, "nobody")
 READ: Final = _method("Releases", "Read", 1 << 10, 20, "nobody")
@@ -75,6 +76,7 @@ METHODS: Final = (
     PUT,
     COMMIT,
     STATUS,
+    WITHDRAW,
     LIST_RELEASES,
     GET_MANIFEST,
     READ,

@@ -482,6 +482,40 @@ class StatusReply:
 
 
 @dataclass(frozen=True, slots=True)
+class WithdrawRequest:
+    """One contributor takes its contribution out; ``document`` is the ``withdrawal`` document."""
+
+    document: bytes
+
+    def to_bytes(self) -> bytes:
+        """Return the message."""
+        return contributions_pb2.WithdrawRequest(document=self.document).SerializeToString()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Return the value, or raise InputError."""
+        m = _parse(contributions_pb2.WithdrawRequest(), data, methods.WITHDRAW.request_bytes)
+        return cls(document=_bytes("document", m.document, 1, 2 << 10))
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawReply:
+    """The receipt of the withdrawal's own leaf."""
+
+    receipt: bytes
+
+    def to_bytes(self) -> bytes:
+        """Return the message."""
+        return contributions_pb2.WithdrawReply(receipt=self.receipt).SerializeToString()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Return the value, or raise InputError."""
+        m = _parse(contributions_pb2.WithdrawReply(), data, methods.REPLY_BYTES)
+        return cls(receipt=_bytes("receipt", m.receipt, 1, _RECEIPT))
+
+
+@dataclass(frozen=True, slots=True)
 class ListRequest:
     """Asks which releases exist."""
 

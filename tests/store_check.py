@@ -171,9 +171,12 @@ def _check_slots(db: sqlite3.Connection, found: Found) -> None:
 
 
 def _check_names(tree: PlainLedger, found: Found) -> None:
-    """I6: no two contributions have triggers that are one word without their hyphens."""
+    """I6: no two contributions that stand have triggers that are one word without their hyphens."""
     owners: dict[str, int] = {}
     for index, leaf in enumerate(tree.leaves):
+        if leaf["kind"] == "withdrawal":
+            gone = leaf["doc"]["body"]["leaf"]
+            owners = {trigger: owner for trigger, owner in owners.items() if owner != gone}
         if leaf["kind"] == "contribution":
             for trigger in leaf["doc"]["body"]["triggers"]:
                 first = owners.setdefault(trigger.replace("-", ""), index)

@@ -193,9 +193,7 @@ class World:
         at, state = self.contributions[leaf]
         if state == "withdrawn":
             return "withdrawn", self
-        if state == "rejected":
-            return "not-filled", self
-        after = self._out(at)
+        after = self if state == "rejected" else self._out(at)  # its slot is another's by then
         return "withdrawn", replace(
             after,
             contributions={**self.contributions, leaf: (at, "withdrawn")},
@@ -308,7 +306,10 @@ class World:
         return free[0] if free else min(late)[1] if late else None
 
     def _contributed(self, at: Place_) -> bool:
-        return any(at == each for each, _ in self.contributions.values())
+        """Return whether a contribution bears the names of this lease; a withdrawn one does not."""
+        return any(
+            at == each and state != "withdrawn" for each, state in self.contributions.values()
+        )
 
     def _leaf(self, number: int) -> int | None:
         at = self.leases[number].at

@@ -7,17 +7,20 @@ from hypothesis import strategies as st
 
 from orthofed.client.session import (
     Approved,
+    Asked,
     AskLease,
     Done,
     Event,
     ForgetTraining,
     Granted,
     LeaseGone,
+    Left,
     Opened,
     Pack,
     Packed,
     Received,
     Rejected,
+    SendWithdrawal,
     Session,
     SetAside,
     ShowEgress,
@@ -108,8 +111,33 @@ def test_refused_bytes_are_trained_anew_in_the_same_slot() -> None:
     assert step(again, Opened())[1] == (Train(),)
 
 
+def test_a_withdrawal_is_sent_from_the_receipt_on_and_once_it_is_kept_again() -> None:
+    """Asked before the receipt changes nothing; after it the word is sent until it is confirmed."""
+    session = NEW
+    for event in STORY:
+        assert step(session, Asked("w" * 64)) == (session, ())
+        session, _ = step(session, event)
+
+    asked, sends = step(session, Asked("w" * 64))
+    left, rest = step(asked, Left("p" * 64))
+
+    assert (asked.phase, asked.withdrawal, sends) == ("withdrawing", "w" * 64, (SendWithdrawal(),))
+    assert (left.phase, left.withdrawal_receipt, rest) == ("withdrawn", "p" * 64, ())
+    assert step(left, Asked("x" * 64)) == (left, ())
+    assert step(left, Opened())[1] == (SendWithdrawal(),)
+    assert step(session, Left("p" * 64)) == (session, ())
+
+
 EVENTS = st.sampled_from(
-    [*STORY, GONE, Rejected("no"), Packed("e" * 64, "f" * 64), replace(GRANTED, slot=5)]
+    [
+        *STORY,
+        GONE,
+        Rejected("no"),
+        Asked("w" * 64),
+        Left("p" * 64),
+        Packed("e" * 64, "f" * 64),
+        replace(GRANTED, slot=5),
+    ]
 )
 
 

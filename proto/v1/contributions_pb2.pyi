@@ -5,7 +5,8 @@ How one contribution travels and becomes durable (reliability.md 2.4 and 4).
 
 All calls are unary and signed by the client key of the lease (security.md 4.4). Begin, Put and
 Commit may be repeated for ever, in any mixture: a contribution is taken once, and its receipt
-can be had again at any time. A chunk is 262,144 bytes of the blob, the last one shorter.
+can be had again at any time; Withdraw too. A chunk is 262,144 bytes of the blob, the last one
+shorter.
 """
 
 from collections import abc as _abc
@@ -333,3 +334,52 @@ class StatusReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StatusReply: _TypeAlias = StatusReply  # noqa: Y015
+
+@_typing.final
+class WithdrawRequest(_message.Message):
+    """One contributor takes its contribution out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    document: _builtins.bytes
+    """Set by the client: the `withdrawal` document, signed by the client key that signed the
+    contribution and that signs this call, at most 2 KiB. It names the contribution's leaf.
+    INVALID_ARGUMENT when it is of another form, NOT_FOUND when the leaf is not this key's.
+    """
+    def __init__(
+        self,
+        *,
+        document: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawRequest: _TypeAlias = WithdrawRequest  # noqa: Y015
+
+@_typing.final
+class WithdrawReply(_message.Message):
+    """The withdrawal is in the ledger, durably."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    receipt: _builtins.bytes
+    """Set by the coordinator: a tlog-proof (security.md 4.7) of the withdrawal's own leaf, at most
+    32 KiB, sent only after it has been synced; always the one of the first withdrawal.
+    """
+    def __init__(
+        self,
+        *,
+        receipt: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawReply: _TypeAlias = WithdrawReply  # noqa: Y015

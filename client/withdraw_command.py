@@ -1,0 +1,78 @@
+"""The command `orthofed client withdraw`: the question in permitted words, text or JSON out.
+
+Nothing slow is imported before it runs. Not here: what a withdrawal does (withdrawal.py).
+"""
+# ruff: noqa: FBT002, T201, PLC0415  # as in cli.py: flags, printing, imports inside
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+if TYPE_CHECKING:
+    from .withdrawal import Contribution
+
+WITHDRAW_EXAMPLE: Final = "Example: orthofed client withdraw anna-k7"
+
+
+def withdraw(
+    concept: Annotated[str, typer.Argument(help="Name of the concept, such as anna-k7.")],
+    home: Annotated[
+        Path | None, typer.Option("--home", help="Folder of this client; default: the user's own.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Withdraw without asking.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    patience_s: Annotated[
+        float,
+        typer.Option("--patience", min=0, help="Seconds to keep trying when nobody answers."),
+    ] = 120,
+) -> None:
+    """Take your contribution out of the next releases. Run again to go on after a break."""
+    from ..core.errors import InputError
+    from .home import Home
+    from .withdrawal import withdraw as carry_out
+
+    if not yes and (as_json or not sys.stdin.isatty()):
+        raise InputError(
+            "--yes is missing",
+            why="there is nobody to ask on this terminal",
+            fix="run the same command with --yes",
+            code="option-missing",
+        )
+    ask = _accept if yes else _ask
+    done = carry_out(Home.at(home), concept, ask=ask, patience_s=patience_s)
+    if as_json:
+        facts = {
+            "schema": "orthofed.withdraw/1",
+            "concept": done.contribution.concept,
+            "slot": done.contribution.slot,
+            "leaf": done.contribution.leaf,
+            "withdrawal_leaf": done.leaf,
+            "receipt_sha256": done.sha256,
+            "receipt_file": str(done.receipt),
+        }
+        print(json.dumps(facts))
+        return
+    print(f"{done.contribution.concept} is withdrawn: leaf {done.leaf} of the ledger, receipt kept")
+
+
+def _accept(found: "Contribution") -> bool:
+    _explain(found)
+    return True
+
+
+def _ask(found: "Contribution") -> bool:
+    _explain(found)
+    print(f"Withdraw {found.concept}, for good? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _explain(found: "Contribution") -> None:
+    from ..core.promises import AFTER_WITHDRAWAL, COPIES_REMAIN
+
+    print(f"{found.concept}: slot {found.slot}, leaf {found.leaf} of the ledger", file=sys.stderr)
+    print(f"{AFTER_WITHDRAWAL} {COPIES_REMAIN}", file=sys.stderr)
+    print("The ledger keeps the signed entry, with names and hashes.", file=sys.stderr)
+    print("The names stay yours: the concept can be taught anew.", file=sys.stderr)

@@ -1,0 +1,505 @@
+"""`orthofed client withdraw` against a real coordinator: exact, once, and proved.
+
+The federation runs in this process over TLS; homes and calls are the client's own. What is learnt
+is random numbers (owner.py), what is released are real files.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from orthofed.client.session import Session
+from orthofed.client.state import BLOB, WITHDRAWAL, WITHDRAWAL_RECEIPT, save
+from orthofed.client.status import status_of
+from orthofed.client.trust import trusted_withdrawal
+from orthofed.client.withdrawal import withdraw
+from orthofed.coordinator import publications, publisher, records
+from orthofed.coordinator.base import BaseFolder
+from orthofed.coordinator.folder import DataFolder
+from orthofed.coordinator.keyfile import load_key
+from orthofed.coordinator.removal import Removal
+from orthofed.core.canonical import decode, encode
+from orthofed.core.document import parse, sign
+from orthofed.core.errors import InputError, Refused, VerificationFailed
+from orthofed.core.release import ReleaseManifest
+from orthofed.core.withdrawal import Withdrawal
+from orthofed.proto import methods, wire
+
+from .owner import PATIENCE_S, Owner
+from .serving import FastFs, Running, founded, running
+
+LAMBDA = 614
+
+
+@pytest.fixture
+def coordinator(tmp_path: Path) -> Iterator[Running]:
+    with running(founded(tmp_path)) as started:
+        yield started
+
+
+def joined(coordinator: Running, path: Path) -> Owner:
+    return Owner.joined(path, coordinator.invite())
+
+
+def kinds(coordinator: Running) -> list[str]:
+    rows = coordinator.house.store.run(
+        lambda db: db.execute("SELECT kind FROM leaf ORDER BY idx").fetchall()
+    )
+    return [row[0] for row in rows]
+
+
+def phase(coordinator: Running, session: Session) -> str:
+    return coordinator.house.store.run(records.slots)[session.slot].phase
+
+
+def blob_of(coordinator: Running, session: Session) -> Path:
+    return coordinator.folder.blob(session.blob)
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    return {
+        str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()
+    }
+
+
+def test_a_withdrawal_gives_a_receipt_that_verifies_offline(coordinator, tmp_path):
+    """Lease, upload, withdraw: the home keeps word and receipt, and status shows both."""
+    owner = joined(coordinator, tmp_path / "home")
+    session = owner.contribute("anna")
+    folder = owner.home.run("anna")
+
+    done = owner.withdraw("anna")
+
+    receipt = (folder / WITHDRAWAL_RECEIPT).read_bytes()
+    client = owner.key(session).public_hex
+    proved = trusted_withdrawal(
+        owner.federation, receipt, client=client, leaf=done.contribution.leaf
+    )
+    assert proved.index == done.leaf
+    assert proved.leaf["doc"] == decode((folder / WITHDRAWAL).read_bytes())
+    assert hashlib.sha256(receipt).hexdigest() == done.sha256
+    (row,) = status_of(owner.home)["concepts"]
+    assert (row["phase"], row["state"], row["promise"]) == ("withdrawn", "withdrawn", "kept")
+    assert row["withdrawal"] == done.sha256
+    with pytest.raises(VerificationFailed):
+        trusted_withdrawal(owner.federation, receipt, client=client, leaf=1)
+
+
+def test_before_any_release_the_slot_is_free_and_the_blob_gone_at_once(coordinator, tmp_path):
+    """Nobody ever saw it: nothing is waited for; the ledger keeps the manifest's hash alone."""
+    owner = joined(coordinator, tmp_path / "home")
+    session = owner.contribute("anna")
+    before = blob_of(coordinator, session).exists()
+
+    done = owner.withdraw("anna")
+
+    assert (before, blob_of(coordinator, session).exists()) == (True, False)
+    assert phase(coordinator, session) == "free"
+    leaves = coordinator.house.store.run(
+        lambda db: [row[0] for row in db.execute("SELECT body FROM leaf")]
+    )
+    blob = (owner.home.run("anna") / BLOB).read_bytes()
+    assert session.blob.encode() in leaves[done.contribution.leaf]
+    assert not any(blob[at : at + 64] in body for body in leaves for at in range(0, 4096, 64))
+
+
+def infos(files: dict[str, bytes]) -> dict[str, object]:
+    """Return info.json without what formats.md 13, item 10, lets differ."""
+    info = json.loads(files["info.json"])
+    del info["withdrawn"]
+    for concept in info["concepts"]:
+        del concept["leaf"], concept["client"]  # the control's owners have keys of their own
+    return info
+
+
+def card(files: dict[str, bytes]) -> str:
+    """Return card.md without its last lines, the withdrawals so far, and without keys."""
+    text = files["card.md"].decode().partition("Withdrawn so far")[0].rstrip()
+    return re.sub(r"`[0-9a-f]{16}`", "`key`", text)
+
+
+def test_the_next_release_is_byte_identical_to_one_that_never_had_it(tmp_path):
+    """Two copies of one federation: in one bert comes, is released and leaves; in the other never.
+
+    Same spec, keys, slots and fences: in the control bert's lease is given back unused.
+    """
+    folder = founded(tmp_path / "had")
+    shutil.copytree(tmp_path / "had", tmp_path / "never")
+    toml = tmp_path / "never" / "fed" / "coordinator.toml"
+    toml.write_text(toml.read_text().replace(str(tmp_path / "had"), str(tmp_path / "never")))
+
+    with running(folder) as had:
+        owners = [joined(had, tmp_path / f"had-{name}") for name in "abc"]
+        owners[0].contribute("anna", seed=1)
+        session = owners[1].contribute("bert", seed=2)
+        owners[2].contribute("carl", seed=3)
+        had.release(LAMBDA)
+        with_bert = contents(had.folder.releases / "1")
+        done = owners[1].withdraw("bert")
+        kept = blob_of(had, session).exists()
+        had.release(LAMBDA)
+        after = contents(had.folder.releases / "2")
+        gone = not blob_of(had, session).exists()
+        freed = phase(had, session)
+        manifest = ReleaseManifest.from_document(parse(after["manifest.json"], kind="release"))
+    with running(DataFolder.open(tmp_path / "never" / "fed")) as never:
+        owners = [joined(never, tmp_path / f"never-{name}") for name in "abc"]
+        owners[0].contribute("anna", seed=1)
+        lease = owners[1].lease("bert")
+        owners[2].contribute("carl", seed=3)
+        owners[1].give_back(lease)
+        never.release(LAMBDA + 1)  # so that the next one has the same number
+        never.release(LAMBDA)
+        control = contents(never.folder.releases / "2")
+
+    differ = {n for n in after.keys() | control.keys() if after.get(n) != control.get(n)}
+    assert differ <= {"info.json", "card.md", "manifest.json"}
+    assert "info.json" in differ
+    assert infos(after) == infos(control)
+    assert card(after) == card(control)
+    withdrawn = [{"leaf": done.contribution.leaf, "slot": session.slot}]
+    assert json.loads(after["info.json"])["withdrawn"] == withdrawn
+    assert json.loads(control["info.json"])["withdrawn"] == []
+    assert manifest.left_out == ((done.contribution.leaf, "withdrawn"),)
+    assert "Copies already downloaded remain." in after["card.md"].decode()
+    assert any("bert" in name for name in with_bert)
+    assert not any(b"bert" in data for data in after.values())
+    assert (kept, gone, freed) == (True, True, "free")
+
+
+def test_the_test_of_bytes_sees_a_contribution_that_stayed(tmp_path):
+    """The guard itself: with bert still in, the comparison above finds it in many files."""
+    with running(founded(tmp_path)) as coordinator:
+        for number, name in enumerate(("anna", "bert")):
+            owner = joined(coordinator, tmp_path / name)
+            owner.contribute(name, seed=number)
+            coordinator.release(LAMBDA)
+        first, second = (contents(coordinator.folder.releases / n) for n in "12")
+
+    differ = {name for name in first if first[name] != second.get(name)}
+    assert any(name.startswith("checkpoint/") for name in differ)
+
+
+def test_asked_twice_at_once_there_is_one_leaf_and_one_receipt(coordinator, tmp_path):
+    """Two words of one key in flight together, then one more: all get the first one's receipt."""
+    owner = joined(coordinator, tmp_path / "home")
+    session = owner.contribute("anna")
+    key, facts = owner.key(session), coordinator.house.facts
+    leaf = kinds(coordinator).index("contribution")
+    said = Withdrawal(key.public_hex, facts.spec.id, leaf, facts.log, t=1_790_000_000)
+    receipts: list[bytes] = []
+
+    def ask(t: int) -> None:
+        word = sign("withdrawal", replace(said, t=t).body(), [key]).to_bytes()
+        with owner.channel() as channel:
+            request = wire.WithdrawRequest(word)
+            reply = channel.call(methods.WITHDRAW, request, wire.WithdrawReply, key=key)
+            receipts.append(reply.receipt)
+
+    threads = [threading.Thread(target=ask, args=(1_790_000_000 + n,)) for n in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    done = owner.withdraw("anna")
+
+    assert kinds(coordinator).count("withdrawal") == 1
+    assert len(set(receipts)) == 1
+    assert hashlib.sha256(receipts[0]).hexdigest() == done.sha256
+
+
+def test_absent_and_forbidden_leaves_get_one_answer(coordinator, tmp_path):
+    """T20: another's leaf, a lease's leaf, one that is not there yet: equal status, code and text.
+
+    A word that another key signed, sent by this one, is no better.
+    """
+    owner, other = joined(coordinator, tmp_path / "a"), joined(coordinator, tmp_path / "b")
+    mine, _theirs = owner.contribute("anna", seed=1), other.contribute("bert", seed=2)
+    facts = coordinator.house.facts
+    leaves = [i for i, kind in enumerate(kinds(coordinator)) if kind == "contribution"]
+    key = owner.key(mine)
+    said = Withdrawal(key.public_hex, facts.spec.id, leaves[0], facts.log, t=1_790_000_000)
+    theirs = other.key(other.saved("bert"))
+    words = [
+        sign("withdrawal", replace(said, leaf=leaf).body(), [key])
+        for leaf in (leaves[1], leaves[0] - 1, 10**6)
+    ]
+    words.append(sign("withdrawal", replace(said, client=theirs.public_hex).body(), [theirs]))
+    words.append(sign("withdrawal", replace(said, log="0" * 64).body(), [key]))
+
+    answers = set()
+    with owner.channel() as channel:
+        for word in words:
+            request = wire.WithdrawRequest(word.to_bytes())
+            with pytest.raises(Refused) as refused:
+                channel.call(methods.WITHDRAW, request, wire.WithdrawReply, key=key)
+            answers.add((refused.value.code, str(refused.value)))
+
+    assert {code for code, _ in answers} == {"not-found"}
+    assert len(answers) == 1
+    assert "withdrawal" not in kinds(coordinator)
+
+
+def test_during_an_open_plan_the_slot_waits_for_the_release_without_it(coordinator, tmp_path):
+    """I5: planned, withdrawn, published with it; the next release frees slot and blob."""
+    anna, bert = joined(coordinator, tmp_path / "a"), joined(coordinator, tmp_path / "b")
+    anna.contribute("anna", seed=1)
+    session = bert.contribute("bert", seed=2)
+    coordinator.desk.plan(LAMBDA)
+
+    bert.withdraw("bert")
+    during = (phase(coordinator, session), blob_of(coordinator, session).exists())
+    first = build_open_plan(coordinator)
+    published = (phase(coordinator, session), blob_of(coordinator, session).exists())
+    second = coordinator.release(LAMBDA)
+
+    assert during == published == ("emptying", True)
+    assert (first["concepts"], second["concepts"]) == (2, 1)
+    assert (phase(coordinator, session), blob_of(coordinator, session).exists()) == ("free", False)
+
+
+def build_open_plan(coordinator: Running) -> dict[str, object]:
+    """Build and publish the plan that is open, as a coordinator does after a restart."""
+    plan = coordinator.house.store.run(publications.planned)
+    assert plan is not None
+    publisher.build(
+        coordinator.folder,
+        coordinator.house.facts.spec,
+        plan,
+        load_key(coordinator.folder.keys, "release"),
+        base=BaseFolder(coordinator.folder.settings().base),
+        fs=FastFs(),
+        say=lambda _: None,
+    )
+    coordinator.desk.publish(plan.n)
+    return {"concepts": len(plan.included)}
+
+
+def test_a_rejected_contribution_can_be_withdrawn_too(coordinator, tmp_path):
+    """The operator said no and kept the bytes; the owner's word deletes them."""
+    owner = joined(coordinator, tmp_path / "home")
+    session = owner.contribute("anna")
+    leaf = kinds(coordinator).index("contribution")
+    Removal(coordinator.house).reject(leaf, why="not what it says")
+    kept = blob_of(coordinator, session).exists()
+
+    owner.withdraw("anna")
+
+    assert (kept, blob_of(coordinator, session).exists()) == (True, False)
+    assert status_of(owner.home)["concepts"][0]["state"] == "withdrawn"
+
+
+def test_a_withdrawn_concept_can_be_taught_anew_by_its_owner_alone(coordinator, tmp_path):
+    """reliability.md 3: to replace a contribution, withdraw, then lease again; T23 for others."""
+    owner, other = joined(coordinator, tmp_path / "a"), joined(coordinator, tmp_path / "b")
+    first = owner.contribute("anna", seed=1)
+    coordinator.release(LAMBDA)
+    with pytest.raises(Refused) as early:
+        owner.lease("anna")
+    owner.withdraw("anna")
+
+    with pytest.raises(Refused) as taken:
+        other.lease("anna-2", ("anna-k7",))
+    second = owner.contribute("anna", seed=2)
+    made = coordinator.release(LAMBDA)
+
+    assert (early.value.code, taken.value.code) == ("name-taken", "name-taken")
+    assert second.slot != first.slot  # the newest release held the old one still
+    assert made["concepts"] == 1
+    assert phase(coordinator, first) == "free"
+
+
+def test_an_upload_whose_receipt_never_arrived_can_be_withdrawn(coordinator, tmp_path):
+    """Killed between COMMIT and the receipt's save: the coordinator is asked what became of it."""
+    owner = joined(coordinator, tmp_path / "home")
+    session = owner.pack("anna")
+    owner.send(session, keep=False)
+
+    done = owner.withdraw("anna")
+
+    assert kinds(coordinator)[done.leaf] == "withdrawal"
+    assert owner.saved("anna").phase == "withdrawn"
+
+
+@pytest.mark.parametrize("stage", ["absent", "leased", "approved"])
+def test_what_the_coordinator_never_took_cannot_be_withdrawn(coordinator, tmp_path, stage):
+    """No such concept, a lease alone, a packed contribution: wrong usage, with the way out."""
+    owner = joined(coordinator, tmp_path / "home")
+    if stage != "absent":
+        (owner.lease if stage == "leased" else owner.pack)("anna")
+
+    with pytest.raises(InputError) as refused:
+        owner.withdraw("anna")
+
+    assert refused.value.code == "nothing-to-withdraw"
+    assert refused.value.fix
+    assert "withdrawal" not in kinds(coordinator)
+
+
+def test_an_owner_who_says_no_sends_nothing(coordinator, tmp_path):
+    """The question names slot and leaf; a no changes nothing, here or there."""
+    owner = joined(coordinator, tmp_path / "home")
+    session = owner.contribute("anna")
+    asked = []
+
+    with pytest.raises(InputError) as refused:
+        withdraw(owner.home, "anna", ask=lambda c: bool(asked.append(c)), patience_s=PATIENCE_S)
+
+    assert refused.value.code == "withdrawal-declined"
+    assert (asked[0].concept, asked[0].slot) == ("anna", session.slot)
+    assert owner.saved("anna").phase == "receipted"
+    assert "withdrawal" not in kinds(coordinator)
+
+
+def test_a_coordinator_that_lost_the_withdrawal_is_told_again(tmp_path):
+    """Restored from a copy made before: status says broken, and the same word is sent once more."""
+    folder = founded(tmp_path)
+    with running(folder) as coordinator:
+        owner = joined(coordinator, tmp_path / "home")
+        owner.contribute("anna")
+    shutil.copytree(folder.data, tmp_path / "copy")
+    mark = folder.mark_file().read_bytes()
+    with running(folder) as coordinator:
+        moved(owner, coordinator)
+        first = owner.withdraw("anna")
+    shutil.rmtree(folder.data)
+    shutil.copytree(tmp_path / "copy", folder.data)
+    folder.mark_file().write_bytes(mark)  # as `coordinator fork` does: it goes on from the copy
+    word = (owner.home.run("anna") / WITHDRAWAL).read_bytes()
+    with running(folder) as coordinator:
+        moved(owner, coordinator)
+        (row,) = status_of(owner.home)["concepts"]
+        second = owner.withdraw("anna")
+
+        assert (row["state"], row["promise"]) == ("accepted", "broken")
+        assert "run orthofed client withdraw anna again" in row["why"]
+        assert kinds(coordinator).count("withdrawal") == 1
+    assert first.contribution == second.contribution
+    assert (owner.home.run("anna") / WITHDRAWAL).read_bytes() == word
+
+
+def moved(owner: Owner, coordinator: Running) -> None:
+    """Let the home know the coordinator's new port."""
+    path = owner.home.folder / "federation.json"
+    record = decode(path.read_bytes())
+    assert isinstance(record, dict)
+    record["address"] = f"127.0.0.1:{coordinator.server.port}"
+    path.write_bytes(encode(record))
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+left = int(sys.argv[3])
+def hook(event, args):
+    global left
+    if event == "os.rename":
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(hook)
+from orthofed.client.home import Home
+from orthofed.client.withdrawal import withdraw
+print(withdraw(Home.at(Path(sys.argv[1])), sys.argv[2], ask=lambda _: True, patience_s=20).sha256)
+"""
+
+
+def test_a_client_killed_before_any_of_its_renames_goes_on(coordinator, tmp_path):
+    """SIGKILL at the first, second, ... name that would appear: a rerun ends with one leaf each.
+
+    A word that is on the disk is the word that is sent, whatever was killed.
+    """
+    owner = joined(coordinator, tmp_path / "home")
+    killed = 0
+    for number in range(20):
+        concept = f"wren{number}x"
+        owner.contribute(concept, seed=number)
+        words = {killed_withdrawal(owner, concept, number)}
+        if words == {0}:
+            break
+        killed += 1
+        folder = owner.home.run(concept)
+        word = (folder / WITHDRAWAL).read_bytes() if (folder / WITHDRAWAL).exists() else b""
+
+        owner.withdraw(concept)
+
+        assert owner.saved(concept).phase == "withdrawn"
+        assert kinds(coordinator).count("withdrawal") == number + 1
+        if word and owner.saved(concept).withdrawal == hashlib.sha256(word).hexdigest():
+            assert (folder / WITHDRAWAL).read_bytes() == word
+    assert killed >= 5
+    assert words == {0}
+
+
+def killed_withdrawal(owner: Owner, concept: str, before: int) -> int:
+    """Withdraw in a process that is killed before its rename number ``before``; its exit code."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", KILLED, str(owner.home.folder), concept, str(before)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+    )
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr
+    return done.returncode
+
+
+def test_the_command_asks_explains_and_prints(coordinator, tmp_path):
+    """Without a terminal --yes is needed; with it the permitted words, then one JSON object."""
+    owner = joined(coordinator, tmp_path / "home")
+    session = owner.contribute("anna")
+    base = [sys.executable, "-P", "-m", "orthofed", "client", "withdraw", "anna"]
+    base += ["--home", str(owner.home.folder), "--json"]
+
+    unasked = subprocess.run(base, capture_output=True, text=True, check=False)
+    done = subprocess.run([*base, "--yes"], capture_output=True, text=True, check=False)
+    again = subprocess.run([*base, "--yes"], capture_output=True, text=True, check=False)
+
+    assert unasked.returncode == 2
+    assert json.loads(unasked.stdout)["error"]["code"] == "option-missing"
+    assert done.returncode == again.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told == json.loads(again.stdout)
+    assert (told["schema"], told["slot"]) == ("orthofed.withdraw/1", session.slot)
+    assert (
+        "After a withdrawal the next release is byte-identical to one that never had it."
+        " Copies already downloaded remain." in done.stderr
+    )
+
+
+def test_the_operator_sees_how_many_left(coordinator, tmp_path):
+    """`coordinator status` counts contributions by state."""
+    owner = joined(coordinator, tmp_path / "home")
+    owner.contribute("anna")
+    owner.withdraw("anna")
+
+    assert coordinator.desk.status()["contributions"] == {"withdrawn": 1}
+
+
+def test_a_home_saved_by_an_earlier_version_is_read(coordinator, tmp_path):
+    """A state without the fields of withdrawals loads, and can be withdrawn."""
+    owner = joined(coordinator, tmp_path / "home")
+    session = owner.contribute("anna")
+    folder = owner.home.run("anna")
+    save(folder, session)
+    body = decode((folder / "state.json").read_bytes().split(b"\n")[0])
+    assert isinstance(body, dict)
+    saved = body["session"]
+    assert isinstance(saved, dict)
+    del saved["withdrawal"], saved["withdrawal_receipt"]
+    line = encode(body)
+    digest = hashlib.sha256(line).hexdigest().encode()
+    (folder / "state.json").write_bytes(line + b"\n" + digest + b"\n")
+
+    assert owner.withdraw("anna").contribution.slot == session.slot
