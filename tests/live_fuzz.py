@@ -149,7 +149,7 @@ class LiveFuzz:
                 self._go_on(owner, leased, number)
                 self._clients.add(leased.key, used=6)
                 if number % 4 == 3:
-                    break  # the receipt is there: the slot is filled for good
+                    break  # the receipt is there: nothing is left to give back
                 if turn < leases - 1:
                     self._return(owner, leased)
             self._members.add(owner.key, used=leases + 1)
@@ -171,7 +171,9 @@ class LiveFuzz:
             if number % 4 == 2:
                 owner.put(packed, 0)
             if number % 4 == 3:
-                owner.contribute(packed)
+                leaf = owner.check(owner.contribute(packed)).index
+                if number % 8 == 7:
+                    owner.withdraw(leased, leaf)
         owner.status(leased)
         for method, request, reply in (
             (methods.LIST_RELEASES, wire.ListRequest(), wire.ListReply),

@@ -26,6 +26,7 @@ from orthofed.core.quantise import quantise
 from orthofed.core.receipt import Receipt, verify_receipt
 from orthofed.core.request import sign_request
 from orthofed.core.spec import FederationSpec
+from orthofed.core.withdrawal import Withdrawal
 from orthofed.proto import failure, methods, wire
 from orthofed.proto.methods import Method
 
@@ -229,6 +230,14 @@ class Member:
     def status(self, lease: Leased) -> wire.StatusReply:
         request = wire.StatusRequest(lease.slot, lease.fence)
         return self.link.call(methods.STATUS, request, wire.StatusReply, lease.key)
+
+    def withdraw(self, lease: Leased, leaf: int) -> bytes:
+        """Take contribution ``leaf`` out; return the withdrawal's receipt."""
+        fed, log = self.spec().id, self.invite.log
+        said = Withdrawal(lease.key.public_hex, fed, leaf, log, t=1_790_000_000)
+        word = sign("withdrawal", said.body(), [lease.key]).to_bytes()
+        request = wire.WithdrawRequest(word)
+        return self.link.call(methods.WITHDRAW, request, wire.WithdrawReply, lease.key).receipt
 
     def ledger_key(self) -> str:
         reply = self.link.call(methods.GET_SPEC, wire.SpecRequest(), wire.SpecReply)
