@@ -22,11 +22,12 @@ from orthofed.client.join import join
 from orthofed.client.sample import sample
 from orthofed.client.score_command import score_release
 from orthofed.client.session import Session
-from orthofed.client.state import BLOB, MANIFEST, load
+from orthofed.client.state import BLOB, MANIFEST, RECEIPT, WITHDRAWAL_RECEIPT, load
 from orthofed.client.status import status_of
 from orthofed.client.train_command import Happened, train_concept
 from orthofed.client.train_options import TrainOptions
 from orthofed.client.verify import verify_folder
+from orthofed.client.withdrawal import withdraw
 from orthofed.core.canonical import decode
 from orthofed.core.errors import (
     ContributionRejected,
@@ -247,6 +248,25 @@ def test_a_second_run_of_a_finished_concept_sends_nothing(owner: Owner) -> None:
     assert owner.names() == ["receipt"]
     assert session.phase == "receipted"
     assert len(_sent(owner.home)) == before
+
+
+def test_a_withdrawn_concept_is_taught_anew_in_a_slot_of_its_own(owner: Owner) -> None:
+    """Trained, withdrawn, trained: another key, fence and blob; the old files and receipts stay."""
+    options = owner.options("anna-w7")
+    first = owner.train(options)
+    kept = {name: (owner.home.run("anna-w7") / name).read_bytes() for name in (BLOB, RECEIPT)}
+    withdraw(owner.home, "anna-w7", ask=lambda _: True, patience_s=20)
+
+    second = owner.train(options)
+
+    assert second.phase == "receipted"
+    assert second.counter > first.counter
+    assert (second.slot, second.fence) != (first.slot, first.fence)
+    aside = owner.home.run("anna-w7") / f"withdrawn-{first.slot}-{first.fence}"
+    assert {name: (aside / name).read_bytes() for name in kept} == kept
+    assert (aside / WITHDRAWAL_RECEIPT).is_file()
+    (row,) = status_of(owner.home)["concepts"]
+    assert (row["state"], row["withdrawal"], row["promise"]) == ("accepted", "", "kept")
 
 
 class _Killed(Exception):
