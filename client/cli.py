@@ -298,6 +298,9 @@ def pull(
     url: Annotated[str, typer.Argument(help="The federation's link, orthofed://...")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the release.")],
     release: Annotated[int, typer.Option(min=0, help="Release number; 0: the newest.")] = 0,
+    contributions: Annotated[
+        bool, typer.Option("--contributions", help="Also fetch what verify --rebuild needs.")
+    ] = False,
     as_json: Json = False,
     patience_s: Patience = 120,
 ) -> None:
@@ -314,7 +317,8 @@ def pull(
         ) as channel,
         TransferView("pulling") as view,
     ):
-        found = Pull(channel, address.log, out.absolute(), view.show).run(release)
+        pull = Pull(channel, address.log, out.absolute(), view.show)
+        found = pull.run(release, contributions=contributions)
     manifest = found.manifest
     total = sum(entry.bytes for entry in manifest.files)
     if as_json:
@@ -338,14 +342,25 @@ def verify(
     log: Annotated[
         str | None, typer.Option(help="The log id that it has to be of, 64 hex digits.")
     ] = None,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Derive every byte from the contributions; see --base")
+    ] = False,
+    base: Annotated[
+        Path | None, typer.Option(help="With --rebuild: folder of the base model.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check a pulled release without a network: signatures, ledger proof, every byte."""
+    from .rebuild_command import rebuild_release
     from .transfer_view import TransferView
     from .verify import verify_folder
 
+    if rebuild and base is None:
+        raise _needs("--base", "the same command with --base FOLDER")
     with TransferView("verifying") as view:
         found = verify_folder(directory, log=log, on_bytes=view.show)
+    if rebuild and base is not None:
+        rebuild_release(directory, found.release, base)
     manifest = found.release.manifest
     if as_json:
         facts = {
@@ -356,10 +371,13 @@ def verify(
             "log": manifest.log,
             "files": len(manifest.files),
             "bytes": found.num_bytes,
+            "rebuilt": rebuild,
         }
         print(json.dumps(facts))
         return
     print(f"verified: release {manifest.n}, {len(manifest.files)} files, {found.num_bytes:,} bytes")
+    if rebuild:
+        print(f"rebuilt:  every byte follows from {len(manifest.contributions)} contributions")
     print(f"log id    {manifest.log}")
 
 

@@ -1,10 +1,10 @@
-"""Fetches one file of a release into its part file, hashing every byte as it arrives.
+"""Fetches one file into its part file, hashing every byte as it arrives.
 
 A part file is called by the SHA-256 that its file will have. Laws: what a killed process left
-there is hashed again before a byte is added; a 16 MiB chunk whose hash is wrong is thrown away
-and fetched once more, alone; a second wrong one ends the pull; each answer has exactly the length
-asked for and the total known from the signed manifest, so that no server can feed us without end
-(T16). Cost: one answer of memory, 1 MiB.
+there is hashed again before a byte is added; a chunk whose hash is wrong (16 MiB of a release's
+file, the whole of a contribution's blob) is thrown away and fetched once more, alone; a second
+wrong one ends the pull; each answer has exactly the length asked for and the total known from the
+signed manifest, so that no server can feed us without end (T16). Cost: one answer of memory, 1 MiB.
 """
 
 import hashlib
@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 from ..core.errors import VerificationFailed
 from ..core.release import CHUNK_BYTES, FileEntry
 from ..proto import methods, wire
-from .channel import Channel
 from .home import told_when_full
 
 if TYPE_CHECKING:
@@ -25,23 +24,33 @@ if TYPE_CHECKING:
 _TRIES: Final = 2
 
 
+Read = Callable[[int, int], wire.ReadReply]
+"""Asks for a piece by offset and length."""
+
+
 class Fetch:
     """One file on its way. ``on_bytes(done)`` hears how many bytes are there."""
 
     def __init__(
         self,
-        channel: Channel,
-        n: int,
         entry: FileEntry,
         part: Path,
+        read: Read,
         on_bytes: Callable[[int], None],
+        *,
+        of: str,
+        chunk_bytes: int = CHUNK_BYTES,
     ) -> None:
-        """Prepare to fetch ``entry`` of release ``n`` into ``part``."""
-        self._channel = channel
-        self._n = n
+        """Prepare to fetch ``entry``, whose chunks have ``chunk_bytes`` each, into ``part``.
+
+        ``of`` is what error texts call its owner: a release, a contribution.
+        """
         self._entry = entry
         self._part = part
+        self._ask = read
         self._on_bytes = on_bytes
+        self._of = of
+        self._chunk_bytes = chunk_bytes
         self._whole = hashlib.sha256()  # of the finished chunks
 
     def run(self) -> Path:
@@ -63,8 +72,8 @@ class Fetch:
 
     def _chunk(self, file: "FileIO", index: int) -> None:
         """Make chunk ``index`` right: from the disk, as far as it is there, then from the wire."""
-        start = index * CHUNK_BYTES
-        end = min(start + CHUNK_BYTES, self._entry.bytes)
+        start = index * self._chunk_bytes
+        end = min(start + self._chunk_bytes, self._entry.bytes)
         for _ in range(_TRIES):
             whole, chunk = self._whole.copy(), hashlib.sha256()
             for data in self._pieces(file, start, end):
@@ -90,8 +99,7 @@ class Fetch:
             yield data
 
     def _read(self, offset: int, length: int) -> bytes:
-        request = wire.ReadRequest(self._n, self._entry.name, offset, length)
-        reply = self._channel.call(methods.READ, request, wire.ReadReply)
+        reply = self._ask(offset, length)
         # T16: neither more nor less than was asked for, of the file that was signed.
         if len(reply.data) != length or reply.total_bytes != self._entry.bytes:
             raise self._wrong(
@@ -102,7 +110,7 @@ class Fetch:
 
     def _wrong(self, what: str) -> VerificationFailed:
         return VerificationFailed(
-            f"{self._entry.name} of release {self._n}: {what}",
+            f"{self._entry.name} of {self._of}: {what}",
             why="the manifest is signed, so the other side serves something else",
             fix="run the same command again later, or tell the operator",
             code="download-wrong",

@@ -3,7 +3,7 @@
     1  manifest, proof, spec, keyrings -> trust.py, against the log id of the link
     2  room on the disk for what is missing
     3  each file into .pull/<sha256>: every 16 MiB chunk hashed as it arrives, then the whole file,
-       then its header read, synced and renamed to its own name
+       then its header read, synced and renamed to its own name; if asked, what they are made of
     4  trust/ for `orthofed verify` without a network, manifest.json last
 
 Laws: no byte is under a final name before its hash is right; a kill anywhere costs at most what
@@ -23,6 +23,7 @@ from ..core.errors import InputError, VerificationFailed
 from ..core.release import FileEntry
 from ..proto import methods, wire
 from .channel import Channel
+from .contributions import Contributions
 from .fetch import Fetch
 from .home import appear, disk_full, sync_folder, told_when_full, write_whole
 from .trust import TrustedRelease, check, trusted_federation, trusted_release
@@ -55,14 +56,18 @@ class Pull:
     out: Path
     on_bytes: OnBytes = lambda *_: None
 
-    def run(self, n: int = 0) -> TrustedRelease:
+    def run(self, n: int = 0, *, contributions: bool = False) -> TrustedRelease:
         """Fetch release ``n``, 0 for the newest, and return it trusted and whole.
+
+        ``contributions``: also what it was made of, for `orthofed verify --rebuild`.
 
         Raises InputError: the folder holds something else. Raises VerificationFailed: the other
         side served bytes that are not the release. Raises OrthoFedError (disk-full).
         """
         release, reply = self.begin(n)
         self.fetch(release, release.manifest.files)
+        if contributions:
+            self._fetch_contributions(release)
         self._finish(reply)
         return release
 
@@ -88,13 +93,28 @@ class Pull:
             self._fetch(release, entry, before, total)
             before += entry.bytes
 
+    def _fetch_contributions(self, release: TrustedRelease) -> None:
+        made_of = Contributions(self.out, release)
+        made_of.fetch_proofs(self.channel)
+        waiting = [entry for entry in made_of.entries() if not self._is_whole(entry)]
+        self._check_room(waiting)
+        total, done = sum(entry.bytes for entry in waiting), 0
+        for entry in waiting:
+            made_of.fetch_blob(self.channel, entry, self.out / PART / entry.sha256)
+            done += entry.bytes
+            self.on_bytes(entry.name, done, total)
+
     def _fetch(self, release: TrustedRelease, entry: FileEntry, before: int, total: int) -> None:
         def on_bytes(done: int) -> None:
             self.on_bytes(entry.name, before + done, total)
 
+        def read(offset: int, length: int) -> wire.ReadReply:
+            request = wire.ReadRequest(release.manifest.n, entry.name, offset, length)
+            return self.channel.call(methods.READ, request, wire.ReadReply)
+
         part = self.out / PART / entry.sha256
         target = place(self.out, entry.name)
-        Fetch(self.channel, release.manifest.n, entry, part, on_bytes).run()
+        Fetch(entry, part, read, on_bytes, of=f"release {release.manifest.n}").run()
         with check("header"):
             check_header(part, entry.name)
         with told_when_full(target, wanted=entry.bytes):

@@ -2,8 +2,9 @@
 
     1 folder             plain files only, exactly the manifest's and trust/, no symbolic link
     2 spec, keyring, log id, release signature, ledger proof       trust.py, under trust/log
-    3 size, file hash    every file, against the signed manifest
-    4 header             every safetensors file, by our own strict reader
+    3 contribution       what the release was made of, where pull was asked for it: proof, signature
+    4 size, file hash    every file, against the signed manifest
+    5 header             every safetensors file, by our own strict reader
 
 Law: one byte changed, added or removed anywhere in the folder gives exit code 4 and the name of the
 check (formats.md 2, law 8). The log id inside the folder is only as good as the folder: compare
@@ -22,6 +23,7 @@ from typing import Final
 from ..core.errors import VerificationFailed
 from ..core.release import FileEntry
 from ..core.tensorfile import header_length, parse_header
+from .contributions import Contributions
 from .trust import TrustedRelease, check, trusted_federation, trusted_release
 
 MANIFEST: Final = "manifest.json"
@@ -55,9 +57,10 @@ def verify_folder(
     with check("log id"):
         pinned = _pinned(folder, log)
     release, own = _release(folder, present, pinned)
-    entries = release.manifest.files
+    made_of = Contributions(folder, release).known(present)
+    entries = (*release.manifest.files, *(entry for entry in made_of.values() if entry))
     with check("folder"):
-        _compare(present, own | {entry.name for entry in entries})
+        _compare(present, own | set(made_of) | {entry.name for entry in entries})
     total, done = sum(entry.bytes for entry in entries), 0
     for entry in entries:
         path = place(folder, entry.name)

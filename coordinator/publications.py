@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Self
 
 from ..core.document import parse
-from ..core.release import Why
+from ..core.release import ReleaseManifest, Why
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +119,17 @@ def numbers(db: sqlite3.Connection) -> tuple[int, ...]:
     """Return the published release numbers, ascending."""
     rows = db.execute("SELECT n FROM release WHERE state = 'published' ORDER BY n")
     return tuple(row[0] for row in rows)
+
+
+def released_leaves(db: sqlite3.Connection, *, after: int) -> tuple[frozenset[int], int]:
+    """Return the contributions of all releases beyond ``after``, and the newest number seen."""
+    query = "SELECT n, document FROM release WHERE state = 'published' AND n > ? ORDER BY n"
+    leaves = set[int]()
+    for n, document in db.execute(query, (after,)):
+        after = n
+        manifest = ReleaseManifest.from_document(parse(document, kind="release"))
+        leaves.update(leaf for leaf, _ in manifest.contributions)
+    return frozenset(leaves), after
 
 
 def published(db: sqlite3.Connection, n: int) -> Published | None:

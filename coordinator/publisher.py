@@ -10,7 +10,6 @@ alone decides is carried over from the release before (carried.py). Not here: th
 
 import shutil
 from collections.abc import Callable
-from itertools import chain
 from pathlib import Path
 
 from ..core.basis_fingerprint import basis_fingerprint
@@ -19,7 +18,7 @@ from ..core.document import parse, sign
 from ..core.errors import InputError, OrthoFedError
 from ..core.keys import SigningKey
 from ..core.lorafile import FileOrigin
-from ..core.loras import embedding_files, lora_files
+from ..core.loras import adapter_files
 from ..core.merging import Merge
 from ..core.release import ReleaseManifest, check_release_name
 from ..core.spec import FederationSpec
@@ -128,7 +127,7 @@ def _write_files(  # as above
     say: Progress,
 ) -> list[Written]:
     say("writing LoRA files")
-    files = chain(lora_files(merge, origin, n=n), embedding_files(merge, origin))
+    files = adapter_files(merge, origin, n=n)
     written = list(write_files(out, files, carried=carried, fs=fs))
     say("writing the checkpoint")
     written += write_checkpoint(out, base, merge, carried=carried, fs=fs)

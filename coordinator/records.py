@@ -239,6 +239,11 @@ def upload(db: sqlite3.Connection, upload_id: bytes) -> Upload | None:
     return _one_upload(db.execute(_UPLOAD + " WHERE id = ?", (upload_id,)))
 
 
+def upload_of_leaf(db: sqlite3.Connection, leaf: int) -> Upload | None:
+    """Return the upload that became the contribution at ``leaf``."""
+    return _one_upload(db.execute(_UPLOAD + " WHERE leaf = ?", (leaf,)))
+
+
 def upload_at(db: sqlite3.Connection, slot: int, fence: int) -> Upload | None:
     """Return the upload of one lease."""
     return _one_upload(db.execute(_UPLOAD + " WHERE slot = ? AND fence = ?", (slot, fence)))

@@ -3,7 +3,7 @@
 Laws: a receipt leaves only after everything it speaks of is on the disk (reliability.md 2.4); every
 write can be repeated, and a repeat gives the same answer; what one caller may not see looks like
 what does not exist (T20). Not here: bytes and status (server.py), who may call (auth.py), what a
-call does (enrolment.py, intake.py, removal.py, shelf.py).
+call does (enrolment.py, intake.py, removal.py, shelf.py, archive.py).
 """
 
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from typing import Any
 
 from ..proto import methods, wire
 from . import ledger, records
+from .archive import Archive
 from .auth import Gate
 from .enrolment import Enrolment
 from .house import House
@@ -37,7 +38,8 @@ class Service:
                 store.run(lambda db: records.lease_of_client(db, key)) is not None
             ),
         )
-        enrolment, intake, shelf = Enrolment(house), Intake(house), Shelf(house)
+        enrolment, intake = Enrolment(house), Intake(house)
+        shelf, archive = Shelf(house), Archive(house)
         self._acts: dict[methods.Method, tuple[Callable[[bytes], Any], _Act]] = {
             methods.GET_SPEC: (wire.SpecRequest.from_bytes, self._get_spec),
             methods.JOIN: (wire.JoinRequest.from_bytes, enrolment.join),
@@ -52,6 +54,8 @@ class Service:
             methods.LIST_RELEASES: (wire.ListRequest.from_bytes, shelf.list),
             methods.GET_MANIFEST: (wire.ManifestRequest.from_bytes, shelf.manifest),
             methods.READ: (wire.ReadRequest.from_bytes, shelf.read),
+            methods.GET_CONTRIBUTION: (wire.ContributionRequest.from_bytes, archive.proof),
+            methods.READ_CONTRIBUTION: (wire.ReadContributionRequest.from_bytes, archive.read),
         }
 
     def answer(self, call: Call) -> bytes:

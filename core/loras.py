@@ -36,6 +36,12 @@ def release_tag(n: int) -> str:
     return f"r{n:04d}"
 
 
+def adapter_files(merge: Merge, origin: FileOrigin, *, n: int) -> Iterator[TensorFile]:
+    """Give all of them, in the order in which the card lists them."""
+    yield from lora_files(merge, origin, n=n)
+    yield from embedding_files(merge, origin)
+
+
 def lora_files(merge: Merge, origin: FileOrigin, *, n: int) -> Iterator[TensorFile]:
     """Give the stacked file of release ``n`` and one file a concept."""
     spec = merge.spec

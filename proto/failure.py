@@ -41,6 +41,8 @@ _TABLE: Final[dict[str, tuple[str, type[OrthoFedError]]]] = {
     "not-found": ("NOT_FOUND", Refused),
     "unknown-upload": ("NOT_FOUND", Refused),
     "no-such-release": ("NOT_FOUND", Refused),
+    "no-such-contribution": ("NOT_FOUND", Refused),
+    "withdrawn": ("NOT_FOUND", Refused),
     "lease-lost": ("FAILED_PRECONDITION", LeaseLost),
     "name-taken": ("INVALID_ARGUMENT", Refused),
     "no-free-slot": ("RESOURCE_EXHAUSTED", Refused),

@@ -65,6 +65,8 @@ WITHDRAW: Final = _method("Contributions", "Withdraw", 4 << 10, 5, "client")
 LIST_RELEASES: Final = _method("Releases", "ListReleases", 1 << 10, 10, "nobody")
 GET_MANIFEST: Final = _method("Releases", "GetManifest", 1 << 10, 10, "nobody")
 READ: Final = _method("Releases", "Read", 1 << 10, 20, "nobody")
+GET_CONTRIBUTION: Final = _method("Releases", "GetContribution", 1 << 10, 10, "nobody")
+READ_CONTRIBUTION: Final = _method("Releases", "ReadContribution", 1 << 10, 20, "nobody")
 
 METHODS: Final = (
     GET_SPEC,
@@ -80,5 +82,7 @@ METHODS: Final = (
     LIST_RELEASES,
     GET_MANIFEST,
     READ,
+    GET_CONTRIBUTION,
+    READ_CONTRIBUTION,
 )
 SERVICES: Final = ("orthofed.v1.Federation", "orthofed.v1.Contributions", "orthofed.v1.Releases")

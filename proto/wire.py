@@ -666,3 +666,63 @@ class ReadReply:
         """Return the value, or raise InputError."""
         m = _parse(releases_pb2.ReadReply(), data, methods.REPLY_BYTES)
         return cls(data=_bytes("data", m.data, 0, methods.READ_BYTES), total_bytes=m.total_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class ContributionRequest:
+    """Asks for one contribution by its ledger leaf."""
+
+    leaf: int
+
+    def to_bytes(self) -> bytes:
+        """Return the message."""
+        return releases_pb2.ContributionRequest(leaf=self.leaf).SerializeToString()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Return the value, or raise InputError."""
+        m = _parse(releases_pb2.ContributionRequest(), data, methods.GET_CONTRIBUTION.request_bytes)
+        return cls(_number("leaf", m.leaf, 0, _FENCE))
+
+
+@dataclass(frozen=True, slots=True)
+class ContributionReply:
+    """The receipt of a contribution's leaf, which holds the signed manifest."""
+
+    receipt: bytes
+
+    def to_bytes(self) -> bytes:
+        """Return the message."""
+        return releases_pb2.ContributionReply(receipt=self.receipt).SerializeToString()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Return the value, or raise InputError."""
+        m = _parse(releases_pb2.ContributionReply(), data, methods.REPLY_BYTES)
+        return cls(_bytes("receipt", m.receipt, 1, _RECEIPT))
+
+
+@dataclass(frozen=True, slots=True)
+class ReadContributionRequest:
+    """Asks for one piece of one contribution's blob."""
+
+    leaf: int
+    offset: int
+    length: int
+
+    def to_bytes(self) -> bytes:
+        """Return the message."""
+        return releases_pb2.ReadContributionRequest(
+            leaf=self.leaf, offset=self.offset, length=self.length
+        ).SerializeToString()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Return the value, or raise InputError."""
+        limit = methods.READ_CONTRIBUTION.request_bytes
+        m = _parse(releases_pb2.ReadContributionRequest(), data, limit)
+        return cls(
+            leaf=_number("leaf", m.leaf, 0, _FENCE),
+            offset=m.offset,
+            length=_number("length", m.length, 1, methods.READ_BYTES),
+        )

@@ -179,6 +179,8 @@ class LiveFuzz:
             (methods.LIST_RELEASES, wire.ListRequest(), wire.ListReply),
             (methods.GET_MANIFEST, wire.ManifestRequest(1), wire.ManifestReply),
             (methods.READ, wire.ReadRequest(1, "info.json", 0, 100), wire.ReadReply),
+            (methods.GET_CONTRIBUTION, wire.ContributionRequest(3), wire.ContributionReply),
+            (methods.READ_CONTRIBUTION, wire.ReadContributionRequest(3, 0, 100), wire.ReadReply),
         ):
             try:
                 owner.link.call(method, request, reply)

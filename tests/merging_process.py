@@ -23,7 +23,7 @@ from orthofed.coordinator.writing import write_checkpoint, write_files
 from orthofed.core import hadamard_product
 from orthofed.core.basis_fingerprint import basis_fingerprint
 from orthofed.core.lorafile import FileOrigin
-from orthofed.core.loras import embedding_files, lora_files
+from orthofed.core.loras import adapter_files
 from orthofed.core.spec import FederationSpec
 
 
@@ -48,7 +48,7 @@ def digest_of(root: Path, plan: Plan, draw: random.Random) -> str:
     with tempfile.TemporaryDirectory() as scratch, open_merge(spec, included, folder) as merge:
         out = Path(scratch)
         nothing, threads = Carried(out, {}), draw.choice([1, 2, 5])
-        files = [*lora_files(merge, origin, n=plan.n), *embedding_files(merge, origin)]
+        files = adapter_files(merge, origin, n=plan.n)
         list(write_files(out, files, carried=nothing, fs=fs))
         list(write_checkpoint(out, base, merge, carried=nothing, fs=fs, threads=threads))
         return digest(out)

@@ -172,5 +172,7 @@ MESSAGES: tuple[Any, ...] = (
     wire.ManifestReply(b"document", b"receipt", b"spec", (b"one",)),
     wire.ReadRequest(1, "lora/a.safetensors", 1 << 40, 1),
     wire.ReadReply(b"data", 1 << 40),
+    wire.ContributionRequest(7),
+    wire.ReadContributionRequest(7, 1 << 40, 1),
 )
 """One of each message that has fields, for those that the generic seeds do not fill."""

@@ -42,6 +42,9 @@ VALUES = [
     wire.ReadRequest(1, "lora/a.safetensors", 1 << 40, 1),
     wire.ReadReply(b"", 0),
     wire.ReadReply(b"data", 1 << 40),
+    wire.ContributionRequest((1 << 53) - 1),
+    wire.ContributionReply(RECEIPT),
+    wire.ReadContributionRequest(0, 1 << 40, methods.READ_BYTES),
 ]
 KINDS = sorted({type(value) for value in VALUES}, key=lambda kind: kind.__name__)
 BAD = [
@@ -71,6 +74,11 @@ BAD = [
     wire.ReadRequest(1, "a" * 256, 0, 1),
     wire.ReadRequest(1, "a", 0, 0),
     wire.ReadRequest(1, "a", 0, methods.READ_BYTES + 1),
+    wire.ContributionRequest(1 << 53),
+    wire.ContributionReply(b""),
+    wire.ReadContributionRequest(1 << 53, 0, 1),
+    wire.ReadContributionRequest(1, 0, 0),
+    wire.ReadContributionRequest(1, 0, methods.READ_BYTES + 1),
 ]
 
 

@@ -199,3 +199,85 @@ class ReadReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReadReply: _TypeAlias = ReadReply  # noqa: Y015
+
+@_typing.final
+class ContributionRequest(_message.Message):
+    """Asks for one contribution by its place in the ledger."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEAF_FIELD_NUMBER: _builtins.int
+    leaf: _builtins.int
+    """Set by the consumer: the ledger leaf, as a release's manifest names it. NOT_FOUND when that
+    leaf is no contribution.
+    """
+    def __init__(
+        self,
+        *,
+        leaf: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leaf", b"leaf"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContributionRequest: _TypeAlias = ContributionRequest  # noqa: Y015
+
+@_typing.final
+class ContributionReply(_message.Message):
+    """One contribution's place in the ledger."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    receipt: _builtins.bytes
+    """Set by the coordinator: the receipt of the contribution's ledger leaf (security.md 4.7), at
+    most 32 KiB; the leaf holds the document that the client signed.
+    """
+    def __init__(
+        self,
+        *,
+        receipt: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContributionReply: _TypeAlias = ContributionReply  # noqa: Y015
+
+@_typing.final
+class ReadContributionRequest(_message.Message):
+    """Asks for one piece of one contribution's blob."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEAF_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
+    leaf: _builtins.int
+    """Set by the consumer: the ledger leaf of a contribution that a published release holds.
+    NOT_FOUND otherwise.
+    """
+    offset: _builtins.int
+    """Set by the consumer: the first byte wanted, from 0. INVALID_ARGUMENT when it lies beyond the
+    end of the blob.
+    """
+    length: _builtins.int
+    """Set by the consumer: how many bytes at most, 1 to 1,048,576. INVALID_ARGUMENT otherwise."""
+    def __init__(
+        self,
+        *,
+        leaf: _builtins.int = ...,
+        offset: _builtins.int = ...,
+        length: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leaf", b"leaf", "length", b"length", "offset", b"offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadContributionRequest: _TypeAlias = ReadContributionRequest  # noqa: Y015

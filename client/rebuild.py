@@ -1,0 +1,164 @@
+"""Derives every byte of a release from its contributions and compares it with what was published.
+
+    1  the base model is the spec's                                 core/fingerprint.py
+    2  each contribution: its client's signature, federation, block fingerprint, SHA-256 of its blob
+    3  each file of the release, as its bytes are made              core/loras.py, core/pipeline.py
+    4  info.json and card.md, from what was made; and no file more
+
+Law (T25): who holds the release key, or the whole coordinator, can sign anything, and gets nothing
+past this that does not follow from what the contributors signed. Lambdas are the manifest's: a
+merge weight is the operator's choice, and said openly. The folder itself is verified before
+(verify.py). Source: security.md 4.8. Cost: one merge and one read of the release; nothing is
+written, and one tensor is in memory at a time.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from ..core.base_files import BaseFiles
+from ..core.basis_fingerprint import basis_fingerprint
+from ..core.described import card_text, info_bytes
+from ..core.errors import InputError
+from ..core.lorafile import FileOrigin
+from ..core.loras import adapter_files
+from ..core.merging import Merge, Part
+from ..core.pipeline import checkpoint_files
+from ..core.release import ReleaseManifest
+from ..core.release_file import MadeFile, PlainFile, ReleaseFile, TensorFile
+from ..core.spec import FederationSpec
+from .compared import compare_plain, compare_tensors, differs
+from .contributions import Contributions, blob_name
+from .trust import check
+from .verify import place
+
+OnBytes = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuild:
+    """One verified release folder and what it is to be derived from."""
+
+    contributions: Contributions
+    on_bytes: OnBytes = lambda *_: None
+
+    @property
+    def folder(self) -> Path:
+        """The release's folder."""
+        return self.contributions.folder
+
+    @property
+    def spec(self) -> FederationSpec:
+        """The federation's spec."""
+        return self.contributions.release.federation.spec
+
+    @property
+    def manifest(self) -> ReleaseManifest:
+        """The release's manifest."""
+        return self.contributions.release.manifest
+
+    def run(self, base: BaseFiles) -> int:
+        """Compare every byte and return how many; the first that differs ends it.
+
+        Raises VerificationFailed: something differs, and the text says where. Raises InputError:
+        ``base`` is another model, or a contribution is not in the folder.
+        """
+        self.contributions.check_present()
+        check_base(base, self.spec)
+        with self._merge() as merge, check("rebuild"):
+            return self._compare(merge, base)
+
+    @contextmanager
+    def _merge(self) -> Iterator[Merge]:
+        with ExitStack() as stack, check("contribution"):
+            lambdas = self.manifest.contributions
+            parts = [self._part(leaf, share, stack) for leaf, share in lambdas]
+            slots = {part.manifest.slot for part in parts}
+            if len(slots) < len(parts):
+                raise differs(f"{len(parts)} contributions in {len(slots)} slots")
+            merge = Merge.of(self.spec, parts)
+            kept = stack.pop_all()
+        with kept:
+            yield merge
+
+    def _part(self, leaf: int, lambda_1024: int, stack: ExitStack) -> Part:
+        blob = place(self.folder, blob_name(leaf))
+        fd = stack.enter_context(blob.open("rb")).fileno()
+        part = Part.open(
+            self.spec,
+            self.contributions.document(leaf).to_bytes(),
+            leaf=leaf,
+            lambda_1024=lambda_1024,
+            read=lambda offset, length: os.pread(fd, length, offset),
+        )
+        said = part.manifest
+        if said.form != "public":
+            raise differs(f"contribution {leaf} is private, and a release holds public ones only")
+        if said.basis != basis_fingerprint(self.spec, said.slot):  # T11
+            raise differs(
+                f"contribution {leaf} was trained against another block than slot {said.slot}'s"
+            )
+        return part
+
+    def _compare(self, merge: Merge, base: BaseFiles) -> int:
+        basis, n = basis_fingerprint(self.spec, 0), self.manifest.n
+        origin = FileOrigin(self.spec, basis, base.prediction)
+        files = chain(adapter_files(merge, origin, n=n), checkpoint_files(base, merge))
+        tally = _Tally(self)
+        made = [each for file in files if (each := tally.compare(file)) is not None]
+        withdrawn = self.contributions.withdrawn_slots()
+        info = info_bytes(merge, n, made, self.manifest.files, basis=basis, withdrawn=withdrawn)
+        card = card_text(merge, n, made, withdrawn=withdrawn).encode()
+        tally.compare(PlainFile("info.json", (info,)))
+        tally.compare(PlainFile("card.md", (card,)))
+        return tally.finish()
+
+
+class _Tally:
+    """What was compared so far, against the manifest's list of files."""
+
+    def __init__(self, rebuild: Rebuild) -> None:
+        self._rebuild = rebuild
+        self._waiting = {entry.name: entry.bytes for entry in rebuild.manifest.files}
+        self._total = sum(self._waiting.values())
+        self._done = 0
+
+    def compare(self, file: ReleaseFile) -> MadeFile | None:
+        """Compare one file; return what info.json says of it, if it holds tensors."""
+        size = self._waiting.pop(file.name, None)
+        if size is None:
+            raise differs(f"{file.name} is missing: the contributions give it")
+        self._rebuild.on_bytes(file.name, self._done, self._total)
+        path = place(self._rebuild.folder, file.name)
+        made = None
+        if isinstance(file, TensorFile):
+            made = compare_tensors(path, file)
+        else:
+            compare_plain(path, file)
+        self._done += size
+        return made
+
+    def finish(self) -> int:
+        """Refuse a file that the contributions do not give; return the bytes compared."""
+        if self._waiting:
+            raise differs(f"{min(self._waiting)} is in the release and follows from nothing")
+        self._rebuild.on_bytes("", self._done, self._total)
+        return self._done
+
+
+def check_base(base: BaseFiles, spec: FederationSpec) -> None:
+    """Refuse a base model that is not the one that the federation adapts.
+
+    Raises InputError.
+    """
+    found = base.fingerprint()
+    if found != spec.base.fingerprint:
+        raise InputError(
+            f"the base model at {base.where} has fingerprint {found[:16]}",
+            why=f"this federation adapts {spec.base.fingerprint[:16]}",
+            fix=f"give the folder of {spec.base.name}, revision {spec.base.revision}",
+            code="wrong-base",
+        )

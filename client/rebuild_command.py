@@ -1,0 +1,21 @@
+"""``orthofed verify --rebuild``: shows how far a rebuild is; what it decides is rebuild.py's."""
+
+from pathlib import Path
+
+from .base_folder import BaseFolder
+from .contributions import Contributions
+from .rebuild import Rebuild
+from .transfer_view import TransferView
+from .trust import TrustedRelease
+
+
+def rebuild_release(folder: Path, release: TrustedRelease, base: Path) -> int:
+    """Rebuild a verified folder on the model at ``base``; return the bytes compared.
+
+    Raises VerificationFailed: a byte does not follow from the contributions. Raises InputError:
+    they are not there, or the base is another one.
+    """
+    contributions = Contributions(folder, release)
+    contributions.check_present()
+    with TransferView("rebuilding") as view:
+        return Rebuild(contributions, view.show).run(BaseFolder(base))
