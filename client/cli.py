@@ -102,17 +102,12 @@ def train(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
         str | None, typer.Option(help="Settings by name; orthofed client settings lists them.")
     ] = None,
     home: HomeOption = None,
-    private_to: Annotated[
-        list[str] | None,
-        typer.Option(help="Seal for this consumer alone: ofr1:... or a file; repeatable."),
-    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Send without asking.")] = False,
     as_json: Json = False,
     patience_s: Patience = 600,
 ) -> None:
     """Teach one concept from your images and send what was learnt. Run again to go on."""
     from .home import Home
-    from .recipient_key import recipients
     from .train_command import train_concept
     from .train_options import TrainOptions
     from .train_view import TrainView
@@ -133,7 +128,6 @@ def train(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
         steps=steps,
         seed=seed,
         device=device,
-        private_to=recipients(private_to or ()),
     )
     place = Home.at(home)
     if as_json:
@@ -307,13 +301,16 @@ def pull(
     contributions: Annotated[
         bool, typer.Option("--contributions", help="Also fetch what verify --rebuild needs.")
     ] = False,
+    home: HomeOption = None,
     as_json: Json = False,
     patience_s: Patience = 120,
 ) -> None:
     """Fetch a release and check every byte. Run again to go on after a break."""
     from ..core.address import FederationAddress
     from .channel import Channel
+    from .home import Home
     from .pull import Pull
+    from .seen_heads import SeenHeads
     from .transfer_view import TransferView
 
     address = FederationAddress.from_text(url)
@@ -323,7 +320,8 @@ def pull(
         ) as channel,
         TransferView("pulling") as view,
     ):
-        pull = Pull(channel, address.log, out.absolute(), view.show)
+        seen = SeenHeads(Home.at(home).folder)
+        pull = Pull(channel, address.log, out.absolute(), seen, view.show)
         found = pull.run(release, contributions=contributions)
     manifest = found.manifest
     total = sum(entry.bytes for entry in manifest.files)

@@ -23,7 +23,8 @@ from ..core.release import FileEntry
 from ..proto import methods, wire
 from .fetch import Fetch
 from .home import appear, told_when_full, write_whole
-from .trust import TrustedRelease, check
+from .trust import check
+from .trusted_ledger import TrustedRelease
 
 if TYPE_CHECKING:  # verifying needs no network, so it does not load grpc
     from .channel import Channel

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ..proto import methods, wire
+from ..core.errors import Refused
 from .channel import Channel
 from .home import write_whole
 from .pull import Pull
+from .seen_heads import SeenHeads
 
 if TYPE_CHECKING:
     from .acceptance import Acceptance
@@ -30,9 +31,10 @@ _NEWEST: Final = "newest"
 
 @dataclass(frozen=True, slots=True)
 class OwnerScores:
-    """The figures in one concept's folder."""
+    """The figures in one concept's folder; ``seen``: what this client remembers of ledgers."""
 
     folder: Path
+    seen: SeenHeads
 
     def kept(self) -> dict[str, float]:
         """Return the figures that were made before, or none."""
@@ -58,13 +60,15 @@ class OwnerScores:
 
     def _newest(self, channel: Channel, log: str) -> Path | None:
         """Fetch what scoring needs of the newest release, or None before the first."""
-        listed = channel.call(methods.LIST_RELEASES, wire.ListRequest(), wire.ListReply)
-        if not listed.newest:
-            return None
         folder = self.folder / _NEWEST
         shutil.rmtree(folder, ignore_errors=True)  # of an earlier try, perhaps of an older release
-        pull = Pull(channel, log, folder)
-        release, _ = pull.begin(listed.newest)
+        pull = Pull(channel, log, folder, self.seen)
+        try:
+            release = pull.begin().release
+        except Refused as error:
+            if error.code != "no-such-release":
+                raise
+            return None
         pull.fetch(release, [e for e in release.manifest.files if _is_scored(e.name)])
         return folder
 

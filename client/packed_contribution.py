@@ -1,7 +1,6 @@
-"""The files that will be sent: a contribution's blob, its signed manifest, wraps if it is private.
+"""The two files that will be sent: a contribution's blob and its signed manifest.
 
     home/runs/<concept>/    blob, manifest (state.py names them)
-                            sealed, wraps: what leaves in the blob's place; recipients: who opens it
 
 Law (reliability.md 5): they are written once, and every later use reads them back from the disk and
 compares them with the hashes that the session keeps; what was shown is what is sent. Left to
@@ -10,11 +9,11 @@ others: quantising (packing.py), the owner's yes (egress.py), sending (upload.py
 
 import hashlib
 import time
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..core import canonical, document
+from ..core import document
 from ..core.basis_fingerprint import basis_fingerprint
 from ..core.contribution import ContributionManifest
 from ..core.errors import InputError
@@ -22,15 +21,12 @@ from ..core.keys import SigningKey
 from ..core.layout import ContributionLayout, pack, unpack
 from ..core.names import check_title
 from ..core.quantise import Quantised
-from ..core.recipient import Recipient
-from ..core.sealed import lease_context
 from ..core.spec import FederationSpec
 from . import session as flow
 from .egress import EgressList, egress_list
 from .home import write_whole
-from .sealing import Sealed, seal_for
 from .session import Session
-from .state import BLOB, MANIFEST, RECIPIENTS, SEALED, WRAPS
+from .state import BLOB, MANIFEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +38,9 @@ class PackedContribution:
     log: str
 
     @property
-    def sent_blob(self) -> Path:
-        """The file that is uploaded: the ciphertext where there is one."""
-        return self.folder / (SEALED if self.recipients else BLOB)
-
-    @property
-    def wraps(self) -> bytes:
-        """What is sent with a private contribution, empty for a public one."""
-        return (self.folder / WRAPS).read_bytes() if self.recipients else b""
-
-    @property
-    def recipients(self) -> tuple[Recipient, ...]:
-        """Who can open what is packed; nobody is named for a public contribution."""
-        path = self.folder / RECIPIENTS
-        lines = path.read_text("ascii").split() if path.exists() else []
-        return tuple(Recipient.from_text(line) for line in lines)
+    def blob(self) -> Path:
+        """The file that is uploaded."""
+        return self.folder / BLOB
 
     def layout(self, session: Session) -> ContributionLayout:
         """Return where each tensor lies. Raises InputError: too many triggers or vectors."""
@@ -70,12 +54,8 @@ class PackedContribution:
         *,
         title: str | None,
         licence: str,
-        private_to: Collection[Recipient] = (),
     ) -> flow.Packed:
-        """Write the blob, sign the manifest over it, and return the hashes of both.
-
-        With ``private_to`` what is signed and sent is the blob sealed for these consumers.
-        """
+        """Write the blob, sign the manifest over it, and return the hashes of both."""
         blob = pack(self.layout(session), tensors)
         manifest = ContributionManifest(
             basis=basis_fingerprint(self.spec, session.slot),
@@ -85,6 +65,7 @@ class PackedContribution:
             concept=session.concept,
             fed=self.spec.id,
             fence=session.fence,
+            form="public",
             licence=licence,
             log=self.log,
             slot=session.slot,
@@ -92,16 +73,9 @@ class PackedContribution:
             title=check_title(title) if title is not None else "",
             triggers=session.triggers,
         )
-        if private_to:
-            sealed = seal_for(private_to, blob, context=lease_context(manifest))
-            manifest = _private(manifest, sealed)
-            write_whole(self.folder / SEALED, sealed.blob)
-            write_whole(self.folder / WRAPS, sealed.wraps)
         signed = document.sign("contribution", manifest.body(), [key]).to_bytes()
-        write_whole(self.folder / BLOB, blob)
+        write_whole(self.blob, blob)
         write_whole(self.folder / MANIFEST, signed)
-        named = "".join(f"{each.to_text()}\n" for each in sorted(set(private_to)))
-        write_whole(self.folder / RECIPIENTS, named.encode())
         return flow.Packed(sha256(blob), sha256(signed))
 
     def read(self, session: Session) -> tuple[bytes, bytes]:
@@ -110,9 +84,8 @@ class PackedContribution:
         Raises InputError: one of them has changed.
         """
         manifest = (self.folder / MANIFEST).read_bytes()
-        blob = (self.folder / BLOB).read_bytes()
-        same = (sha256(blob), sha256(manifest)) == (session.blob, session.document)
-        if not same or not self._sent_as_signed(manifest):
+        blob = self.blob.read_bytes()
+        if (sha256(blob), sha256(manifest)) != (session.blob, session.document):
             raise InputError(
                 f"the packed files of {session.concept} are not those that were packed",
                 why="something changed them on the disk",
@@ -128,38 +101,7 @@ class PackedContribution:
     def listing(self, session: Session) -> EgressList:
         """Return the list of all that would leave."""
         manifest, blob = self.read(session)
-        return egress_list(
-            manifest,
-            blob,
-            layout=self.layout(session),
-            triggers=session.triggers,
-            sealed=Sealed(self.sent_blob.read_bytes(), self.wraps) if self.recipients else None,
-            recipients=self.recipients,
-        )
-
-    def _sent_as_signed(self, manifest: bytes) -> bool:
-        """Return whether the files that would be sent are those of the manifest."""
-        signed = document.from_value(canonical.decode(manifest), kind="contribution")
-        said = ContributionManifest.from_body(signed.body)
-        if said.form == "public":
-            return not self.recipients
-        sent = self.folder / SEALED, self.folder / WRAPS
-        return bool(self.recipients) and all(
-            path.is_file() and sha256(path.read_bytes()) == wanted
-            for path, wanted in zip(sent, (said.blob, said.wraps), strict=True)
-        )
-
-
-def _private(public: ContributionManifest, sealed: Sealed) -> ContributionManifest:
-    """Return the manifest of the same contribution, sealed."""
-    return replace(
-        public,
-        form="private",
-        blob=sha256(sealed.blob),
-        bytes=len(sealed.blob),
-        plain=public.blob,
-        wraps=sha256(sealed.wraps),
-    )
+        return egress_list(manifest, blob, layout=self.layout(session), triggers=session.triggers)
 
 
 def sha256(data: bytes) -> str:

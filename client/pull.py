@@ -1,19 +1,22 @@
 """Fetches one release into a folder: resumed at any byte, hashed as it arrives, whole or not there.
 
-    1  manifest, proof, spec, keyrings -> trust.py, against the log id of the link
-    2  room on the disk for what is missing
-    3  each file into .pull/<sha256>: every 16 MiB chunk hashed as it arrives, then the whole file,
+    1  head, checkpoint, keyrings, spec -> ledger_view.py: fresh, and continuing what was seen
+    2  every leaf of the ledger -> trusted_ledger.py; what was seen is remembered
+    3  the manifest -> its leaf, signature, both lists; room on the disk for what is missing
+    4  each file into .pull/<sha256>: every 16 MiB chunk hashed as it arrives, then the whole file,
        then its header read, synced and renamed to its own name; if asked, what they are made of
-    4  trust/ for `orthofed verify` without a network, manifest.json last
+    5  trust/ for `orthofed verify` without a network, manifest.json last
 
 Laws: no byte is under a final name before its hash is right; a kill anywhere costs at most what
 was not yet written; a damaged chunk is fetched again alone, once; every size is known before the
 fetch, so an endless or short answer is refused (T16); names come from the signed manifest, pass
-its rules and never leave the folder (T10). Source: reliability.md R17, formats.md 2.
+its rules and never leave the folder (T10). The head is remembered before the files come: it is the
+ledger's word whatever they are. Source: reliability.md R17, formats.md 2.
 """
 
 import contextlib
 import shutil
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,26 +24,29 @@ from typing import Final
 
 from ..core.errors import InputError, VerificationFailed
 from ..core.release import FileEntry
+from ..core.tile import TILE_WIDTH, join_entries
 from ..proto import methods, wire
 from .channel import Channel
 from .contributions import Contributions
 from .fetch import Fetch
 from .home import appear, disk_full, sync_folder, told_when_full, write_whole
-from .trust import TrustedRelease, check, trusted_federation, trusted_release
+from .ledger_view import LedgerView, look, remember
+from .public_source import WireSource, read_entries
+from .seen_heads import SeenHeads
+from .trust import check, mismatch
+from .trusted_ledger import TrustedLedger, TrustedRelease, trusted_ledger
 from .verify import (
-    KEYRINGS,
     LOG,
     MANIFEST,
     PROOF,
-    SPEC,
+    TRUST,
     check_file,
     check_header,
+    entry_tiles,
     place,
-    read_release,
 )
 
 PART: Final = ".pull"
-_REPLY: Final = "reply"
 _RESERVE: Final = 1 << 20
 """Bytes to be left free besides the release: folders, proofs, the file system's own."""
 
@@ -48,13 +54,28 @@ OnBytes = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Begun:
+    """A release that is trusted, and the ledger that says so."""
+
+    release: TrustedRelease
+    view: LedgerView
+    ledger: TrustedLedger
+    document: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Pull:
-    """One release on its way into ``out``. ``on_bytes(name, done, total)`` hears the progress."""
+    """One release on its way into ``out``. ``on_bytes(name, done, total)`` hears the progress.
+
+    ``seen``: what this client remembers of ledgers; ``clock`` gives Unix seconds.
+    """
 
     channel: Channel
     log: str
     out: Path
+    seen: SeenHeads
     on_bytes: OnBytes = lambda *_: None
+    clock: Callable[[], float] = time.time
 
     def run(self, n: int = 0, *, contributions: bool = False) -> TrustedRelease:
         """Fetch release ``n``, 0 for the newest, and return it trusted and whole.
@@ -62,27 +83,44 @@ class Pull:
         ``contributions``: also what it was made of, for `orthofed verify --rebuild`.
 
         Raises InputError: the folder holds something else. Raises VerificationFailed: the other
-        side served bytes that are not the release. Raises OrthoFedError (disk-full).
+        side served bytes that are not the release, or an old or a forked ledger. Raises Refused:
+        there is no such release. Raises OrthoFedError (disk-full).
         """
-        release, reply = self.begin(n)
-        self.fetch(release, release.manifest.files)
+        begun = self.begin(n)
+        self.fetch(begun.release, begun.release.manifest.files)
         if contributions:
-            self._fetch_contributions(release)
-        self._finish(reply)
-        return release
+            self._fetch_contributions(begun.release)
+        self._finish(begun)
+        return begun.release
 
-    def begin(self, n: int = 0) -> tuple[TrustedRelease, wire.ManifestReply]:
-        """Take the folder and return the manifest, trusted; no file of the release yet."""
+    def begin(self, n: int = 0) -> Begun:
+        """Take the folder and return the release, trusted; none of its files yet."""
         self._claim()
-        reply = self._begun()
-        if reply is None:
-            request = wire.ManifestRequest(n)
-            reply = self.channel.call(methods.GET_MANIFEST, request, wire.ManifestReply)
-        release = self._trust(reply)
+        source = WireSource(self.channel)
+        view = look(source, self.log, self.seen, now_s=int(self.clock()))
+        with check("ledger"):
+            bodies = read_entries(source, view.head.size)
+        ledger = trusted_ledger(view.federation, view.checkpoint, bodies)
+        with check("head"):
+            if view.head.release and ledger.manifest_id(view.head.release) != view.head.manifest:
+                raise mismatch("the head names another manifest than the ledger")
+        remember(view, self.seen)
+        signed = self._begun(ledger)
+        if signed is None:
+            signed = self._manifest(n or view.head.release, ledger)
+        release = ledger.release(signed)
         if n not in (0, release.manifest.n):
             raise self._taken(f"was begun with release {release.manifest.n}, not {n}")
-        write_whole(self.out / PART / _REPLY, reply.to_bytes())
-        return release, reply
+        write_whole(self.out / PART / MANIFEST, signed)
+        return Begun(release, view, ledger, signed)
+
+    def _manifest(self, n: int, ledger: TrustedLedger) -> bytes:
+        ledger.manifest_id(n)  # before a question that may have no answer
+        reply = self.channel.call(methods.GET_MANIFEST, wire.ManifestRequest(n), wire.ManifestReply)
+        found = ledger.release(reply.document)
+        if found.manifest.n != n:  # T16: a release of the ledger, and not the one asked for
+            raise mismatch(f"release {found.manifest.n} was served, asked for was {n}")
+        return reply.document
 
     def fetch(self, release: TrustedRelease, entries: Iterable[FileEntry]) -> None:
         """Fetch the files of ``entries`` that are not whole yet."""
@@ -122,14 +160,19 @@ class Pull:
             appear(part, target)
         on_bytes(entry.bytes)
 
-    def _finish(self, reply: wire.ManifestReply) -> None:
+    def _finish(self, begun: Begun) -> None:
         """Write what proves the release; the manifest last, then drop the part folder."""
+        trust, bodies = self.out / TRUST, begun.ledger.bodies
+        shutil.rmtree(trust / "tile", ignore_errors=True)  # of an earlier pull: fewer leaves
         write_whole(self.out / LOG, self.log.encode() + b"\n")
-        write_whole(self.out / SPEC, reply.spec)
-        for n, keyring in enumerate(reply.keyrings, start=1):
-            write_whole(self.out / KEYRINGS / f"{n}.json", keyring)
-        write_whole(self.out / PROOF, reply.receipt)
-        write_whole(self.out / MANIFEST, reply.document)
+        for name, data in begun.view.files.items():
+            write_whole(trust / name, data)
+        for tile in entry_tiles(len(bodies)):
+            some = bodies[tile.index * TILE_WIDTH :][: tile.width]
+            write_whole(trust / tile.name, join_entries(some))
+        proof = begun.ledger.prove(begun.release.leaf, begun.view.note)
+        write_whole(self.out / PROOF, proof)
+        write_whole(self.out / MANIFEST, begun.document)
         shutil.rmtree(self.out / PART)
         sync_folder(self.out)
 
@@ -152,21 +195,14 @@ class Pull:
             code="folder-taken",
         )
 
-    def _begun(self) -> wire.ManifestReply | None:
+    def _begun(self, ledger: TrustedLedger) -> bytes | None:
         """Return the manifest that this folder was begun or finished with, if it can be trusted."""
-        with contextlib.suppress(OSError, InputError, VerificationFailed):
-            begun = wire.ManifestReply.from_bytes((self.out / PART / _REPLY).read_bytes())
-            self._trust(begun)
-            return begun
-        with contextlib.suppress(OSError, InputError, VerificationFailed):
-            finished = wire.ManifestReply(*read_release(self.out))
-            self._trust(finished)
-            return finished
+        for path in (self.out / PART / MANIFEST, self.out / MANIFEST):
+            with contextlib.suppress(OSError, VerificationFailed):
+                signed = path.read_bytes()
+                ledger.release(signed)
+                return signed
         return None
-
-    def _trust(self, reply: wire.ManifestReply) -> TrustedRelease:
-        federation = trusted_federation(self.log, reply.spec, reply.keyrings)
-        return trusted_release(federation, manifest=reply.document, receipt=reply.receipt)
 
     def _is_whole(self, entry: FileEntry) -> bool:
         path = place(self.out, entry.name)

@@ -6,7 +6,7 @@ from .base_folder import BaseFolder
 from .contributions import Contributions
 from .rebuild import Rebuild
 from .transfer_view import TransferView
-from .trust import TrustedRelease
+from .trusted_ledger import TrustedRelease
 
 
 def rebuild_release(folder: Path, release: TrustedRelease, base: Path) -> int:

@@ -1,12 +1,12 @@
 """Decides whether a spec, a keyring chain and a release are those of one pinned log.
 
     SHA-256 of spec = fed;  fed and keyring 1 -> log id = the pinned one;  keyring n signs n + 1
-    receipt of the release leaf under the log's ledger key -> manifest id -> release signature
+    release signature by a key of the keyring that was in force at its leaf; its leaf in the ledger
 
 Law: nothing a server says is believed before it hangs on the log id, which came by another way (an
-invite, a link). Each failure names the check: spec, keyring, log id, ledger proof, release
-signature. Source: security.md 4.3, 4.7, 4.8 (T16, T17). Not here: file hashes and headers
-(verify.py), rollback against a remembered head, which needs the heads of a later version.
+invite, a link). Each failure names the check: spec, keyring, log id, release signature, ledger
+proof. Source: security.md 4.3, 4.7, 4.8 (T16, T17). Not here: file hashes and headers (verify.py),
+the ledger's leaves (trusted_ledger.py), its head against clock and past (ledger_view.py).
 """
 
 import contextlib
@@ -15,40 +15,39 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from ..core import canonical, document
-from ..core.errors import OrthoFedError, VerificationFailed
+from ..core.errors import InputError, Refused, VerificationFailed
 from ..core.fields import NO_ID
 from ..core.keyring import Keyring, log_id
 from ..core.receipt import Receipt, verify_receipt
-from ..core.release import ReleaseManifest
 from ..core.spec import FederationSpec
 from ..core.withdrawal import Withdrawal
 
 
 @dataclass(frozen=True, slots=True)
 class TrustedFederation:
-    """A spec and the newest keyring, both bound to ``log``."""
+    """A spec and the keyrings 1, 2, 3, ..., all bound to ``log``."""
 
     log: str
     spec: FederationSpec
-    keyring: Keyring
+    keyrings: tuple[Keyring, ...]
 
-
-@dataclass(frozen=True, slots=True)
-class TrustedRelease:
-    """A release manifest that the log's own release key signed and its ledger holds."""
-
-    federation: TrustedFederation
-    manifest: ReleaseManifest
+    @property
+    def keyring(self) -> Keyring:
+        """The newest keyring."""
+        return self.keyrings[-1]
 
 
 @contextlib.contextmanager
 def check(name: str) -> Generator[None]:
-    """Let any failure inside say which check it was; exit code 4."""
+    """Let any failure inside say which check it was; exit code 4.
+
+    A side that does not answer, or a full disk, is no failed check and stays what it is.
+    """
     try:
         yield
-    except OrthoFedError as error:
-        if error.code == "spec-version":
-            raise  # nobody lied: this client is older than the federation, and the text says so
+    except (InputError, Refused, VerificationFailed) as error:
+        if error.code in ("spec-version", "tls-untrusted"):
+            raise  # this client is too old, or nothing was read at all; the text says so
         raise VerificationFailed(
             f"check failed: {name}: {error.what}",
             why=error.why,
@@ -63,14 +62,27 @@ def trusted_federation(log: str, spec: bytes, keyrings: Sequence[bytes]) -> Trus
     Raises VerificationFailed: a check failed. Raises SpecError: the spec is of a later version.
     """
     fed = hashlib.sha256(spec).hexdigest()
+    rings = trusted_keyrings(log, keyrings, fed=fed)
+    with check("spec"):
+        parsed = FederationSpec.from_bytes(spec)  # only now: its version is the federation's word
+    return TrustedFederation(log, parsed, rings)
+
+
+def trusted_keyrings(
+    log: str, keyrings: Sequence[bytes], *, fed: str | None = None
+) -> tuple[Keyring, ...]:
+    """Return the keyrings, if they are those of ``log``, and of the spec with the id ``fed``.
+
+    Raises VerificationFailed: a check failed.
+    """
     with check("keyring"):
         chain = _chain(keyrings)
-    newest = Keyring.from_body(chain[-1].body)
+        rings = tuple(Keyring.from_body(signed.body) for signed in chain)
     with check("spec"):
-        if newest.fed != fed:
-            raise _mismatch(f"a spec with SHA-256 {fed[:16]}..., signed is {newest.fed[:16]}...")
+        if fed not in (None, rings[-1].fed):
+            raise mismatch(f"a spec with SHA-256 {fed[:16]}..., signed is {rings[-1].fed[:16]}...")
     with check("log id"):
-        found = log_id(fed, chain[0].id)
+        found = log_id(rings[0].fed, chain[0].id)
         if found != log:
             raise VerificationFailed(
                 f"log id {found[:16]}..., pinned is {log[:16]}...",
@@ -78,34 +90,7 @@ def trusted_federation(log: str, spec: bytes, keyrings: Sequence[bytes]) -> Trus
                 fix="ask the operator which log id is right, by a way you trust",
                 code="other-log",
             )
-    with check("spec"):
-        parsed = FederationSpec.from_bytes(spec)  # only now: its version is the federation's word
-    return TrustedFederation(log, parsed, newest)
-
-
-def trusted_release(
-    federation: TrustedFederation, *, manifest: bytes, receipt: bytes
-) -> TrustedRelease:
-    """Return the manifest, if the ledger holds it and a release key signed it.
-
-    Raises VerificationFailed: a check failed.
-    """
-    keyring = federation.keyring
-    with check("release signature"):
-        signed = document.parse(manifest, kind="release")
-        signed.verify(keyring.release, need=1)
-        release = ReleaseManifest.from_document(signed)
-        # T10: these names are the reader's own; a release that used them would overwrite its proof.
-        if any(e.name == "manifest.json" or e.name.startswith("trust/") for e in release.files):
-            raise _mismatch("the release names a file that only its reader may write")
-    with check("ledger proof"):
-        leaf = _receipt(federation, receipt).leaf
-        wanted = {"kind": "release", "manifest": signed.id, "n": release.n, "v": 1}
-        if leaf != wanted:
-            raise _mismatch("the proof is of another leaf than this release's")
-        if (release.log, release.fed) != (federation.log, federation.spec.id):
-            raise _mismatch("the release names another log or federation")
-    return TrustedRelease(federation, release)
+    return rings
 
 
 def trusted_receipt(federation: TrustedFederation, receipt: bytes, *, manifest: bytes) -> Receipt:
@@ -117,7 +102,7 @@ def trusted_receipt(federation: TrustedFederation, receipt: bytes, *, manifest: 
         parsed = _receipt(federation, receipt)
         doc = parsed.leaf.get("doc")
         if parsed.leaf.get("kind") != "contribution" or doc != _nested(manifest):
-            raise _mismatch("the receipt is of another contribution")
+            raise mismatch("the receipt is of another contribution")
     return parsed
 
 
@@ -131,12 +116,12 @@ def trusted_withdrawal(
     with check("withdrawal receipt"):
         parsed = _receipt(federation, receipt)
         if parsed.leaf.get("kind") != "withdrawal":
-            raise _mismatch("the receipt is of another leaf than a withdrawal's")
+            raise mismatch("the receipt is of another leaf than a withdrawal's")
         signed = document.from_value(parsed.leaf.get("doc"), kind="withdrawal")
         said = Withdrawal.from_document(signed)
         wanted = (client, leaf, federation.log, federation.spec.id)
         if (said.client, said.leaf, said.log, said.fed) != wanted:
-            raise _mismatch("the receipt is of another withdrawal")
+            raise mismatch("the receipt is of another withdrawal")
     return parsed
 
 
@@ -152,10 +137,10 @@ def _chain(keyrings: Sequence[bytes]) -> list[document.Document]:
             signed.verify(before.root, need=before.need)
         place = (len(chain) + 1, chain[-1].id if chain else NO_ID)
         if (ring.n, ring.prev) != place or (before is not None and ring.fed != before.fed):
-            raise _mismatch(f"keyring {ring.n} does not follow from the one before")
+            raise mismatch(f"keyring {ring.n} does not follow from the one before")
         chain.append(signed)
     if not chain:
-        raise _mismatch("there is no keyring")
+        raise mismatch("there is no keyring")
     return chain
 
 
@@ -167,7 +152,8 @@ def _nested(data: bytes) -> object:
     return canonical.decode(data)
 
 
-def _mismatch(what: str) -> VerificationFailed:
+def mismatch(what: str) -> VerificationFailed:
+    """Return the error for parts that are each well made, and do not belong together."""
     return VerificationFailed(
         what,
         why="the parts were not made for one another",

@@ -1,36 +1,46 @@
 """Decides without a network whether a folder is, byte for byte, the release that was signed.
 
     1 folder             plain files only, exactly the manifest's and trust/, no symbolic link
-    2 spec, keyring, log id, release signature, ledger proof       trust.py, under trust/log
-    3 contribution       what the release was made of, where pull was asked for it: proof, signature
-    4 size, file hash    every file, against the signed manifest
-    5 header             every safetensors file, by our own strict reader
+    2 log id, spec, keyring, checkpoint, head        ledger_view.py, of the tree in trust/
+    3 expiry, age        the keyring is in force on the day asked about; the head's age, if bounded
+    4 ledger             every leaf, up to the checkpoint                      trusted_ledger.py
+    5 manifest, ledger proof, release signature, completeness                  trusted_ledger.py
+    6 contribution       what it was made of, where pull was asked for it: proof, signature
+    7 file hash          every file, its size and SHA-256, against the signed manifest
+    8 header             every safetensors file, by our own strict reader
 
-Law: one byte changed, added or removed anywhere in the folder gives exit code 4 and the name of the
-check (formats.md 2, law 8). The log id inside the folder is only as good as the folder: compare
-the one printed with the one you were given, or pass it. Source: security.md 4.8, 6; T8, T10.
-Cost: one read of every file.
+Laws: one byte changed, added or removed anywhere in the folder gives exit code 4 and the name of
+the check (formats.md 2, law 8). A folder cannot know what came after it: its head says when it was
+true, and only ``pull`` refuses a head older than ``fresh``; here ``max_age_s`` does, if given. The
+log id inside the folder is only as good as the folder: compare the one printed with the one you
+were given, or pass it. Source: security.md 4.8, 6; T8, T10, T16. Cost: one read of every file.
 """
 
 import hashlib
 import re
 import stat
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from ..core.errors import VerificationFailed
+from ..core.receipt import verify_receipt
 from ..core.release import FileEntry
 from ..core.tensorfile import header_length, parse_header
+from ..core.tile import ENTRIES, Tile
 from .contributions import Contributions
-from .trust import TrustedRelease, check, trusted_federation, trusted_release
+from .ledger_view import LedgerView, read_view
+from .public_source import FolderSource, read_entries
+from .trust import check, mismatch
+from .trusted_ledger import TrustedLedger, TrustedRelease, trusted_ledger
 
 MANIFEST: Final = "manifest.json"
+TRUST: Final = "trust"
 LOG: Final = "trust/log"
 SPEC: Final = "trust/spec.json"
 PROOF: Final = "trust/release.proof"
-KEYRINGS: Final = "trust/keyrings"
 _SMALL: Final = 1 << 20
 """Nothing but the release's own files is larger: manifest and spec have this limit."""
 
@@ -39,24 +49,43 @@ OnBytes = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """A release folder that passed every check."""
+    """A release folder that passed every check, and what its ledger's head said."""
 
     release: TrustedRelease
+    view: LedgerView
     num_bytes: int
 
 
 def verify_folder(
-    folder: Path, *, log: str | None = None, on_bytes: OnBytes = lambda *_: None
+    folder: Path,
+    *,
+    log: str | None = None,
+    now_s: int | None = None,
+    max_age_s: int | None = None,
+    on_bytes: OnBytes = lambda *_: None,
 ) -> Verified:
     """Check every byte of ``folder``; with ``log`` also that it is that ledger's.
 
+    Units: ``now_s`` Unix seconds, None for the clock's; ``max_age_s`` seconds, None for any age.
+
     Raises VerificationFailed: a check failed, and the text names it.
     """
+    now_s = int(time.time()) if now_s is None else now_s
     with check("folder"):
         present = _files(folder)
     with check("log id"):
         pinned = _pinned(folder, log)
-    release, own = _release(folder, present, pinned)
+    view, ledger, own = read_trust(folder, pinned)
+    with check("expiry"):
+        view.federation.keyring.check_time(now_s)
+        view.federation.keyring.check_time(view.head.t)
+    with check("freeze"):
+        view.head.check_age(now_s=now_s, most_s=max_age_s)
+    with check("folder"):
+        manifest = _small(folder, MANIFEST)
+    release = ledger.release(manifest)
+    with check("ledger proof"):
+        _check_proof(_small(folder, PROOF), view, release)
     made_of = Contributions(folder, release).known(present)
     entries = (*release.manifest.files, *(entry for entry in made_of.values() if entry))
     with check("folder"):
@@ -70,19 +99,36 @@ def verify_folder(
             check_header(path, entry.name)
         done += entry.bytes
         on_bytes(entry.name, done, total)
-    return Verified(release, total)
+    return Verified(release, view, total)
 
 
-def read_release(folder: Path) -> tuple[bytes, bytes, bytes, tuple[bytes, ...]]:
-    """Return manifest, proof, spec and keyrings as they lie in a finished folder, unchecked.
+def read_trust(folder: Path, log: str) -> tuple[LedgerView, TrustedLedger, set[str]]:
+    """Return what ``folder``/trust proves of the ledger ``log``, and the names that it takes.
 
-    Raises VerificationFailed: one is missing or too large.
+    Raises VerificationFailed: a check failed.
     """
-    keyrings: list[bytes] = []
-    while (folder / (name := f"{KEYRINGS}/{len(keyrings) + 1}.json")).exists():
-        keyrings.append(_small(folder, name))
-    manifest, proof, spec = (_small(folder, name) for name in (MANIFEST, PROOF, SPEC))
-    return manifest, proof, spec, tuple(keyrings)
+    source = FolderSource(folder / TRUST)
+    view = read_view(source, log)
+    with check("ledger"):
+        bodies = read_entries(source, view.head.size)
+    ledger = trusted_ledger(view.federation, view.checkpoint, bodies)
+    names = {*view.files, *(tile.name for tile in entry_tiles(view.head.size))}
+    return view, ledger, {MANIFEST, LOG, PROOF, *(f"{TRUST}/{name}" for name in names)}
+
+
+def entry_tiles(size: int) -> list[Tile]:
+    """Return the tiles that hold the first ``size`` leaves."""
+    return [Tile(ENTRIES, at >> 8, min(256, size - at)) for at in range(0, size, 256)]
+
+
+def _check_proof(proof: bytes, view: LedgerView, release: TrustedRelease) -> None:
+    """Check the proof that travels alone: of this leaf, under this very checkpoint."""
+    federation = view.federation
+    found = verify_receipt(proof, log=federation.log, ledger_key=federation.keyring.ledger)
+    if (found.index, found.checkpoint) != (release.leaf, view.checkpoint):
+        raise mismatch("the proof is of another leaf or checkpoint than this release's")
+    if not proof.endswith(view.note):
+        raise mismatch("the proof has another note than the checkpoint")
 
 
 def check_file(path: Path, entry: FileEntry) -> None:
@@ -130,19 +176,6 @@ def place(folder: Path, name: str) -> Path:
         if path.is_symlink():
             raise _wrong(f"{path} is a symbolic link", "it could lead out of the folder")
     return path
-
-
-def _release(folder: Path, present: set[str], log: str) -> tuple[TrustedRelease, set[str]]:
-    """Return the trusted manifest and the names of the files that prove it."""
-    with check("folder"):
-        for name in (MANIFEST, LOG, SPEC, PROOF, f"{KEYRINGS}/1.json"):
-            if name not in present:
-                raise _wrong(f"{name} is missing", "the pull was not finished, or it was removed")
-        manifest, proof, spec, keyrings = read_release(folder)
-    federation = trusted_federation(log, spec, keyrings)
-    release = trusted_release(federation, manifest=manifest, receipt=proof)
-    own = {MANIFEST, LOG, SPEC, PROOF, *(f"{KEYRINGS}/{n + 1}.json" for n in range(len(keyrings)))}
-    return release, own
 
 
 def _pinned(folder: Path, log: str | None) -> str:

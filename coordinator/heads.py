@@ -1,10 +1,11 @@
-"""The public files that follow the ledger: ``checkpoint``, ``head.json``, and the high-water mark.
+"""The public files that follow the ledger: tiles, ``checkpoint``, ``head.json``, and the mark.
 
 Laws: they are written after COMMIT from the database and never before, so they can be behind and
-never ahead; a start writes them again (reliability.md 2.4, 2.5). ``head.json`` comes after the
-checkpoint: it alone names the newest release. Many appends in a row cost one write: a thread writes
-the newest state only, then rests three times as long as that took, since its six fsyncs delay those
-of commits, and tries again when the disk would not take it.
+never ahead; a start writes them again (reliability.md 2.4, 2.5). Tiles come first, so whoever sees
+a checkpoint finds what proves it; ``head.json`` comes last but for the high-water mark: it alone
+names the newest release. Many appends in a row cost one write: a thread writes the newest state
+only, then rests three times as long as that took, since its ten fsyncs delay those of commits, and
+tries again when the disk would not take it.
 """
 
 import logging
@@ -19,10 +20,13 @@ from .ledger import Ledger, head
 from .mark import Mark
 from .publications import newest
 from .store import Store
+from .tiles import Tiles
 
 _LOG = logging.getLogger("orthofed.coordinator")
 _RESIGN_S = 3_600.0
 _RETRY_S = 10.0
+_MANY = 4_096
+"""Leaves without tiles that a start does not wait for: a folder of an older version, a fork."""
 _REST = 3
 _MOST_REST_S = 0.25
 
@@ -35,6 +39,8 @@ class Heads:
     ) -> None:
         """Prepare; the mark was checked (mark.py), or this would raise it unseen."""
         self._store = store
+        self._tiles = Tiles(store, folder.public, fs=fs, ledger_key=ledger.key, log=ledger.log)
+        self._writing = threading.Lock()
         self._ledger = ledger
         self._folder = folder
         self._fs = fs
@@ -46,17 +52,24 @@ class Heads:
 
     def start(self) -> None:
         """Write the files now and keep them fresh until ``close``."""
-        try:
-            self.write()
-        except Refused as error:
-            if error.code != "no-room":
-                raise
-            self._wake.set()  # a start on a full disk serves what there is; the thread goes on
+        if self._store.run(head).size - self._tiles.size > _MANY:
+            self.poke()
+        else:
+            self.write_soon()  # a start on a full disk serves what there is; the thread goes on
         self._thread.start()
 
     def poke(self) -> None:
         """Tell that the ledger has grown."""
         self._wake.set()
+
+    def write_soon(self) -> None:
+        """Write the files now, or leave it to the thread where the disk is full."""
+        try:
+            self.write()
+        except Refused as error:
+            if error.code != "no-room":
+                raise
+            self.poke()
 
     def close(self) -> None:
         """Write what is left and stop."""
@@ -66,12 +79,17 @@ class Heads:
             self._thread.join()
 
     def write(self) -> None:
-        """Write checkpoint, head and mark of the newest state."""
+        """Write tiles, checkpoint, head and mark of the newest state."""
+        with self._writing:
+            self._write()
+
+    def _write(self) -> None:
         state, release = self._store.run(lambda db: (head(db), newest(db)))
         n, manifest = (0, "") if release is None else (release.n, release.manifest_id)
         document = self._ledger.head_document(
             state, n=n, manifest=manifest, now_s=self._clock.wall_s()
         )
+        self._tiles.grow(state.size)
         self._fs.write_whole(self._folder.public / "checkpoint", state.checkpoint)
         self._fs.write_whole(self._folder.public / "head.json", document)
         mark = Mark(state.size, state.root.hex())

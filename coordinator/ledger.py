@@ -14,6 +14,7 @@ from ..core import merkle
 from ..core.checkpoint import Checkpoint, sign_checkpoint
 from ..core.document import sign
 from ..core.fields import NO_ID
+from ..core.head import LedgerHead
 from ..core.keys import SigningKey
 from ..core.leaf import parse_leaf
 from ..core.merkle import Peaks
@@ -45,7 +46,12 @@ class Ledger:
     def __init__(self, key: SigningKey, log: str) -> None:
         """Keep key and log id (hex)."""
         self._key = key
-        self._log = log
+        self.log = log
+
+    @property
+    def key(self) -> str:
+        """The public half of the ledger key, hex."""
+        return self._key.public_hex
 
     def append(self, db: sqlite3.Connection, body: bytes) -> Appended:
         """Append one leaf inside the caller's transaction."""
@@ -53,7 +59,7 @@ class Ledger:
         index, proof = tree.size, tree.proof_of_next()
         leaf = merkle.leaf_hash(body)
         grown = tree.append(leaf)
-        note = sign_checkpoint(self._key, Checkpoint(self._log, grown.size, grown.root))
+        note = sign_checkpoint(self._key, Checkpoint(self.log, grown.size, grown.root))
         kind = parse_leaf(body)["kind"]
         db.execute("INSERT INTO leaf VALUES (?, ?, ?, ?)", (index, kind, body, leaf))
         db.execute(
@@ -66,16 +72,15 @@ class Ledger:
 
     def head_document(self, head: Head, *, n: int, manifest: str, now_s: int) -> bytes:
         """Return the signed head: size, root and the newest release (0 and zeros for none)."""
-        body: dict[str, object] = {
-            "log": self._log,
-            "manifest": manifest or NO_ID,
-            "release": n,
-            "root": head.root.hex(),
-            "size": head.size,
-            "t": now_s,
-            "v": 1,
-        }
-        return sign("head", body, (self._key,)).to_bytes()
+        told = LedgerHead(
+            log=self.log,
+            manifest=manifest or NO_ID,
+            release=n,
+            root=head.root.hex(),
+            size=head.size,
+            t=now_s,
+        )
+        return sign("head", told.body(), (self._key,)).to_bytes()
 
 
 def head(db: sqlite3.Connection) -> Head:

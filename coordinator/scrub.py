@@ -25,6 +25,8 @@ from .folder import DataFolder
 from .mark import read_mark, root_at
 from .rowcheck import check_rows
 from .snapshot import DatabaseCopy
+from .tilecheck import check_tiles
+from .tiles import tile_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +52,15 @@ class PublicFiles:
     """The public files as they were before the database was copied: never newer than it."""
 
     files: tuple[tuple[str, bytes | None], ...]
+    tiles: tuple[str, ...]
     mark: bytes | None
 
     @classmethod
     def read(cls, folder: DataFolder) -> "PublicFiles":
         """Read what follows the ledger."""
-        names = ("public/checkpoint", "public/head.json")
+        names = (_CHECKPOINT, "public/head.json")
         files = tuple((name, _bytes(folder.root / name)) for name in names)
-        return cls(files, _bytes(folder.mark_file()))
+        return cls(files, tuple(tile_files(folder.public)), _bytes(folder.mark_file()))
 
 
 def scrub(
@@ -105,21 +108,6 @@ def _blobs(db: sqlite3.Connection, folder: DataFolder, found: Scrubbed) -> Itera
             yield Finding(name, "is not what its name says: its SHA-256 differs")
         elif tuple(chunks) != upload.chunks:
             yield Finding("data/state.db", f"the chunks of contribution {upload.leaf} differ")
-        if upload.wraps:
-            yield from _wraps(folder, upload.wraps, found)
-
-
-def _wraps(folder: DataFolder, sha256: str, found: Scrubbed) -> Iterator[Finding]:
-    """Check the wraps of a private contribution: without them nobody can open it."""
-    path = folder.blob(sha256)
-    name = path.relative_to(folder.root).as_posix()
-    if not path.is_file():
-        yield Finding(name, "is missing")
-        return
-    found.files += 1
-    found.num_bytes += path.stat().st_size
-    if sha256_of(path) != sha256:
-        yield Finding(name, "is not what its name says: its SHA-256 differs")
 
 
 def _releases(db: sqlite3.Connection, folder: DataFolder, found: Scrubbed) -> Iterator[Finding]:
@@ -166,20 +154,26 @@ def _public(
             yield Finding(name, "is not what the ledger says")
     for name, data in public.files:
         found.files += 1
-        what = _head_fault(db, data, name, log, key)
+        what, size = _head_fault(db, data, name, log, key)
         if what:
             yield Finding(name, what)
+        elif name == _CHECKPOINT:
+            found.files += len(public.tiles)
+            for tile, fault in check_tiles(db, folder.public, public.tiles, size):
+                yield Finding(f"public/{tile}", fault)
     what = _mark_fault(db, folder, public)
     if what:
         yield Finding("high-water", what)
 
 
-def _head_fault(db: sqlite3.Connection, data: bytes | None, name: str, log: str, key: str) -> str:
-    """Say what is wrong with the checkpoint or the head, empty for nothing."""
+def _head_fault(
+    db: sqlite3.Connection, data: bytes | None, name: str, log: str, key: str
+) -> tuple[str, int]:
+    """Say what is wrong with the checkpoint or the head, empty for nothing; and its size."""
     if data is None:
-        return ""  # the next start writes it
+        return "", 0  # the next start writes it
     try:
-        if name.endswith("checkpoint"):
+        if name == _CHECKPOINT:
             opened = open_checkpoint(data, key, log)
             size, root = opened.size, opened.root.hex()
         else:
@@ -187,8 +181,8 @@ def _head_fault(db: sqlite3.Connection, data: bytes | None, name: str, log: str,
             signed.verify((key,))
             size, root = int(str(signed.body["size"])), str(signed.body["root"])
     except OrthoFedError as error:
-        return f"is not what was signed: {error.what}"
-    return "" if root_at(db, size) == root else "is of another history than the database"
+        return f"is not what was signed: {error.what}", 0
+    return ("" if root_at(db, size) == root else "is of another history than the database"), size
 
 
 def _mark_fault(db: sqlite3.Connection, folder: DataFolder, public: PublicFiles) -> str:
@@ -206,6 +200,7 @@ def _mark_fault(db: sqlite3.Connection, folder: DataFolder, public: PublicFiles)
 
 
 _FOUNDED = 2
+_CHECKPOINT = "public/checkpoint"
 
 
 def sha256_of(path: Path) -> str:

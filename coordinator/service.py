@@ -3,7 +3,7 @@
 Laws: a receipt leaves only after everything it speaks of is on the disk (reliability.md 2.4); every
 write can be repeated, and a repeat gives the same answer; what one caller may not see looks like
 what does not exist (T20). Not here: bytes and status (server.py), who may call (auth.py), what a
-call does (enrolment.py, intake.py, removal.py, shelf.py, archive.py).
+call does (enrolment.py, intake.py, removal.py, shelf.py, archive.py, static_tree.py).
 """
 
 from collections.abc import Callable
@@ -19,6 +19,7 @@ from .intake import Intake
 from .removal import Removal
 from .server import Call
 from .shelf import Shelf
+from .static_tree import StaticTree
 
 _Act = Callable[[str, Any], Any]
 
@@ -56,6 +57,7 @@ class Service:
             methods.READ: (wire.ReadRequest.from_bytes, shelf.read),
             methods.GET_CONTRIBUTION: (wire.ContributionRequest.from_bytes, archive.proof),
             methods.READ_CONTRIBUTION: (wire.ReadContributionRequest.from_bytes, archive.read),
+            methods.READ_PUBLIC: (wire.PublicRequest.from_bytes, StaticTree(house).read),
         }
 
     def answer(self, call: Call) -> bytes:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from .canonical import encode
+from .errors import VerificationFailed
 from .fields import NO_ID, Fields, bad_field, is_hex
 from .keys import check_public
 
@@ -42,6 +43,20 @@ class Keyring:
     def id(self) -> str:
         """The id of the document that carries this keyring."""
         return hashlib.sha256(encode(self.to_body())).hexdigest()
+
+    def check_time(self, now_s: int) -> None:
+        """Check that the keyring is still in force.
+
+        Raises VerificationFailed ``keyring-expired``.
+        """
+        if now_s > self.until:
+            over_d = (now_s - self.until) / 86_400
+            raise VerificationFailed(
+                f"keyring {self.n} ran out {over_d:.0f} days ago",
+                why="keys are trusted for a time, so that a stolen one does not serve for ever",
+                fix="pull the release again; if it stays, ask the operator for a new keyring",
+                code="keyring-expired",
+            )
 
     def to_body(self) -> dict[str, object]:
         """Return the body that is signed."""

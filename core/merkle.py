@@ -6,7 +6,8 @@ The shape is RFC 6962's: the left subtree is the largest full one. Law: an inclu
 leaf to one root, a consistency proof ties an older root to a newer one, so a ledger can grow and
 never change (T17, I7); a verifier takes a proof of exactly the right length and no other.
 ``Peaks`` holds log2(n) hashes: appending, the root and the proof of the newest leaf cost O(log n).
-Proofs for older leaves cost O(n) from leaf hashes. Source: RFC 6962 2.1, RFC 9162 2.1.3 and 2.1.4.
+Proofs for older leaves cost O(n) from leaf hashes and O(log n) from tiles (tiled.py).
+Source: RFC 6962 2.1, RFC 9162 2.1.3 and 2.1.4.
 """
 
 import hashlib
@@ -75,23 +76,18 @@ def root(leaves: Sequence[bytes]) -> bytes:
     return peaks.root
 
 
+def left(size: int) -> int:
+    """Return the leaves of the left subtree: the largest power of two below ``size``, 2 or more."""
+    return 1 << (size - 1).bit_length() - 1
+
+
 def inclusion_proof(leaves: Sequence[bytes], index: int, size: int) -> tuple[bytes, ...]:
     """Return the proof that leaf ``index`` is in the tree of the first ``size`` leaf hashes.
 
     The leaf's sibling first. Raises VerificationFailed ``bad-proof``: there is no such leaf.
     """
     _check_range(index + 1, size, len(leaves))
-    proof: list[bytes] = []
-    start, end = 0, size
-    while end - start > 1:
-        middle = start + _left(end - start)
-        if index < middle:
-            proof.append(root(leaves[middle:end]))
-            end = middle
-        else:
-            proof.append(root(leaves[start:middle]))
-            start = middle
-    return tuple(reversed(proof))
+    return tuple(root(leaves[start:end]) for start, end in inclusion_path(index, size))
 
 
 def consistency_proof(leaves: Sequence[bytes], old_size: int, size: int) -> tuple[bytes, ...]:
@@ -100,19 +96,47 @@ def consistency_proof(leaves: Sequence[bytes], old_size: int, size: int) -> tupl
     Empty for equal sizes. Raises VerificationFailed ``bad-proof``: sizes out of range.
     """
     _check_range(old_size, size, len(leaves))
-    proof: list[bytes] = []
-    start, end, known = 0, size, True
-    while end != old_size:
-        middle = start + _left(end - start)
-        if old_size <= middle:
-            proof.append(root(leaves[middle:end]))
+    return tuple(root(leaves[start:end]) for start, end in consistency_path(old_size, size))
+
+
+def inclusion_path(index: int, size: int) -> tuple[tuple[int, int], ...]:
+    """Return the ranges of leaves whose roots prove leaf ``index``, the leaf's sibling first.
+
+    Raises VerificationFailed ``bad-proof``: there is no such leaf.
+    """
+    _check_range(index + 1, size, size)
+    path: list[tuple[int, int]] = []
+    start, end = 0, size
+    while end - start > 1:
+        middle = start + left(end - start)
+        if index < middle:
+            path.append((middle, end))
             end = middle
         else:
-            proof.append(root(leaves[start:middle]))
+            path.append((start, middle))
+            start = middle
+    return tuple(reversed(path))
+
+
+def consistency_path(old_size: int, size: int) -> tuple[tuple[int, int], ...]:
+    """Return the ranges of leaves whose roots prove that ``size`` leaves continue ``old_size``.
+
+    Raises VerificationFailed ``bad-proof``: sizes out of range.
+    """
+    _check_range(old_size, size, size)
+    path: list[tuple[int, int]] = []
+    start, end, known = 0, size, True
+    while end != old_size:
+        middle = start + left(end - start)
+        if old_size <= middle:
+            path.append((middle, end))
+            end = middle
+        else:
+            path.append((start, middle))
             start, known = middle, False
     if not known:
-        proof.append(root(leaves[start:end]))
-    return tuple(reversed(proof))
+        path.append((start, end))
+    return tuple(reversed(path))
 
 
 def verify_inclusion(
@@ -169,11 +193,6 @@ def verify_consistency(
         place, last = place >> 1, last >> 1
     if last or old_found != old_root or found != root:
         raise _bad_proof("a consistency proof that leads to other roots")
-
-
-def _left(size: int) -> int:
-    """Return the leaves of the left subtree: the largest power of two below ``size``."""
-    return 1 << (size - 1).bit_length() - 1
 
 
 def _check_range(low: int, high: int, most: int) -> None:

@@ -67,6 +67,7 @@ GET_MANIFEST: Final = _method("Releases", "GetManifest", 1 << 10, 10, "nobody")
 READ: Final = _method("Releases", "Read", 1 << 10, 20, "nobody")
 GET_CONTRIBUTION: Final = _method("Releases", "GetContribution", 1 << 10, 10, "nobody")
 READ_CONTRIBUTION: Final = _method("Releases", "ReadContribution", 1 << 10, 20, "nobody")
+READ_PUBLIC: Final = _method("Releases", "ReadPublic", 1 << 10, 20, "nobody")
 
 METHODS: Final = (
     GET_SPEC,
@@ -84,5 +85,6 @@ METHODS: Final = (
     READ,
     GET_CONTRIBUTION,
     READ_CONTRIBUTION,
+    READ_PUBLIC,
 )
 SERVICES: Final = ("orthofed.v1.Federation", "orthofed.v1.Contributions", "orthofed.v1.Releases")

@@ -36,7 +36,6 @@ _VECTORS: Final = 64
 _RELEASES: Final = 65_536
 _HASH: Final = 32
 _UPLOAD_ID: Final = 16
-_WRAPS: Final = 64 * 80
 _WEEK_S: Final = 604_800
 
 _M = TypeVar("_M", bound=Message)
@@ -301,16 +300,15 @@ class GiveBackReply:
 
 @dataclass(frozen=True, slots=True)
 class BeginRequest:
-    """One client announces a contribution: signed manifest, chunks' SHA-256, wraps if private."""
+    """One client announces a contribution by its signed manifest and its chunks' SHA-256."""
 
     document: bytes
     chunks: tuple[bytes, ...]
-    wraps: bytes = b""
 
     def to_bytes(self) -> bytes:
         """Return the message."""
         return contributions_pb2.BeginRequest(
-            document=self.document, chunks=self.chunks, wraps=self.wraps
+            document=self.document, chunks=self.chunks
         ).SerializeToString()
 
     @classmethod
@@ -321,7 +319,6 @@ class BeginRequest:
         return cls(
             document=_bytes("document", m.document, 1, _DOCUMENT),
             chunks=tuple(_bytes("a chunk hash", c, _HASH, _HASH) for c in m.chunks),
-            wraps=_bytes("wraps", m.wraps, 0, _WRAPS),
         )
 
 
@@ -635,6 +632,28 @@ class ReadRequest:
 
 _FIRST_FIELD: Final = b"\x0a"
 """The tag of a field 1 that holds bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublicRequest:
+    """Asks for one piece of one public file of the ledger."""
+
+    name: str
+    offset: int
+    length: int
+
+    def to_bytes(self) -> bytes:
+        """Return the message."""
+        return releases_pb2.PublicRequest(
+            name=self.name, offset=self.offset, length=self.length
+        ).SerializeToString()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Return the value, or raise InputError."""
+        m = _parse(releases_pb2.PublicRequest(), data, methods.READ_PUBLIC.request_bytes)
+        name = _text("a file name", m.name, _NAME)
+        return cls(name, m.offset, _number("a length", m.length, 1, methods.READ_BYTES))
 
 
 def _varint(number: int) -> bytes:

@@ -178,6 +178,7 @@ class LiveFuzz:
         for method, request, reply in (
             (methods.LIST_RELEASES, wire.ListRequest(), wire.ListReply),
             (methods.GET_MANIFEST, wire.ManifestRequest(1), wire.ManifestReply),
+            (methods.READ_PUBLIC, wire.PublicRequest("tile/0/000.p/3", 0, 100), wire.ReadReply),
             (methods.READ, wire.ReadRequest(1, "info.json", 0, 100), wire.ReadReply),
             (methods.GET_CONTRIBUTION, wire.ContributionRequest(3), wire.ContributionReply),
             (methods.READ_CONTRIBUTION, wire.ReadContributionRequest(3, 0, 100), wire.ReadReply),

@@ -8,6 +8,7 @@ cannot. ``twist(request, honest_reply)`` returns the reply that is sent instead.
 import datetime as dt
 import hashlib
 import ipaddress
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -23,7 +24,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from orthofed.core import merkle
 from orthofed.core.address import FederationAddress
 from orthofed.core.checkpoint import Checkpoint, sign_checkpoint
-from orthofed.core.document import sign
+from orthofed.core.document import Document, sign
+from orthofed.core.head import LedgerHead
 from orthofed.core.keyring import Keyring, log_id
 from orthofed.core.keys import SigningKey
 from orthofed.core.leaf import document_leaf, release_leaf, spec_leaf
@@ -33,8 +35,12 @@ from orthofed.core.spec import BaseModel, Encoder, FederationSpec, Layer, plan_s
 from orthofed.core.tensorfile import header_bytes
 from orthofed.proto import methods, wire
 
+from .plain_ledger import PlainLedger
+
+NOW_S = int(time.time())
 ROOT, LEDGER, RELEASE = (SigningKey.from_seed(bytes([n]) * 32) for n in (3, 2, 4))
 Twist = Callable[[wire.ReadRequest, wire.ReadReply], wire.ReadReply]
+PublicTwist = Callable[[wire.PublicRequest, wire.ReadReply], wire.ReadReply]
 
 
 def tiny_spec() -> FederationSpec:
@@ -71,24 +77,12 @@ class SignedRelease:
     log: str
     files: Mapping[str, bytes]
     reply: wire.ManifestReply
+    public: Mapping[str, bytes]
 
     @classmethod
     def of(cls, content: Mapping[str, bytes], *, n: int = 1) -> Self:
         """Sign a release of ``content``."""
-        spec = tiny_spec()
-        ring = Keyring(
-            fed=spec.id,
-            fresh=604_800,
-            ledger=LEDGER.public_hex,
-            n=1,
-            need=1,
-            prev="0" * 64,
-            release=(RELEASE.public_hex,),
-            root=(ROOT.public_hex,),
-            t=1_790_000_000,
-            until=1_805_552_000,
-        )
-        keyring = sign("keyring", ring.to_body(), [ROOT])
+        spec, keyring = tiny_spec(), tiny_keyring()
         log = log_id(spec.id, keyring.id)
         entries = tuple(entry_of(name, data) for name, data in sorted(content.items()))
         manifest = ReleaseManifest(
@@ -100,7 +94,7 @@ class SignedRelease:
             n=n,
             prev="0" * 64 if n == 1 else "1" * 64,
             size=2,
-            t=1_790_000_100,
+            t=NOW_S - 60,
         )
         signed = sign("release", manifest.body(), [RELEASE])
         bodies = [
@@ -114,7 +108,58 @@ class SignedRelease:
             spec=spec.to_bytes(),
             keyrings=(keyring.to_bytes(),),
         )
-        return cls(log, dict(content), reply)
+        public = public_files(bodies, log, reply, release=n, manifest=signed.id)
+        return cls(log, dict(content), reply, public)
+
+
+def tiny_keyring() -> Document:
+    """Return keyring 1 of the tiny federation, in force since an hour and for a year."""
+    ring = Keyring(
+        fed=tiny_spec().id,
+        fresh=604_800,
+        ledger=LEDGER.public_hex,
+        n=1,
+        need=1,
+        prev="0" * 64,
+        release=(RELEASE.public_hex,),
+        root=(ROOT.public_hex,),
+        t=NOW_S - 3_600,
+        until=NOW_S + 365 * 86_400,
+    )
+    return sign("keyring", ring.to_body(), [ROOT])
+
+
+def public_files(  # what a ledger is made of
+    bodies: list[bytes],
+    log: str,
+    reply: wire.ManifestReply,
+    *,
+    release: int = 0,
+    manifest: str = "0" * 64,
+    key: SigningKey = LEDGER,
+    t: int | None = None,
+) -> dict[str, bytes]:
+    """Return the static tree of a ledger with these leaves: tiles, checkpoint, head and documents.
+
+    The tiles are those of plain_ledger.py, which shares no code with the product.
+    """
+    plain = PlainLedger(bodies)
+    size, root = len(bodies), plain.root(len(bodies))
+    head = LedgerHead(
+        log=log,
+        manifest=manifest,
+        release=release,
+        root=root.hex(),
+        size=size,
+        t=NOW_S if t is None else t,
+    )
+    return {
+        "checkpoint": sign_checkpoint(key, Checkpoint(log, size, root)),
+        "head.json": sign("head", head.body(), [key]).to_bytes(),
+        "spec.json": reply.spec,
+        **{f"keyring/{n}.json": data for n, data in enumerate(reply.keyrings, start=1)},
+        **plain.tiles(size),
+    }
 
 
 def entry_of(name: str, data: bytes) -> FileEntry:
@@ -141,6 +186,7 @@ class Mirror:
         self.release = release
         self.reads: list[tuple[str, int, int]] = []
         self.twist: Twist = lambda _, honest: honest
+        self.public_twist: PublicTwist = lambda _, honest: honest
         self.down = False
         key, self.ca = _certificate()
         self._server = grpc.server(ThreadPoolExecutor(4))
@@ -178,7 +224,19 @@ class Mirror:
             piece = whole[request.offset : request.offset + request.length]
             return self.twist(request, wire.ReadReply(piece, len(whole))).to_bytes()
 
+        def public(data: bytes, context: grpc.ServicerContext) -> bytes:
+            request = wire.PublicRequest.from_bytes(data)
+            if self.down:
+                context.abort(grpc.StatusCode.UNAVAILABLE, "down")
+            whole = self.release.public.get(request.name)
+            if whole is None:
+                context.set_trailing_metadata(((methods.CODE_KEY, "not-found"),))
+                context.abort(grpc.StatusCode.NOT_FOUND, "there is no such public file")
+            piece = whole[request.offset : request.offset + request.length]
+            return self.public_twist(request, wire.ReadReply(piece, len(whole))).to_bytes()
+
         calls = {
+            methods.READ_PUBLIC.path: public,
             methods.GET_MANIFEST.path: manifest,
             methods.LIST_RELEASES.path: listing,
             methods.READ.path: read,

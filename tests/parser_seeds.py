@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from orthofed.client import outbox
+from orthofed.client import fork_proof, outbox
 from orthofed.client.session import Session
 from orthofed.coordinator import backup, mark
 from orthofed.core import (
@@ -18,6 +18,7 @@ from orthofed.core import (
     checkpoint,
     contribution,
     document,
+    head,
     invite,
     keyring,
     layout,
@@ -63,6 +64,22 @@ def leaves() -> list[bytes]:
 HASHES = [merkle.leaf_hash(body) for body in leaves()]
 NOTE = checkpoint.sign_checkpoint(LEDGER, checkpoint.Checkpoint(LOG, 3, merkle.root(HASHES)))
 RECEIPT = receipt.make_receipt(leaves()[2], 2, merkle.inclusion_proof(HASHES, 2, 3), NOTE)
+HEAD = head.LedgerHead(LOG, "0" * 64, 0, merkle.root(HASHES).hex(), 3, 1_790_000_000)
+FORK = fork_proof.ForkProof(
+    checkpoint.sign_checkpoint(LEDGER, checkpoint.Checkpoint(LOG, 3, bytes(32))),
+    NOTE,
+    merkle.root(HASHES),
+    (),
+    (keyring_document().to_bytes(),),
+).to_bytes()
+SEEN = canonical.encode(
+    {
+        "head": document.sign("head", HEAD.body(), [LEDGER]).value,
+        "keyrings": 1,
+        "note": canonical.encode_base64(NOTE),
+        "v": 1,
+    }
+)
 HEADER = request.sign_request(
     CLIENT,
     log=LOG,
@@ -171,6 +188,7 @@ MESSAGES: tuple[Any, ...] = (
     wire.ListReply((1, 3), 3),
     wire.ManifestReply(b"document", b"receipt", b"spec", (b"one",)),
     wire.ReadRequest(1, "lora/a.safetensors", 1 << 40, 1),
+    wire.PublicRequest("tile/entries/000.p/3", 1 << 40, 1),
     wire.ReadReply(b"data", 1 << 40),
     wire.ContributionRequest(7),
     wire.ReadContributionRequest(7, 1 << 40, 1),

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orthofed.client import home, outbox, state, trust
+from orthofed.client import fork_proof, home, outbox, seen_heads, state, trust
 from orthofed.coordinator import backup, folder, limits, mark
 from orthofed.core import (
     address,
@@ -25,6 +25,7 @@ from orthofed.core import (
     checkpoint,
     contribution,
     document,
+    head,
     invite,
     keyring,
     layout,
@@ -36,6 +37,7 @@ from orthofed.core import (
     request,
     spec,
     tensorfile,
+    tile,
     withdrawal,
 )
 from orthofed.core.errors import (
@@ -200,6 +202,13 @@ def _session(data: bytes) -> None:
     _in_file("state.json", state.load)(data + b"\n" + digest + b"\n")
 
 
+def _memory(data: bytes) -> None:
+    seen = seen_heads.SeenHeads(Path(SCRATCH.name))
+    seen.path(seeds.LOG).parent.mkdir(exist_ok=True)
+    seen.path(seeds.LOG).write_bytes(data)
+    seen.of(seeds.LOG)
+
+
 def _messages() -> Iterable[Parser]:
     """Yield a parser for every message of the wire contract."""
     for name, kind in sorted(vars(wire).items()):
@@ -309,6 +318,36 @@ def _ledger() -> Iterable[Parser]:
         lambda data: receipt.verify_receipt(data, log=seeds.LOG, ledger_key=key),
         (seeds.RECEIPT,),
     )
+    yield Parser(
+        "head",
+        _signed("head", head.LedgerHead.from_document),
+        (canonical.encode(seeds.HEAD.body()),),
+        spell=_spell,
+    )
+    yield Parser(
+        "tile name",
+        lambda data: tile.Tile.parse(_text(data)),
+        (b"tile/0/x001/x234/067.p/3", b"tile/entries/000"),
+        spell=lambda value: value.name.encode(),
+        most=512,
+    )
+    yield Parser(
+        "tile of leaves",
+        lambda data: tile.split_entries(data, 0),
+        (tile.join_entries(seeds.leaves()), b"\0\0\0\1x"),
+    )
+    yield Parser(
+        "fork proof",
+        fork_proof.ForkProof.from_bytes,
+        (seeds.FORK,),
+        spell=lambda value: value.to_bytes(),
+    )
+    yield Parser(
+        "checked fork proof",
+        lambda data: fork_proof.ForkProof.from_bytes(data).check(seeds.LOG),
+        (seeds.FORK,),
+    )
+    yield Parser("remembered head", _memory, (seeds.SEEN,), (InputError,))
     yield Parser("inclusion proof", _inclusion, (inclusion,))
     yield Parser("consistency proof", _consistency, (consistency,))
 

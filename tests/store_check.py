@@ -249,8 +249,13 @@ def _sha256(path: Path) -> str:
 def _check_public(folder: Path, tree: PlainLedger, found: Found) -> None:
     """Promise 4: the public files are whole, and never ahead of the database."""
     try:
-        if not tree.holds(*read_note((folder / "public" / "checkpoint").read_bytes())):
+        size, root = read_note((folder / "public" / "checkpoint").read_bytes())
+        if not tree.holds(size, root):
             found.say("public/checkpoint is ahead of the database, or of another ledger")
+        for name, data in tree.tiles(min(size, len(tree.bodies))).items():
+            path = folder / "public" / name
+            if not path.is_file() or path.read_bytes() != data:
+                found.say(f"public/{name} is missing, or not what the leaves give")
         for path, inside in (
             (folder / "public" / "head.json", "body"),
             (folder / "high-water", ""),

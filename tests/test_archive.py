@@ -10,6 +10,7 @@ from orthofed.client.channel import Channel
 from orthofed.client.contributions import Contributions
 from orthofed.client.pull import Pull
 from orthofed.client.rebuild import Rebuild
+from orthofed.client.seen_heads import SeenHeads
 from orthofed.client.verify import verify_folder
 from orthofed.coordinator.removal import Removal
 from orthofed.core.address import FederationAddress
@@ -88,11 +89,12 @@ def test_a_withdrawn_blob_stays_until_the_next_release_and_is_then_refused(
     coordinator.release()
     gone = refused(member, leaf)
     address = FederationAddress.from_text(coordinator.desk.link())
+    seen = SeenHeads(tmp_path / "home")
     with Channel(address.host_port, ca=address.ca, log=address.log) as channel:
         with pytest.raises(Refused, match="releases that hold it can no longer be rebuilt"):
-            Pull(channel, address.log, tmp_path / "old").run(1, contributions=True)
-        Pull(channel, address.log, tmp_path / "old").run(1)
-        found = Pull(channel, address.log, tmp_path / "new").run(2, contributions=True)
+            Pull(channel, address.log, tmp_path / "old", seen).run(1, contributions=True)
+        Pull(channel, address.log, tmp_path / "old", seen).run(1)
+        found = Pull(channel, address.log, tmp_path / "new", seen).run(2, contributions=True)
 
     assert before == packed.blob
     assert (gone.code, "deleted" in gone.why) == ("withdrawn", True)

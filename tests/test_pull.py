@@ -18,6 +18,7 @@ import pytest
 from orthofed.client import pull as pulling
 from orthofed.client.channel import Channel
 from orthofed.client.pull import PART, Pull
+from orthofed.client.seen_heads import SeenHeads
 from orthofed.client.verify import verify_folder
 from orthofed.core.errors import InputError, OrthoFedError, Unreachable, VerificationFailed
 from orthofed.core.release import CHUNK_BYTES
@@ -50,7 +51,7 @@ def _pull(mirror: Mirror, out: Path, n: int = 0, *, patience_s: float = 0.0) -> 
     with Channel(
         address.host_port, ca=address.ca, log=address.log, patience_s=patience_s
     ) as channel:
-        Pull(channel, address.log, out).run(n)
+        Pull(channel, address.log, out, SeenHeads(out.parent / "home")).run(n)
 
 
 def _part(out: Path) -> Path:
@@ -117,11 +118,12 @@ def test_a_pull_cut_at_any_byte_fetches_only_what_is_missing(
     out = tmp_path / "out"
     with Mirror(large) as mirror:
         address = mirror.address
+        seen = SeenHeads(tmp_path / "home")
         with (
             Channel(address.host_port, ca=address.ca, log=address.log) as channel,
             pytest.raises(_Killed),
         ):
-            Pull(channel, address.log, out, _kill_after(at)).run()
+            Pull(channel, address.log, out, seen, _kill_after(at)).run()
         part = _part(out)
         os.truncate(part, part.stat().st_size - 7)
         kept = part.stat().st_size
@@ -141,7 +143,7 @@ def test_a_pull_survives_sigkill_in_another_process(large: SignedRelease, tmp_pa
     with Mirror(large) as mirror:
         mirror.twist = lambda _, honest: time.sleep(0.02) or honest
         command = [sys.executable, "-P", "-c", "from orthofed.__main__ import main; main()"]
-        command += ["pull", mirror.address.to_text(), "-o", str(out)]
+        command += ["pull", mirror.address.to_text(), "-o", str(out), "--home", str(tmp_path)]
         for _ in range(2):
             child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
             before, patience_s = len(mirror.reads), time.monotonic() + 60
@@ -186,11 +188,12 @@ def test_a_part_file_that_rotted_is_not_believed(large: SignedRelease, tmp_path:
     out = tmp_path / "out"
     with Mirror(large) as mirror:
         address = mirror.address
+        seen = SeenHeads(tmp_path / "home")
         with (
             Channel(address.host_port, ca=address.ca, log=address.log) as channel,
             pytest.raises(_Killed),
         ):
-            Pull(channel, address.log, out, _kill_after(CHUNK_BYTES + (3 << 20))).run()
+            Pull(channel, address.log, out, seen, _kill_after(CHUNK_BYTES + (3 << 20))).run()
         part = _part(out)
         with part.open("r+b") as file:
             file.seek(1000)
@@ -233,25 +236,31 @@ def test_a_release_of_another_log_is_refused(
         _pull(mirror, tmp_path / "out")
 
 
-@pytest.mark.parametrize("field", ["document", "receipt", "spec", "keyrings"])
+@pytest.mark.parametrize(
+    "name",
+    ["manifest", "spec.json", "keyring/1.json", "checkpoint", "head.json", "tile/entries/000.p/3"],
+)
 def test_every_flipped_byte_of_the_proof_is_refused(
-    field: str, small: SignedRelease, mirror: Mirror, tmp_path: Path
+    name: str, small: SignedRelease, mirror: Mirror, tmp_path: Path
 ) -> None:
-    """Manifest, receipt, spec and keyring: a flip at 12 places of each."""
-    honest = getattr(small.reply, field)
-    data = honest[0] if field == "keyrings" else honest
+    """Manifest and public files: a flip at 12 places of each; nothing of it is remembered."""
+    data = small.reply.document if name == "manifest" else small.public[name]
     for place in range(0, len(data), max(1, len(data) // 12)):
         forged = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
-        value = (forged,) if field == "keyrings" else forged
-        mirror.release = replace(small, reply=replace(small.reply, **{field: value}))
+        if name == "manifest":
+            mirror.release = replace(small, reply=replace(small.reply, document=forged))
+        else:
+            mirror.release = replace(small, public={**small.public, name: forged})
 
         with pytest.raises(VerificationFailed, match="check failed"):
-            _pull(mirror, tmp_path / f"out{place}")
+            _pull(mirror, tmp_path / str(place) / "out")
 
-        assert not (tmp_path / f"out{place}" / "card.md").exists()
+        assert not (tmp_path / str(place) / "out" / "card.md").exists()
+        remembered = SeenHeads(tmp_path / str(place) / "home").of(small.log)
+        assert (remembered is None) == (name != "manifest")
 
 
-@pytest.mark.parametrize("name", ["trust/log", "manifest.json", "trust/keyrings/1.json"])
+@pytest.mark.parametrize("name", ["trust/log", "manifest.json", "trust/keyring/1.json"])
 def test_a_release_cannot_write_its_own_proof(name: str, tmp_path: Path) -> None:
     """A signed manifest that lists the reader's own files is refused before a byte comes."""
     with Mirror(SignedRelease.of({name: b"x" * 65})) as mirror:
@@ -361,6 +370,6 @@ def test_a_certificate_that_was_not_pinned_is_refused(mirror: Mirror, tmp_path: 
         Channel(address.host_port, ca=b"", log=address.log, patience_s=5) as channel,
         pytest.raises(VerificationFailed, match="certificate") as caught,
     ):
-        Pull(channel, address.log, tmp_path / "out").run()
+        Pull(channel, address.log, tmp_path / "out", SeenHeads(tmp_path / "home")).run()
 
     assert caught.value.code == "tls-untrusted"

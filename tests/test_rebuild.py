@@ -21,7 +21,8 @@ from orthofed.client.channel import Channel
 from orthofed.client.contributions import Contributions, blob_name, proof_name
 from orthofed.client.pull import Pull
 from orthofed.client.rebuild import Rebuild
-from orthofed.client.trust import TrustedRelease
+from orthofed.client.seen_heads import SeenHeads
+from orthofed.client.trusted_ledger import TrustedRelease
 from orthofed.client.verify import verify_folder
 from orthofed.coordinator.keyfile import load_key
 from orthofed.core.address import FederationAddress
@@ -98,7 +99,7 @@ def pulled(filled: Running, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pull(coordinator: Running, out: Path, n: int = 0) -> None:
     address = FederationAddress.from_text(coordinator.desk.link())
     with Channel(address.host_port, ca=address.ca, log=address.log) as channel:
-        Pull(channel, address.log, out).run(n, contributions=True)
+        Pull(channel, address.log, out, SeenHeads(out.parent / "home")).run(n, contributions=True)
 
 
 @pytest.fixture

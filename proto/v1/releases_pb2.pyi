@@ -173,6 +173,42 @@ class ReadRequest(_message.Message):
 Global___ReadRequest: _TypeAlias = ReadRequest  # noqa: Y015
 
 @_typing.final
+class PublicRequest(_message.Message):
+    """Asks for one piece of one file of the static tree that proves the ledger (security.md 4.6, 4.7)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Set by the consumer: `checkpoint`, `head.json`, `spec.json`, `keyring/<n>.json`, or a tile by
+    its C2SP tlog-tiles name: `tile/<level>/<index>`, `tile/entries/<index>`, each with `.p/<width>`
+    while it is not full. At most 255 characters. NOT_FOUND for any other name, and for a tile
+    that is not there at this width: the full one may be.
+    """
+    offset: _builtins.int
+    """Set by the consumer: the first byte wanted, from 0. INVALID_ARGUMENT when it lies beyond the
+    end of the file.
+    """
+    length: _builtins.int
+    """Set by the consumer: how many bytes at most, 1 to 1,048,576. INVALID_ARGUMENT otherwise."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        offset: _builtins.int = ...,
+        length: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["length", b"length", "name", b"name", "offset", b"offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublicRequest: _TypeAlias = PublicRequest  # noqa: Y015
+
+@_typing.final
 class ReadReply(_message.Message):
     """One piece of one file."""
 

@@ -1,0 +1,165 @@
+"""The whole ledger up to a signed checkpoint, and what it says of one release.
+
+    leaves -> root of the checkpoint;  leaf 0 is the spec, the keyring leaves are the chain's
+    release: its leaf, by manifest id and number; the leaf before of its kind is its ``prev``
+             signed by a release key of the keyring in force at that leaf, and before its ``until``
+             every contribution leaf below ``size`` in exactly one of its two lists, no slot twice,
+             nothing included that was withdrawn
+
+Law: leaves are believed once they hash to a root that the ledger's key signed; kinds of a later
+version are carried along and say nothing here. So nothing can be dropped from a release in silence,
+and no file of another release passes for this one (T16, T17).
+Cost: hashing every leaf once, about 5 us each. Source: security.md 3, 4.6, 4.8.
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from ..core import canonical, document, merkle
+from ..core.checkpoint import Checkpoint
+from ..core.errors import Refused
+from ..core.keyring import Keyring
+from ..core.leaf import parse_leaf, spec_leaf
+from ..core.receipt import make_receipt
+from ..core.release import ReleaseManifest, check_complete
+from .trust import TrustedFederation, check, mismatch
+
+_READ = ("contribution", "keyring", "release", "withdrawal")
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedRelease:
+    """A release manifest that the log's own release key signed, and its leaf in the ledger."""
+
+    federation: TrustedFederation
+    manifest: ReleaseManifest
+    leaf: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedLedger:
+    """Every leaf's body; ``leaves`` holds, by kind, index and body of those that are read here."""
+
+    federation: TrustedFederation
+    checkpoint: Checkpoint
+    bodies: tuple[bytes, ...]
+    leaves: dict[str, list[tuple[int, dict[str, object]]]]
+
+    def keyring_at(self, leaf: int) -> Keyring:
+        """Return the keyring that was in force when ``leaf`` was written, 2 or more."""
+        places = [index for index, _ in self.leaves["keyring"]]
+        return self.federation.keyrings[bisect_left(places, leaf) - 1]
+
+    def prove(self, index: int, note: bytes) -> bytes:
+        """Return the proof file of one leaf under the checkpoint ``note``."""
+        hashes = [merkle.leaf_hash(body) for body in self.bodies]
+        proof = merkle.inclusion_proof(hashes, index, len(hashes))
+        return make_receipt(self.bodies[index], index, proof, note)
+
+    def release(self, signed: bytes) -> TrustedRelease:
+        """Return the release whose manifest is ``signed``, if it is this ledger's.
+
+        Raises VerificationFailed: a check failed.
+        """
+        with check("manifest"):
+            doc = document.parse(signed, kind="release")
+            manifest = ReleaseManifest.from_document(doc)
+            # T10: these names are the reader's own; a release with them would overwrite its proof.
+            if any(
+                e.name == "manifest.json" or e.name.startswith("trust/") for e in manifest.files
+            ):
+                raise mismatch("the release names a file that only its reader may write")
+            if (manifest.log, manifest.fed) != (self.federation.log, self.federation.spec.id):
+                raise mismatch("the release names another log or federation")
+        with check("ledger proof"):
+            leaf = self._release_leaf(manifest, doc.id)
+        with check("release signature"):
+            ring = self.keyring_at(leaf)
+            doc.verify(ring.release, need=1)
+        with check("expiry"):
+            ring.check_time(manifest.t)
+        with check("completeness"):
+            self._check_lists(manifest, leaf)
+        return TrustedRelease(self.federation, manifest, leaf)
+
+    def manifest_id(self, n: int) -> str:
+        """Return the manifest id of release ``n``.
+
+        Raises Refused ``no-such-release``.
+        """
+        for _, body in self.leaves["release"]:
+            if body["n"] == n:
+                return str(body["manifest"])
+        raise Refused(
+            f"there is no release {n}" if n else "nothing is released yet",
+            why=f"the ledger of {len(self.bodies)} leaves has no leaf of it",
+            fix="pull the newest, or wait until the operator has released",
+            code="no-such-release",
+        )
+
+    def _release_leaf(self, manifest: ReleaseManifest, manifest_id: str) -> int:
+        releases = self.leaves["release"]
+        mine = [index for index, body in releases if body["n"] == manifest.n]
+        if len(mine) != 1 or self._id_at(mine[0]) != manifest_id:
+            raise mismatch(f"the ledger has no leaf of this release {manifest.n}")
+        before = [self._id_at(index) for index, body in releases if body["n"] == manifest.n - 1]
+        if manifest.n > 1 and before != [manifest.prev]:
+            raise mismatch(f"release {manifest.n} does not follow release {manifest.n - 1}")
+        if manifest.size > mine[0]:
+            raise mismatch(f"release {manifest.n} was built from leaves that came after it")
+        return mine[0]
+
+    def _id_at(self, leaf: int) -> str:
+        return str(
+            next(body for index, body in self.leaves["release"] if index == leaf)["manifest"]
+        )
+
+    def _check_lists(self, manifest: ReleaseManifest, leaf: int) -> None:
+        contributions = dict(self.leaves["contribution"])
+        check_complete(manifest, contributions)
+        slots = [_signed(contributions[index])["slot"] for index, _ in manifest.contributions]
+        if len(slots) != len(set(map(str, slots))):
+            raise mismatch(f"release {manifest.n} holds two contributions of one slot")
+        gone = {
+            _signed(body)["leaf"]
+            for index, body in self.leaves["withdrawal"]
+            if index < min(manifest.size, leaf)
+        }
+        if still := sorted(index for index, _ in manifest.contributions if index in gone):
+            raise mismatch(f"release {manifest.n} holds contribution {still[0]}, withdrawn before")
+
+
+def trusted_ledger(
+    federation: TrustedFederation, checkpoint: Checkpoint, bodies: Sequence[bytes]
+) -> TrustedLedger:
+    """Return the ledger, if ``bodies`` are all its leaves.
+
+    Raises VerificationFailed: a check failed.
+    """
+    with check("ledger"):
+        root = merkle.root([merkle.leaf_hash(body) for body in bodies])
+        if len(bodies) != checkpoint.size or root != checkpoint.root:
+            raise mismatch(f"{len(bodies)} leaves that do not give the signed root")
+        leaves: dict[str, list[tuple[int, dict[str, object]]]] = {kind: [] for kind in _READ}
+        for index, body in enumerate(bodies):
+            if (leaf := _leaf(body)) is not None:
+                leaves[str(leaf["kind"])].append((index, leaf))
+        if bodies[0] != spec_leaf(federation.spec.id):
+            raise mismatch("leaf 0 is not this federation's spec")
+        rings = [Keyring.from_body(_signed(body)) for _, body in leaves["keyring"]]
+        if tuple(rings) != federation.keyrings or leaves["keyring"][0][0] != 1:
+            raise mismatch("the keyrings are not those of the ledger, in its order")
+    return TrustedLedger(federation, checkpoint, tuple(bodies), leaves)
+
+
+def _leaf(body: bytes) -> dict[str, object] | None:
+    """Return the leaf, None for a kind that says nothing here."""
+    value = canonical.decode(body)
+    kind = cast("dict[str, object]", value).get("kind") if isinstance(value, dict) else None
+    return parse_leaf(body) if kind in _READ else None
+
+
+def _signed(leaf: dict[str, object]) -> dict[str, object]:
+    return document.from_value(leaf["doc"], kind=str(leaf["kind"])).body
