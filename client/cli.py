@@ -102,12 +102,17 @@ def train(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
         str | None, typer.Option(help="Settings by name; orthofed client settings lists them.")
     ] = None,
     home: HomeOption = None,
+    private_to: Annotated[
+        list[str] | None,
+        typer.Option(help="Seal for this consumer alone: ofr1:... or a file; repeatable."),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Send without asking.")] = False,
     as_json: Json = False,
     patience_s: Patience = 600,
 ) -> None:
     """Teach one concept from your images and send what was learnt. Run again to go on."""
     from .home import Home
+    from .recipient_key import recipients
     from .train_command import train_concept
     from .train_options import TrainOptions
     from .train_view import TrainView
@@ -128,6 +133,7 @@ def train(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
         steps=steps,
         seed=seed,
         device=device,
+        private_to=recipients(private_to or ()),
     )
     place = Home.at(home)
     if as_json:

@@ -16,10 +16,14 @@ import numpy as np
 
 from ..core.errors import InputError
 from ..core.layout import ContributionLayout, unpack
-from ..core.promises import MAY_REVEAL, NEVER_LEAVE
+from ..core.promises import MAY_REVEAL, NAMED_READ, NEVER_LEAVE
+from ..core.recipient import Recipient
+from .sealing import Sealed
 
 LEAVES: Final = f"{NEVER_LEAVE}\n{MAY_REVEAL}"
 """What may be said about privacy at the gate, word for word (security.md 9.1)."""
+PRIVATE_LEAVES: Final = f"{NEVER_LEAVE}\n{NAMED_READ}"
+"""The same of a private contribution, whose name and triggers stay public."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,13 @@ class EgressList:
     triggers: tuple[str, ...]
     files: tuple[LeavingFile, ...]
     tensors: tuple[LeavingTensor, ...]
+    recipients: tuple[str, ...] = ()
+    """Who alone can open it; empty: everybody."""
+
+    @property
+    def wording(self) -> str:
+        """What may be said of its privacy."""
+        return PRIVATE_LEAVES if self.recipients else LEAVES
 
     @property
     def num_bytes(self) -> int:
@@ -57,12 +68,22 @@ class EgressList:
 
 
 def egress_list(
-    document: bytes, blob: bytes, *, layout: ContributionLayout, triggers: tuple[str, ...]
+    document: bytes,
+    blob: bytes,
+    *,
+    layout: ContributionLayout,
+    triggers: tuple[str, ...],
+    sealed: Sealed | None = None,
+    recipients: tuple[Recipient, ...] = (),
 ) -> EgressList:
-    """List what leaves, from the packed bytes themselves."""
+    """List what leaves, from the packed bytes themselves; ``sealed`` leaves in the blob's place."""
+    leaving = [("manifest.json", document)]
+    if sealed is None:
+        leaving += [("contribution.safetensors", blob)]
+    else:
+        leaving += [("contribution.sealed", sealed.blob), ("wraps", sealed.wraps)]
     files = tuple(
-        LeavingFile(name, len(data), hashlib.sha256(data).hexdigest())
-        for name, data in (("manifest.json", document), ("contribution.safetensors", blob))
+        LeavingFile(name, len(data), hashlib.sha256(data).hexdigest()) for name, data in leaving
     )
     tensors: list[LeavingTensor] = []
     for name, tensor in unpack(layout, blob).items():
@@ -70,7 +91,7 @@ def egress_list(
         norm = math.ldexp(float(np.linalg.norm(tensor.q.astype(np.float64))), tensor.exponent)
         digest = hashlib.sha256(raw).hexdigest()
         tensors.append(LeavingTensor(name, tensor.q.shape, len(raw), digest, norm))
-    return EgressList(triggers, files, tuple(tensors))
+    return EgressList(triggers, files, tuple(tensors), tuple(r.to_text() for r in recipients))
 
 
 def gate(listing: EgressList, *, ask: Callable[[EgressList], bool]) -> None:

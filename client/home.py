@@ -20,7 +20,6 @@ import fcntl
 import os
 import secrets
 import shutil
-import stat
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from ..core import canonical
 from ..core.errors import InputError, OrthoFedError
 from ..core.fields import Fields, bad_field, is_hex
 from ..core.names import slug
+from .secret_file import read_secret
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -93,15 +93,9 @@ class Home:
         path = self.folder / "master.key"
         if not path.exists():
             write_whole(path, secrets.token_bytes(32).hex().encode() + b"\n", mode=0o600)
-        if stat.S_IMODE(path.stat().st_mode) & 0o077:
-            raise InputError(
-                f"{path} has mode {stat.S_IMODE(path.stat().st_mode):04o}, allowed is 0600",
-                why="whoever reads it can sign as this client",
-                fix=f"run chmod 600 {path}",
-                code="master-key-open",
-            )
+        text = read_secret(path, why="whoever reads it can sign as this client", code="master-key")
         with contextlib.suppress(ValueError):
-            master = bytes.fromhex(path.read_text("ascii", errors="replace").strip())
+            master = bytes.fromhex(text.decode("ascii", errors="replace").strip())
             if len(master) == 32:  # noqa: PLR2004  # the length security.md 3 fixes
                 return master
         raise InputError(

@@ -39,10 +39,12 @@ class Outbox:
         self._lock = threading.Lock()
         self._documents: set[str] = set()
         self._chunks: set[str] = set()
+        self._wraps = {b""}
         self._prev, self._count = _check_chain(path)
 
-    def approve(self, document: bytes, chunks: Iterable[bytes]) -> None:
-        """Let this manifest and the chunks with these SHA-256 pass from now on."""
+    def approve(self, document: bytes, chunks: Iterable[bytes], wraps: bytes = b"") -> None:
+        """Let this manifest, these wraps and the chunks with these SHA-256 pass from now on."""
+        self._wraps.add(wraps)
         self._documents.add(hashlib.sha256(document).hexdigest())
         self._chunks.update(chunk.hex() for chunk in chunks)
 
@@ -62,12 +64,15 @@ class Outbox:
             self._check(method, approved=chunk in self._chunks)
             entry |= {"chunk": chunk, "index": request.index}
         else:
-            document = request.document if isinstance(request, wire.BeginRequest) else None
-            ok = document is None or hashlib.sha256(document).hexdigest() in self._documents
-            self._check(method, approved=ok)
+            begin = request if isinstance(request, wire.BeginRequest) else None
+            self._check(method, approved=begin is None or self._is_approved(begin))
             entry["body"] = body.hex()
         with self._lock:
             self._append(entry)
+
+    def _is_approved(self, begin: wire.BeginRequest) -> bool:
+        known = hashlib.sha256(begin.document).hexdigest() in self._documents
+        return known and begin.wraps in self._wraps
 
     def _check(self, method: str, *, approved: bool) -> None:
         if approved and method in ALLOWED:

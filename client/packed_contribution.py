@@ -1,6 +1,7 @@
-"""The two files that will be sent: a contribution's blob and its signed manifest.
+"""The files that will be sent: a contribution's blob, its signed manifest, wraps if it is private.
 
     home/runs/<concept>/    blob, manifest (state.py names them)
+                            sealed, wraps: what leaves in the blob's place; recipients: who opens it
 
 Law (reliability.md 5): they are written once, and every later use reads them back from the disk and
 compares them with the hashes that the session keeps; what was shown is what is sent. Left to
@@ -9,11 +10,11 @@ others: quantising (packing.py), the owner's yes (egress.py), sending (upload.py
 
 import hashlib
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..core import document
+from ..core import canonical, document
 from ..core.basis_fingerprint import basis_fingerprint
 from ..core.contribution import ContributionManifest
 from ..core.errors import InputError
@@ -21,12 +22,15 @@ from ..core.keys import SigningKey
 from ..core.layout import ContributionLayout, pack, unpack
 from ..core.names import check_title
 from ..core.quantise import Quantised
+from ..core.recipient import Recipient
+from ..core.sealed import lease_context
 from ..core.spec import FederationSpec
 from . import session as flow
 from .egress import EgressList, egress_list
 from .home import write_whole
+from .sealing import Sealed, seal_for
 from .session import Session
-from .state import BLOB, MANIFEST
+from .state import BLOB, MANIFEST, RECIPIENTS, SEALED, WRAPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +42,21 @@ class PackedContribution:
     log: str
 
     @property
-    def blob(self) -> Path:
-        """The file that is uploaded."""
-        return self.folder / BLOB
+    def sent_blob(self) -> Path:
+        """The file that is uploaded: the ciphertext where there is one."""
+        return self.folder / (SEALED if self.recipients else BLOB)
+
+    @property
+    def wraps(self) -> bytes:
+        """What is sent with a private contribution, empty for a public one."""
+        return (self.folder / WRAPS).read_bytes() if self.recipients else b""
+
+    @property
+    def recipients(self) -> tuple[Recipient, ...]:
+        """Who can open what is packed; nobody is named for a public contribution."""
+        path = self.folder / RECIPIENTS
+        lines = path.read_text("ascii").split() if path.exists() else []
+        return tuple(Recipient.from_text(line) for line in lines)
 
     def layout(self, session: Session) -> ContributionLayout:
         """Return where each tensor lies. Raises InputError: too many triggers or vectors."""
@@ -54,8 +70,12 @@ class PackedContribution:
         *,
         title: str | None,
         licence: str,
+        private_to: Collection[Recipient] = (),
     ) -> flow.Packed:
-        """Write the blob, sign the manifest over it, and return the hashes of both."""
+        """Write the blob, sign the manifest over it, and return the hashes of both.
+
+        With ``private_to`` what is signed and sent is the blob sealed for these consumers.
+        """
         blob = pack(self.layout(session), tensors)
         manifest = ContributionManifest(
             basis=basis_fingerprint(self.spec, session.slot),
@@ -65,7 +85,6 @@ class PackedContribution:
             concept=session.concept,
             fed=self.spec.id,
             fence=session.fence,
-            form="public",
             licence=licence,
             log=self.log,
             slot=session.slot,
@@ -73,9 +92,16 @@ class PackedContribution:
             title=check_title(title) if title is not None else "",
             triggers=session.triggers,
         )
+        if private_to:
+            sealed = seal_for(private_to, blob, context=lease_context(manifest))
+            manifest = _private(manifest, sealed)
+            write_whole(self.folder / SEALED, sealed.blob)
+            write_whole(self.folder / WRAPS, sealed.wraps)
         signed = document.sign("contribution", manifest.body(), [key]).to_bytes()
-        write_whole(self.blob, blob)
+        write_whole(self.folder / BLOB, blob)
         write_whole(self.folder / MANIFEST, signed)
+        named = "".join(f"{each.to_text()}\n" for each in sorted(set(private_to)))
+        write_whole(self.folder / RECIPIENTS, named.encode())
         return flow.Packed(sha256(blob), sha256(signed))
 
     def read(self, session: Session) -> tuple[bytes, bytes]:
@@ -84,8 +110,9 @@ class PackedContribution:
         Raises InputError: one of them has changed.
         """
         manifest = (self.folder / MANIFEST).read_bytes()
-        blob = self.blob.read_bytes()
-        if (sha256(blob), sha256(manifest)) != (session.blob, session.document):
+        blob = (self.folder / BLOB).read_bytes()
+        same = (sha256(blob), sha256(manifest)) == (session.blob, session.document)
+        if not same or not self._sent_as_signed(manifest):
             raise InputError(
                 f"the packed files of {session.concept} are not those that were packed",
                 why="something changed them on the disk",
@@ -101,7 +128,38 @@ class PackedContribution:
     def listing(self, session: Session) -> EgressList:
         """Return the list of all that would leave."""
         manifest, blob = self.read(session)
-        return egress_list(manifest, blob, layout=self.layout(session), triggers=session.triggers)
+        return egress_list(
+            manifest,
+            blob,
+            layout=self.layout(session),
+            triggers=session.triggers,
+            sealed=Sealed(self.sent_blob.read_bytes(), self.wraps) if self.recipients else None,
+            recipients=self.recipients,
+        )
+
+    def _sent_as_signed(self, manifest: bytes) -> bool:
+        """Return whether the files that would be sent are those of the manifest."""
+        signed = document.from_value(canonical.decode(manifest), kind="contribution")
+        said = ContributionManifest.from_body(signed.body)
+        if said.form == "public":
+            return not self.recipients
+        sent = self.folder / SEALED, self.folder / WRAPS
+        return bool(self.recipients) and all(
+            path.is_file() and sha256(path.read_bytes()) == wanted
+            for path, wanted in zip(sent, (said.blob, said.wraps), strict=True)
+        )
+
+
+def _private(public: ContributionManifest, sealed: Sealed) -> ContributionManifest:
+    """Return the manifest of the same contribution, sealed."""
+    return replace(
+        public,
+        form="private",
+        blob=sha256(sealed.blob),
+        bytes=len(sealed.blob),
+        plain=public.blob,
+        wraps=sha256(sealed.wraps),
+    )
 
 
 def sha256(data: bytes) -> str:

@@ -27,6 +27,10 @@ MANIFEST: Final = "manifest.json"
 RECEIPT: Final = "receipt"
 WITHDRAWAL: Final = "withdrawal.json"
 WITHDRAWAL_RECEIPT: Final = "withdrawal-receipt"
+RECIPIENTS: Final = "recipients"
+"""Who can open a private contribution, a line each; empty for a public one."""
+SEALED: Final = "contribution.sealed"
+WRAPS: Final = "wraps"
 _NAMES: Final = ("state.json", "state.old.json")
 _PROMISED: Final = {
     BLOB: "blob",

@@ -12,7 +12,7 @@ import contextlib
 import secrets
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -39,7 +39,7 @@ from .packed_contribution import PackedContribution, sha256
 from .renewals import Renewals
 from .seen_heads import SeenHeads
 from .session import Session
-from .state import BLOB, LOG, MANIFEST, RECEIPT, load, save
+from .state import BLOB, LOG, MANIFEST, RECEIPT, RECIPIENTS, SEALED, WRAPS, load, save
 from .train_options import TrainOptions
 from .training_report import TrainingReport
 from .trust import TrustedFederation, trusted_federation, trusted_receipt
@@ -178,7 +178,7 @@ class _TrainCommand:
             keep_withdrawn(self._folder, old)
             saved = None
         if saved is not None and (saved.triggers, saved.vectors, saved.noun) == asked:
-            return saved
+            return self._packed_for(saved)
         if saved is not None and saved.phase != "joined":
             raise InputError(
                 f"{concept} was begun with the triggers {', '.join(saved.triggers)}, "
@@ -194,6 +194,25 @@ class _TrainCommand:
             self._scores.forget()
             shutil.rmtree(self._folder / _SAVES, ignore_errors=True)
         return session
+
+    def _packed_for(self, saved: Session) -> Session:
+        """Return the session, to be packed again if that was for other eyes than are asked now.
+
+        Without recipients in the command, what was sealed stays sealed.
+        """
+        wanted, packed = set(self._options.private_to), set(self._packed.recipients)
+        if not wanted or wanted == packed or saved.phase not in ("packed", "approved"):
+            return saved
+        if saved.phase == "approved":
+            raise InputError(
+                f"{saved.concept} was approved for {len(packed) or 'all'} readers, asked are"
+                f" {len(wanted)} recipients",
+                why="some of it may have been sent",
+                fix="repeat the command as it was; to change the readers afterwards, withdraw the"
+                " contribution and train under a new lease",
+                code="other-recipients",
+            )
+        return replace(saved, phase="trained", blob="", document="")
 
     def _perform(
         self, session: Session, action: flow.Action, stack: contextlib.ExitStack
@@ -351,7 +370,12 @@ class _TrainCommand:
         tensors = packed(self._train(session), self._spec)
         options = self._options
         made = self._packed.write(
-            session, tensors, self._key(session), title=options.title, licence=options.licence
+            session,
+            tensors,
+            self._key(session),
+            title=options.title,
+            licence=options.licence,
+            private_to=options.private_to,
         )
         self._scores.forget()
         self._bench.forget(self._folder / _CACHE)
@@ -369,6 +393,7 @@ class _TrainCommand:
         self._say(
             "egress",
             files=files,
+            recipients=list(listing.recipients),
             bytes=listing.num_bytes,
             upload_bytes=listing.num_bytes,
             lora_bytes=_lora_bytes(self._spec),
@@ -396,13 +421,14 @@ class _TrainCommand:
     def _upload(self, session: Session) -> flow.Received:
         """Send the approved bytes, verify the receipt, keep it."""
         manifest, _ = self._packed.read(session)
-        blob = self._packed.blob
-        self._outbox.approve(manifest, chunk_hashes(blob))
+        blob, wraps = self._packed.sent_blob, self._packed.wraps
+        self._outbox.approve(manifest, chunk_hashes(blob), wraps)
         receipt = Upload(
             self._channel,
             key=self._key(session),
             document=manifest,
             blob=blob,
+            wraps=wraps,
             on_bytes=lambda sent, total: self._say("uploading", sent=sent, total=total),
         ).run()
         trusted_receipt(self._federation, receipt, manifest=manifest)
@@ -439,7 +465,7 @@ class _TrainCommand:
         aside = self._folder / f"lost-{fence}-{secrets.token_hex(2)}"
         aside.mkdir(parents=True)
         self._bench.forget(self._folder / _CACHE)
-        for name in (BLOB, MANIFEST, SCORES, _SAVES):
+        for name in (BLOB, SEALED, WRAPS, RECIPIENTS, MANIFEST, SCORES, _SAVES):
             if (self._folder / name).exists():
                 (self._folder / name).rename(aside / name)
 

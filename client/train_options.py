@@ -11,6 +11,8 @@ from typing import Final
 
 from ..core.errors import InputError
 from ..core.names import check_title
+from ..core.recipient import Recipient
+from .wraps import check_recipients
 
 _SPDX: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
 """What core/contribution.py takes as a licence."""
@@ -33,12 +35,15 @@ class TrainOptions:
     steps: int | None = None
     seed: int | None = None
     device: str | None = None  # None: the settings'
+    private_to: tuple[Recipient, ...] = ()  # empty: a public contribution
 
     def check(self) -> None:
-        """Pass if title and licence may be published.
+        """Pass if title and licence may be published, and the recipients can be sealed for.
 
         Raises InputError: one of them may not.
         """
+        if self.private_to:
+            check_recipients(self.private_to)
         if self.title is not None:
             check_title(self.title)
         if not _SPDX.fullmatch(self.licence):

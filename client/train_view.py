@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
-from .egress import LEAVES, EgressList
+from .egress import EgressList
 from .train_command import Happened
 from .wandb_run import SENT
 
@@ -105,7 +105,11 @@ def _show_egress(console: Console, listing: EgressList) -> None:
         tensors.add_row(_KINDS.get(kind, kind), str(len(some)), f"{num_bytes:,}", f"{norm:.4g}")
     console.print(tensors)
     console.print(f"triggers: {', '.join(listing.triggers)}")
-    console.print(LEAVES)
+    if listing.recipients:
+        console.print(f"sealed for {len(listing.recipients)}, nobody else can read it:")
+        for recipient in listing.recipients:
+            console.print(f"  {recipient}")
+    console.print(listing.wording)
 
 
 _KINDS: Final = {

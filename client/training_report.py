@@ -11,7 +11,7 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
-from .egress import LEAVES, EgressList
+from .egress import EgressList
 from .page import facts_list, page, strip_images
 from .training_log import Logged, LoggedStep
 from .training_settings import TrainingSettings
@@ -198,12 +198,17 @@ def _leaving(listing: EgressList | None) -> str:
     )
     return (
         f"<p>{listing.num_bytes:,} bytes in all; triggers: "
-        f"{escape(', '.join(listing.triggers))}.</p>"
+        f"{escape(', '.join(listing.triggers))}.</p>{_readers(listing)}"
         f"<div class=scroll><table><tr><th>file<th>bytes<th>SHA-256</tr>{files}</table></div>"
         f"<details><summary>{len(listing.tensors)} tensors</summary><div class=scroll><table>"
         f"<tr><th>tensor<th>shape<th>bytes<th>norm</tr>{tensors}</table></div></details>"
-        f"<p class=note>{escape(LEAVES)}</p>"
+        f"<p class=note>{escape(listing.wording)}</p>"
     )
+
+
+def _readers(listing: EgressList) -> str:
+    named = "".join(f"<br><code>{escape(each)}</code>" for each in listing.recipients)
+    return f"<p>Sealed for {len(listing.recipients)}:{named}</p>" if named else ""
 
 
 def _settings(settings: Mapping[str, object]) -> str:

@@ -42,13 +42,18 @@ class Upload:
         key: SigningKey,
         document: bytes,
         blob: Path,
+        wraps: bytes = b"",
         on_bytes: Callable[[int, int], None],
     ) -> None:
-        """Prepare; ``on_bytes(sent, total)`` hears how many bytes the coordinator has."""
+        """Prepare; ``on_bytes(sent, total)`` hears how many bytes the coordinator has.
+
+        ``wraps`` belong to a private contribution, whose ``blob`` is the ciphertext.
+        """
         self._channel = channel
         self._key = key
         self._document = document
         self._blob = blob
+        self._wraps = wraps
         self._on_bytes = on_bytes
         self._chunks = chunk_hashes(blob)
         self._total = blob.stat().st_size
@@ -76,7 +81,7 @@ class Upload:
     def _begin(self) -> bytes:
         begun = self._channel.call(
             methods.BEGIN,
-            wire.BeginRequest(self._document, self._chunks),
+            wire.BeginRequest(self._document, self._chunks, self._wraps),
             wire.BeginReply,
             key=self._key,
         )

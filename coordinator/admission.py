@@ -56,6 +56,20 @@ def check_blob(
         return _check_tensors(file, layout, norms, policy.norm_percent)
 
 
+def check_sealed(path: Path, num_bytes: int, *, sha256: str) -> None:
+    """Check all that a stranger can of a private contribution: length and SHA-256.
+
+    Whoever opens it checks the rest before merging. Raises ContributionRejected.
+    """
+    if path.stat().st_size != num_bytes:
+        raise _rejected(
+            f"a contribution of {path.stat().st_size} bytes, sealed it has {num_bytes}", "bad-size"
+        )
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+            raise _rejected("the contribution's SHA-256 is not the manifest's", "blob-differs")
+
+
 def read(file: BinaryIO, layout: ContributionLayout, name: str, exponent: int) -> Quantised:
     """Return one tensor of an open blob, checked; threads may share the file."""
     info = layout.by_name[name]

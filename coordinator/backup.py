@@ -161,9 +161,7 @@ class _Maker:
 
     def _named(self, db: sqlite3.Connection) -> Iterator[tuple[Path, str, str]]:
         """Yield every blob and every release file that the database names, with its SHA-256."""
-        wanted = records.wanted_blobs(db)
-        blobs = {upload.blob for upload in records.committed(db)} & wanted
-        for blob in sorted(blobs):
+        for blob in sorted(records.kept_blobs(db)):
             yield self._folder.blob(blob), f"data/blobs/{blob[:2]}/{blob}", blob
         for n in publications.numbers(db):
             row = publications.published(db, n)

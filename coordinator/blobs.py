@@ -125,6 +125,22 @@ class Blobs:
             os.close(fd)
         self._fs.link(part, target)
 
+    def keep_wraps(self, plan: Plan, wraps: bytes, sha256: str) -> None:
+        """Give the wraps of a private contribution their place, durably (F1).
+
+        They are made outside ``blobs/``, where the sweeper takes what it does not know.
+        """
+        with self._open(plan):
+            if not self.has(sha256):
+                made = self._folder.data / f".{plan.upload_id.hex()}.wraps.tmp"
+                self._fs.write_whole(made, wraps, mode=0o444)
+                self._fs.rename(made, self._folder.blob(sha256))
+
+    def has(self, sha256: str) -> bool:
+        """Return whether this blob is there, whole."""
+        target = self._folder.blob(sha256)
+        return target.is_file() and sha256_of(target) == sha256
+
     def ids(self) -> set[bytes]:
         """Return the ids of the parts that are there."""
         return {bytes.fromhex(path.name) for path in self._folder.part.iterdir()}

@@ -195,17 +195,24 @@ class Desk:
 
     def _draw(self, db: records.Db, share: int, now_s: int) -> Plan:
         entries = records.contributions(db)
-        accepted = [entry for entry in entries if entry.state == "accepted"]
-        if not accepted:
+        private = {upload.leaf for upload in records.committed(db) if upload.wraps}
+        included = {
+            entry.leaf
+            for entry in entries
+            if entry.state == "accepted" and entry.leaf not in private
+        }
+        if not included:
             raise Refused(
                 "there is nothing to release",
-                why="no contribution is accepted yet",
+                why="no public contribution is accepted yet",
                 fix="wait for a contribution, see orthofed coordinator status",
                 code="nothing-to-release",
             )
         last = publications.newest(db)
         left_out: list[tuple[int, Why]] = [
-            (entry.leaf, entry.state) for entry in entries if entry.state != "accepted"
+            (entry.leaf, "private" if entry.state == "accepted" else entry.state)
+            for entry in entries
+            if entry.leaf not in included
         ]
         return Plan(
             n=1 if last is None else last.n + 1,
@@ -214,7 +221,7 @@ class Desk:
             prev=NO_ID if last is None else last.manifest_id,
             fed=self._house.facts.spec.id,
             log=self._house.facts.log,
-            included=tuple(_included(db, entry, share) for entry in accepted),
+            included=tuple(_included(db, e, share) for e in entries if e.leaf in included),
             left_out=tuple(left_out),
             withdrawn=tuple((e.slot, e.leaf) for e in entries if e.state == "withdrawn"),
         )

@@ -6,6 +6,7 @@ resends. Values from the wire are bound as parameters only. Not here: when a cha
 (leases.py, service.py), the ledger's rows (ledger.py), a release's (publications.py).
 """
 
+import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from .leases import Phase, Slot
 
 Db = sqlite3.Connection
 NameKind = Literal["concept", "trigger"]
+_WRAPS = "json_extract(CAST(u.document AS TEXT), '$.body.wraps')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,11 @@ class Upload:
     num_bytes: int
     leaf: int | None = None
     receipt: bytes | None = None
+
+    @property
+    def wraps(self) -> str:
+        """The SHA-256 of a private contribution's wraps, empty for a public one."""
+        return json.loads(self.document)["body"].get("wraps", "")
 
 
 ContributionState = Literal["pending", "accepted", "quarantined", "rejected", "withdrawn"]
@@ -347,10 +354,14 @@ def set_figures(db: sqlite3.Connection, leaf: int, figures: str) -> None:
 
 
 def num_accepted(db: sqlite3.Connection, member_key: str) -> int:
-    """Return how many contributions of a member stand accepted."""
+    """Return how many public contributions of a member stand accepted.
+
+    A private one was never looked at, so it does not speak for its member.
+    """
     query = (
-        "SELECT COUNT(*) FROM contribution c JOIN lease l ON l.slot = c.slot AND l.fence = c.fence"
-        " WHERE l.member = ? AND c.state = 'accepted'"
+        "SELECT COUNT(*) FROM contribution c JOIN upload u ON u.leaf = c.leaf"  # noqa: S608  # a constant
+        " JOIN lease l ON l.slot = c.slot AND l.fence = c.fence"
+        f" WHERE l.member = ? AND c.state = 'accepted' AND {_WRAPS} IS NULL"
     )
     return db.execute(query, (member_key,)).fetchone()[0]
 
@@ -370,7 +381,7 @@ def withdrawal_receipt(db: sqlite3.Connection, contribution_leaf: int) -> bytes 
 
 
 _WANTED = (
-    "SELECT u.blob FROM upload u"
+    f"SELECT u.blob, {_WRAPS} FROM upload u"  # noqa: S608  # a constant
     " LEFT JOIN contribution c ON c.leaf = u.leaf"
     " LEFT JOIN slot s ON s.id = u.slot AND s.fence = u.fence"
     " WHERE ((u.leaf IS NULL AND s.state = 'leased')"
@@ -379,13 +390,23 @@ _WANTED = (
 
 
 def wanted_blobs(db: sqlite3.Connection, blob: str = "") -> set[str]:
-    """Return the blobs that have to be there, or just this one, if it has to be.
+    """Return the blobs and wraps that have to be there, or just this one, if it has to be.
 
     Those of uploads whose lease stands, and of contributions until their withdrawal is through: an
     ``emptying`` slot's is in the newest release still.
     """
-    query = _WANTED + (" AND u.blob = ?" if blob else "")
-    return {row[0] for row in db.execute(query, (blob,) if blob else ())}
+    query = _WANTED + (f" AND ? IN (u.blob, {_WRAPS})" if blob else "")
+    found = {name for row in db.execute(query, (blob,) if blob else ()) for name in row if name}
+    return found & {blob} if blob else found
+
+
+def kept_blobs(db: sqlite3.Connection) -> set[str]:
+    """Return the blobs and wraps of contributions: those of ``wanted_blobs`` that are in no part.
+
+    They are what a backup has to hold.
+    """
+    rows = db.execute(_WANTED + " AND u.leaf IS NOT NULL")
+    return {name for row in rows for name in row if name}
 
 
 def contribution_at(db: sqlite3.Connection, slot: int, fence: int) -> Contribution | None:

@@ -22,6 +22,7 @@ from ..core.leaf import parse_leaf
 from ..core.merkle import Peaks, leaf_hash
 from ..core.receipt import verify_receipt
 from ..core.release import ReleaseManifest
+from ..core.sealed import blob_bytes
 from ..core.spec import FederationSpec
 from ..core.standing import standings
 from ..core.withdrawal import Withdrawal
@@ -173,7 +174,8 @@ class _Check:
             yield f"the upload of contribution {index} has another id"
         if (lease.client, lease.concept) != (manifest.client, manifest.concept):
             yield f"contribution {index} is not of its lease"
-        if ContributionLayout(self._spec, lease.vectors).size != manifest.bytes:
+        layout = ContributionLayout(self._spec, lease.vectors)
+        if blob_bytes(layout, private=manifest.form == "private") != manifest.bytes:
             yield f"the lease of contribution {index} has vectors of another size"
         yield from self._receipt(index, upload.receipt, body)
 

@@ -108,6 +108,21 @@ def _blobs(db: sqlite3.Connection, folder: DataFolder, found: Scrubbed) -> Itera
             yield Finding(name, "is not what its name says: its SHA-256 differs")
         elif tuple(chunks) != upload.chunks:
             yield Finding("data/state.db", f"the chunks of contribution {upload.leaf} differ")
+        if upload.wraps:
+            yield from _wraps(folder, upload.wraps, found)
+
+
+def _wraps(folder: DataFolder, sha256: str, found: Scrubbed) -> Iterator[Finding]:
+    """Check the wraps of a private contribution: without them nobody can open it."""
+    path = folder.blob(sha256)
+    name = path.relative_to(folder.root).as_posix()
+    if not path.is_file():
+        yield Finding(name, "is missing")
+        return
+    found.files += 1
+    found.num_bytes += path.stat().st_size
+    if sha256_of(path) != sha256:
+        yield Finding(name, "is not what its name says: its SHA-256 differs")
 
 
 def _releases(db: sqlite3.Connection, folder: DataFolder, found: Scrubbed) -> Iterator[Finding]:

@@ -19,3 +19,4 @@ AFTER_WITHDRAWAL: Final = (
 )
 COPIES_REMAIN: Final = "Copies already downloaded remain."
 """Stands beside ``AFTER_WITHDRAWAL`` wherever a withdrawal is offered or told."""
+NAMED_READ: Final = "A private slot is readable by the key holders you named."

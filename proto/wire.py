@@ -36,6 +36,7 @@ _VECTORS: Final = 64
 _RELEASES: Final = 65_536
 _HASH: Final = 32
 _UPLOAD_ID: Final = 16
+_WRAPS: Final = 64 * 80
 _WEEK_S: Final = 604_800
 
 _M = TypeVar("_M", bound=Message)
@@ -300,15 +301,16 @@ class GiveBackReply:
 
 @dataclass(frozen=True, slots=True)
 class BeginRequest:
-    """One client announces a contribution by its signed manifest and its chunks' SHA-256."""
+    """One client announces a contribution: signed manifest, chunks' SHA-256, wraps if private."""
 
     document: bytes
     chunks: tuple[bytes, ...]
+    wraps: bytes = b""
 
     def to_bytes(self) -> bytes:
         """Return the message."""
         return contributions_pb2.BeginRequest(
-            document=self.document, chunks=self.chunks
+            document=self.document, chunks=self.chunks, wraps=self.wraps
         ).SerializeToString()
 
     @classmethod
@@ -319,6 +321,7 @@ class BeginRequest:
         return cls(
             document=_bytes("document", m.document, 1, _DOCUMENT),
             chunks=tuple(_bytes("a chunk hash", c, _HASH, _HASH) for c in m.chunks),
+            wraps=_bytes("wraps", m.wraps, 0, _WRAPS),
         )
 
 

@@ -50,6 +50,7 @@ class Packed:
     lease: Leased
     document: bytes
     blob: bytes
+    wraps: bytes = b""
 
     @property
     def chunks(self) -> list[bytes]:
@@ -204,7 +205,7 @@ class Member:
         return Packed(lease, document, blob)
 
     def begin(self, packed: Packed) -> wire.BeginReply:
-        request = wire.BeginRequest(packed.document, packed.hashes)
+        request = wire.BeginRequest(packed.document, packed.hashes, packed.wraps)
         return self.link.call(methods.BEGIN, request, wire.BeginReply, packed.lease.key)
 
     def put(self, packed: Packed, index: int, data: bytes | None = None) -> wire.PutReply:

@@ -103,7 +103,7 @@ class Owner:
         packed = PackedContribution(folder, self.federation.spec, self.federation.log)
         manifest, _ = packed.read(session)
         outbox = Outbox(self.home.folder / "outbox.jsonl")
-        outbox.approve(manifest, chunk_hashes(packed.blob))
+        outbox.approve(manifest, chunk_hashes(packed.sent_blob))
         member = self.home.membership()
         with Channel(
             member.host_port, ca=member.ca, log=member.log, outbox=outbox, patience_s=PATIENCE_S
@@ -112,7 +112,7 @@ class Owner:
                 channel,
                 key=self.key(session),
                 document=manifest,
-                blob=packed.blob,
+                blob=packed.sent_blob,
                 on_bytes=lambda _sent, _total: None,
             ).run()
         if not keep:

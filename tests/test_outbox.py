@@ -101,7 +101,11 @@ def test_a_chunk_stands_by_its_hash(path: Path) -> None:
     assert "body" not in entry
 
 
-@pytest.mark.parametrize("request_", [BEGIN, PUT], ids=["manifest", "chunk"])
+@pytest.mark.parametrize(
+    "request_",
+    [BEGIN, PUT, wire.BeginRequest(b"another manifest", (), b"wraps for a stranger")],
+    ids=["manifest", "chunk", "wraps"],
+)
 def test_what_was_not_approved_is_not_sent(
     request_: wire.BeginRequest | wire.PutRequest, path: Path
 ) -> None:

@@ -23,6 +23,7 @@ VALUES = [
     wire.GiveBackRequest(0, 1),
     wire.GiveBackReply(),
     wire.BeginRequest(b"document", (bytes(32), b"\1" * 32)),
+    wire.BeginRequest(b"document", (bytes(32),), bytes(640)),
     wire.BeginReply(bytes(16), b"\5", b""),
     wire.PutRequest(bytes(16), 0, b"x" * methods.CHUNK_BYTES),
     wire.PutReply(0),

@@ -77,9 +77,15 @@ class BeginRequest(_message.Message):
 
     DOCUMENT_FIELD_NUMBER: _builtins.int
     CHUNKS_FIELD_NUMBER: _builtins.int
+    WRAPS_FIELD_NUMBER: _builtins.int
     document: _builtins.bytes
     """Set by the client: the `contribution` document, the manifest signed by the client key, at most
     16 KiB. INVALID_ARGUMENT when it does not fit spec and lease; a resend is safe.
+    """
+    wraps: _builtins.bytes
+    """Set by the client for a private contribution, empty for a public one: the key of the blob,
+    wrapped once for each consumer who may open it, 80 bytes each, 8 to 64 entries, a multiple of 8
+    (security.md 9.4). INVALID_ARGUMENT when its SHA-256 is not the manifest's; a resend is safe.
     """
     @_builtins.property
     def chunks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
@@ -92,10 +98,11 @@ class BeginRequest(_message.Message):
         *,
         document: _builtins.bytes = ...,
         chunks: _abc.Iterable[_builtins.bytes] | None = ...,
+        wraps: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "document", b"document"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "document", b"document", "wraps", b"wraps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
