@@ -30,6 +30,7 @@ from orthofed.coordinator.folder import DataFolder, Settings
 from orthofed.coordinator.fs import Fs
 from orthofed.coordinator.keyfile import load_key
 from orthofed.coordinator.mark import here
+from orthofed.coordinator.policy import MOST, Policy
 from orthofed.coordinator.records import meta
 from orthofed.coordinator.store import Store
 from orthofed.coordinator.tls import authority_der, server_tls
@@ -67,7 +68,8 @@ class Federation:
         founding._write(
             folder, spec, {layer.path: 1e9 for layer in spec.layers}, clock=clock, fs=fs
         )
-        settings = Settings(base=root, listen="127.0.0.1:0", reserve_mib=0)
+        alike = Policy(copy_percent=MOST)  # the clients send random numbers, many the same
+        settings = Settings(base=root, listen="127.0.0.1:0", reserve_mib=0, admission=alike)
         folder.settings_file.write_text(settings.to_toml())
         _release(folder, spec, file_mib << 20, fs)
         return cls(folder)

@@ -31,11 +31,13 @@ class Sizes:
     """The two largest things in a blob, each in hundredths of what the base has.
 
     ``norm_percent``: of a layer's A, by W's spectral norm. ``embedding_percent``: of a learned
-    vector, by the longest row of the vocabulary; 0 where that is not known.
+    vector, by the longest row of the vocabulary; 0 where that is not known. ``layers``: the norm of
+    every layer, in the spec's order.
     """
 
     norm_percent: float = 0.0
     embedding_percent: float = 0.0
+    layers: tuple[float, ...] = ()
 
 
 def check_blob(
@@ -88,16 +90,18 @@ def _check_tensors(
 ) -> Sizes:
     """Check every tensor; return the largest sizes."""
     exponents = read_exponents(file, layout)
-    norm = length = 0.0
+    length = 0.0
+    found: dict[str, float] = {}
     for info in layout.content:
         tensor = read(file, layout, info.name, exponents[info.name])
         kind, _, rest = info.name.partition(".")
         if kind == "a":
-            norm = max(norm, _check_norm(tensor, norms[rest], info.name, percent))
+            found[rest] = 100 * _check_norm(tensor, norms[rest], info.name, percent)
         elif kind == "embed":
             longest = norms.get(VOCABULARY + rest.rpartition(".")[0])
             length = max(length, _length(tensor) / longest if longest else 0.0)
-    return Sizes(round(100 * norm, 2), round(100 * length, 2))
+    layers = tuple(round(found[layer.path], 2) for layer in layout.spec.layers)
+    return Sizes(max(layers), round(100 * length, 2), layers)
 
 
 def _check_norm(tensor: Quantised, limit: float, name: str, percent: int) -> float:

@@ -20,7 +20,8 @@ def contributions(directory: Folder, as_json: Json = False) -> None:
 def _lines(each: dict[str, Any]) -> list[str]:
     triggers = ", ".join(each["triggers"])
     name = f"{each['concept']} ({triggers}), slot {each['slot']}"
-    figures = ", ".join(f"{key} {value}" for key, value in each["figures"].items())
+    plain = {k: v for k, v in each["figures"].items() if not isinstance(v, (dict, list))}
+    figures = ", ".join(f"{key} {value}" for key, value in plain.items())
     lines = [f"{each['leaf']:>5}  {each['state']:<11}  {name}"]
     lines += [f"       {figures}"] if figures else []
     return lines + ([f"       {each['why']}"] if each["why"] else [])

@@ -29,6 +29,7 @@ from .removal import Removal
 from .slot_events import Draw, Publish
 from .snapshot import take
 from .tls import authority_der
+from .together import settle
 from .verdicts import approve
 
 if TYPE_CHECKING:
@@ -159,6 +160,8 @@ class Desk:
             publications.add_plan(db, plan)
             return plan, True
 
+        if house.store.run(publications.planned) is None:
+            settle(house, share)
         plan, new = house.board.run(open_plan)
         return {"plan": plan.to_bytes().decode(), "new": new}
 

@@ -22,6 +22,7 @@ from .board import Turn
 from .house import House
 from .judge import Judgement, judge
 from .limits import Daily
+from .neighbours import Company, Voice
 from .open_uploads import OpenUpload, OpenUploads
 from .records import Contribution, Lease, Upload
 
@@ -39,6 +40,7 @@ class Intake:
         """Act on what the house owns."""
         self._house = house
         self._open = OpenUploads()
+        self._company = Company(house)
         settings = house.settings
         self._uploads = Daily(settings.uploads_a_day, unit="uploads announced")
         self._bytes = Daily(settings.upload_mib_a_day << 20, unit="bytes sent")
@@ -196,7 +198,7 @@ class Intake:
         if lease is None:
             raise AssertionError("an upload has a lease")
         layout, policy = house.layout(lease.vectors), house.settings.admission
-        sizes = None
+        sizes = voice = None
         if upload.wraps and not house.blobs.has(upload.wraps):
             raise unknown_upload()  # the lease was over for a while, and they were swept away
         try:
@@ -207,15 +209,18 @@ class Intake:
                     sizes = admission.check_blob(
                         path, layout, sha256=upload.blob, norms=house.facts.norms, policy=policy
                     )
+                    voice = Voice.read(path, layout, lease)
                 house.blobs.keep(plan, upload.blob)
         except ContributionRejected:
             house.store.run(lambda db: records.drop_upload(db, upload.id))
             self._forget(upload.id)
             raise
-        if sizes is None:  # in no release: whoever can open it judges it before merging
+        if (
+            sizes is None or voice is None
+        ):  # in no release: whoever can open it judges it before merging
             return Judgement({})
         is_first = house.store.run(lambda db: records.num_accepted(db, lease.member)) == 0
-        return judge(sizes, policy, is_first=is_first)
+        return judge(sizes, self._company.neighbours(voice), policy, is_first=is_first)
 
     def _announce(self, turn: Turn, new: Upload) -> tuple[Upload, bytes | None]:
         """Return the stored upload, and the id of one that it replaces."""

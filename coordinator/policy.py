@@ -18,12 +18,19 @@ class Policy:
     """The thresholds; each is met up to and including its number.
 
     ``norm_percent``: spectral norm of a layer's A over that of W. ``embedding_percent``: a learned
-    vector's length over that of the longest in the base's vocabulary. ``approve_first``: whether a
-    member's first contribution waits for the operator's word.
+    vector's length over that of the longest in the base's vocabulary. ``retention_percent``: what
+    one may change of what another one does on its own trigger, ``retention_sum_percent``: what all
+    others together may. ``copy_percent``: the cosine of both A, or of both vectors, from which on
+    two are one. ``budget_percent``: the bound of the merged residual of a layer, over W.
+    ``approve_first``: whether a member's first contribution waits for the operator's word.
     """
 
     norm_percent: int = 100
-    embedding_percent: int = 400
+    embedding_percent: int = 800
+    retention_percent: int = 25
+    retention_sum_percent: int = 50
+    copy_percent: int = 80
+    budget_percent: int = 300
     approve_first: bool = False
 
     @classmethod

@@ -348,6 +348,18 @@ def set_contribution(
         raise AssertionError(f"leaf {leaf} is no contribution")
 
 
+def contribution_states(db: sqlite3.Connection) -> list[tuple[int, ContributionState]]:
+    """Return leaf and state of every contribution, by leaf."""
+    return db.execute("SELECT leaf, state FROM contribution ORDER BY leaf").fetchall()
+
+
+def readable(db: sqlite3.Connection, leaf: int) -> tuple[Lease, Upload] | None:
+    """Return lease and upload of a contribution."""
+    found = _one_upload(db.execute(_UPLOAD + " WHERE leaf = ?", (leaf,)))
+    lease = None if found is None else lease_of_client(db, found.client)
+    return None if found is None or lease is None else (lease, found)
+
+
 def set_figures(db: sqlite3.Connection, leaf: int, figures: str) -> None:
     """Write what was measured of a contribution; a JSON object."""
     db.execute("UPDATE contribution SET figures = ? WHERE leaf = ?", (figures, leaf))

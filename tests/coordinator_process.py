@@ -16,6 +16,8 @@ import numpy as np
 
 from orthofed.core.tensorfile import header_bytes
 
+from .lenient import take_anything
+
 COMMAND = [sys.executable, "-P", "-m", "orthofed"]
 
 
@@ -49,6 +51,7 @@ class Coordinator:
         fixed = ["--base", str(base), "--name", "tiny", "--reserve-mib", "1"]
         fixed += ["--leases-a-day", "1000"]
         run("coordinator", "init", str(folder), *fixed, *options)
+        take_anything(folder)
         made = cls(folder, environment)
         made.start()
         return made

@@ -15,6 +15,8 @@ import numpy as np
 
 from orthofed.core.tensorfile import header_bytes
 
+from .lenient import take_anything
+
 COMMAND = [
     *(sys.executable, "-P", "-c"),
     "from orthofed.coordinator.cli import app; app()",
@@ -41,9 +43,10 @@ class Coordinator:
 
     @classmethod
     def found(cls, folder: Path, base: Path, *options: str) -> Self:
-        """Found a federation on ``base``."""
+        """Found a federation on ``base`` that takes whatever has the right form."""
         words = ("init", str(folder), "--base", str(base), "--name", "wren-fed")
         coordinator(*words, "--leases-a-day", "100", "--reserve-mib", "0", *options)
+        take_anything(folder)
         return cls(folder)
 
     def __enter__(self) -> Self:

@@ -11,18 +11,16 @@ from orthofed.coordinator.folder import DataFolder, Settings
 from orthofed.coordinator.founding import Choices, found
 from orthofed.coordinator.fs import Fs
 from orthofed.coordinator.house import House
-from orthofed.coordinator.policy import MOST, Policy
+from orthofed.coordinator.policy import Policy
 from orthofed.coordinator.releasing import publish_newest
 from orthofed.coordinator.server import Patience, Server
 from orthofed.coordinator.service import Service
 from orthofed.coordinator.tls import server_tls
 from orthofed.core.spec import Limits
 
+from .lenient import ANYTHING
 from .member import Member, Packed
 from .tiny_base import tiny_base
-
-ANYTHING = Policy(norm_percent=100, embedding_percent=MOST)
-"""For tests whose contributions are random numbers: no gate but those of form."""
 
 
 class FastFs(Fs):

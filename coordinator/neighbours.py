@@ -1,0 +1,156 @@
+"""What a contribution and each other one do to each other's triggers, and how alike they are.
+
+Law: every pair is measured once, when the later one is committed, and kept with its figures, so
+that a release only adds numbers up (together.py). Accepted, pending and quarantined ones are
+measured alike: whatever the operator approves later has its numbers. Rejected ones are looked at
+for likeness alone. Source: security.md 8 (retention), T14. Cost: O(layers (m + n) r) a pair, and
+one read of the text-reading layers of every other blob, unless `Company` still has it. Not here:
+what the numbers mean (judge.py); private slots, whose bytes nobody here can read.
+"""
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..core.crosstalk import Heard, response, share, text_readers
+from ..core.document import parse
+from ..core.layout import ContributionLayout
+from ..core.quantise import dequantise
+from ..core.spec import FederationSpec
+from . import admission, records
+from .house import House
+from .records import ContributionState, Lease
+
+_MOST_BYTES = 128 << 20
+_SEEN: tuple[ContributionState, ...] = ("accepted", "pending", "quarantined", "rejected")
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """Another contribution beside the measured one; shares and likeness in hundredths.
+
+    ``to_it``: of what it does on its own trigger, the share that the measured one does there too;
+    negative cancels. ``from_it``: the same the other way round. ``alike``: the larger cosine of
+    both A and of both learned vectors. ``is_heard``: the spec has layers that read text.
+    """
+
+    leaf: int
+    concept: str
+    state: ContributionState
+    to_it: float
+    from_it: float
+    alike: float
+    is_heard: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Voice:
+    """What is compared of one contribution; ``vectors``: all learned vectors, in a row."""
+
+    concept: str
+    heard: Heard
+    vectors: np.ndarray
+
+    @classmethod
+    def read(cls, path: Path, layout: ContributionLayout, lease: Lease) -> "Voice":
+        """Return it from a blob whose hash was checked when it came."""
+        with path.open("rb") as file:
+            exponents = admission.read_exponents(file, layout)
+
+            def values(name: str) -> np.ndarray:
+                return dequantise(admission.read(file, layout, name, exponents[name]))
+
+            names = [info.name for info in layout.content]
+            a = {layer.path: values(f"a.{layer.path}") for layer in text_readers(layout.spec)}
+            probes = [values(name) for name in names if name.startswith("probe.")]
+            vectors = [values(name).ravel() for name in names if name.startswith("embed.")]
+        heard = Heard(lease.slot, a, np.vstack(probes))
+        return cls(lease.concept, heard, np.concatenate(vectors))
+
+    @property
+    def num_bytes(self) -> int:
+        """What it takes in memory."""
+        return self.vectors.nbytes + sum(a.nbytes for a in self.heard.a.values())
+
+
+class Company:
+    """Every contribution that is there, as far as memory holds; threads may share it."""
+
+    def __init__(self, house: House) -> None:
+        """Start with nothing in memory."""
+        self._house = house
+        self._voices: OrderedDict[int, Voice] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def neighbours(self, own: Voice, *, besides: int = -1) -> tuple[Neighbour, ...]:
+        """Return how ``own`` stands to every other contribution but the one at ``besides``."""
+        spec = self._house.facts.spec
+        here, is_heard = response(spec, own.heard, own.heard.probes), bool(own.heard.a)
+        found = []
+        for leaf, state in self._house.store.run(records.contribution_states):
+            other = self._voice(leaf) if leaf != besides and state in _SEEN else None
+            if other is not None:
+                pair = _pair(spec, own.heard, here, other.heard)
+                alike = _alike(own, other)
+                found.append(Neighbour(leaf, other.concept, state, *pair, alike, is_heard))
+        return tuple(found)
+
+    def _voice(self, leaf: int) -> Voice | None:
+        """Return one contribution's; None for a private one, or one that was swept meanwhile."""
+        with self._lock:
+            if leaf in self._voices:
+                self._voices.move_to_end(leaf)
+                return self._voices[leaf]
+        voice = read_voice(self._house, leaf)
+        if voice is not None:
+            with self._lock:
+                before = self._voices.pop(leaf, None)  # another thread was faster
+                self._voices[leaf] = voice
+                self._bytes += voice.num_bytes - (0 if before is None else before.num_bytes)
+                while self._bytes > _MOST_BYTES and len(self._voices) > 1:
+                    self._bytes -= self._voices.popitem(last=False)[1].num_bytes
+        return voice
+
+
+def read_voice(house: House, leaf: int) -> Voice | None:
+    """Return a committed contribution's; None for a private one, or one whose blob is gone."""
+    found = house.store.run(lambda db: records.readable(db, leaf))
+    if found is None or parse(found[1].document, kind="contribution").body["form"] != "public":
+        return None
+    lease, upload = found
+    try:
+        return Voice.read(house.folder.blob(upload.blob), house.layout(lease.vectors), lease)
+    except FileNotFoundError:
+        return None
+
+
+def _pair(spec: FederationSpec, own: Heard, here: np.ndarray, other: Heard) -> tuple[float, float]:
+    there = response(spec, other, other.probes)
+    to_it = share(there, response(spec, own, other.probes))
+    from_it = share(here, response(spec, other, own.probes))
+    return _worst(to_it), _worst(from_it)
+
+
+def _worst(shares: np.ndarray) -> float:
+    """Return the share of the prompt where it is largest, in hundredths, with its sign."""
+    return round(100 * float(shares[np.argmax(np.abs(shares))]), 2)
+
+
+def _alike(one: Voice, other: Voice) -> float:
+    """Return the larger cosine, in hundredths: a copy in another slot has the same A."""
+    pairs = [(one.vectors, other.vectors)]
+    if one.heard.a:
+        flat = [np.concatenate([a.ravel() for a in x.heard.a.values()]) for x in (one, other)]
+        pairs.append((flat[0], flat[1]))
+    return round(100 * max(_cosine(*pair) for pair in pairs), 2)
+
+
+def _cosine(one: np.ndarray, other: np.ndarray) -> float:
+    if one.shape != other.shape:
+        return 0.0
+    size = float(np.linalg.norm(one)) * float(np.linalg.norm(other))
+    return float(one @ other) / size if size else 0.0

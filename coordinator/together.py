@@ -1,0 +1,142 @@
+"""Whether accepted contributions may stand in one release together; looked at for every release.
+
+    sum over j of c_ij                       what all others do on the trigger of i (neighbours.py)
+    sqrt(sum of (lambda |A_l|)^2) / |W_l|    a bound of the merged residual: blocks are disjoint
+
+Laws: parts that harm only together are found here (security.md 8); what the operator approved is
+never put back into quarantine; of those that together spoil a concept the one with the largest
+share goes first, the newest of equals. The budget holds the whole release, since no one part is to
+blame. Cost: additions; a pair that was never measured, since both came at once, is measured now.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..core.crosstalk import text_readers
+from ..core.errors import Refused
+from . import records, verdicts
+from .house import House
+from .judge import Finding
+from .neighbours import Company, read_voice
+from .records import Contribution
+
+
+@dataclass(slots=True)
+class _Set:
+    """The accepted ones: their figures, and c of each ordered pair, victim first."""
+
+    entries: Sequence[Contribution]
+    figures: dict[int, dict[str, object]] = field(default_factory=dict)
+    shares: dict[tuple[int, int], float] = field(default_factory=dict)
+
+
+def settle(house: House, lambda_1024: int) -> None:
+    """Quarantine what spoils others in this very company.
+
+    Raises Refused: the merged residual would be larger than the policy allows.
+    """
+    accepted = [
+        entry for entry in house.store.run(records.contributions) if entry.state == "accepted"
+    ]
+    company = _Set(accepted)
+    for entry in accepted:
+        company.figures[entry.leaf] = json.loads(entry.figures)
+        company.shares |= shares_of(entry)
+    _measure_missing(house, company)
+    for leaf, finding in _too_much(company, house.settings.admission.retention_sum_percent):
+        house.board.run(
+            lambda turn, leaf=leaf, finding=finding: verdicts.say(
+                turn, house, leaf, "quarantined", code=finding.code, why=finding.why
+            )
+        )
+        del company.figures[leaf]
+    _check_budget(house, list(company.figures.values()), lambda_1024)
+
+
+def shares_of(entry: Contribution) -> dict[tuple[int, int], float]:
+    """Return c of (victim, other), in hundredths, as it was measured at this one's Commit."""
+    found: dict[tuple[int, int], float] = {}
+    for other, (to_it, from_it) in json.loads(entry.figures).get("pairs", {}).items():
+        found[int(other), entry.leaf] = to_it
+        found[entry.leaf, int(other)] = from_it
+    return found
+
+
+def _measure_missing(house: House, company: _Set) -> None:
+    leaves = {entry.leaf for entry in company.entries}
+    for leaf in sorted(leaves) if text_readers(house.facts.spec) else ():
+        known = {other for victim, other in company.shares if victim == leaf}
+        own = read_voice(house, leaf) if leaves - known - {leaf} else None
+        if own is None:
+            continue
+        pairs = {
+            str(each.leaf): [each.to_it, each.from_it]
+            for each in Company(house).neighbours(own, besides=leaf)
+        }
+        figures = {**company.figures[leaf], "pairs": pairs}
+        text = json.dumps(figures)
+        house.store.run(lambda db, leaf=leaf, text=text: records.set_figures(db, leaf, text))
+        company.figures[leaf] = figures
+        for other, (to_it, from_it) in pairs.items():
+            company.shares[int(other), leaf] = to_it
+            company.shares[leaf, int(other)] = from_it
+
+
+def _too_much(company: _Set, percent: int) -> list[tuple[int, Finding]]:
+    """Return who goes, and why, until no concept's sum is too large."""
+    inside = {entry.leaf for entry in company.entries}
+    fixed = {entry.leaf for entry in company.entries if verdicts.is_approved(entry)}
+    gone: list[tuple[int, Finding]] = []
+    while True:
+        sums = {v: sum(_on(company, v, inside).values()) for v in inside}
+        spoilt = {v: s for v, s in sums.items() if abs(s) > percent}
+        suspects = {
+            (abs(share), other): victim
+            for victim, total in spoilt.items()
+            for other, share in _on(company, victim, inside - fixed).items()
+            if share * total > 0
+        }
+        if not suspects:
+            return gone
+        _, leaf = worst = max(suspects)
+        victim = suspects[worst]
+        gone.append(
+            (
+                leaf,
+                Finding(
+                    "retention-sum",
+                    f"with the others it changes {sums[victim]:+.0f} % of what contribution"
+                    f" {victim} does on its own trigger, allowed are {percent} %",
+                ),
+            )
+        )
+        inside.discard(leaf)
+
+
+def _on(company: _Set, victim: int, others: set[int]) -> dict[int, float]:
+    return {
+        j: company.shares[victim, j]
+        for j in others
+        if j != victim and (victim, j) in company.shares
+    }
+
+
+def _check_budget(house: House, figures: Sequence[Mapping[str, object]], lambda_1024: int) -> None:
+    spec, percent = house.facts.spec, house.settings.admission.budget_percent
+    rows = [each["layers"] for each in figures if "layers" in each]
+    if not rows:
+        return
+    sums = np.sqrt(np.square(np.array(rows, dtype=np.float64)).sum(axis=0)) * lambda_1024 / 1024
+    worst = int(sums.argmax())
+    if sums[worst] > percent:  # T12: a full house
+        raise Refused(
+            f"the merged residual of {spec.layers[worst].path} could be {sums[worst]:.0f} % of the"
+            f" base's weight, allowed are {percent} %",
+            why="that many contributions at this strength may drown the base model",
+            fix="release with a smaller --lambda, reject a heavy contribution, or raise"
+            " admission.budget_percent in coordinator.toml",
+            code="over-budget",
+        )

@@ -1,0 +1,72 @@
+"""What one concept does to another one's trigger, in the layers that read text features.
+
+    v_i = A_i B_i^T x_i        d_ij = A_j B_j^T x_i        c_ij = <v_i, d_ij> / <v_i, v_i>
+
+x_i are the probes of concept i: its trigger's text features in four prompts. Both products are
+summed over all layers whose input is text features (cross-attention's k and v). -1 means that j
+cancels what i learnt, on i's own trigger; 1 that it does the same thing there; orthogonal weights
+say nothing of it (method.md 6.5, T14). Law: what is measured is the function, whatever A and slot
+express it. Numpy only: the probes stand for the text encoders. Source: method.md 6, security.md 8.
+Cost: O(layers (m + n) r) a pair. Not here: the probes' truth (admission/), thresholds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Float64
+
+from .basis import block
+from .layer import Layer
+from .spec import FederationSpec
+
+_READS = (".attn2.to_k", ".attn2.to_v")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Heard:
+    """What the text-reading layers hold of one contribution, and its probes.
+
+    ``a``: layer path -> A (n x r). ``probes``: all triggers' features, one row a prompt.
+    """
+
+    slot: int
+    a: Mapping[str, Float32[np.ndarray, "n r"]]
+    probes: Float32[np.ndarray, "p m"]
+
+
+def text_readers(spec: FederationSpec) -> tuple[Layer, ...]:
+    """Return the layers whose input is text features; none in a spec of other layers."""
+    width = sum(encoder.width for encoder in spec.encoders)
+    return tuple(x for x in spec.layers if x.width == width and x.path.endswith(_READS))
+
+
+def response(
+    spec: FederationSpec, heard: Heard, x: Float32[np.ndarray, "p m"]
+) -> Float64[np.ndarray, "n p"]:
+    """Return A B^T x of every text-reading layer, one above the other."""
+    parts = [
+        heard.a[layer.path].astype(np.float64) @ (_block(spec, layer, heard.slot).T @ x.T)
+        for layer in text_readers(spec)
+    ]
+    return np.vstack(parts) if parts else np.zeros((0, len(x)))
+
+
+def share(
+    own: Float64[np.ndarray, "n p"], other: Float64[np.ndarray, "n p"]
+) -> Float64[np.ndarray, " p"]:
+    """Return c for each prompt; 0 where the concept does nothing itself, which nobody can spoil.
+
+    >>> own = np.array([[2.0], [0.0]])
+    >>> share(own, -own).tolist(), share(own, np.array([[0.0], [5.0]])).tolist()
+    ([-1.0], [0.0])
+    """
+    size = np.einsum("np,np->p", own, own)
+    both = np.einsum("np,np->p", own, other)
+    return np.divide(both, size, out=np.zeros_like(both), where=size > 0)
+
+
+def _block(spec: FederationSpec, layer: Layer, slot: int) -> Float32[np.ndarray, "m r"]:
+    rank = spec.layer_rank(layer)
+    place = {"seed": spec.seed, "layer": layer.path, "width": layer.width}
+    return block(spec.basis, rank=rank, slot=slot, **place)  # pyright: ignore[reportArgumentType]

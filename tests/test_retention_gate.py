@@ -1,0 +1,249 @@
+"""T14: what cancels, hijacks or copies another concept is kept out, alone or together."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from orthofed.coordinator import records, together
+from orthofed.coordinator.policy import MOST, Policy
+from orthofed.core.basis import block
+from orthofed.core.crosstalk import Heard, response, share, text_readers
+from orthofed.core.errors import Refused
+from orthofed.core.layout import ContributionLayout, pack, unpack
+from orthofed.core.quantise import Quantised, dequantise, quantise
+
+from .lenient import ANYTHING
+from .member import Leased, Member, random_blob
+from .serving import Running, founded, running
+
+GATES = Policy(norm_percent=MOST, embedding_percent=MOST, budget_percent=MOST)
+"""Random numbers weigh what they weigh; here only what they do to others is judged."""
+
+
+@pytest.fixture
+def coordinator(tmp_path):
+    with running(founded(tmp_path, policy=GATES)) as started:
+        yield started
+
+
+class Owner:
+    """A member with a lease and what it will send."""
+
+    def __init__(self, coordinator: Running, name: str) -> None:
+        self.member: Member = coordinator.member()
+        self.lease: Leased = self.member.lease(name, (f"{name}-k7",))
+        self.spec = self.member.spec()
+        self.layout = ContributionLayout(self.spec, self.lease.vectors)
+        self.blob = random_blob(
+            self.spec, self.lease.vectors, seed=sum(name.encode()), size=0.01, embed=1.0
+        )
+        random = np.random.default_rng(sum(name.encode()))
+        trigger = random.standard_normal(self.layout.by_name["probe.0"].shape[1])
+        self.with_tensors({"probe.0": trigger + 0.02 * random.standard_normal((4, len(trigger)))})
+
+    @property
+    def tensors(self) -> dict[str, Quantised]:
+        return unpack(self.layout, self.blob)
+
+    def with_tensors(self, changed: dict[str, np.ndarray]) -> "Owner":
+        tensors = self.tensors
+        for name, values in changed.items():
+            low, high = self.layout.window(name)
+            tensors[name] = quantise(values.astype(np.float32), low=low, high=high)
+        self.blob = pack(self.layout, tensors)
+        return self
+
+    @property
+    def heard(self) -> Heard:
+        a = {x.path: dequantise(self.tensors[f"a.{x.path}"]) for x in text_readers(self.spec)}
+        return Heard(self.lease.slot, a, dequantise(self.tensors["probe.0"]))
+
+    def acting_on(self, victim: "Owner", strength: float) -> "Owner":
+        """Do ``strength`` times what the victim does on its trigger, besides the own concept."""
+        changed, x = {}, victim.heard.probes
+        for layer in text_readers(self.spec):
+            own, theirs = (
+                block(
+                    self.spec.basis,
+                    seed=self.spec.seed,
+                    layer=layer.path,
+                    width=layer.width,
+                    rank=self.spec.layer_rank(layer),
+                    slot=slot,
+                )
+                for slot in (self.lease.slot, victim.lease.slot)
+            )
+            wanted = (victim.heard.a[layer.path] @ (theirs.T @ x.T)).mean(1)
+            heard, a = (own.T @ x.T).mean(1), self.heard.a[layer.path]
+            missing = strength * wanted - a @ heard
+            changed[f"a.{layer.path}"] = a + np.outer(missing, heard) / (heard @ heard)
+        return self.with_tensors(changed)
+
+    def send(self) -> int:
+        packed = self.member.pack(self.lease, blob=self.blob)
+        return self.member.check(self.member.contribute(packed)).index
+
+    @property
+    def state(self) -> tuple[str, str]:
+        told = self.member.status(self.lease)
+        return told.state, told.why
+
+
+@pytest.mark.parametrize("strength", [-1.0, -0.5, -0.3, 0.3, 1.0])
+def test_what_acts_on_anothers_trigger_is_kept_out(coordinator, strength):
+    """Orthogonal to the last bit, and yet it cancels or repeats anna; anna and the rest stay."""
+    anna, bert = Owner(coordinator, "anna"), Owner(coordinator, "bert")
+    anna.send()
+    bert.send()
+    evil = Owner(coordinator, "evil").acting_on(anna, strength)
+
+    leaf = evil.send()
+
+    state, why = evil.state
+    assert state == "quarantined"
+    assert "on the trigger of anna it does" in why
+    assert [x.state[0] for x in (anna, bert)] == ["accepted", "accepted"]
+    rows = coordinator.desk.ask("contributions", {})["contributions"]
+    figures = next(row["figures"] for row in rows if row["leaf"] == leaf)
+    assert figures["retention_percent"] == pytest.approx(100 * strength, rel=0.15)
+
+
+def test_a_little_of_it_passes(coordinator):
+    """Below the threshold nobody is accused: strength 0.2 of 0.25 allowed."""
+    anna, other = Owner(coordinator, "anna"), Owner(coordinator, "other")
+    anna.send()
+    other.acting_on(anna, -0.2).send()
+
+    assert other.state == ("accepted", "")
+
+
+def test_a_copy_in_another_slot_is_kept_out(coordinator):
+    """The same A does something else behind another B, and is a copy all the same."""
+    anna, thief = Owner(coordinator, "anna"), Owner(coordinator, "thief")
+    anna.send()
+    thief.blob = anna.blob
+    thief.send()
+
+    state, why = thief.state
+    assert state == "quarantined"
+    assert "100 % the same as anna" in why
+
+
+def test_a_copy_of_the_vectors_alone_is_kept_out(coordinator):
+    """The trigger of another concept under another name."""
+    anna, thief = Owner(coordinator, "anna"), Owner(coordinator, "thief")
+    anna.send()
+    name = next(n for n in anna.tensors if n.startswith("embed."))
+    thief.with_tensors({name: dequantise(anna.tensors[name])}).send()
+
+    assert "the same as anna" in thief.state[1]
+
+
+def test_a_copy_of_what_was_rejected_is_kept_out(coordinator):
+    """Trying again with the same bytes is no way in."""
+    first, again = Owner(coordinator, "first"), Owner(coordinator, "again")
+    coordinator.desk.ask("reject", {"leaf": first.send(), "why": "no"})
+    again.blob = first.blob
+    again.send()
+
+    assert "the same as first" in again.state[1]
+
+
+def test_a_concept_that_others_already_answer_for_is_told_so(coordinator):
+    """Who was there first stays; the newcomer reads what is done to its own trigger."""
+    anna, late = Owner(coordinator, "anna"), Owner(coordinator, "late")
+    anna.acting_on(late, -0.8).send()
+    late.send()
+
+    assert anna.state[0] == "accepted"
+    assert "anna, which was there before, does -8" in late.state[1]
+
+
+def test_parts_that_cancel_only_together_are_found_when_a_release_is_made(coordinator):
+    """Three times 0.2 is 0.6 of 0.5 allowed: the largest share goes, the release has the rest."""
+    victim = Owner(coordinator, "victim")
+    leaves = [victim.send()]
+    parts = [Owner(coordinator, f"part{k}") for k in "xyz"]
+    for part, strength in zip(parts, (-0.19, -0.21, -0.2), strict=True):
+        leaves.append(part.acting_on(victim, strength).send())
+    before = [part.state[0] for part in parts]
+
+    made = coordinator.release()
+
+    assert before == ["accepted"] * 3
+    assert [part.state[0] for part in parts] == ["accepted", "quarantined", "accepted"]
+    assert f"of what contribution {leaves[0]} does" in parts[1].state[1]
+    assert made["concepts"] == 3
+
+
+def test_what_the_operator_approved_is_not_put_back(coordinator):
+    """The three parts once more, each approved: the release has them all."""
+    victim = Owner(coordinator, "victim")
+    victim.send()
+    for k in "xyz":
+        leaf = Owner(coordinator, f"part{k}").acting_on(victim, -0.2).send()
+        coordinator.desk.ask("approve", {"leaf": leaf})
+
+    assert coordinator.release()["concepts"] == 4
+
+
+def test_a_pair_that_came_at_once_is_measured_before_a_release(coordinator):
+    """Two commits at one moment see nothing of each other; the release looks again."""
+    anna, evil = Owner(coordinator, "anna"), Owner(coordinator, "evil")
+    anna.send()
+    coordinator.house.settings = replace(coordinator.house.settings, admission=ANYTHING)
+    leaf = evil.acting_on(anna, -1.0).send()
+    coordinator.house.settings = replace(coordinator.house.settings, admission=GATES)
+    coordinator.house.store.run(lambda db: records.set_figures(db, leaf, "{}"))
+
+    together.settle(coordinator.house, 1024)
+
+    assert evil.state[0] == "quarantined"
+    figures = [x.figures for x in coordinator.house.store.run(records.contributions)]
+    assert any(json.loads(each).get("pairs") for each in figures)
+
+
+def test_a_house_over_budget_holds_the_release(tmp_path):
+    """T12: no one part is to blame, so nobody is accused; a smaller lambda lets it through."""
+    policy = replace(GATES, budget_percent=100)
+    with running(founded(tmp_path, policy=policy)) as coordinator:
+        for name in ("anna", "bert", "cleo"):
+            owner = Owner(coordinator, name)
+            owner.blob = random_blob(owner.spec, (1,), seed=len(name), size=0.1, embed=1.0)
+            owner.blob = random_blob(owner.spec, (1,), seed=sum(name.encode()), size=0.1, embed=1.0)
+            owner.send()
+        with pytest.raises(Refused) as held:
+            coordinator.release()
+        made = coordinator.release(lambda_1024=64)
+
+    assert held.value.code == "over-budget"
+    assert "smaller --lambda" in held.value.fix
+    assert made["concepts"] == 3
+
+
+def test_a_concept_that_does_nothing_cannot_be_spoilt():
+    """Zero is a named case: no division."""
+    silent, loud = np.zeros((3, 2)), np.ones((3, 2))
+
+    assert share(silent, loud).tolist() == [0.0, 0.0]
+    assert share(loud, -loud).tolist() == [-1.0, -1.0]
+
+
+def test_a_spec_without_text_layers_hears_nothing(coordinator):
+    """The gate is empty there, and says nothing wrong."""
+    spec = coordinator.house.facts.spec
+    deaf = replace(
+        spec,
+        layers=tuple(x for x in spec.layers if ".attn2." not in x.path),
+        ranks=tuple(
+            pair
+            for pair in spec.ranks
+            if any(x.width == pair[0] for x in spec.layers if ".attn2." not in x.path)
+        ),
+    )
+
+    heard = Heard(0, {}, np.ones((4, 48), np.float32))
+    assert text_readers(deaf) == ()
+    assert response(deaf, heard, heard.probes).shape == (0, 4)
