@@ -15,7 +15,7 @@ import click
 import typer
 
 from .client import cli as client
-from .client import recipient_command
+from .client import ledger_command, recipient_command
 from .coordinator import cli as coordinator
 from .core.errors import OrthoFedError
 
@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 app.add_typer(client.app, name="client", help="The data owner: join, train, withdraw.")
 app.add_typer(coordinator.app, name="coordinator", help="The operator: init, serve, release.")
+app.add_typer(ledger_command.app, name="ledger", help="The public ledger: show, prove, check.")
 app.add_typer(recipient_command.app, name="recipient", help="A consumer's key: new, show.")
 app.command(epilog="Example: orthofed doctor fed")(coordinator.doctor)
 for _command in (client.demo, client.pull, client.verify, client.sample):

@@ -8,6 +8,8 @@ is quick. Exit codes are made by __main__ from the errors' classes.
 
 import json
 import sys
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -358,6 +360,13 @@ def verify(
     base: Annotated[
         Path | None, typer.Option(help="With --rebuild: folder of the base model.")
     ] = None,
+    at: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Day on which keys must be in force; today."),
+    ] = None,
+    max_age_days: Annotated[
+        int | None, typer.Option(min=0, help="Refuse a ledger head older than this.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check a pulled release without a network: signatures, ledger proof, every byte."""
@@ -368,7 +377,15 @@ def verify(
     if rebuild and base is None:
         raise _needs("--base", "the same command with --base FOLDER")
     with TransferView("verifying") as view:
-        found = verify_folder(directory, log=log, on_bytes=view.show)
+        now_s = int(at.replace(tzinfo=UTC).timestamp() + 86_399 if at else time.time())
+        found = verify_folder(
+            directory,
+            log=log,
+            now_s=now_s,
+            max_age_s=None if max_age_days is None else max_age_days * 86_400,
+            on_bytes=view.show,
+        )
+    head, age_s = found.view.head, max(0, now_s - found.view.head.t)
     if rebuild and base is not None:
         rebuild_release(directory, found.release, base)
     manifest = found.release.manifest
@@ -382,12 +399,16 @@ def verify(
             "files": len(manifest.files),
             "bytes": found.num_bytes,
             "rebuilt": rebuild,
+            "size": head.size,
+            "root": head.root,
+            "head_age_s": age_s,
         }
         print(json.dumps(facts))
         return
     print(f"verified: release {manifest.n}, {len(manifest.files)} files, {found.num_bytes:,} bytes")
     if rebuild:
         print(f"rebuilt:  every byte follows from {len(manifest.contributions)} contributions")
+    print(f"ledger    {head.size} leaves, head signed {age_s / 86_400:.1f} days before")
     print(f"log id    {manifest.log}")
 
 

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from orthofed.core import merkle
 from orthofed.core.address import FederationAddress
 from orthofed.core.checkpoint import Checkpoint, sign_checkpoint
-from orthofed.core.document import Document, sign
+from orthofed.core.document import Document, parse, sign
 from orthofed.core.head import LedgerHead
 from orthofed.core.keyring import Keyring, log_id
 from orthofed.core.keys import SigningKey
@@ -78,6 +78,11 @@ class SignedRelease:
     files: Mapping[str, bytes]
     reply: wire.ManifestReply
     public: Mapping[str, bytes]
+
+    @property
+    def manifest_id(self) -> str:
+        """The id of its manifest."""
+        return parse(self.reply.document, kind="release").id
 
     @classmethod
     def of(cls, content: Mapping[str, bytes], *, n: int = 1) -> Self:
