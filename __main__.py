@@ -15,7 +15,7 @@ import click
 import typer
 
 from .client import cli as client
-from .client import ledger_command, recipient_command
+from .client import ledger_command, pull_command, recipient_command
 from .coordinator import cli as coordinator
 from .core.errors import OrthoFedError
 
@@ -31,7 +31,8 @@ app.add_typer(coordinator.app, name="coordinator", help="The operator: init, ser
 app.add_typer(ledger_command.app, name="ledger", help="The public ledger: show, prove, check.")
 app.add_typer(recipient_command.app, name="recipient", help="A consumer's key: new, show.")
 app.command(epilog="Example: orthofed doctor fed")(coordinator.doctor)
-for _command in (client.demo, client.pull, client.verify, client.sample):
+app.command(epilog=pull_command.EXAMPLE)(pull_command.pull)
+for _command in (client.demo, client.verify, client.sample):
     app.command(epilog=client.EXAMPLES[_command.__name__])(_command)
 app.command(epilog=coordinator.PLAN_EXAMPLE)(coordinator.plan)
 

@@ -1,9 +1,9 @@
 """The commands of the data owner and of the consumer: options in, text or JSON out.
 
-`app` is mounted as ``orthofed client``; `pull`, `verify`, `sample` and `demo` stand at the root.
-Results go to stdout, everything else to stderr; with ``--json`` one object, or one a line where the
-command reports progress. Nothing is imported before a command runs but typer, so that ``--help``
-is quick. Exit codes are made by __main__ from the errors' classes.
+`app` is mounted as ``orthofed client``; `verify`, `sample` and `demo` stand at the root, as `pull`
+does (pull_command.py). Results go to stdout, everything else to stderr; with ``--json`` one object,
+or one a line where the command reports progress. Nothing is imported before a command runs but
+typer, so that ``--help`` is quick. Exit codes are made by __main__ from the errors' classes.
 """
 
 import json
@@ -24,7 +24,6 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 EXAMPLES: Final = {
     "demo": "Example: orthofed demo --concepts 4 --out demo",
-    "pull": "Example: orthofed pull orthofed://example.org:7443/LOG -o release-1",
     "verify": "Example: orthofed verify release-1",
     "sample": 'Example: orthofed sample release-1 --prompt "a picture of anna-k7" -o grid.png',
 }
@@ -300,53 +299,6 @@ def demo(
         )
     print(f"verified {report['verified']}, lambda {report['lambda']}, {report['seconds']} s")
     print(f"report  {out / 'report.html'}")
-
-
-def pull(
-    url: Annotated[str, typer.Argument(help="The federation's link, orthofed://...")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the release.")],
-    release: Annotated[int, typer.Option(min=0, help="Release number; 0: the newest.")] = 0,
-    contributions: Annotated[
-        bool, typer.Option("--contributions", help="Also fetch what verify --rebuild needs.")
-    ] = False,
-    home: HomeOption = None,
-    as_json: Json = False,
-    patience_s: Patience = 120,
-) -> None:
-    """Fetch a release and check every byte. Run again to go on after a break."""
-    from ..core.address import FederationAddress
-    from .channel import Channel
-    from .home import Home
-    from .pull import Pull
-    from .seen_heads import SeenHeads
-    from .transfer_view import TransferView
-
-    address = FederationAddress.from_text(url)
-    with (
-        Channel(
-            address.host_port, ca=address.ca, log=address.log, patience_s=patience_s
-        ) as channel,
-        TransferView("pulling") as view,
-    ):
-        seen = SeenHeads(Home.at(home).folder)
-        pull = Pull(channel, address.log, out.absolute(), seen, view.show)
-        found = pull.run(release, contributions=contributions)
-    manifest = found.manifest
-    total = sum(entry.bytes for entry in manifest.files)
-    if as_json:
-        facts = {
-            "schema": "orthofed.pull/1",
-            "release": manifest.n,
-            "fed": manifest.fed,
-            "log": manifest.log,
-            "files": len(manifest.files),
-            "bytes": total,
-            "concepts": len(manifest.contributions),
-            "folder": str(out),
-        }
-        print(json.dumps(facts))
-        return
-    print(f"release {manifest.n} in {out}: {len(manifest.files)} files, {total:,} bytes, verified")
 
 
 def verify(

@@ -71,7 +71,7 @@ class Contributions:
         if not path.is_file():
             raise _not_there(leaf)
         with path.open("rb") as file:
-            return self._trusted(leaf, file.read(_PROOF_BYTES + 1))
+            return self.trusted(leaf, file.read(_PROOF_BYTES + 1))
 
     def manifest(self, leaf: int) -> ContributionManifest:
         """Return what that manifest says; raises as ``document``."""
@@ -130,7 +130,7 @@ class Contributions:
                 request = wire.ContributionRequest(leaf)
                 reply = channel.call(methods.GET_CONTRIBUTION, request, wire.ContributionReply)
                 with check("contribution"):
-                    self._trusted(leaf, reply.receipt)
+                    self.trusted(leaf, reply.receipt)
                 write_whole(self.folder / proof_name(leaf), reply.receipt)
 
     def fetch_blob(self, channel: "Channel", entry: FileEntry, part: Path) -> None:
@@ -138,20 +138,17 @@ class Contributions:
 
         Raises Refused: it was withdrawn and is gone. Raises VerificationFailed: other bytes came.
         """
-        leaf = int(Path(entry.name).stem)
-
-        def read(offset: int, length: int) -> wire.ReadReply:
-            request = wire.ReadContributionRequest(leaf, offset, length)
-            return channel.call(methods.READ_CONTRIBUTION, request, wire.ReadReply)
-
-        of = f"contribution {leaf}"
-        Fetch(entry, part, read, lambda _: None, of=of, chunk_bytes=entry.bytes).run()
+        fetch_contribution(channel, int(Path(entry.name).stem), entry, part)
         target = self.folder / entry.name
         with told_when_full(target, wanted=entry.bytes):
             target.parent.mkdir(parents=True, exist_ok=True)
             appear(part, target)
 
-    def _trusted(self, leaf: int, receipt: bytes) -> Document:
+    def trusted(self, leaf: int, receipt: bytes) -> Document:
+        """Return the signed manifest of the contribution at ``leaf``, if ``receipt`` proves it.
+
+        Raises VerificationFailed: it is another leaf's, another ledger's, or not signed.
+        """
         federation = self.release.federation
         proven = verify_receipt(receipt, log=federation.log, ledger_key=federation.keyring.ledger)
         if proven.index != leaf or proven.leaf.get("kind") != "contribution":
@@ -161,6 +158,20 @@ class Contributions:
         if (said.log, said.fed) != (federation.log, federation.spec.id):
             raise _wrong(f"contribution {leaf} names another log or federation")
         return signed
+
+
+def fetch_contribution(channel: "Channel", leaf: int, entry: FileEntry, part: Path) -> None:
+    """Fetch the blob of the contribution at ``leaf`` into its part file, which may be begun.
+
+    Raises Refused: it is not given any more. Raises VerificationFailed: other bytes came.
+    """
+
+    def read(offset: int, length: int) -> wire.ReadReply:
+        request = wire.ReadContributionRequest(leaf, offset, length)
+        return channel.call(methods.READ_CONTRIBUTION, request, wire.ReadReply)
+
+    of = f"contribution {leaf}"
+    Fetch(entry, part, read, lambda _: None, of=of, chunk_bytes=entry.bytes).run()
 
 
 def _not_there(leaf: int) -> InputError:

@@ -89,7 +89,7 @@ class Pull:
         begun = self.begin(n)
         self.fetch(begun.release, begun.release.manifest.files)
         if contributions:
-            self._fetch_contributions(begun.release)
+            self.fetch_contributions(begun.release)
         self._finish(begun)
         return begun.release
 
@@ -131,7 +131,8 @@ class Pull:
             self._fetch(release, entry, before, total)
             before += entry.bytes
 
-    def _fetch_contributions(self, release: TrustedRelease) -> None:
+    def fetch_contributions(self, release: TrustedRelease) -> None:
+        """Fetch what the release was made of."""
         made_of = Contributions(self.out, release)
         made_of.fetch_proofs(self.channel)
         waiting = [entry for entry in made_of.entries() if not self._is_whole(entry)]

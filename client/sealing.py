@@ -59,9 +59,9 @@ def open_private(
     Raises VerificationFailed: the files are not those that were signed, they were not sealed for
     this key, or what is inside is not what the manifest says.
     """
-    for what, data, signed in (("blob", blob, manifest.blob), ("wraps", wraps, manifest.wraps)):
-        if hashlib.sha256(data).hexdigest() != signed:
-            raise _differs(what)
+    check_wraps_of(manifest, wraps)
+    if hashlib.sha256(blob).hexdigest() != manifest.blob:
+        raise _differs("blob")
     context = lease_context(manifest)
     key = unwrap(wraps, private, context=context)
     segments = _pieces(blob[HEAD_BYTES:], SEALED_SEGMENT_BYTES)
@@ -69,6 +69,15 @@ def open_private(
     if hashlib.sha256(plain).hexdigest() != manifest.plain:
         raise _differs("plaintext")
     return plain
+
+
+def check_wraps_of(manifest: ContributionManifest, wraps: bytes) -> None:
+    """Pass if ``wraps`` are those that a private manifest signs.
+
+    Raises VerificationFailed ``private-differs``.
+    """
+    if manifest.form != "private" or hashlib.sha256(wraps).hexdigest() != manifest.wraps:
+        raise _differs("wraps")
 
 
 def _pieces(data: bytes, size: int) -> Iterator[bytes]:

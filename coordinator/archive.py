@@ -1,21 +1,20 @@
 """GetContribution and ReadContribution: what a release was made of, as anyone may have it.
 
-Laws: a blob is given when a published release holds its contribution, it is public, and its bytes
-are still there; a contribution in quarantine, a private one and one that was never published look
-like what does not exist. After a withdrawal the blob goes with the next release (sweeper.py), and
-the refusal then says what that ends (reliability.md 2.7). A leaf's receipt is public in every case.
+Laws: a blob is given when a published release holds its contribution, or when it is private and
+stands: then it is ciphertext, and who has no key for it has nothing. A contribution in quarantine,
+a rejected one and one that was never published look like what does not exist. After a withdrawal
+the blob goes with the next release (sweeper.py), and the refusal then says what that ends
+(reliability.md 2.7). A leaf's receipt is public in every case.
 """
 
+import contextlib
 import os
 from threading import Lock
 
-from ..core.contribution import ContributionManifest
-from ..core.document import parse
 from ..core.errors import Refused
 from ..proto import wire
 from . import publications, records
 from .house import House
-from .records import Upload
 
 
 class Archive:
@@ -33,13 +32,18 @@ class Archive:
         upload = self._house.store.run(lambda db: records.upload_of_leaf(db, request.leaf))
         if upload is None or upload.receipt is None:
             raise _absent(request.leaf)
-        return wire.ContributionReply(upload.receipt)
+        wraps = b""
+        if upload.wraps and self._stands(request.leaf):
+            with contextlib.suppress(FileNotFoundError):
+                wraps = self._house.folder.blob(upload.wraps).read_bytes()
+        return wire.ContributionReply(upload.receipt, wraps)
 
     def read(self, _key: str, request: wire.ReadContributionRequest) -> wire.ReadReply:
         """Give one piece of one blob."""
         leaf = request.leaf
         upload = self._house.store.run(lambda db: records.upload_of_leaf(db, leaf))
-        if upload is None or not _is_public(upload) or not self._is_released(leaf):
+        given = self._stands if upload is not None and upload.wraps else self._is_released
+        if upload is None or not given(leaf):
             raise _absent(leaf)
         if request.offset > upload.num_bytes:
             raise wire.malformed(f"offset {request.offset} in a blob of {upload.num_bytes} bytes")
@@ -52,6 +56,10 @@ class Archive:
         finally:
             os.close(fd)
         return wire.ReadReply(data=data, total_bytes=upload.num_bytes)
+
+    def _stands(self, leaf: int) -> bool:
+        entry = self._house.store.run(lambda db: records.contribution(db, leaf))
+        return entry is not None and entry.state == "accepted"
 
     def _is_released(self, leaf: int) -> bool:
         with self._lock:
@@ -74,15 +82,10 @@ class Archive:
         )
 
 
-def _is_public(upload: Upload) -> bool:
-    signed = parse(upload.document, kind="contribution")
-    return ContributionManifest.from_body(signed.body).form == "public"
-
-
 def _absent(leaf: int) -> Refused:
     return Refused(
-        f"no published release holds a public contribution {leaf}",
-        why="only what a release was made of can be read",
+        f"no published release holds contribution {leaf}, nor is it a private one that stands",
+        why="only what a release was made of can be read, and what its owner sealed",
         fix="take the leaves that a release's manifest names",
         code="no-such-contribution",
     )

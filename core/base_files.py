@@ -19,8 +19,9 @@ from jaxtyping import Shaped
 
 from .errors import InputError
 from .fingerprint import base_fingerprint, is_base_file
-from .rounding import DType
+from .rounding import DType, exact
 from .spec import Encoder, Layer
+from .spectral import spectral_norm
 from .targets import Targets, target_layers, tensor_names
 from .tensorfile import Header, TensorInfo, header_length, parse_header, read_tensor
 from .token_layers import token_layers
@@ -176,6 +177,18 @@ class BaseFiles:
         if found.info.shape != layer.shape:
             raise _not_the_base(f"{layer.path} has shape {found.info.shape}")
         return found
+
+    def norms(self, layers: tuple[Layer, ...]) -> Iterator[tuple[str, float]]:
+        """Give the spectral norm of each layer's n x m weight, by path."""
+        for layer in layers:
+            place = self.place(layer)
+            yield layer.path, spectral_norm(exact(place.matrix(), place.dtype))
+
+    def longest_token(self, encoder: str) -> float:
+        """Return the length of the longest row in an encoder's token table."""
+        place = self.tokens(encoder)
+        rows = exact(place.matrix(), place.dtype).astype(np.float64, copy=False)
+        return float(np.sqrt(np.einsum("ij,ij->i", rows, rows).max()))
 
     def vocabulary(self) -> tuple[str, ...]:
         """Return the words that no trigger may be: whole words of every tokenizer."""

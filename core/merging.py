@@ -57,6 +57,19 @@ class Part:
         """
         signed = parse(document, kind="contribution")
         manifest = ContributionManifest.from_document(signed)  # T4: the client's signature
+        return cls.of(spec, manifest, leaf=leaf, lambda_1024=lambda_1024, read=read)
+
+    @classmethod
+    def of(
+        cls,
+        spec: FederationSpec,
+        manifest: ContributionManifest,
+        *,
+        leaf: int,
+        lambda_1024: int,
+        read: ReadBlob,
+    ) -> "Part":
+        """Return the contribution of a manifest whose signature was checked; else as ``open``."""
         try:
             layout, exponents = _checked(spec, manifest, read)
         except OrthoFedError as error:

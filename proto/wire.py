@@ -712,19 +712,25 @@ class ContributionRequest:
 
 @dataclass(frozen=True, slots=True)
 class ContributionReply:
-    """The receipt of a contribution's leaf, which holds the signed manifest."""
+    """The receipt of a contribution's leaf, which holds the signed manifest; wraps if private."""
 
     receipt: bytes
+    wraps: bytes = b""
 
     def to_bytes(self) -> bytes:
         """Return the message."""
-        return releases_pb2.ContributionReply(receipt=self.receipt).SerializeToString()
+        return releases_pb2.ContributionReply(
+            receipt=self.receipt, wraps=self.wraps
+        ).SerializeToString()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
         """Return the value, or raise InputError."""
         m = _parse(releases_pb2.ContributionReply(), data, methods.REPLY_BYTES)
-        return cls(_bytes("receipt", m.receipt, 1, _RECEIPT))
+        return cls(
+            receipt=_bytes("receipt", m.receipt, 1, _RECEIPT),
+            wraps=_bytes("wraps", m.wraps, 0, _WRAPS),
+        )
 
 
 @dataclass(frozen=True, slots=True)

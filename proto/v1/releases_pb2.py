@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n orthofed/proto/v1/releases.proto\x12\x0borthofed.v1\"\r\n\x0bListRequest\"-\n\tListReply\x12\x10\n\x08releases\x18\x01 \x03(\r\x12\x0e\n\x06newest\x18\x02 \x01(\r\"\x1c\n\x0fManifestRequest\x12\t\n\x01n\x18\x01 \x01(\r\"R\n\rManifestReply\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\x12\x0f\n\x07receipt\x18\x02 \x01(\x0c\x12\x0c\n\x04spec\x18\x03 \x01(\x0c\x12\x10\n\x08keyrings\x18\x04 \x03(\x0c\"F\n\x0bReadRequest\x12\t\n\x01n\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x0e\n\x06length\x18\x04 \x01(\r\"=\n\rPublicRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0e\n\x06length\x18\x03 \x01(\r\".\n\tReadReply\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x13\n\x0btotal_bytes\x18\x02 \x01(\x04\"#\n\x13\x43ontributionRequest\x12\x0c\n\x04leaf\x18\x01 \x01(\x04\"$\n\x11\x43ontributionReply\x12\x0f\n\x07receipt\x18\x01 \x01(\x0c\"G\n\x17ReadContributionRequest\x12\x0c\n\x04leaf\x18\x01 \x01(\x04\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0e\n\x06length\x18\x03 \x01(\r2\xb8\x03\n\x08Releases\x12@\n\x0cListReleases\x12\x18.orthofed.v1.ListRequest\x1a\x16.orthofed.v1.ListReply\x12G\n\x0bGetManifest\x12\x1c.orthofed.v1.ManifestRequest\x1a\x1a.orthofed.v1.ManifestReply\x12\x38\n\x04Read\x12\x18.orthofed.v1.ReadRequest\x1a\x16.orthofed.v1.ReadReply\x12S\n\x0fGetContribution\x12 .orthofed.v1.ContributionRequest\x1a\x1e.orthofed.v1.ContributionReply\x12P\n\x10ReadContribution\x12$.orthofed.v1.ReadContributionRequest\x1a\x16.orthofed.v1.ReadReply\x12@\n\nReadPublic\x12\x1a.orthofed.v1.PublicRequest\x1a\x16.orthofed.v1.ReadReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n orthofed/proto/v1/releases.proto\x12\x0borthofed.v1\"\r\n\x0bListRequest\"-\n\tListReply\x12\x10\n\x08releases\x18\x01 \x03(\r\x12\x0e\n\x06newest\x18\x02 \x01(\r\"\x1c\n\x0fManifestRequest\x12\t\n\x01n\x18\x01 \x01(\r\"R\n\rManifestReply\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\x12\x0f\n\x07receipt\x18\x02 \x01(\x0c\x12\x0c\n\x04spec\x18\x03 \x01(\x0c\x12\x10\n\x08keyrings\x18\x04 \x03(\x0c\"F\n\x0bReadRequest\x12\t\n\x01n\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x0e\n\x06length\x18\x04 \x01(\r\"=\n\rPublicRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0e\n\x06length\x18\x03 \x01(\r\".\n\tReadReply\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x13\n\x0btotal_bytes\x18\x02 \x01(\x04\"#\n\x13\x43ontributionRequest\x12\x0c\n\x04leaf\x18\x01 \x01(\x04\"3\n\x11\x43ontributionReply\x12\x0f\n\x07receipt\x18\x01 \x01(\x0c\x12\r\n\x05wraps\x18\x02 \x01(\x0c\"G\n\x17ReadContributionRequest\x12\x0c\n\x04leaf\x18\x01 \x01(\x04\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0e\n\x06length\x18\x03 \x01(\r2\xb8\x03\n\x08Releases\x12@\n\x0cListReleases\x12\x18.orthofed.v1.ListRequest\x1a\x16.orthofed.v1.ListReply\x12G\n\x0bGetManifest\x12\x1c.orthofed.v1.ManifestRequest\x1a\x1a.orthofed.v1.ManifestReply\x12\x38\n\x04Read\x12\x18.orthofed.v1.ReadRequest\x1a\x16.orthofed.v1.ReadReply\x12S\n\x0fGetContribution\x12 .orthofed.v1.ContributionRequest\x1a\x1e.orthofed.v1.ContributionReply\x12P\n\x10ReadContribution\x12$.orthofed.v1.ReadContributionRequest\x1a\x16.orthofed.v1.ReadReply\x12@\n\nReadPublic\x12\x1a.orthofed.v1.PublicRequest\x1a\x16.orthofed.v1.ReadReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,9 +48,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONTRIBUTIONREQUEST']._serialized_start=408
   _globals['_CONTRIBUTIONREQUEST']._serialized_end=443
   _globals['_CONTRIBUTIONREPLY']._serialized_start=445
-  _globals['_CONTRIBUTIONREPLY']._serialized_end=481
-  _globals['_READCONTRIBUTIONREQUEST']._serialized_start=483
-  _globals['_READCONTRIBUTIONREQUEST']._serialized_end=554
-  _globals['_RELEASES']._serialized_start=557
-  _globals['_RELEASES']._serialized_end=997
+  _globals['_CONTRIBUTIONREPLY']._serialized_end=496
+  _globals['_READCONTRIBUTIONREQUEST']._serialized_start=498
+  _globals['_READCONTRIBUTIONREQUEST']._serialized_end=569
+  _globals['_RELEASES']._serialized_start=572
+  _globals['_RELEASES']._serialized_end=1012
 # @@protoc_insertion_point(module_scope)

@@ -267,18 +267,24 @@ class ContributionReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RECEIPT_FIELD_NUMBER: _builtins.int
+    WRAPS_FIELD_NUMBER: _builtins.int
     receipt: _builtins.bytes
     """Set by the coordinator: the receipt of the contribution's ledger leaf (security.md 4.7), at
     most 32 KiB; the leaf holds the document that the client signed.
+    """
+    wraps: _builtins.bytes
+    """Set by the coordinator for a private contribution whose blob can be read, empty otherwise: the
+    wraps that came with it, at most 5,120 bytes; the document names their SHA-256.
     """
     def __init__(
         self,
         *,
         receipt: _builtins.bytes = ...,
+        wraps: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "wraps", b"wraps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,196 @@
+"""`orthofed pull --key`: merges a release's public contributions with the private ones of a key.
+
+    1  manifest, proofs, public blobs          pull.py, contributions.py
+    2  private ones: fetched, opened, checked  private_contributions.py
+    3  the files of a release, as a public merge of the same contributions would give them
+                                               core/loras.py, core/pipeline.py, core/described.py
+
+Laws (formats.md 1, laws 1 and 7): the same bytes as if all of it had been public; nobody signed the
+result, so it has no manifest and `orthofed verify` refuses it; what is private stays in files of
+this machine. Everything lies in ``.private`` inside the folder until the result is whole, then the
+rest of that is removed; a run that was cut goes on. Cost: one merge, one read of the base model.
+"""
+
+import os
+import shutil
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from ..core.base_files import BaseFiles
+from ..core.basis_fingerprint import basis_fingerprint
+from ..core.described import card_text, info_bytes
+from ..core.errors import InputError, Refused, VerificationFailed
+from ..core.lorafile import FileOrigin
+from ..core.loras import adapter_files
+from ..core.merging import Merge, Part
+from ..core.pipeline import checkpoint_files
+from ..core.release import FileEntry, check_release_name
+from ..core.release_file import MadeFile, PlainFile
+from .channel import Channel
+from .contributions import Contributions, blob_name
+from .home import sync_folder
+from .private_contributions import PrivateContributions
+from .pull import OnBytes, Pull
+from .rebuild import check_base
+from .seen_heads import SeenHeads
+from .trusted_ledger import TrustedRelease
+from .write_file import write_file
+
+WORK: Final = ".private"
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What was merged: the release it goes by, the concepts by name, those sealed for others."""
+
+    release: TrustedRelease
+    public: tuple[str, ...]
+    private: tuple[str, ...]
+    num_sealed_for_others: int
+    num_files: int
+    num_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class LocalMerge:
+    """One merge on its way into ``out``."""
+
+    channel: Channel
+    log: str
+    out: Path
+    seen: SeenHeads
+    private: X25519PrivateKey
+    base: BaseFiles
+    on_bytes: OnBytes = lambda *_: None
+
+    @property
+    def work(self) -> Path:
+        """The folder of everything that is not the result."""
+        return self.out / WORK
+
+    def run(self, n: int = 0, *, lambda_1024: int | None = None) -> Merged:
+        """Merge release ``n``, 0 for the newest, with what the key opens.
+
+        ``lambda_1024``: weight of the private ones, by default the federation's.
+        Raises InputError: the folder holds something else, or the base is another model. Raises
+        Refused: nothing in the release is sealed for this key. Raises VerificationFailed or
+        ContributionRejected: something is not what was signed, or breaks a rule.
+        """
+        self._claim()
+        pull = Pull(self.channel, self.log, self.work, self.seen, self.on_bytes)
+        release = pull.begin(n).release
+        spec = release.federation.spec
+        check_base(self.base, spec)
+        pull.fetch_contributions(release)
+        contributions = Contributions(self.work, release)
+        ours = PrivateContributions(contributions, self.private)
+        opened = list(ours.fetch(self.channel))
+        if not opened:
+            raise _nothing_ours(len(ours.leaves), release.manifest.n)
+        share = spec.lambda_1024 if lambda_1024 is None else lambda_1024
+        with ExitStack() as stack:
+            shares = release.manifest.contributions
+            parts = [_public(contributions, leaf, weight, stack) for leaf, weight in shares]
+            for leaf, manifest in opened:
+                part = ours.part(leaf, manifest, self.base, lambda_1024=share, stack=stack)
+                parts.append(part)
+            _check_apart(parts)
+            files, num_bytes = self._write(Merge.of(spec, parts), contributions)
+        self._finish()
+        return Merged(
+            release=release,
+            public=tuple(part.manifest.concept for part in parts[: -len(opened)]),
+            private=tuple(manifest.concept for _, manifest in opened),
+            num_sealed_for_others=len(ours.leaves) - len(opened),
+            num_files=files,
+            num_bytes=num_bytes,
+        )
+
+    def _claim(self) -> None:
+        """Take the folder: new, empty, or begun by a merge."""
+        taken = self.out.is_symlink() or (self.out.exists() and not self.out.is_dir())
+        if not taken and self.out.is_dir():
+            names = {path.name for path in self.out.iterdir()}
+            taken = bool(names) and WORK not in names
+        if taken:
+            raise InputError(
+                f"{self.out} holds something else",
+                why="a merged folder holds one merge and nothing else",
+                fix="give a new or empty folder with -o",
+                code="folder-taken",
+            )
+        self.work.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def _write(self, merge: Merge, contributions: Contributions) -> tuple[int, int]:
+        """Write every file anew under ``made``; return how many, and their bytes."""
+        made = self.work / "made"
+        shutil.rmtree(made, ignore_errors=True)
+        n = contributions.release.manifest.n
+        basis = basis_fingerprint(merge.spec, 0)
+        origin = FileOrigin(merge.spec, basis, self.base.prediction)
+        told, entries = list[MadeFile](), list[FileEntry]()
+        for file in chain(adapter_files(merge, origin, n=n), checkpoint_files(self.base, merge)):
+            check_release_name(file.name)  # T10
+            entry, says = write_file(made, file)
+            entries.append(entry)
+            told += [] if says is None else [says]
+            self.on_bytes(file.name, len(entries), len(entries))
+        withdrawn = contributions.withdrawn_slots()
+        info = info_bytes(merge, n, told, entries, basis=basis, withdrawn=withdrawn)
+        card = card_text(merge, n, told, withdrawn=withdrawn).encode()
+        for name, data in (("info.json", info), ("card.md", card)):
+            entries.append(write_file(made, PlainFile(name, (data,)))[0])
+        return len(entries), sum(entry.bytes for entry in entries)
+
+    def _finish(self) -> None:
+        """Give the files their place, then remove what they were made of."""
+        for path in sorted((self.work / "made").iterdir()):
+            target = self.out / path.name
+            if target.is_dir():  # of a run that was cut here
+                shutil.rmtree(target)
+            path.replace(target)
+        sync_folder(self.out)
+        shutil.rmtree(self.work)
+
+
+def _public(contributions: Contributions, leaf: int, share: int, stack: ExitStack) -> Part:
+    path = contributions.folder / blob_name(leaf)
+    fd = stack.enter_context(path.open("rb")).fileno()
+    return Part.open(
+        contributions.release.federation.spec,
+        contributions.document(leaf).to_bytes(),
+        leaf=leaf,
+        lambda_1024=share,
+        read=lambda offset, length: os.pread(fd, length, offset),
+    )
+
+
+def _check_apart(parts: list[Part]) -> None:
+    """Refuse two in one slot, or of one name: their files and columns would be each other's."""
+    for what in (
+        [str(part.manifest.slot) for part in parts],
+        [part.manifest.concept for part in parts],
+        [trigger for part in parts for trigger in part.manifest.triggers],
+    ):
+        if len(set(what)) < len(what):
+            twice = next(each for each in what if what.count(each) > 1)
+            raise VerificationFailed(
+                f"two contributions share {twice}",
+                why="slots and names of one federation are each one's own",
+                fix="do not use this release; keep the folder and tell the operator",
+                code="not-apart",
+            )
+
+
+def _nothing_ours(num: int, n: int) -> Refused:
+    return Refused(
+        f"none of {num} private contributions of release {n} is sealed for this key",
+        why="their owners named other consumers, or came after this release",
+        fix="give the owners your `orthofed recipient show` line, or pull a newer release",
+        code="not-for-you",
+    )

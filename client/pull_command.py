@@ -1,0 +1,147 @@
+"""``orthofed pull``: a release, or with ``--key`` a merge with what only this key opens."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from .channel import Channel
+    from .local_merge import Merged
+    from .seen_heads import SeenHeads
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+EXAMPLE = "Example: orthofed pull orthofed://example.org:7443/LOG -o release-1"
+
+
+def pull(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
+    url: Annotated[str, typer.Argument(help="The federation's link, orthofed://...")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the release.")],
+    release: Annotated[int, typer.Option(min=0, help="Release number; 0: the newest.")] = 0,
+    contributions: Annotated[
+        bool, typer.Option("--contributions", help="Also fetch what verify --rebuild needs.")
+    ] = False,
+    key: Annotated[
+        Path | None,
+        typer.Option(help="Merge at home with what is sealed for this key; needs --base."),
+    ] = None,
+    base: Annotated[Path | None, typer.Option(help="With --key: folder of the base model.")] = None,
+    lambda_: Annotated[
+        float | None,
+        typer.Option("--lambda", min=0, max=2, help="With --key: weight of the private ones."),
+    ] = None,
+    home: Annotated[
+        Path | None, typer.Option("--home", help="Folder of this client; default: the user's own.")
+    ] = None,
+    as_json: Json = False,
+    patience_s: Annotated[
+        float,
+        typer.Option("--patience", min=0, help="Seconds to keep trying when nobody answers."),
+    ] = 120,
+) -> None:
+    """Fetch a release and check every byte. Run again to go on after a break."""
+    from ..core.address import FederationAddress
+    from .channel import Channel
+    from .home import Home
+    from .seen_heads import SeenHeads
+
+    address = FederationAddress.from_text(url)
+    with Channel(
+        address.host_port, ca=address.ca, log=address.log, patience_s=patience_s
+    ) as channel:
+        seen = SeenHeads(Home.at(home).folder)
+        if key is None:
+            _pull(channel, seen, address.log, out, release, contributions, as_json)
+        else:
+            merged = _merge(channel, seen, address.log, out, release, key, base, lambda_)
+            _tell_merged(merged, out, as_json)
+
+
+def _pull(
+    channel: "Channel",
+    seen: "SeenHeads",
+    log: str,
+    out: Path,
+    release: int,
+    contributions: bool,
+    as_json: bool,
+) -> None:
+    from .pull import Pull
+    from .transfer_view import TransferView
+
+    with TransferView("pulling") as view:
+        pull = Pull(channel, log, out.absolute(), seen, view.show)
+        found = pull.run(release, contributions=contributions)
+    manifest = found.manifest
+    total = sum(entry.bytes for entry in manifest.files)
+    if as_json:
+        facts = {
+            "schema": "orthofed.pull/1",
+            "release": manifest.n,
+            "fed": manifest.fed,
+            "log": manifest.log,
+            "files": len(manifest.files),
+            "bytes": total,
+            "concepts": len(manifest.contributions),
+            "folder": str(out),
+        }
+        print(json.dumps(facts))
+        return
+    print(f"release {manifest.n} in {out}: {len(manifest.files)} files, {total:,} bytes, verified")
+
+
+def _merge(
+    channel: "Channel",
+    seen: "SeenHeads",
+    log: str,
+    out: Path,
+    release: int,
+    key: Path,
+    base: Path | None,
+    strength: float | None,
+) -> "Merged":
+    from ..core.errors import InputError
+    from .base_folder import BaseFolder
+    from .local_merge import LocalMerge
+    from .recipient_key import load_recipient
+    from .transfer_view import TransferView
+
+    if base is None:
+        raise InputError(
+            "--base is missing",
+            why="with --key the model is merged here, and that needs the base model",
+            fix="add --base and the folder of the base model",
+            code="option-missing",
+        )
+    private = load_recipient(key)
+    with TransferView("pulling") as view:
+        merge = LocalMerge(channel, log, out.absolute(), seen, private, BaseFolder(base), view.show)
+        weight = None if strength is None else round(strength * 1024)
+        return merge.run(release, lambda_1024=weight)
+
+
+def _tell_merged(found: "Merged", out: Path, as_json: bool) -> None:
+    manifest = found.release.manifest
+    if as_json:
+        facts = {
+            "schema": "orthofed.pull.private/1",
+            "release": manifest.n,
+            "fed": manifest.fed,
+            "log": manifest.log,
+            "files": found.num_files,
+            "bytes": found.num_bytes,
+            "public": found.public,
+            "private": found.private,
+            "sealed_for_others": found.num_sealed_for_others,
+            "folder": str(out),
+        }
+        print(json.dumps(facts))
+        return
+    print(
+        f"release {manifest.n} merged in {out} with {', '.join(found.private)}:"
+        f" {found.num_files} files, {found.num_bytes:,} bytes"
+    )
+    if found.num_sealed_for_others:
+        print(f"{found.num_sealed_for_others} more are sealed for others")
+    print("merged on this machine and signed by nobody: keep it to yourself")
