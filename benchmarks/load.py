@@ -27,6 +27,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,7 @@ def _run(scratch: Path, options: argparse.Namespace) -> dict[str, Any]:
         rss_mb = peak_mb(pid)
         read = downloads(federation, readers=options.readers)
     num_bytes = sum(each["bytes"] for each in mine)
+    retries = sum((Counter[str](each["retries"]) for each in mine), Counter[str]())
     seconds = max(each["seconds"] for each in mine)
     upload = num_bytes / seconds / 1e6
     lease_ms = sorted(ms for each in leases for ms in each["lease_ms"])
@@ -90,7 +92,8 @@ def _run(scratch: Path, options: argparse.Namespace) -> dict[str, Any]:
         "mib_each": round(num_bytes / options.clients / 2**20, 2),
         "errors": sum(each["errors"] for each in [*mine, *leases]) + sum(y.errors for y in yards),
         "error_kinds": sorted({kind for each in [*mine, *leases] for kind in each["error_kinds"]}),
-        "retries": sum(each["retries"] for each in mine),
+        "retries": sum(retries.values()),
+        "retry_kinds": dict(retries),
         "receipts": sum(each["receipts"] for each in mine),
         "rss_mb": rss_mb,
         "seconds": round(seconds, 1),

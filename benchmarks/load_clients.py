@@ -143,7 +143,7 @@ class Crowd:
 class _Counts:
     receipts: int = 0
     num_bytes: int = 0
-    retries: int = 0
+    retries: Counter[str] = field(default_factory=Counter)
     lease_ms: list[float] = field(default_factory=list)
     renew_ms: list[float] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
@@ -155,7 +155,7 @@ class _Counts:
         return {
             "receipts": self.receipts,
             "bytes": self.num_bytes,
-            "retries": self.retries,
+            "retries": dict(self.retries),
             "seconds": seconds,
             "lease_ms": self.lease_ms,
             "renew_ms": self.renew_ms,
@@ -215,7 +215,7 @@ class _Link:
                 if not failure.may_retry(status, code):
                     raise failure.error_from(status, error.details() or "", code) from None
                 if counts is not None:
-                    counts.retries += 1
+                    counts.retries[f"{method.path.rpartition('/')[2]} {code or status}"] += 1
                 after = float(str(trailers.get(methods.RETRY_KEY, 0)))
                 await asyncio.sleep(max(after, _JITTER.random() * min(30, 0.1 * 2**tried)))
         raise TimeoutError(f"{method.path} was tried {_TRIES} times")

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from ..core.errors import Refused
 from ..core.request import check_request, parse_request
 from ..proto import methods
+from .call import Call
 from .clock import Clock
 from .limits import Buckets, InFlight, KnownKeys, Nonces, network_of
-from .server import Call
 
 Known = Callable[[str], bool]
 
@@ -56,18 +56,18 @@ class Gate:
         claim = parse_request(call.header)
         if call.method is not methods.JOIN and not self._known[call.method.signer](claim.key):
             raise _not_your_role(call.method.signer)
-        header = check_request(
-            call.header,
+        check_request(
+            claim,
             call.signature,
             log=self._log,
             method=call.method.path,
             body=call.body,
             now_s=self._clock.wall_s(),
         )
-        self._nonces.once(header.key, header.nonce, now_s)  # T3
+        self._nonces.once(claim.key, claim.nonce, now_s)  # T3
         if call.method not in (methods.PUT, methods.COMMIT):
-            self._keys.take(header.key, now_s)
-        return header.key
+            self._keys.take(claim.key, now_s)
+        return claim.key
 
 
 def _not_your_role(signer: str) -> Refused:

@@ -66,7 +66,7 @@ class Blobs:
             free = max(0, self._fs.free_bytes(self._folder.part))
             if free < plan.num_bytes:  # F5
                 raise no_room(f"a contribution of {plan.num_bytes} bytes, free are {free}")
-            self._make(path, plan.num_bytes)
+            self._make(plan)
         with self._open(plan) as whole:
             return bitmap(whole)
 
@@ -160,15 +160,21 @@ class Blobs:
     def _path(self, upload_id: bytes) -> Path:
         return self._folder.part / upload_id.hex()  # T10
 
-    def _make(self, path: Path, num_bytes: int) -> None:
-        fd = self._fs.create(path, os.O_RDWR, 0o600)
-        try:
-            self._fs.reserve(fd, num_bytes)
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
-        finally:
-            os.close(fd)
+    def _make(self, plan: Plan) -> None:
+        """Make the part, with room for each byte; what was made a moment ago needs no hash."""
+        part, path = self._part(plan), self._path(plan.upload_id)
+        with part.lock:
+            if path.exists():  # by another call of this upload
+                return
+            fd = self._fs.create(path, os.O_RDWR, 0o600)
+            try:
+                self._fs.reserve(fd, plan.num_bytes)
+            except BaseException:
+                path.unlink(missing_ok=True)
+                raise
+            finally:
+                os.close(fd)
+            part.whole = bytearray(len(plan.chunks))
 
     def _write(self, path: Path, index: int, data: bytes) -> None:
         try:
@@ -180,11 +186,14 @@ class Blobs:
         finally:
             os.close(fd)
 
+    def _part(self, plan: Plan) -> _Part:
+        with self._lock:
+            return self._parts.setdefault(plan.upload_id, _Part())
+
     @contextmanager
     def _open(self, plan: Plan) -> Iterator[bytearray]:
         """Give the bitmap under the upload's lock; after a restart it comes from the part."""
-        with self._lock:
-            part = self._parts.setdefault(plan.upload_id, _Part())
+        part = self._part(plan)
         with part.lock:
             if part.whole is None:
                 part.whole = _hash_part(self._path(plan.upload_id), plan)

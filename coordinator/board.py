@@ -1,20 +1,28 @@
 """The slots in memory, kept in step with the store: one turn, one transaction.
 
-Law: a turn steps the state machine and writes the changed rows; memory takes the new state after
+Laws: a turn steps the state machine and writes the changed rows; memory takes the new state after
 COMMIT, in the writer thread, so a rolled-back turn leaves no trace and no two turns overlap
-(reliability.md 2.2). Not here: what is allowed (leases.py).
+(reliability.md 2.2). Deadlines live in memory only (reliability.md 3), so what moves nothing else,
+nearly every renewal, takes no turn: ``keep`` steps memory under a lock and waits for no disk. Only
+before the deadline: a turn that is under way then cannot have given the slot to somebody else. Of
+the seconds held, fewer than ``_GRAIN_S`` are in memory alone: a restart forgets those. Not here:
+what is allowed (leases.py).
 """
 
 import sqlite3
+import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from ..core.errors import LeaseLost, OrthoFedError, Refused
 from . import leases, records
-from .leases import Slots
-from .slot_events import Action, Commit, Event, Refuse
+from .clock import Clock
+from .leases import Slot, Slots
+from .slot_events import Action, Arrive, Commit, Event, Refuse, Renew
 from .store import Store
 
+_GRAIN_S = 60
 _T = TypeVar("_T")
 
 
@@ -45,12 +53,14 @@ class Turn:
 
 
 class Board:
-    """The slots; every look and every change is a turn."""
+    """The slots; every look and every change is a turn, but for ``keep``."""
 
-    def __init__(self, store: Store, state: Slots) -> None:
+    def __init__(self, store: Store, state: Slots, clock: Clock) -> None:
         """Take over the committed state; after a restart with ``slot_events.Restart`` stepped."""
         self._store = store
         self._state = state
+        self._clock = clock
+        self._lock = threading.Lock()
 
     @property
     def state(self) -> Slots:
@@ -61,17 +71,47 @@ class Board:
         """Raise LeaseLost unless the client holds the slot at this fence, as of a moment ago."""
         _check(leases.step(self._state, Commit(client, slot, fence))[1])
 
+    def keep(self, event_at: Callable[[float], Renew | Arrive]) -> tuple[Action, ...]:
+        """Step an event that moves a deadline, in memory where that is enough; give the time."""
+        with self._lock:
+            # Read here: a turn under way looked at the clock before, so if the deadline is not
+            # over by now, no turn can have taken it for over.
+            now_s = self._clock.monotonic_s()
+            event = event_at(now_s)
+            state, actions = leases.step(self._state, event)
+            _check(actions)
+            if _is_soft(self._state.slots[event.slot], state.slots[event.slot], now_s):
+                self._state = state
+                return actions
+        return self.run(lambda turn: turn.step(event))
+
     def run(self, work: Callable[[Turn], _T]) -> _T:
         """Return what ``work`` returns, once its turn is on the disk."""
 
-        def transact(db: sqlite3.Connection) -> tuple[_T, Slots]:
-            turn = Turn(db, self._state)
-            return work(turn), turn.state
+        def transact(db: sqlite3.Connection) -> tuple[_T, Slots, Slots]:
+            before = self._state
+            turn = Turn(db, before)
+            return work(turn), before, turn.state
 
-        def adopt(result: tuple[_T, Slots]) -> None:
-            self._state = result[1]
+        def adopt(result: tuple[_T, Slots, Slots]) -> None:
+            _, before, after = result
+            with self._lock:
+                self._state = _joined(before, after, self._state)
 
         return self._store.run(transact, after=adopt)[0]
+
+
+def _is_soft(old: Slot, new: Slot, now_s: float) -> bool:
+    """Return whether a step changed nothing that a row has to hold, nor one that is over."""
+    return now_s < old.deadline_s and old.held_s // _GRAIN_S == new.held_s // _GRAIN_S
+
+
+def _joined(before: Slots, after: Slots, now: Slots) -> Slots:
+    """Return what a turn made of ``before``, with the deadlines that moved meanwhile."""
+    if now is before:
+        return after
+    each = zip(before.slots, after.slots, now.slots, strict=True)
+    return replace(after, slots=tuple(n if b is a else a for b, a, n in each))
 
 
 def _check(actions: tuple[Action, ...]) -> None:

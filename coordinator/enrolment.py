@@ -80,9 +80,10 @@ class Enrolment:
 
     def renew(self, key: str, request: wire.RenewRequest) -> wire.RenewReply:
         """Move the deadline when progress grew."""
-        now_s = self._house.clock.monotonic_s()
-        event = slot_events.Renew(now_s, key, request.slot, request.fence, request.progress)
-        match self._house.board.run(lambda turn: turn.step(event)):
+        slot, fence, progress = request.slot, request.fence, request.progress
+        match self._house.board.keep(
+            lambda now_s: slot_events.Renew(now_s, key, slot, fence, progress)
+        ):
             case (Hold() as action,):
                 pass
             case _:

@@ -73,7 +73,7 @@ class House:
             os.close(fs.create(folder.removal_lock, os.O_RDWR, 0o600))
             for place in (folder.root, folder.keys, folder.data, folder.public):
                 fs.remove_temporaries(place)
-            self.board = Board(self.store, self._restart())
+            self.board = Board(self.store, self._restart(), clock)
             self.heads.start()
         except BaseException:
             self.store.close()

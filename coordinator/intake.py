@@ -67,9 +67,11 @@ class Intake:
         if stored.receipt is not None:
             whole = bitmap(bytearray(b"\1" * len(stored.chunks)))
             return wire.BeginReply(upload_id=stored.id, have=whole, receipt=stored.receipt)
+        plan = _plan(stored)
         if request.wraps:
-            self._house.blobs.keep_wraps(_plan(stored), request.wraps, stored.wraps)
-        have = self._house.blobs.begin(_plan(stored))
+            self._house.blobs.keep_wraps(plan, request.wraps, stored.wraps)
+        have = self._house.blobs.begin(plan)
+        self._open.keep(OpenUpload(stored.client, stored.slot, stored.fence, plan))
         return wire.BeginReply(upload_id=stored.id, have=have, receipt=b"")
 
     def put(self, key: str, request: wire.PutRequest) -> wire.PutReply:
@@ -174,7 +176,7 @@ class Intake:
         return opened
 
     def _arrive(self, upload: OpenUpload) -> None:
-        """Move the deadline for a new chunk, seldom: each time waits for the disk of others.
+        """Move the deadline for a new chunk, seldom: a step copies all slots.
 
         The lease ends 14/15 of a term after its last new chunk, or later.
         """
@@ -182,10 +184,10 @@ class Intake:
         state = self._house.board.state
         gone_s = now_s + state.ttl_s - state.slots[upload.slot].deadline_s
         if gone_s * _ARRIVE_PART >= state.ttl_s:
-            event = slot_events.Arrive(
-                now_s, upload.client, upload.slot, upload.fence, advanced=True
+            client, slot, fence = upload.client, upload.slot, upload.fence
+            self._house.board.keep(
+                lambda now_s: slot_events.Arrive(now_s, client, slot, fence, advanced=True)
             )
-            self._house.board.run(lambda turn: turn.step(event))
 
     def _forget(self, upload_id: bytes) -> None:
         self._open.forget(upload_id)

@@ -5,45 +5,31 @@ Laws: TLS always; handlers have no deserialiser, because signatures cover the by
 status and the trailer ``orthofed-code``, and what nobody foresaw is UNAVAILABLE and logged, never
 UNKNOWN or INTERNAL. Compression is off (T6). All calls are unary on the wire; the server takes them
 as streams of one message, because only then it can stop waiting for a body that trickles (T18): a
-slow sender costs no thread, and is cut after the call's deadline. Memory: ``_PLACES`` messages are
-read and worked on at once, as many small ones beside them on threads of their own, so that a
-renewal waits for no chunk; one that is not whole after ``_BRISK_S`` goes on without a place, so
-slow ones keep nobody waiting. Calls that wait hold 64 KiB each; at worst ``_CONCURRENT`` whole
-messages are there. ``_LARGE`` replies wait to be taken; who does not take one is hung up on
-(hangup.py), so nobody can keep these places.
+slow sender costs no thread, and is cut after the call's deadline. Whose turn it is, and how much
+memory calls may take, is for reception.py.
 """
 
 import asyncio
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
 import grpc
 
-from ..core.errors import InputError, OrthoFedError, Refused, Unreachable
+from ..core.errors import InputError, OrthoFedError
 from ..proto import failure, methods
 from ..proto.methods import Method
+from .call import Answer, Call
 from .clock import Clock
-from .hangup import hang_up
 from .introspection import Context, Introspection
+from .patience import Patience
+from .reception import Reception
 from .tls import ServerTls
 
 _LOG = logging.getLogger("orthofed.coordinator")
-_THREADS = 6
-_SMALL_THREADS = 4
-_SMALL_BYTES = 8 << 10
-_CONCURRENT = 2_048
-_PLACES = 96
-_BRISK_S = 1.0
-_LARGE = 64
-_COMMITS = 2
 _CONNECTIONS = 4_096
 _GRACE_S = 10.0
-_TOGETHER_S = 0.1  # who is late within it is looked for in one go
-_FOREVER = float("inf")
 _OPTIONS = (
     ("grpc.max_receive_message_length", methods.MESSAGE_BYTES),
     ("grpc.max_send_message_length", methods.REPLY_BYTES),
@@ -64,51 +50,6 @@ _RETRY_AFTER_S = {"rate-limited": 5, "busy": 1, "no-room": 30}
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a slow other side is borne, in seconds (T18): no more than 30 in any way.
-
-    ``handshake_s``: TLS and HTTP/2 set-up. ``idle_s``: a connection without a call, or whose
-    headers trickle, is closed after one to two times this; clients connect anew. ``silence_s``:
-    until a ping is sent, and again as long for its answer. ``body_s``: the longest for a message,
-    and for a place to read it. ``reply_s``: until the other side has taken a reply.
-    """
-
-    handshake_s: float = 10.0
-    idle_s: float = 14.0
-    silence_s: float = 14.0
-    body_s: float = 20.0
-    reply_s: float = 20.0
-
-    @property
-    def options(self) -> tuple[tuple[str, int], ...]:
-        """What gRPC itself is told."""
-        handshake_ms, idle_ms, silence_ms = (
-            int(1_000 * seconds) for seconds in (self.handshake_s, self.idle_s, self.silence_s)
-        )
-        return (
-            ("grpc.server_handshake_timeout_ms", handshake_ms),
-            ("grpc.http2.settings_timeout", handshake_ms),
-            ("grpc.max_connection_idle_ms", idle_ms),
-            ("grpc.keepalive_time_ms", silence_ms),
-            ("grpc.keepalive_timeout_ms", silence_ms),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One call as it arrived: the bytes that the signature covers, and who sent them."""
-
-    method: Method
-    body: bytes
-    header: bytes
-    signature: bytes
-    peer: str
-
-
-Answer = Callable[[Call], bytes]
-
-
 class Server:
     """A listening gRPC server; ``port`` is the real one."""
 
@@ -126,13 +67,12 @@ class Server:
         self._patience = patience or Patience()
         self._clock = clock
         self._tools = Introspection(methods.SERVICES, slowest_s=self._patience.body_s)
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="rpc")
-        self._small_pool = ThreadPoolExecutor(_SMALL_THREADS, thread_name_prefix="small")
+        self._reception = Reception(_call, answer, self._patience)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="grpc", daemon=True)
         self._thread.start()
         try:
-            self._server, self.port = self._do(self._open(answer, listen, tls))
+            self._server, self.port = self._do(self._open(listen, tls))
         except BaseException:
             self._end()
             raise
@@ -143,15 +83,14 @@ class Server:
         self._do(self._server.stop(_GRACE_S))
         self._end()
 
-    async def _open(
-        self, answer: Answer, listen: str, tls: ServerTls
-    ) -> tuple[grpc.aio.Server, int]:
+    async def _open(self, listen: str, tls: ServerTls) -> tuple[grpc.aio.Server, int]:
         server = grpc.aio.server(
             options=(*_OPTIONS, *self._patience.options),
             compression=grpc.Compression.NoCompression,
         )
-        desk = _Desk(answer, self._pool, self._small_pool, self._patience)
-        handlers = [_handlers(service, desk, self._clock) for service in methods.SERVICES]
+        handlers = [
+            _handlers(service, self._reception, self._clock) for service in methods.SERVICES
+        ]
         server.add_generic_rpc_handlers((*handlers, *self._tools.handlers()))
         credentials = grpc.ssl_server_credentials([(tls.key, tls.chain)])
         try:
@@ -170,139 +109,13 @@ class Server:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-        self._pool.shutdown()
-        self._small_pool.shutdown()
+        self._reception.close()
 
 
-class _Desk:
-    """Takes calls in turn: waits for a place, for the body, for a thread; lives in the loop."""
-
-    def __init__(
-        self,
-        answer: Answer,
-        pool: ThreadPoolExecutor,
-        small_pool: ThreadPoolExecutor,
-        patience: Patience,
-    ) -> None:
-        self._answer = answer
-        self._pool = pool
-        self._small_pool = small_pool
-        self._patience = patience
-        self._num_calls = 0
-        self._places = asyncio.Semaphore(_PLACES)
-        self._small_places = asyncio.Semaphore(_PLACES)
-        self._large = asyncio.Semaphore(_LARGE)
-        self._commits = asyncio.Semaphore(_COMMITS)
-        self._late: set[str] = set()
-
-    async def take(self, method: Method, context: Context) -> bytes:
-        """Return the reply; raises OrthoFedError."""
-        if self._num_calls >= _CONCURRENT:
-            raise _busy(f"{self._num_calls} calls are being answered, allowed are {_CONCURRENT}")
-        self._num_calls += 1
-        _at_end(context, self._count_down)
-        reply = await self._take(method, context)
-        self._expect_taken(context)
-        return reply
-
-    def _count_down(self) -> None:
-        self._num_calls -= 1
-
-    def _expect_taken(self, context: Context) -> None:
-        """Hang up on who does not take the reply in time; a refusal needs no window to pass."""
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(self._patience.reply_s, self._is_late, context.peer())
-        _at_end(context, timer.cancel)
-
-    def _is_late(self, peer: str) -> None:
-        if not self._late:
-            asyncio.get_running_loop().call_later(_TOGETHER_S, self._hang_up)
-        self._late.add(peer)
-
-    def _hang_up(self) -> None:
-        late, self._late = self._late, set()
-        self._pool.submit(hang_up, late)
-        _LOG.warning("hung up on %d who did not take their replies", len(late))
-
-    async def _take(self, method: Method, context: Context) -> bytes:
-        if method.signer == "nobody":
-            await self._place(self._large, _LARGE)
-            # Until the caller took the reply, not until it was made: replies are up to 1 MiB.
-            _at_end(context, self._large.release)
-        places = self._small_places if _is_small(method) else self._places
-        holds = False
-
-        def let_go() -> None:
-            nonlocal holds
-            holds = False
-            places.release()
-
-        async def hold() -> None:
-            nonlocal holds
-            await self._place(places, _PLACES)
-            holds = True
-
-        await hold()
-        slow = asyncio.get_running_loop().call_later(_BRISK_S, let_go)
-        try:
-            body = await self._in_time(context.read(), _too_slow, method.deadline_s)
-            slow.cancel()
-            if not holds:
-                await hold()
-            call = _call(method, body, context)
-            if method is not methods.COMMIT:
-                del body
-                return await self._work(call)
-        finally:
-            slow.cancel()
-            if holds:
-                let_go()
-        # Commits wait here, with a few bytes each and no thread, and keep nobody from uploading.
-        await self._place(self._commits, _COMMITS)
-        try:
-            return await self._work(call)
-        finally:
-            self._commits.release()
-
-    async def _work(self, call: Call) -> bytes:
-        in_turn = _is_small(call.method) and call.method is not methods.COMMIT
-        pool = self._small_pool if in_turn else self._pool
-        return await asyncio.get_running_loop().run_in_executor(pool, self._answer, call)
-
-    async def _place(self, places: asyncio.Semaphore, num: int) -> None:
-        if not places.locked():  # as nearly always: no timer, no wait
-            await places.acquire()
-            return
-        await self._in_time(places.acquire(), _no_place(num))
-
-    async def _in_time(
-        self,
-        waiting: Awaitable[_T],
-        error: Callable[[float], OrthoFedError],
-        most_s: float = _FOREVER,
-    ) -> _T:
-        most_s = min(most_s, self._patience.body_s)
-        try:
-            async with asyncio.timeout(most_s):
-                return await waiting
-        except TimeoutError:
-            raise error(most_s) from None
-
-
-def _is_small(method: Method) -> bool:
-    """Return whether a call has places of its own: a renewal waits for no chunk of others."""
-    return method.request_bytes <= _SMALL_BYTES
-
-
-def _at_end(context: Context, do: Callable[[], None]) -> None:
-    """Call ``do`` when the other side has taken the reply, or is gone."""
-    context.add_done_callback(lambda _: do())  # pyright: ignore[reportArgumentType]  # the stubs forget the context
-
-
-def _handlers(service: str, desk: _Desk, clock: Clock) -> grpc.GenericRpcHandler:
+def _handlers(service: str, reception: Reception, clock: Clock) -> grpc.GenericRpcHandler:
     mine = {
         method.path.rpartition("/")[2]: grpc.stream_unary_rpc_method_handler(
-            _handler(method, desk, clock)
+            _handler(method, reception, clock)
         )
         for method in methods.METHODS
         if method.path.startswith(f"/{service}/")
@@ -311,13 +124,13 @@ def _handlers(service: str, desk: _Desk, clock: Clock) -> grpc.GenericRpcHandler
 
 
 def _handler(
-    method: Method, desk: _Desk, clock: Clock
+    method: Method, reception: Reception, clock: Clock
 ) -> Callable[[object, Context], Awaitable[bytes]]:
     async def handle(_requests: object, context: Context) -> bytes:
         # Each error is answered inside its own block: a name that outlived it would tie error,
         # frame and call into a cycle, and the stream would stay open until a collection.
         try:
-            return await desk.take(method, context)
+            return await reception.take(method, context)
         except OrthoFedError as error:
             await _refuse(context, error, clock)
         except Exception as error:  # noqa: BLE001  # the last line of defence; logged as a bug
@@ -367,28 +180,6 @@ async def _refuse(context: Context, error: OrthoFedError, clock: Clock) -> NoRet
     # An abort sends trailers alone, which no window holds back; a reply beside them could be.
     await context.abort(grpc.StatusCode[status], detail, tuple(trailers))
     raise AssertionError("an abort raises")
-
-
-def _no_place(num: int) -> Callable[[float], OrthoFedError]:
-    return lambda most_s: _busy(f"none of {num} places was free in {most_s:.0f} s")
-
-
-def _busy(what: str) -> OrthoFedError:
-    return Refused(
-        what,
-        why="the coordinator works on a bounded number of calls at once",
-        fix="try again in a moment",
-        code="busy",
-    )
-
-
-def _too_slow(most_s: float) -> OrthoFedError:
-    return Unreachable(
-        f"a message that was not whole after {most_s:.0f} s",
-        why="a sender that trickles would hold a place that others need",
-        fix="check the network and try again",
-        code="too-slow",
-    )
 
 
 def _fault() -> OrthoFedError:

@@ -13,11 +13,11 @@ from ..proto import methods, wire
 from . import ledger, records
 from .archive import Archive
 from .auth import Gate
+from .call import Call
 from .enrolment import Enrolment
 from .house import House
 from .intake import Intake
 from .removal import Removal
-from .server import Call
 from .shelf import Shelf
 from .static_tree import StaticTree
 

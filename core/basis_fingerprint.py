@@ -1,12 +1,13 @@
 """The fingerprint of one slot's block over all layers: what a contribution says it was trained on.
 
 Law (T11): it depends on the spec's basis, seed, layers and ranks and on the slot alone, so both
-sides derive it and compare. Source: security.md 4.5. Cost: one layer's block in memory at a time.
+sides derive it and compare. Source: security.md 4.5. Cost: a few layers' blocks in memory at a time.
 """
 
-from .basis import integer_block
 from .contribution import block_fingerprint
 from .fields import NO_ID
+from .hadamard import hadamard_columns, integers_together
+from .slots import columns
 from .spec import FederationSpec
 
 
@@ -17,14 +18,10 @@ def basis_fingerprint(spec: FederationSpec, slot: int) -> str:
     """
     if spec.basis != "hadamard":
         return NO_ID
-    return block_fingerprint(
-        integer_block(
-            spec.basis,
-            seed=spec.seed,
-            layer=layer.path,
-            width=layer.width,
-            rank=spec.layer_rank(layer),
-            slot=slot,
+    blocks = [
+        hadamard_columns(
+            layer.width, columns(slot, spec.layer_rank(layer)), seed=spec.seed, layer=layer.path
         )
         for layer in spec.layers
-    )
+    ]
+    return block_fingerprint(integers_together(blocks))

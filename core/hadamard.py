@@ -8,7 +8,8 @@ b_i^T b_j = m [i = j] I. Source: method.md 2.2. Cost: O(m) for the permutation, 
 last ones are kept), and O(m r) for r columns; no m x m matrix is ever formed.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,6 +19,8 @@ from jaxtyping import Int8, Int64, UInt16
 from .errors import SpecError
 from .layer import MAX_WIDTH
 from .stream import Stream
+
+_TOGETHER = 32
 
 
 def supported(width: int) -> bool:
@@ -46,6 +49,22 @@ class HadamardColumns:
         width = len(self.signs)
         order, q = _known_core(width)
         return self.signs[:, None] * _columns(width, order, q, self.picked)
+
+
+def integers_together(
+    wanted: Sequence[HadamardColumns],
+) -> Iterator[Int8[np.ndarray, "_m _c"]]:
+    """Yield ``integers()`` of each; neighbours of one width in one go: they are many and small."""
+    for width, neighbours in itertools.groupby(wanted, lambda each: len(each.signs)):
+        layers = list(neighbours)
+        order, q = _known_core(width)
+        for start in range(0, len(layers), _TOGETHER):
+            some = layers[start : start + _TOGETHER]
+            columns = _columns(width, order, q, np.concatenate([each.picked for each in some]))
+            at = 0
+            for each in some:
+                yield each.signs[:, None] * columns[:, at : at + len(each.picked)]
+                at += len(each.picked)
 
 
 def hadamard_columns(

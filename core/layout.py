@@ -9,29 +9,35 @@ What is stored is in normal form (T7).
 Source: security.md 6. Cost: one copy of the blob. Not here: hashes and signatures.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
+from jaxtyping import Int16
 
 from .errors import ContributionRejected, InputError
-from .quantise import TOKEN_WINDOW, Quantised, check_normal
+from .quantise import TOKEN_WINDOW, Quantised, check_normal, check_peak
 from .spec import FederationSpec
 from .tensorfile import TensorInfo, header_bytes, header_length, layout_of, parse_header
 
 PROBE_TEMPLATES = 4
 _EXPONENTS = "exp"
 _LENGTH_BYTES = 8
+_RUN_BYTES = 1 << 20
 
 
 class ContributionLayout:
     """Where each tensor of a contribution lies; ``vectors`` has one count for each trigger.
 
     ``tensors`` are all of them in name order, ``content`` those without ``exp`` in the order in
-    which ``exp`` counts them; ``header`` is the one legal header, ``size`` the whole blob's bytes.
+    which ``exp`` counts them, ``runs`` the same with neighbours of one shape and kind together,
+    up to 1 MiB; ``header`` is the one legal header, ``size`` the whole blob's bytes.
     """
 
-    __slots__ = ("by_name", "content", "exponents", "header", "size", "spec", "tensors", "vectors")
+    __slots__ = (
+        *("by_name", "content", "exponents", "header", "runs", "size", "spec", "tensors"),
+        "vectors",
+    )
 
     def __init__(self, spec: FederationSpec, vectors: tuple[int, ...]) -> None:
         """Lay out the tensors of one lease.
@@ -64,6 +70,20 @@ class ContributionLayout:
         self.exponents: Final = next(info for info in self.tensors if info.name == _EXPONENTS)
         self.content: Final = tuple(info for info in self.tensors if info.name != _EXPONENTS)
         self.by_name: Final = {info.name: info for info in self.content}
+        self.runs: Final = tuple(self._runs())
+
+    def _runs(self) -> Iterator[tuple[TensorInfo, ...]]:
+        run: list[TensorInfo] = []
+        for info in self.content:
+            if run:
+                last = run[-1]
+                alike = (info.shape, _kind(info)) == (last.shape, _kind(last))
+                joined = info.offset == last.offset + last.size
+                if not (alike and joined and (len(run) + 1) * info.size <= _RUN_BYTES):
+                    yield tuple(run)
+                    run = []
+            run.append(info)
+        yield tuple(run)
 
     @classmethod
     def of_blob(
@@ -98,6 +118,11 @@ class ContributionLayout:
         if name.startswith("a."):
             return self.spec.exponent_low, self.spec.exponent_high
         return TOKEN_WINDOW
+
+
+def _kind(info: TensorInfo) -> str:
+    """Return ``a``, ``embed`` or ``probe``."""
+    return info.name.partition(".")[0]
 
 
 def pack(layout: ContributionLayout, tensors: Mapping[str, Quantised]) -> bytes:
@@ -178,6 +203,29 @@ def read_tensor(layout: ContributionLayout, name: str, raw: bytes, exponent: int
     )
     _check(layout, name, tensor)
     return tensor
+
+
+def read_run(
+    layout: ContributionLayout,
+    run: Sequence[TensorInfo],
+    raw: bytes,
+    exponents: Mapping[str, int],
+) -> Int16[np.ndarray, "t n r"]:
+    """Return the integers of one of the layout's ``runs``, stacked, from its own bytes.
+
+    With many small tensors a look at each of them costs more than their numbers do.
+    Raises ContributionRejected, as ``read_tensor``.
+    """
+    first = run[0]
+    if len(raw) != len(run) * first.size:
+        raise _rejected(f"{len(raw)} bytes of {first.name[:80]!r}", "the layout has no such tensor")
+    q = np.frombuffer(raw, dtype="<i2").astype(np.int16, copy=False).reshape(len(run), *first.shape)
+    low, high = layout.window(first.name)
+    axes = tuple(range(1, q.ndim))
+    lowest, highest = q.min(axis=axes).tolist(), q.max(axis=axes).tolist()
+    for info, least, most in zip(run, lowest, highest, strict=True):
+        check_peak(max(most, -least, 0), exponents[info.name], low=low, high=high, name=info.name)
+    return q
 
 
 def _shapes(spec: FederationSpec, vectors: tuple[int, ...]) -> dict[str, tuple[int, ...]]:

@@ -71,9 +71,14 @@ def check_normal(
 
     Raises ContributionRejected.
     """
+    peak = max(int(q.max(initial=0)), -int(q.min(initial=0)))
+    check_peak(peak, exponent, low=low, high=high, name=name)
+
+
+def check_peak(peak: int, exponent: int, *, low: int, high: int, name: str = "a tensor") -> None:
+    """Do as `check_normal` for a tensor whose largest |q| is ``peak``."""
     if not low <= exponent <= high:
         raise _rejected(f"{name} has exponent {exponent}", f"it is {low} to {high}")
-    peak = max(int(q.max(initial=0)), -int(q.min(initial=0)))
     if peak > MAX_MANTISSA:
         raise _rejected(f"{name} holds -32768", f"integers are -{MAX_MANTISSA} to {MAX_MANTISSA}")
     if exponent != low and peak < NORMAL_MANTISSA:

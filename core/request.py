@@ -96,13 +96,12 @@ def parse_request(header: bytes) -> RequestHeader:
 
 
 def check_request(
-    header: bytes, signature: bytes, *, log: str, method: str, body: bytes, now_s: int
-) -> RequestHeader:
-    """Return the header of a request that ``header.key`` signed for this very call.
+    claim: RequestHeader, signature: bytes, *, log: str, method: str, body: bytes, now_s: int
+) -> None:
+    """Check that ``claim``, of ``parse_request``, was signed by its key for this very call.
 
     Raises Refused with the code of the first check that failed.
     """
-    claim = parse_request(header)
     if claim.aud != log:
         raise _refused("a request for another ledger", "wrong-audience")
     if claim.method != method:
@@ -120,7 +119,6 @@ def check_request(
         verify_detached("request", claim.to_body(), signature=signature, key=claim.key)
     except VerificationFailed as error:
         raise _refused("a request that its key did not sign", "bad-signature") from error
-    return claim
 
 
 def _refused(what: str, code: str) -> Refused:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from orthofed.coordinator.server import Call
+from orthofed.coordinator.call import Call
 from orthofed.coordinator.service import Service
 from orthofed.core.invite import Invite
 from orthofed.proto import methods

@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from orthofed.coordinator import daemon
+from orthofed.coordinator.call import Call
 from orthofed.coordinator.clock import SystemClock
 from orthofed.coordinator.desk import Desk
 from orthofed.coordinator.folder import DataFolder
 from orthofed.coordinator.fs import Fs
 from orthofed.coordinator.house import House
 from orthofed.coordinator.releasing import publish_newest
-from orthofed.coordinator.server import Call
 from orthofed.coordinator.service import Service
 from orthofed.core.errors import OrthoFedError
 from orthofed.proto import failure, methods

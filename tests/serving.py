@@ -11,9 +11,10 @@ from orthofed.coordinator.folder import DataFolder, Settings
 from orthofed.coordinator.founding import Choices, found
 from orthofed.coordinator.fs import Fs
 from orthofed.coordinator.house import House
+from orthofed.coordinator.patience import Patience
 from orthofed.coordinator.policy import Policy
 from orthofed.coordinator.releasing import publish_newest
-from orthofed.coordinator.server import Patience, Server
+from orthofed.coordinator.server import Server
 from orthofed.coordinator.service import Service
 from orthofed.coordinator.tls import server_tls
 from orthofed.core.spec import Limits

@@ -8,7 +8,7 @@ answer that is due and the state after it. The table is reliability.md 3, the na
 
 from dataclasses import dataclass, field, replace
 
-TTL_S, HOLD_S = 900, 86_400
+TTL_S, HOLD_S, GRAIN_S = 900, 86_400, 60
 LOUD = 1
 """The variant of a blob that admission puts into quarantine."""
 Place_ = tuple[int, int]
@@ -17,7 +17,11 @@ Place_ = tuple[int, int]
 
 @dataclass(frozen=True)
 class Place:
-    """One slot; ``lease`` is the number of its last lease."""
+    """One slot; ``lease`` is the number of its last lease.
+
+    ``saved_s``: of the seconds held, those that its row knows. A renewal before the deadline is
+    kept in memory until it makes a minute full.
+    """
 
     state: str = "free"
     fence: int = 0
@@ -25,6 +29,7 @@ class Place:
     deadline_s: float = 0.0
     seen_s: float = 0.0
     held_s: int = 0
+    saved_s: int = 0
     progress: int = -1
 
 
@@ -107,6 +112,10 @@ class World:
         passed = max(0, int(now_s - place.seen_s))
         held = min(place.held_s + min(passed, TTL_S), HOLD_S)
         after = replace(place, held_s=held, seen_s=place.seen_s + passed)
+        if held != place.held_s and (
+            place.deadline_s <= now_s or held // GRAIN_S != place.held_s // GRAIN_S
+        ):
+            after = replace(after, saved_s=held)
         if progress > place.progress and held < HOLD_S:
             after = replace(after, progress=progress, deadline_s=now_s + TTL_S)
         return "held", self._put(at[0], after)
@@ -268,14 +277,15 @@ class World:
         return replace(
             self,
             places=tuple(
-                replace(p, deadline_s=deadline_s, seen_s=now_s, progress=-1) for p in self.places
+                replace(p, deadline_s=deadline_s, seen_s=now_s, held_s=p.saved_s, progress=-1)
+                for p in self.places
             ),
         )
 
     def rows(self) -> object:
         """Return what must be in the database, as store_rows.py reads it."""
         return {
-            "slots": [(p.state, p.fence, p.lease, p.held_s) for p in self.places],
+            "slots": [(p.state, p.fence, p.lease, p.saved_s) for p in self.places],
             "leases": sorted((x.number, x.name, *x.at) for x in self.leases.values()),
             "names": sorted((name, *at) for name, _, at in self.names.values()),
             "contributions": [
@@ -321,6 +331,8 @@ class World:
         return self._put(at[0], place)
 
     def _put(self, slot: int, place: Place) -> "World":
+        if (place.state, place.fence) != (self.places[slot].state, self.places[slot].fence):
+            place = replace(place, saved_s=place.held_s)  # the row is written anyway
         return replace(self, places=(*self.places[:slot], place, *self.places[slot + 1 :]))
 
     def _upload(self, at: Place_, upload: Upload) -> "World":

@@ -28,7 +28,9 @@ def _check(
     body: bytes = b"abc",
     now_s: int = NOW_S,
 ) -> RequestHeader:
-    return check_request(header, signature, log=log, method=method, body=body, now_s=now_s)
+    claim = parse_request(header)
+    check_request(claim, signature, log=log, method=method, body=body, now_s=now_s)
+    return claim
 
 
 def test_a_request_tells_who_signed_it() -> None:

@@ -16,8 +16,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from orthofed.coordinator import server
-from orthofed.coordinator.server import Patience
+from orthofed.coordinator import reception
+from orthofed.coordinator.patience import Patience
 from orthofed.core.errors import OrthoFedError
 from orthofed.proto import methods, wire
 
@@ -197,8 +197,8 @@ def test_slow_senders_do_not_keep_others_from_uploading(tmp_path: Path):
 
 def test_a_small_call_waits_for_no_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Both places for large messages are taken by half-sent chunks for long; a spec is given."""
-    monkeypatch.setattr(server, "_PLACES", 2)
-    monkeypatch.setattr(server, "_BRISK_S", 30.0)
+    monkeypatch.setattr(reception, "_PLACES", 2)
+    monkeypatch.setattr(reception, "_BRISK_S", 30.0)
     folder = founded(tmp_path)
     with running(folder, patience=Patience(body_s=8.0)) as coordinator:
         member = coordinator.member()

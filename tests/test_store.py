@@ -2,16 +2,18 @@
 
 import sqlite3
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from orthofed.coordinator import records
 from orthofed.coordinator.board import Board
+from orthofed.coordinator.clock import SystemClock
 from orthofed.coordinator.fs import Fs
 from orthofed.coordinator.leases import Slot, Slots
 from orthofed.coordinator.ledger import Ledger, head
 from orthofed.coordinator.records import Contribution, Upload
-from orthofed.coordinator.slot_events import Ask, Commit, Grant
+from orthofed.coordinator.slot_events import Ask, Commit, Grant, Hold, Renew
 from orthofed.coordinator.store import Store
 from orthofed.core.errors import LeaseLost, OrthoFedError, Refused, VerificationFailed
 from orthofed.core.keys import SigningKey
@@ -128,7 +130,7 @@ def test_a_rolled_back_leaf_leaves_no_trace(store):
 def test_memory_follows_the_database_and_not_a_failed_turn(store):
     """A turn that steps and then fails changes neither rows nor slots."""
     store.run(lambda db: records.make_slots(db, 1))
-    board = Board(store, Slots((Slot(),), ttl_s=900, hold_s=900))
+    board = Board(store, Slots((Slot(),), ttl_s=900, hold_s=900), SystemClock())
 
     def ask_and_fail(turn):
         turn.step(Ask(0, "ana", "a"))
@@ -142,10 +144,96 @@ def test_memory_follows_the_database_and_not_a_failed_turn(store):
     assert store.run(records.slots)[0].client == "ben"
 
 
+def test_a_renewal_waits_for_no_turn_and_no_turn_forgets_it(store):
+    """While a turn is under way a deadline moves; the turn's end keeps it, and its own slot's."""
+    clock = ByHand()
+    board = leased_twice(store, clock)
+    began, go_on = threading.Event(), threading.Event()
+
+    def commit(turn):
+        began.set()
+        assert go_on.wait(10)
+        return turn.step(Commit("ben", 1, 1))
+
+    with ThreadPoolExecutor(1) as pool:
+        filled = pool.submit(board.run, commit)
+        assert began.wait(10)
+        clock.now_s = 50.0
+        held = board.keep(lambda now_s: Renew(now_s, "ana", 0, 1, 1))
+        board.keep(lambda now_s: Renew(now_s, "ben", 1, 1, 1))
+        go_on.set()
+        filled.result()
+
+    assert held == (Hold(0, ttl_s=900, held_s=50),)
+    assert board.state.slots[0].deadline_s == 950
+    assert board.state.slots[1].phase == "filled"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "saved"), [((30, 59), [0, 0]), ((59, 60), [0, 60]), ((61, 119), [61, 61])]
+)
+def test_seconds_held_reach_the_disk_a_minute_at_a_time(store, seconds, saved):
+    """A restart may forget fewer than sixty of them, and no more (T1)."""
+    clock = ByHand()
+    board = leased_twice(store, clock)
+    found: list[int] = []
+
+    for progress, clock.now_s in enumerate(seconds):
+        board.keep(lambda now_s, progress=progress: Renew(now_s, "ana", 0, 1, progress))
+        found.append(store.run(records.slots)[0].held_s)
+
+    assert found == saved
+    assert board.state.slots[0].held_s == seconds[-1]
+
+
+def test_a_renewal_after_the_deadline_takes_its_turn(store):
+    """A turn under way may be giving the slot away: the renewal waits for it, and is refused."""
+    clock = ByHand()
+    board = leased_twice(store, clock)
+    began, go_on = threading.Event(), threading.Event()
+
+    def ask(turn):
+        granted = turn.step(Ask(900, "eve", "e"))
+        began.set()
+        assert go_on.wait(10)
+        return granted
+
+    with ThreadPoolExecutor(2) as pool:
+        clock.now_s = 900.0
+        granted = pool.submit(board.run, ask)
+        assert began.wait(10)
+        renewed = pool.submit(board.keep, lambda now_s: Renew(now_s, "ana", 0, 1, 1))
+        with pytest.raises(TimeoutError):
+            renewed.result(0.2)
+        go_on.set()
+        with pytest.raises(LeaseLost):
+            renewed.result()
+
+    assert granted.result() == (Grant(0, 2),)
+
+
+def leased_twice(store: Store, clock: "ByHand") -> Board:
+    """Return two slots that ana and ben hold since second 0, on the disk and in memory."""
+    store.run(lambda db: records.make_slots(db, 2))
+    board = Board(store, Slots((Slot(), Slot()), ttl_s=900, hold_s=9_000), clock)
+    for name in ("ana", "ben"):
+        board.run(lambda turn, name=name: turn.step(Ask(0, name, name[0])))
+    return board
+
+
+class ByHand(SystemClock):
+    """A clock that is set by hand."""
+
+    now_s = 0.0
+
+    def monotonic_s(self) -> float:
+        return self.now_s
+
+
 def test_sixty_four_commits_at_once_fill_one_slot_once(store):
     """The race for one fence: one turn fills, all others are refused (I2, I3)."""
     store.run(lambda db: records.make_slots(db, 1))
-    board = Board(store, Slots((Slot(),), ttl_s=900, hold_s=900))
+    board = Board(store, Slots((Slot(),), ttl_s=900, hold_s=900), SystemClock())
     board.run(lambda turn: turn.step(Ask(0, "ana", "a")))
     said: list[str] = []
 

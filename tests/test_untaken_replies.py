@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from orthofed.coordinator import server
+from orthofed.coordinator import reception
 from orthofed.coordinator.hangup import hang_up
-from orthofed.coordinator.server import Patience
+from orthofed.coordinator.patience import Patience
 from orthofed.core.errors import OrthoFedError
 from orthofed.proto import methods, wire
 
@@ -90,7 +90,7 @@ def test_a_server_that_waits_for_ever_for_a_reply_to_be_taken_is_caught(tmp_path
     bug = Bug.named("reply-never-late")
     folder = founded(tmp_path)
     with (
-        bug.in_process(),
+        bug.everywhere(),
         running(folder, patience=SHORT) as coordinator,
         pytest.raises((OrthoFedError, AssertionError)),
     ):
@@ -128,7 +128,7 @@ def test_a_client_that_gives_up_is_not_hung_up_on(tmp_path: Path):
 
 def test_calls_beyond_the_bound_are_told_how_many_there_are(tmp_path: Path, monkeypatch):
     """Three half-sent messages where three calls may be; a fourth is refused at once, typed."""
-    monkeypatch.setattr(server, "_CONCURRENT", 3)
+    monkeypatch.setattr(reception, "_CONCURRENT", 3)
     with running(founded(tmp_path)) as coordinator:
         member = coordinator.member()
         with Raw(member.invite.addr, member.invite.ca) as connection:
