@@ -172,24 +172,32 @@ class Enrolment:
 
     @staticmethod
     def _own_names(db: records.Db, key: str) -> dict[tuple[NameKind, str], Name]:
-        """Return the member's own names that no contribution carries: those it may take again."""
-        kinds: tuple[NameKind, NameKind] = ("concept", "trigger")
-        return {
-            (kind, name.name): name
-            for kind in kinds
-            for name in records.names(db, kind)
-            if name.member == key and not _carried(db, name)
-        }
+        """Return the member's own names that no contribution carries: those it may take again.
+
+        By way of its leases, which are few: a federation's names are many.
+        """
+        own: dict[tuple[NameKind, str], Name] = {}
+        for lease in records.leases_of_member(db, key):
+            kinds: list[NameKind] = ["concept", *("trigger" for _ in lease.triggers)]
+            for kind, each in zip(kinds, (lease.concept, *lease.triggers), strict=True):
+                name = records.name_at(db, kind, names.skeleton(each))
+                if name is None or name.member != key:
+                    raise AssertionError("a leased name is its member's for ever")
+                if not _carried(db, name):
+                    own[kind, name.name] = name
+        return own
 
     def _check_names(
         self, db: records.Db, asked: _Asked, own: dict[tuple[NameKind, str], Name]
     ) -> None:
         """Refuse names that are taken or read like another's (T23)."""
-        concepts = [n.name for n in records.names(db, "concept") if ("concept", n.name) not in own]
-        if any(names.skeleton(asked.concept) == names.skeleton(other) for other in concepts):
-            raise _taken(asked.concept, concepts)
-        taken = [n.name for n in records.names(db, "trigger") if ("trigger", n.name) not in own]
+        known = records.name_at(db, "concept", names.skeleton(asked.concept))
+        if known is not None and ("concept", known.name) not in own:
+            raise _taken(db, asked.concept)
+        mine = {name for kind, name in own if kind == "trigger"}
+        taken: list[str] = []
         for trigger in asked.triggers:
+            taken += [name for name in _near(db, trigger) if name not in mine]
             names.check_trigger(trigger, taken=taken, reserved=self._house.facts.spec.reserved)
             taken.append(trigger)
 
@@ -270,10 +278,20 @@ def _check_same(before: Lease, asked: _Asked) -> None:
         raise wire.malformed("a lease request with the id of another one")
 
 
-def _taken(concept: str, taken: list[str]) -> OrthoFedError:
-    read = {names.skeleton(other) for other in taken}
+def _near(db: records.Db, trigger: str) -> set[str]:
+    """Return every trigger ever leased that may collide with this one."""
+    skeletons, start = names.near(trigger)
+    found = [records.name_at(db, "trigger", skeleton) for skeleton in skeletons]
+    found += records.names_from(db, "trigger", start)
+    return {name.name for name in found if name is not None}
+
+
+def _taken(db: records.Db, concept: str) -> OrthoFedError:
     tries = (f"{concept[:28]}-{n}" for n in range(2, 100))
-    free = next((name for name in tries if names.skeleton(name) not in read), "another one")
+    free = next(
+        (n for n in tries if records.name_at(db, "concept", names.skeleton(n)) is None),
+        "another one",
+    )
     return Refused(
         f"the concept name {concept} is not free",
         why="it is, or reads like, a concept of this federation",

@@ -154,24 +154,23 @@ _LEASE = (
 
 def leases(db: sqlite3.Connection) -> Iterator[Lease]:
     """Yield every lease ever granted, by leaf."""
-    for row in db.execute(_LEASE + " ORDER BY leaf"):
-        yield _lease(row)
+    yield from map(_lease, db.execute(_LEASE + " ORDER BY leaf"))
+
+
+def leases_of_member(db: sqlite3.Connection, member_key: str) -> tuple[Lease, ...]:
+    """Return every lease that a member was ever granted."""
+    return tuple(map(_lease, db.execute(_LEASE + " WHERE member = ?", (member_key,))))
 
 
 def lease_of_request(db: sqlite3.Connection, member_key: str, request: str) -> Lease | None:
     """Return the lease that this very request was granted."""
     where = " WHERE member = ? AND request = ?"
-    return _one_lease(db.execute(_LEASE + where, (member_key, request)))
+    return next(map(_lease, db.execute(_LEASE + where, (member_key, request))), None)
 
 
 def lease_of_client(db: sqlite3.Connection, client: str) -> Lease | None:
     """Return the one lease of a client key."""
-    return _one_lease(db.execute(_LEASE + " WHERE client = ?", (client,)))
-
-
-def _one_lease(rows: sqlite3.Cursor) -> Lease | None:
-    row = rows.fetchone()
-    return None if row is None else _lease(row)
+    return next(map(_lease, db.execute(_LEASE + " WHERE client = ?", (client,))), None)
 
 
 def _lease(row: tuple[Any, ...]) -> Lease:
@@ -208,9 +207,18 @@ def num_leases(db: sqlite3.Connection, member_key: str, day: int) -> int:
     return db.execute(query, (member_key, day)).fetchone()[0]
 
 
-def names(db: sqlite3.Connection, kind: NameKind) -> tuple[Name, ...]:
-    """Return every name of a kind that was ever leased."""
-    rows = db.execute("SELECT name, member, slot, fence FROM name WHERE kind = ?", (kind,))
+_NAME = "SELECT name, member, slot, fence FROM name WHERE kind = ?"
+
+
+def name_at(db: sqlite3.Connection, kind: NameKind, skeleton: str) -> Name | None:
+    """Return the name of a kind that was ever leased and has this skeleton."""
+    row = db.execute(_NAME + " AND skeleton = ?", (kind, skeleton)).fetchone()
+    return None if row is None else Name(*row)
+
+
+def names_from(db: sqlite3.Connection, kind: NameKind, start: str) -> tuple[Name, ...]:
+    """Return every name of a kind that was ever leased and whose skeleton begins so."""
+    rows = db.execute(_NAME + " AND skeleton >= ? AND skeleton < ?", (kind, start, start + "~"))
     return tuple(Name(*row) for row in rows)
 
 
@@ -258,14 +266,13 @@ def upload_at(db: sqlite3.Connection, slot: int, fence: int) -> Upload | None:
 
 def uncommitted(db: sqlite3.Connection) -> Iterator[Upload]:
     """Yield every upload that was announced and not committed."""
-    for row in db.execute(_UPLOAD + " WHERE leaf IS NULL").fetchall():
-        yield _an_upload(row)
+    yield from map(_an_upload, db.execute(_UPLOAD + " WHERE leaf IS NULL").fetchall())
 
 
 def committed(db: sqlite3.Connection) -> Iterator[Upload]:
     """Yield every upload that is a contribution, by leaf."""
-    for row in db.execute(_UPLOAD + " WHERE leaf IS NOT NULL ORDER BY leaf").fetchall():
-        yield _an_upload(row)
+    rows = db.execute(_UPLOAD + " WHERE leaf IS NOT NULL ORDER BY leaf")
+    yield from map(_an_upload, rows.fetchall())
 
 
 def open_uploads(db: sqlite3.Connection) -> tuple[tuple[bytes, int], ...]:

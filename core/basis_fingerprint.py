@@ -1,7 +1,7 @@
 """The fingerprint of one slot's block over all layers: what a contribution says it was trained on.
 
 Law (T11): it depends on the spec's basis, seed, layers and ranks and on the slot alone, so both
-sides derive it and compare. Source: security.md 4.5. Cost: a few layers' blocks in memory at a time.
+sides derive it and compare. Source: security.md 4.5. Cost: 32 layers' blocks in memory at a time.
 """
 
 from .contribution import block_fingerprint

@@ -89,6 +89,18 @@ def collide(one: str, other: str) -> bool:
     return skeleton(one) in prefixes(other) or skeleton(other) in prefixes(one)
 
 
+def near(slug: str) -> tuple[tuple[str, ...], str]:
+    """Return where to look for slugs that collide: skeletons, and what more of them begin with.
+
+    So that nobody has to look at all. What follows a prefix changes its last letter at the most
+    (``cor`` reads ``cor``, ``cor-n1`` reads ``coml``): hence a beginning that is one letter short.
+
+    >>> near("wren-cor")
+    (('wren', 'wrencor'), 'wrenco')
+    """
+    return prefixes(slug), skeleton(slug)[:-1]
+
+
 def check_trigger(trigger: str, *, taken: Iterable[str], reserved: Iterable[str]) -> None:
     """Check that a slug may be leased as a trigger.
 

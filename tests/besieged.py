@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from orthofed.coordinator.call import Call
 from orthofed.coordinator.desk import Desk
 from orthofed.coordinator.folder import DataFolder
 from orthofed.coordinator.house import House
 from orthofed.coordinator.releasing import publish_newest
-from orthofed.coordinator.server import Call
 from orthofed.coordinator.service import Service
 from orthofed.core.errors import OrthoFedError
 from orthofed.core.invite import Invite

@@ -14,6 +14,7 @@ from orthofed.core.names import (
     check_title,
     check_trigger,
     collide,
+    near,
     prefixes,
     skeleton,
     slug,
@@ -186,6 +187,21 @@ def test_a_trigger_that_is_not_free_is_refused_with_its_reason(trigger: str, why
         check_trigger(trigger, taken=["wren-cat"], reserved=["fox", "tree"])
 
     assert refused.value.code == "name-taken"
+
+
+PARTS = st.text("rnvcl1ia", min_size=1, max_size=4)
+
+
+@settings(max_examples=2_000)
+@given(st.lists(PARTS, min_size=1, max_size=3), st.lists(PARTS, min_size=0, max_size=2))
+def test_whatever_collides_is_found_near(parts: list[str], more: list[str]) -> None:
+    """Prefixes and look-alikes of letters that merge across a hyphen, in both directions."""
+    one, other = "-".join(parts), "-".join([*parts, *more])
+
+    for mine, theirs in ((one, other), (other, one), (one, one.replace("1", "i"))):
+        assert collide(mine, theirs)
+        exact, start = near(mine)
+        assert skeleton(theirs) in exact or skeleton(theirs).startswith(start)
 
 
 def test_a_free_trigger_is_taken_and_another_spelling_of_it_is_not() -> None:

@@ -216,6 +216,28 @@ def test_a_small_call_waits_for_no_chunk(tmp_path: Path, monkeypatch: pytest.Mon
             assert connection.statuses == []  # the chunks were being waited for all the time
 
 
+def test_the_slowest_of_too_many_slow_messages_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Room for two slow chunks, and three come: the first ends long before its time, two stay."""
+    monkeypatch.setattr(reception, "_SLOW_BYTES", 2 * methods.PUT.request_bytes)
+    monkeypatch.setattr(reception, "_BRISK_S", 0.3)
+    with running(founded(tmp_path)) as coordinator, raw(coordinator.member()) as connection:
+        connection.start()
+        for stream in (1, 3, 5):
+            block = frame(HEADERS, END_HEADERS, stream, request(PUT))
+            half = frame(DATA, 0, stream, message(b"x" * 9_000, length=200_000))
+            connection.socket.sendall(block + half)
+            connection.talk(0.05)
+
+        connection.talk(1.5)
+        assert connection.statuses == [4]
+
+        told = coordinator.member().spec()
+
+    assert told.name == "wren-fed"
+
+
 @pytest.mark.parametrize("packing", [grpc.Compression.Gzip, grpc.Compression.Deflate])
 def test_a_packed_message_is_refused_and_not_unpacked(coordinator: Running, packing: Any):
     """T6: 64 MiB of zeros are a few kilobytes on the wire; they are refused as UNIMPLEMENTED."""

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from orthofed.coordinator.server import Call
+from orthofed.coordinator.call import Call
 from orthofed.proto import methods
 
 from .besieged import Besieged, Recorder, besieged
