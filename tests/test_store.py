@@ -260,13 +260,13 @@ def test_an_upload_is_finished_once(store):
     store.run(lambda db: records.put_upload(db, new))
     store.run(lambda db: ledger.append(db, spec_leaf("1" * 64)))
     store.run(lambda db: records.finish_upload(db, new.id, leaf=0, receipt=b"r"))
-    entry = Contribution(0, 0, 1, "accepted", "")
-    store.run(lambda db: records.add_contribution(db, entry, figures="{}"))
+    entry = Contribution(0, 0, 1, "accepted", "", "{}")
+    store.run(lambda db: records.add_contribution(db, entry))
 
     with pytest.raises(AssertionError):
         store.run(lambda db: records.finish_upload(db, new.id, leaf=0, receipt=b"s"))
     with pytest.raises(sqlite3.IntegrityError):
-        store.run(lambda db: records.add_contribution(db, entry, figures="{}"))
+        store.run(lambda db: records.add_contribution(db, entry))
 
     store.run(lambda db: records.drop_upload(db, new.id))
     assert store.run(lambda db: records.upload(db, new.id)).receipt == b"r"
