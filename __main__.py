@@ -14,6 +14,7 @@ from importlib.metadata import version as installed_version
 import click
 import typer
 
+from .admission import admit_command
 from .client import cli as client
 from .client import ledger_command, pull_command, recipient_command
 from .coordinator import cli as coordinator
@@ -35,6 +36,7 @@ app.command(epilog=pull_command.EXAMPLE)(pull_command.pull)
 for _command in (client.demo, client.verify, client.sample):
     app.command(epilog=client.EXAMPLES[_command.__name__])(_command)
 app.command(epilog=coordinator.PLAN_EXAMPLE)(coordinator.plan)
+app.command(epilog=admit_command.EXAMPLE)(admit_command.admit)
 
 
 def _print_version(wanted: bool) -> None:

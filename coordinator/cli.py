@@ -26,6 +26,10 @@ Adapted = Annotated[
 ]
 Rank = Annotated[int | None, typer.Option(help="Columns a slot owns in each layer; default 20.")]
 Capacity = Annotated[int | None, typer.Option(help="How many concepts must fit.")]
+_ADMISSION = {
+    "gates": "by the gates of this process alone",
+    "worker": "by its gates, and pending until `orthofed admit` has measured it on the base",
+}
 PLAN_EXAMPLE = "Example: orthofed plan --family sd15 --targets all --rank 20"
 
 
@@ -236,6 +240,7 @@ def status(directory: Folder, as_json: Json = False) -> None:
         f"slots {found['capacity']}: " + ", ".join(f"{n} {phase}" for phase, n in slots.items()),
         "contributions: "
         + (", ".join(f"{n} {state}" for state, n in contributions.items()) or "none"),
+        f"admission: {_ADMISSION[found['admission']]}",
         f"ledger: {found['ledger_size']} leaves",
         f"newest release: {found['newest_release'] or 'none'}",
         f"free disk: {found['free_bytes'] / 1e9:.1f} GB above the reserve",

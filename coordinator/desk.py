@@ -24,6 +24,8 @@ from .blobs import sha256_of
 from .board import Turn
 from .house import House
 from .listing import listed
+from .measured import take as take_measured
+from .measured import to_measure
 from .publications import Included, Plan
 from .removal import Removal
 from .slot_events import Draw, Publish
@@ -58,6 +60,8 @@ class Desk:
             "contributions": lambda: {"contributions": self._house.store.run(listed)},
             "approve": lambda: {"was": approve(self._house, int(args["leaf"]))},
             "reject": lambda: self._reject(int(args["leaf"]), str(args["why"])),
+            "to_measure": lambda: to_measure(self._house),
+            "measured": lambda: take_measured(self._house, int(args["leaf"]), args),
             "plan": lambda: self.plan(args["lambda_1024"]),
             "publish": lambda: self.publish(int(args["n"])),
             "snapshot": lambda: self._snapshot(str(args["name"])),
@@ -135,6 +139,7 @@ class Desk:
             "fed": spec.id,
             "log": self._house.facts.log,
             "capacity": spec.capacity,
+            "admission": "worker" if self._house.settings.admission.worker else "gates",
             "kept_for_operator": spec.capacity * spec.limits.operator_slots_percent // 100,
             "address": folder.address(),
             "free_bytes": self._house.fs.free_bytes(folder.root),

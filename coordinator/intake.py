@@ -250,7 +250,7 @@ class Intake:
             Contribution(leaf.index, upload.slot, upload.fence, "accepted", why, figures),
         )
         records.finish_upload(turn.db, upload.id, leaf=leaf.index, receipt=leaf.receipt)
-        if judgement.findings:
+        if judgement.verdict != "accepted":
             said, code, why = judgement.verdict, judgement.code, judgement.why
             verdicts.say(turn, self._house, leaf.index, said, code=code, why=why)
         return leaf.receipt

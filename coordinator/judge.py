@@ -7,9 +7,9 @@ Source: security.md 8. Not here: what is refused outright (admission.py), writin
 (verdicts.py), what many do together (together.py).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from itertools import chain
 
 from ..core.leaf import Verdict
 from .admission import Sizes
@@ -34,25 +34,44 @@ class Judgement:
     figures: dict[str, object]
     findings: tuple[Finding, ...] = field(default=())
 
-    @property
-    def state(self) -> Literal["accepted", "quarantined"]:
-        """Where the contribution stands."""
-        return "quarantined" if self.findings else "accepted"
+    is_final: bool = True
 
     @property
     def verdict(self) -> Verdict:
-        """What the ledger says."""
-        return self.state
+        """What the ledger says, unless the contribution is simply accepted."""
+        if self.findings:
+            return "quarantined"
+        return "accepted" if self.is_final else "pending"
 
     @property
     def code(self) -> str:
         """The ledger's reason: that of the first finding."""
-        return self.findings[0].code if self.findings else "measured"
+        return self.findings[0].code if self.findings else "worker"
 
     @property
     def why(self) -> str:
         """The contributor's reason: every finding."""
+        if not self.findings:
+            return "it waits until what it does to the base model is measured"
         return "; ".join(finding.why for finding in self.findings)[:_MOST_WHY]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the admission worker found of one contribution on the base itself.
+
+    ``on``: of what each other one does on its trigger, the share that this one adds there;
+    negative takes away. The other two as in policy.py.
+    """
+
+    probe_cosine: float
+    neutral_percent: float
+    on: Mapping[int, float]
+
+    @property
+    def worst(self) -> float:
+        """The share farthest from 0."""
+        return max(self.on.values(), key=abs, default=0.0)
 
 
 def judge(
@@ -80,7 +99,59 @@ def judge(
         "layers": list(sizes.layers),
         "pairs": {str(x.leaf): [x.to_it, x.from_it] for x in live if x.is_heard},
     }
-    return Judgement(figures, tuple(findings))
+    return Judgement(figures, tuple(findings), is_final=not policy.worker)
+
+
+def judge_measured(measured: Measured, policy: Policy) -> tuple[Finding, ...]:
+    """Return what the worker's numbers speak against."""
+    return tuple(
+        chain(
+            _of_probes(measured, policy),
+            _of_neutral(measured, policy),
+            _of_interference(measured, policy),
+        )
+    )
+
+
+def judge_pairs(pairs: Mapping[int, tuple[float, float]], policy: Policy) -> tuple[Finding, ...]:
+    """Return what speaks against one beside those that were accepted after it had come."""
+    others = [
+        Neighbour(leaf, f"contribution {leaf}", "accepted", to_it, from_it, 0.0)
+        for leaf, (to_it, from_it) in pairs.items()
+    ]
+    found = (f for other in others for f in _of_retention(other, policy))
+    return tuple(chain(found, _of_sum(others, policy)))
+
+
+def _of_probes(measured: Measured, policy: Policy) -> Iterator[Finding]:
+    if measured.probe_cosine * 1000 < policy.probe_permille:
+        yield Finding(
+            "probe",
+            f"a probe has cosine {measured.probe_cosine:.4f} with the trigger's true features,"
+            f" at least {policy.probe_permille / 1000:g} is asked: pack the contribution with an"
+            " unchanged orthofed",
+        )
+
+
+def _of_neutral(measured: Measured, policy: Policy) -> Iterator[Finding]:
+    if not measured.neutral_percent <= policy.neutral_percent:  # T13; NaN is too much as well
+        yield Finding(
+            "interference",
+            f"it changes answers to prompts that name no concept by"
+            f" {measured.neutral_percent:.1f} %, allowed are {policy.neutral_percent} %: train"
+            " with a larger null_weight or a smaller rate",
+        )
+
+
+def _of_interference(measured: Measured, policy: Policy) -> Iterator[Finding]:
+    for leaf, share in measured.on.items():
+        if not -policy.interference_percent <= share <= policy.hijack_percent:  # T14
+            yield Finding(
+                "interference",
+                f"on the base model, on the trigger of contribution {leaf}, it adds {share:+.0f} %"
+                f" of what that concept does there, allowed are -{policy.interference_percent} to"
+                f" {policy.hijack_percent} %: train with a smaller rate, or more strangers",
+            )
 
 
 def _of_sizes(sizes: Sizes, policy: Policy) -> Iterator[Finding]:

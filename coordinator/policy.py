@@ -2,8 +2,9 @@
 
 They are in no spec, so an operator may tighten them between starts; what was accepted stays so. The
 defaults were fitted on the base that ships (benchmarks/admission.py, docs/log.md). Every number is
-in hundredths, so that the file holds no fraction. Source: security.md 8. Not here: the measuring
-(gates.py), what follows from it (verdicts.py).
+a percentage, that of the probes in thousandths, so that the file holds no fraction. Source:
+security.md 8. Not here: the measuring (admission.py, neighbours.py, the package admission), what
+follows from it (judge.py).
 """
 
 from collections.abc import Mapping
@@ -23,6 +24,12 @@ class Policy:
     others together may. ``copy_percent``: the cosine of both A, or of both vectors, from which on
     two are one. ``budget_percent``: the bound of the merged residual of a layer, over W.
     ``approve_first``: whether a member's first contribution waits for the operator's word.
+
+    ``worker``: whether a contribution stays pending until the admission worker has measured it on
+    the base. By its numbers: ``neutral_percent``: what it may change of answers to prompts that
+    name no concept. ``interference_percent``: what it may take away from what another one does on
+    its own trigger; ``hijack_percent``: what it may add. ``probe_permille``: the least cosine of a
+    shipped probe with the true one.
     """
 
     norm_percent: int = 100
@@ -32,6 +39,11 @@ class Policy:
     copy_percent: int = 80
     budget_percent: int = 300
     approve_first: bool = False
+    worker: bool = False
+    neutral_percent: int = 3
+    interference_percent: int = 25
+    hijack_percent: int = 75
+    probe_permille: int = 999
 
     @classmethod
     def read(cls, table: Mapping[str, object]) -> "Policy":
