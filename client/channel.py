@@ -6,6 +6,7 @@ coordinator's own word, until ``patience_s`` is over; what the other side decide
 Every call is safe to repeat, and each try is signed anew with a fresh nonce (T3). A clock that is
 off is corrected once by the coordinator's time, in ``t`` alone (security.md 4.4). TLS is always
 verified, against the CA that the invite pinned or the system's roots; there is no switch (T24).
+Nothing leaves that is not on the list of allowed.py; with an outbox it is written down first.
 """
 
 import base64
@@ -26,6 +27,7 @@ from ..core.keys import SigningKey
 from ..core.request import sign_request
 from ..proto import failure, methods
 from ..proto.methods import Method
+from .allowed import allow
 from .outbox import Outbox
 
 _JITTER: Final = tenacity.wait_random_exponential(multiplier=0.1, max=30)
@@ -88,8 +90,9 @@ class Channel:
     ) -> None:
         """Prepare the connection; nothing is sent yet.
 
-        ``ca`` is a DER certificate, empty for the system's roots. Without an ``outbox`` only
-        unsigned calls can be made. Units: ``patience_s`` is how long a call is tried again.
+        ``ca`` is a DER certificate, empty for the system's roots. Without an ``outbox``, as for
+        a consumer who has no home, only unsigned calls can be made. Units: ``patience_s`` is how
+        long a call is tried again.
         """
         self.host_port = host_port
         self._log = log
@@ -122,10 +125,12 @@ class Channel:
         Raises Unreachable: no answer within the patience. Otherwise what the other side meant.
         """
         body = request.to_bytes()
-        if key is not None:
-            if self._outbox is None:
-                raise AssertionError("a signed call needs an outbox")
+        if self._outbox is not None:
             self._outbox.record(method.path, request, body)
+        elif key is None:
+            allow(method.path, body)
+        else:
+            raise AssertionError("a signed call needs an outbox")
         data = self._persist(lambda: self._once(method, body, key))
         try:
             return reply.from_bytes(data)

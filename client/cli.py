@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from .sent_command import SENT_EXAMPLE, sent
 from .withdraw_command import WITHDRAW_EXAMPLE, withdraw
 
 if TYPE_CHECKING:
@@ -268,6 +269,7 @@ def status(home: HomeOption = None, as_json: Json = False) -> None:
 
 
 app.command(epilog=WITHDRAW_EXAMPLE)(withdraw)
+app.command(epilog=SENT_EXAMPLE)(sent)
 
 
 def demo(

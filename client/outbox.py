@@ -3,9 +3,9 @@
 One JSON line a message: method, bytes, SHA-256, and ``prev`` = SHA-256 of the line before, so that
 no line can be changed, dropped or put in later without breaking all that follow. Small messages
 are kept whole in ``body`` (hex); a chunk stands as its index and SHA-256, since the blob lies in
-the run's folder. Laws: what is not on the allow-list cannot be sent; a manifest or chunk that
-the owner did not approve cannot be sent; a line is synced before its bytes reach the network.
-Not here: the request header (time, nonce, public key), which each try makes anew.
+the run's folder. Laws: what is not on the allow-list (allowed.py) cannot be sent; a manifest or
+chunk that the owner did not approve cannot be sent; a line is synced before its bytes reach the
+network. Not here: the request header (time, nonce, public key), which each try makes anew.
 Source: security.md 9.1 (egress gate), product.md 5. Cost: one fsync a message.
 """
 
@@ -13,18 +13,17 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, cast
 
 from ..core import canonical
 from ..core.errors import InputError, VerificationFailed
-from ..proto import methods, wire
+from ..proto import wire
+from .allowed import allow
 from .home import sync_folder, told_when_full
 
 ZERO: Final = "0" * 64
-ALLOWED: Final = frozenset(
-    method.path for method in methods.METHODS if method.signer in ("member", "client")
-)
 
 
 class Outbox:
@@ -40,7 +39,10 @@ class Outbox:
         self._documents: set[str] = set()
         self._chunks: set[str] = set()
         self._wraps = {b""}
-        self._prev, self._count = _check_chain(path)
+        record = read_record(path)
+        self._prev, self._count = record.head, len(record.sent)
+        if path.exists() and path.stat().st_size > record.num_bytes:
+            os.truncate(path, record.num_bytes)  # killed while writing: it was never sent
 
     def approve(self, document: bytes, chunks: Iterable[bytes], wraps: bytes = b"") -> None:
         """Let this manifest, these wraps and the chunks with these SHA-256 pass from now on."""
@@ -53,6 +55,7 @@ class Outbox:
 
         Raises InputError: the method is not on the allow-list, or the owner did not approve it.
         """
+        allow(method, body)
         entry: dict[str, str | int] = {
             "bytes": len(body),
             "method": method,
@@ -75,7 +78,7 @@ class Outbox:
         return known and begin.wraps in self._wraps
 
     def _check(self, method: str, *, approved: bool) -> None:
-        if approved and method in ALLOWED:
+        if approved:
             return
         raise InputError(
             f"a message to {method} was stopped before it left",
@@ -102,27 +105,69 @@ class Outbox:
         self._count += 1
 
 
-def _check_chain(path: Path) -> tuple[str, int]:
-    """Return the hash of the last line and the number of lines; drop a torn last line."""
-    prev, count = ZERO, 0
-    if not path.exists():
-        return prev, count
-    data = path.read_bytes()
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One line: its number, the call, bytes and SHA-256 of the message, and where a chunk lay."""
+
+    n: int
+    method: str
+    num_bytes: int
+    sha256: str
+    chunk: str = ""  # SHA-256 of a chunk's data, and its index in the blob
+    index: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """All that was sent, in order; ``head`` is the hash that the next line will name."""
+
+    sent: tuple[Sent, ...]
+    head: str
+    num_bytes: int  # of the file that are whole lines
+
+
+def read_record(path: Path) -> Record:
+    """Return what ``path`` says was sent, its chain checked; it changes nothing.
+
+    A torn last line is left out: its message was never sent, since sending comes after the sync.
+
+    Raises VerificationFailed: a line was changed, dropped or added.
+    """
+    prev, sent = ZERO, list[Sent]()
+    data = path.read_bytes() if path.exists() else b""
     whole = data[: data.rfind(b"\n") + 1]
     for line in whole.splitlines():
-        try:
-            entry = cast("dict[str, str | int]", canonical.decode(line))
-            good = entry["prev"] == prev and entry["n"] == count
-        except (VerificationFailed, KeyError, TypeError):
-            good = False
-        if not good:
-            raise VerificationFailed(
-                f"line {count + 1} of {path} does not follow from the one before",
-                why="the record of what left this client was changed",
-                fix="restore the file from your backup, or move it away and keep it as evidence",
-                code="outbox-broken",
-            )
-        prev, count = hashlib.sha256(line).hexdigest(), count + 1
-    if len(whole) < len(data):  # killed while writing: that message was never sent
-        os.truncate(path, len(whole))
-    return prev, count
+        entry = _entry(line)
+        if entry is None or (entry.get("prev"), entry.get("n")) != (prev, len(sent)):
+            raise _broken(path, len(sent) + 1)
+        sent.append(_sent(entry))
+        prev = hashlib.sha256(line).hexdigest()
+    return Record(tuple(sent), prev, len(whole))
+
+
+def _entry(line: bytes) -> dict[str, str | int] | None:
+    try:
+        entry = canonical.decode(line)
+    except VerificationFailed:
+        return None
+    return cast("dict[str, str | int]", entry) if isinstance(entry, dict) else None
+
+
+def _sent(entry: dict[str, str | int]) -> Sent:
+    return Sent(
+        n=int(entry["n"]),
+        method=str(entry.get("method", "")),
+        num_bytes=int(entry.get("bytes", 0)),
+        sha256=str(entry.get("sha256", "")),
+        chunk=str(entry.get("chunk", "")),
+        index=int(entry.get("index", -1)),
+    )
+
+
+def _broken(path: Path, number: int) -> VerificationFailed:
+    return VerificationFailed(
+        f"line {number} of {path} does not follow from the one before",
+        why="the record of what left this client was changed",
+        fix="restore the file from your backup, or move it away and keep it as evidence",
+        code="outbox-broken",
+    )

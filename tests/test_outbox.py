@@ -5,14 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from orthofed.client.outbox import ZERO, Outbox
+from orthofed.client.outbox import ZERO, Outbox, read_record
 from orthofed.core.canonical import decode, encode
+from orthofed.core.document import sign
 from orthofed.core.errors import InputError, OrthoFedError, VerificationFailed
+from orthofed.core.keys import SigningKey
 from orthofed.proto import methods, wire
 
 RENEW = wire.RenewRequest(3, 7, 100)
 CHUNK = b"chunk" * 1000
-BEGIN = wire.BeginRequest(b"the manifest", (hashlib.sha256(CHUNK).digest(),))
+MANIFEST = sign("contribution", {"log": "0" * 64, "v": 1}, [SigningKey(bytes(32))]).to_bytes()
+BEGIN = wire.BeginRequest(MANIFEST, (hashlib.sha256(CHUNK).digest(),))
 PUT = wire.PutRequest(bytes(16), 0, CHUNK)
 
 
@@ -83,6 +86,8 @@ def test_a_line_torn_by_a_kill_is_dropped(path: Path) -> None:
     Outbox(path).record(methods.RENEW.path, RENEW, RENEW.to_bytes())
     whole = path.read_bytes()
     path.write_bytes(whole + whole[:50])
+    assert [each.n for each in read_record(path).sent] == [0]
+    assert path.read_bytes() == whole + whole[:50], "a look changes nothing"
 
     Outbox(path).record(methods.RENEW.path, RENEW, RENEW.to_bytes())
 

@@ -37,6 +37,7 @@ from orthofed.core.errors import (
     Refused,
     Unreachable,
 )
+from orthofed.proto import methods
 
 from .coordinator_process import COMMAND, Coordinator, run
 from .tiny_base import tiny_base
@@ -126,9 +127,14 @@ def owner(invite: str, place: Path, tmp_path: Path) -> Owner:
     return Owner(place, home)
 
 
+_UNSIGNED = {method.path for method in methods.METHODS if method.signer == "nobody"}
+
+
 def _sent(home: Home) -> list[dict[str, object]]:
+    """Return what was sent in the owner's name; asking for public files is no such message."""
     lines = (home.folder / "outbox.jsonl").read_bytes().splitlines()
-    return [entry for line in lines if isinstance(entry := decode(line), dict)]
+    entries = [entry for line in lines if isinstance(entry := decode(line), dict)]
+    return [entry for entry in entries if entry["method"] not in _UNSIGNED]
 
 
 def test_from_images_to_a_receipt_and_a_score(
