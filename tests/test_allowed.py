@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from orthofed.client.allowed import DOCUMENTS, FIELDS, HEADER, allow
 from orthofed.client.outbox import Outbox
@@ -31,7 +31,7 @@ BIGGEST = 16 << 10
 than what a person may type here, and documents are parsed value by value."""
 
 
-def requests() -> dict[str, object]:
+def requests() -> dict[str, Descriptor]:
     """Return the descriptor of each call's request, by path."""
     return {
         f"/{service.full_name}/{call.name}": call.input_type
@@ -163,9 +163,8 @@ def test_raw_fields_show_every_byte():
     """What the walk yields, written again, is the message: nothing hides between fields."""
     body = begin()
 
-    again = b"".join(
-        bytes([f.number << 3 | 2]) + varint(len(f.value)) + f.value for f in raw_fields(body)
-    )
+    values = [(f.number, f.value) for f in raw_fields(body) if isinstance(f.value, bytes)]
+    again = b"".join(bytes([n << 3 | 2]) + varint(len(value)) + value for n, value in values)
 
     assert again == body
 

@@ -14,7 +14,7 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.patch"))
 def test_a_seeded_bug_applies_and_a_test_uses_it(name):
     """A patch that no longer fits, or that no test runs, would be a bug that nobody looks for."""
     bug = Bug.named(name)
-    caught_by = re.findall(r"Caught by (test_\w+\.py)", bug.says)
+    caught_by = re.findall(r"Caught by ((?:\w+/)?test_\w+\.py)", bug.says)
 
     assert caught_by, "its first line says which test catches it"
     for test in caught_by:
