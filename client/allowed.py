@@ -73,6 +73,11 @@ FIELDS: Final[Mapping[str, Mapping[int, Allowed]]] = {
         3: Allowed("offset", 8, "from where"),
         4: Allowed("length", 4, "how much"),
     },
+    methods.READ_PUBLIC.path: {
+        1: Allowed("name", 255, "which public file of the ledger"),
+        2: Allowed("offset", 8, "from where"),
+        3: Allowed("length", 4, "how much"),
+    },
     methods.GET_CONTRIBUTION.path: {1: Allowed("leaf", 7, "which contribution is wanted")},
     methods.READ_CONTRIBUTION.path: {
         1: Allowed("leaf", 7, "which contribution is wanted"),

@@ -241,7 +241,7 @@ def test_the_gate_showed_every_byte_of_the_contribution(played: Played) -> None:
         data for path, data in played.recorder.sent if path.endswith(("Begin", "Put"))
     )
     listed = {each.sha256 for each in read_record(played.home.folder / "outbox.jsonl").sent}
-    pulls = ("ListReleases", "GetManifest", "Read")  # a consumer's, who has no home
+    pulls = ("ListReleases", "GetManifest", "Read", "ReadPublic")  # a consumer's, without a home
     bodies = {
         hashlib.sha256(data).hexdigest()
         for path, data in played.recorder.sent
