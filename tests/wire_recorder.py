@@ -61,7 +61,8 @@ class WireRecorder:
             failed: Any = error
             trailers = tuple(failed.trailing_metadata() or ())
             self._take(f"{path} refused", trailers, (failed.details() or "").encode())
-            context.abort(failed.code(), failed.details(), trailers)
+            context.set_trailing_metadata(trailers)
+            context.abort(failed.code(), failed.details())
             raise AssertionError("an abort raises") from error
         self._take(path, tuple(call.trailing_metadata() or ()), reply)
         return reply
