@@ -91,6 +91,9 @@ class Adapter:
     @contextlib.contextmanager
     def attached(self, *, lambda_: float = 1.0) -> Generator[None]:
         """Let every layer answer with its residual, times ``lambda_``, inside the block."""
-        members = {path: (self._targets[path], layer) for path, layer in self.layers.items()}
-        with attached(members, lambda_=lambda_):
+        with attached(self.members(), lambda_=lambda_):
             yield
+
+    def members(self) -> dict[str, tuple[Target, FrozenLinear]]:
+        """Return each layer of the base with what it gains, under its canonical path."""
+        return {path: (self._targets[path], layer) for path, layer in self.layers.items()}

@@ -84,23 +84,40 @@ class Batches:
         chosen = batch_at(
             served, seed=self.seed + 7_919 * index, count=len(bucket.latents), batch=self.batch
         )
-        latents = bucket.latents[chosen]
         random = generator(self.seed, "noise", number)
         times = stratified(len(chosen), below=self.num_timesteps, random=random)
+        return self._noised(bucket, chosen, times, random, generator(self.seed, "tags", number))
+
+    def drawn(self, index: int, chosen: Sequence[int], random: torch.Generator) -> Batch:
+        """Return a pass of the rows ``chosen`` of bucket ``index``, each drawn for itself.
+
+        Timesteps are not spread over the pass: what a row gets hangs on no other row.
+        """
+        times = torch.randint(self.num_timesteps, (len(chosen),), generator=random)
+        return self._noised(self.buckets[index], chosen, times, random, random)
+
+    def _noised(
+        self,
+        bucket: Bucket,
+        chosen: Sequence[int],
+        times: Tensor,
+        random: torch.Generator,
+        tags: torch.Generator,
+    ) -> Batch:
+        latents = bucket.latents[list(chosen)]
         noise = torch.randn(latents.shape, generator=random)
         if self.noise_offset:
             shift = torch.randn(*latents.shape[:2], 1, 1, generator=random)
             noise = noise + self.noise_offset * shift
         captions = [bucket.captions[i] for i in chosen]
         if self.keep_tags is not None:
-            tags = generator(self.seed, "tags", number)
             captions = [_shuffled(text, keep=self.keep_tags, random=tags) for text in captions]
         if self.caption_dropout:
             dropped = torch.rand(len(chosen), generator=random) < self.caption_dropout
             captions = [
                 "" if out else text for out, text in zip(dropped.tolist(), captions, strict=True)
             ]
-        masks = bucket.masks[chosen] if bucket.masks is not None else None
+        masks = bucket.masks[list(chosen)] if bucket.masks is not None else None
         framings = [bucket.framings[i] for i in chosen]
         return Batch(latents, noise, times, captions, framings, masks)
 

@@ -108,6 +108,6 @@ def _public_bytes(base: Base, items: Sequence[Captioned], settings: TrainingSett
     total = 0
     for size, some in _by_size(items).items():
         drawn = math.ceil(settings.null_images * len(some) / len(items) - 1e-9)
-        states = drawn * settings.null_sampling_steps + settings.null_states * len(some)
+        states = drawn * settings.null_sampling_steps + settings.own_states * len(some)
         total += 2 * states * _latent_bytes(base, size)
     return total

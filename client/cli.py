@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from .sent_command import SENT_EXAMPLE, sent
+from .settings_command import SETTINGS_EXAMPLE, settings
 from .withdraw_command import WITHDRAW_EXAMPLE, withdraw
 
 if TYPE_CHECKING:
@@ -99,6 +100,9 @@ def train(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of every draw.")] = None,
     device: Device = None,
+    dp: Annotated[
+        str | None, typer.Option(help="eps=8: differential privacy per image; needs thousands.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="Training settings in TOML.")] = None,
     preset: Annotated[
         str | None, typer.Option(help="Settings by name; orthofed client settings lists them.")
@@ -136,6 +140,7 @@ def train(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
         seed=seed,
         device=device,
         private_to=recipients(private_to or ()),
+        dp_epsilon=TrainOptions.epsilon_of(dp),
     )
     place = Home.at(home)
     if as_json:
@@ -149,23 +154,7 @@ def train(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
     print(f"{session.concept} is with the federation: slot {session.slot}, receipt kept")
 
 
-@app.command(epilog="Example: orthofed client settings --preset sd15-person")
-def settings(
-    preset: Annotated[str | None, typer.Option(help="Show its values, not the defaults.")] = None,
-    config: Annotated[Path | None, typer.Option(help="A TOML file to read on top.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Print every training setting as TOML that `train --config` takes, with its bounds."""
-    from .presets import PRESETS
-    from .training_settings import TrainingSettings
-
-    values = TrainingSettings.read(config, preset=preset).as_dict()
-    if as_json:
-        print(json.dumps({"schema": "orthofed.settings/1", "presets": [*PRESETS], **values}))
-        return
-    print(f"# presets: {', '.join(PRESETS)}")
-    for key, _default, allowed, says in TrainingSettings.described():
-        print(f"{key} = {json.dumps(values[key]):<12}  # {says}; {allowed}")
+app.command(epilog=SETTINGS_EXAMPLE)(settings)
 
 
 @app.command(
@@ -266,6 +255,8 @@ def status(home: HomeOption = None, as_json: Json = False) -> None:
         print(f"{run['concept']}  {run['phase']}, {slot}{said}")
         if run["why"]:
             print(f"    {run['why']}")
+        if run["dp"]:
+            print(f"    you claim {run['dp']}")
 
 
 app.command(epilog=WITHDRAW_EXAMPLE)(withdraw)

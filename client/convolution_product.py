@@ -18,7 +18,7 @@ convolution alone is .70 to .97. Source: method.md 1.1.
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d
 from torch.nn.grad import conv2d_input
@@ -30,6 +30,11 @@ class Geometry(NamedTuple):
     stride: tuple[int, int]
     padding: tuple[int, int]
     dilation: tuple[int, int]
+
+
+def geometry_of(target: nn.Conv2d) -> Geometry:
+    """Return how ``target``, a plain convolution (plain.py), moves."""
+    return Geometry(_pair(target.stride), _pair(target.padding), _pair(target.dilation))
 
 
 class ConvolutionProduct(torch.autograd.Function):
@@ -81,3 +86,9 @@ class ConvolutionProduct(torch.autograd.Function):
 def _places(pixels: Tensor) -> Tensor:
     """Return (N, c, h w) of (N, c, h, w), sharing its memory."""
     return pixels.view(*pixels.shape[:2], -1)
+
+
+def _pair(sides: object) -> tuple[int, int]:
+    assert isinstance(sides, tuple)  # noqa: S101  # nn.Conv2d makes pairs; a plain one has no text
+    height, width = sides
+    return int(height), int(width)

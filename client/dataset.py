@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 from PIL import Image
 
@@ -33,7 +34,7 @@ class ConceptImages:
     of_the_class: tuple[Captioned, ...] = ()  # the owner's own class images, to preserve the prior
 
     @staticmethod
-    def load(
+    def load(  # noqa: PLR0913  # what is read of a folder, and how
         folder: Path,
         *,
         size: int,
@@ -43,11 +44,13 @@ class ConceptImages:
         step: int = 0,
         held_out: int = 4,
         class_folder: Path | None = None,
+        apart: bool = False,
     ) -> "ConceptImages":
         """Read and check ``folder``; of each image its description stays, not its pixels.
 
         Units: ``size`` and ``step`` in pixels; 0 makes every image a square. ``held_out`` images,
-        at most a quarter; ``class_folder`` holds images of other members of the class. Raises
+        at most a quarter; ``class_folder`` holds images of other members of the class. ``apart``:
+        which template an image gets follows from its name alone, not from the others. Raises
         InputError: no such folder, no images, fewer than five, a broken, tiny or huge one, a bad
         mask or caption.
         """
@@ -57,7 +60,8 @@ class ConceptImages:
         items, thumbnails = list[Captioned](), []
         for number, path in enumerate(paths):
             square = not step or number >= first_held_out
-            caption = caption_of(path, noun, triggers=triggers, templates=templates, number=number)
+            turn = crc32(path.name.encode()) if apart else number
+            caption = caption_of(path, noun, triggers=triggers, templates=templates, number=turn)
             item, covered = _checked(path, caption, size=size, step=0 if square else step)
             items.append(item)
             thumbnails.append((path.name, thumbnail(covered)))

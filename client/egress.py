@@ -14,6 +14,7 @@ from typing import Final
 
 import numpy as np
 
+from ..core.dp_claim import DpClaim
 from ..core.errors import InputError
 from ..core.layout import ContributionLayout, unpack
 from ..core.promises import MAY_REVEAL, NAMED_READ, NEVER_LEAVE
@@ -55,6 +56,7 @@ class EgressList:
     tensors: tuple[LeavingTensor, ...]
     recipients: tuple[str, ...] = ()
     """Who alone can open it; empty: everybody."""
+    dp: DpClaim | None = None  # what the manifest claims of differential privacy
 
     @property
     def wording(self) -> str:
@@ -75,8 +77,12 @@ def egress_list(
     triggers: tuple[str, ...],
     sealed: Sealed | None = None,
     recipients: tuple[Recipient, ...] = (),
+    dp: DpClaim | None = None,
 ) -> EgressList:
-    """List what leaves, from the packed bytes themselves; ``sealed`` leaves in the blob's place."""
+    """List what leaves, from the packed bytes themselves.
+
+    ``sealed`` leaves in the blob's place; ``dp`` is what ``document`` claims.
+    """
     leaving = [("manifest.json", document)]
     if sealed is None:
         leaving += [("contribution.safetensors", blob)]
@@ -91,7 +97,7 @@ def egress_list(
         norm = math.ldexp(float(np.linalg.norm(tensor.q.astype(np.float64))), tensor.exponent)
         digest = hashlib.sha256(raw).hexdigest()
         tensors.append(LeavingTensor(name, tensor.q.shape, len(raw), digest, norm))
-    return EgressList(triggers, files, tuple(tensors), tuple(r.to_text() for r in recipients))
+    return EgressList(triggers, files, tuple(tensors), tuple(r.to_text() for r in recipients), dp)
 
 
 def gate(listing: EgressList, *, ask: Callable[[EgressList], bool]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Generator
 import torch
 from torch import Tensor, nn
 
-from .convolution_product import ConvolutionProduct, Geometry
+from .convolution_product import ConvolutionProduct, geometry_of
 from .frozen_linear import FrozenLinear
 
 
@@ -25,9 +25,7 @@ class FrozenConvolution:
         self._a = layer.a
         self._b = layer.b.t().reshape(-1, *target.weight.shape[1:])
         self._alpha = layer.scale * lambda_
-        self._geometry = Geometry(
-            _pair(target.stride), _pair(target.padding), _pair(target.dilation)
-        )
+        self._geometry = geometry_of(target)
 
     @contextlib.contextmanager
     def attached(self) -> Generator[None]:
@@ -51,9 +49,3 @@ class FrozenConvolution:
         return ConvolutionProduct.apply(
             x, self._b, self._alpha, self._geometry, target.weight, target.bias, self._a
         )
-
-
-def _pair(sides: object) -> tuple[int, int]:
-    assert isinstance(sides, tuple)  # noqa: S101  # nn.Conv2d makes pairs; a plain one has no text
-    height, width = sides
-    return int(height), int(width)

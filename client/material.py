@@ -155,6 +155,8 @@ class _Asked:
         found: dict[tuple[int, ...], PublicStates] = {}
         if not self.settings.null_weight:
             return found
+        if self.settings.dp_epsilon:  # T22: these states have no noise, so nothing of the owner's
+            return self._of_the_class(cache, about)
         prompts = public_prompts(captions, self.noun)
         total = sum(len(bucket.latents) for bucket in own)
         for number, bucket in enumerate(own):
@@ -163,6 +165,21 @@ class _Asked:
                 shape = tuple(bucket.latents.shape[1:])
                 found[shape] = PublicStates.made(plans, cache, key_of("bucket", about, number))
         return found
+
+    def _of_the_class(self, cache: Cache, about: str) -> dict[tuple[int, ...], PublicStates]:
+        """Return states that the base draws of the class, asked for by the templates."""
+        if not self.settings.null_images:
+            return {}
+        plan = PlannedStates.sampled(
+            self.base,
+            self.tokens.encode,
+            public_prompts((), self.noun),
+            count=self.settings.null_images,
+            steps=self.settings.null_sampling_steps,
+            seed=self.settings.seed,
+        )
+        made = PublicStates.made([plan], cache, key_of("of the class", about))
+        return {tuple(self.base.latent_shape): made}
 
     def _plans(
         self, bucket: Bucket, prompts: Sequence[str], share: float, number: int

@@ -28,14 +28,14 @@ def snr_weights(alpha: Tensor, gamma: float, *, velocity: bool) -> Tensor:
     return capped / (snr + 1) if velocity else capped / snr.clamp(min=1e-8)
 
 
-def concept_loss(
+def image_losses(
     answer: Tensor, target: Tensor, *, weights: Tensor, masks: Tensor | None = None
 ) -> Tensor:
-    """Return the weighted mean square error.
+    """Return the weighted mean square error of each image; the concept's loss is their mean.
 
-    Shapes: answer and target (n, channels, h, w), weights (n,), masks (n, 1, h, w).
+    Shapes: (n,); answer and target (n, channels, h, w), weights (n,), masks (n, 1, h, w).
     """
     error = (answer.float() - target.float()).square()
     if masks is not None:
         error = error * (masks / masks.mean((1, 2, 3), keepdim=True).clamp(min=1e-6))
-    return (weights * error.mean((1, 2, 3))).mean()
+    return weights * error.mean((1, 2, 3))

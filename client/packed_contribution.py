@@ -17,6 +17,7 @@ from pathlib import Path
 from ..core import canonical, document
 from ..core.basis_fingerprint import basis_fingerprint
 from ..core.contribution import ContributionManifest
+from ..core.dp_claim import DpClaim
 from ..core.errors import InputError
 from ..core.keys import SigningKey
 from ..core.layout import ContributionLayout, pack, unpack
@@ -71,6 +72,7 @@ class PackedContribution:
         title: str | None,
         licence: str,
         private_to: Collection[Recipient] = (),
+        dp: DpClaim | None = None,
     ) -> flow.Packed:
         """Write the blob, sign the manifest over it, and return the hashes of both.
 
@@ -91,6 +93,7 @@ class PackedContribution:
             t=int(time.time()),
             title=check_title(title) if title is not None else "",
             triggers=session.triggers,
+            dp=dp,
         )
         if private_to:
             sealed = seal_for(private_to, blob, context=lease_context(manifest))
@@ -128,6 +131,7 @@ class PackedContribution:
     def listing(self, session: Session) -> EgressList:
         """Return the list of all that would leave."""
         manifest, blob = self.read(session)
+        signed = document.parse(manifest, kind="contribution")
         return egress_list(
             manifest,
             blob,
@@ -135,6 +139,7 @@ class PackedContribution:
             triggers=session.triggers,
             sealed=Sealed(self.sent_blob.read_bytes(), self.wraps) if self.recipients else None,
             recipients=self.recipients,
+            dp=ContributionManifest.from_document(signed).dp,
         )
 
     def _sent_as_signed(self, manifest: bytes) -> bool:

@@ -13,6 +13,7 @@ memory or 70 % of the time that a lease may be held, nothing is leased. Source: 
 five steps, and the encoding of at most 16 images.
 """
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Final
 
+from ..core.dp_claim import DpClaim
 from ..core.errors import OrthoFedError
 from ..core.spec import FederationSpec
 from .base import Base
@@ -78,21 +80,25 @@ def probe(
     noun: str,
     images: ConceptImages,
     settings: TrainingSettings,
+    dp: DpClaim | None = None,
 ) -> Probed:
-    """Return what a training with these settings costs on this machine.
+    """Return what a training with these settings and ``dp`` costs on this machine.
 
     Raises OrthoFedError: the memory is not enough for a step, or the loss is no number.
     """
     share = settings.accumulation // settings.processes
     passes = min(2, share)
-    silent = settings.null_weight > 0 and (settings.null_images > 0 or settings.null_states > 0)
+    silent = settings.null_weight > 0 and (settings.null_images > 0 or settings.own_states > 0)
+    some = _largest(images)
+    if dp is not None:  # one pass a step, of all its images; the real ones draw more
+        some = replace(some, train=some.train[: settings.batch])
     quick = replace(
         settings,
         steps=_WARM_UP + _TIMED,
         accumulation=passes,
         processes=1,
         jitters=1,
-        null_images=0,
+        null_images=int(silent and dp is not None),
         null_states=int(silent),
         prior_images=1,
         prior_steps=1,
@@ -104,15 +110,19 @@ def probe(
 
     with told_when_out_of_memory(settings), MemoryWatch(base.device) as watch:
         # Every slot has the same shapes, so the first one stands for the one to come.
-        train(base, spec, 0, triggers, noun, _largest(images), quick, on_step=on_step)
+        train(base, spec, 0, triggers, noun, some, quick, on_step=on_step, dp=_all_drawn(dp))
     timed = [after - before for before, after in pairwise(ends_s[_WARM_UP - 1 :])]
+    own = share * settings.batch  # images a step, on average where they are drawn by chance
     step_s = median(timed) * share / passes
+    if dp is not None:
+        own = math.ceil(dp.q_ppm / 1e6 * len(images.train))
+        step_s *= max(1.0, own / len(some.train))
     drawn = settings.prior_weight > 0 and not images.of_the_class
     prior = settings.batch * (settings.prior_weight > 0)
-    latents = share * (settings.batch + settings.null_batch * silent + prior)
+    latents = own + share * (settings.null_batch * silent + prior)
     states = 2 * drawn * settings.prior_images * settings.prior_steps + silent * (
         settings.null_images * settings.null_sampling_steps
-        + settings.null_states * len(images.train)
+        + settings.own_states * len(images.train)
     )
     total_s = step_s * (settings.steps + states / latents / 3)  # forward without backward
     peak_bytes = watch.peak_bytes
@@ -128,6 +138,11 @@ def _largest(images: ConceptImages) -> ConceptImages:
     return replace(
         images, train=tuple(item for item in images.train if item.size == size)[:_IMAGES]
     )
+
+
+def _all_drawn(dp: DpClaim | None) -> DpClaim | None:
+    """Return a claim whose steps draw every image; nothing that comes of them leaves."""
+    return None if dp is None else replace(dp, q_ppm=10**6, steps=_WARM_UP + _TIMED)
 
 
 def _quicker(settings: TrainingSettings, probed: Probed, hold_s: int) -> list[str]:

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import TypedDict
 
 from ..core.checkpoint import open_checkpoint
-from ..core.errors import InputError, OrthoFedError, Refused
+from ..core.contribution import ContributionManifest
+from ..core.document import parse
+from ..core.errors import InputError, OrthoFedError, Refused, VerificationFailed
 from ..core.keys import derive_client
 from ..core.receipt import verify_receipt
 from ..proto import methods, wire
@@ -22,7 +24,7 @@ from .channel import Channel
 from .home import Home, Membership
 from .outbox import Outbox
 from .session import Session
-from .state import RECEIPT, load
+from .state import MANIFEST, RECEIPT, load
 from .trust import trusted_federation
 
 _PATIENCE_S = 2.0
@@ -41,6 +43,8 @@ class ConceptStatus(TypedDict):
     """SHA-256 of the receipt of its withdrawal; empty while there is none."""
     state: str
     why: str
+    dp: str
+    """What its manifest claims of differential privacy; empty if nothing."""
     promise: str
     """Whether the coordinator honours the receipts: kept, broken, or empty if it was not asked."""
 
@@ -67,14 +71,16 @@ def status_of(home: Home) -> HomeStatus:
         address=membership.host_port,
         fed=membership.fed,
         log=membership.log,
-        concepts=[_row(session, *said.get(session.concept, _UNASKED)) for session in sessions],
+        concepts=[
+            _row(home, session, *said.get(session.concept, _UNASKED)) for session in sessions
+        ],
     )
 
 
 _UNASKED = ("", "", "")
 
 
-def _row(session: Session, state: str, why: str, promise: str) -> ConceptStatus:
+def _row(home: Home, session: Session, state: str, why: str, promise: str) -> ConceptStatus:
     return ConceptStatus(
         concept=session.concept,
         phase=session.phase,
@@ -85,8 +91,18 @@ def _row(session: Session, state: str, why: str, promise: str) -> ConceptStatus:
         withdrawal=session.withdrawal_receipt,
         state=state,
         why=why or session.why,
+        dp=_claim(home.run(session.concept) / MANIFEST),
         promise=promise,
     )
+
+
+def _claim(path: Path) -> str:
+    """Return what the packed manifest at ``path`` says, if it is there and says anything."""
+    with contextlib.suppress(OSError, VerificationFailed):
+        signed = parse(path.read_bytes(), kind="contribution")
+        claim = ContributionManifest.from_document(signed).dp
+        return claim.said if claim is not None else ""
+    return ""
 
 
 def _ask(

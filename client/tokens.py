@@ -88,7 +88,7 @@ class LearnedTokens(nn.Module):
         super().__init__()
         self.layered: Final = LayeredText(base, layers) if layers else None
         self.recompute = False
-        self._sets = len(layers) or 1
+        self.sets: Final = len(layers) or 1
         self.triggers = tuple(triggers)
         self.vectors = nn.ParameterDict(
             {name: nn.Parameter(v.to(base.device)) for name, v in vectors.items()}
@@ -186,7 +186,7 @@ class LearnedTokens(nn.Module):
         edges = np.cumsum([0, *(trigger.vectors for trigger in self.triggers)]).tolist()
         found = {}
         for name, vectors in self.vectors.items():
-            sets = vectors.detach().cpu().numpy().reshape(self._sets, edges[-1], vectors.shape[1])
+            sets = vectors.detach().cpu().numpy().reshape(self.sets, edges[-1], vectors.shape[1])
             for k, (a, b) in enumerate(pairwise(edges)):
                 found[name, k] = sets[:, a:b].reshape(-1, sets.shape[2]).copy()
         return found
@@ -202,13 +202,13 @@ class LearnedTokens(nn.Module):
         """
         asked = [(p, k) for p in dict.fromkeys(prompts) for k in range(self._sets_of(p))]
         ids = {
-            name: torch.tensor([self._ids_in_set(name, *pair) for pair in asked])
+            name: torch.tensor([self.ids_in_set(name, *pair) for pair in asked])
             for name in self._tokenizers
         }
         conditioning = self._condition(ids)
         rows = {pair: row for row, pair in enumerate(asked)}
         if self.layered is not None:
-            sets = range(self._sets)
+            sets = range(self.sets)
             every = [[rows.get((p, k), rows[p, 0]) for k in sets] for p in prompts]
             conditioning = self.layered.joined(conditioning, every)
         elif len(asked) != len(prompts):
@@ -274,15 +274,15 @@ class LearnedTokens(nn.Module):
 
     def _sets_of(self, prompt: str) -> int:
         """Return how many texts a prompt stands for: one a set where it holds a learned word."""
-        return self._sets if self.learns(prompt) else 1
+        return self.sets if self.learns(prompt) else 1
 
-    def _ids_in_set(self, encoder: str, prompt: str, number: int) -> list[int]:
+    def ids_in_set(self, encoder: str, prompt: str, number: int) -> list[int]:
         """Return the ids of ``prompt`` with the rows that learned words have in set ``number``.
 
         Behind the table lie the rows of every set, then those of the strangers, which have one.
         """
         first, last = self._range(encoder)
-        own, strange = number * (last - first), (self._sets - 1) * (last - first)
+        own, strange = number * (last - first), (self.sets - 1) * (last - first)
         ids = self.ids(encoder, prompt)
         return [i if i < first else i + (own if i < last else strange) for i in ids]
 
@@ -299,12 +299,12 @@ class LearnedTokens(nn.Module):
                 stack.enter_context(self.layered.attached())
             for name, tower in self._base.towers.items():
                 fixed = self._strangers.get(name, self.vectors[name][:0])
-                stack.enter_context(_laid_over(tower, self.vectors[name], fixed))
+                stack.enter_context(laid_over(tower, self.vectors[name], fixed))
             yield
 
 
 @contextlib.contextmanager
-def _laid_over(tower: TextTower, vectors: Tensor, fixed: Tensor) -> Generator[None]:
+def laid_over(tower: TextTower, vectors: Tensor, fixed: Tensor) -> Generator[None]:
     """Let one table answer with ``vectors``, then ``fixed``, for the ids after its own rows."""
     table, first, seen = tower.table, tower.vocabulary, []
 

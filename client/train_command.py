@@ -125,6 +125,7 @@ class _TrainCommand:
             steps=options.steps,
             seed=options.seed,
             device=options.device,
+            dp_epsilon=options.dp_epsilon,
         )
         self._renewals: Renewals | None = None
         self._progress = 0
@@ -253,6 +254,9 @@ class _TrainCommand:
         self._bench.check(self._home.folder)
         if self._bench.images.duplicates:
             self._say("duplicates", pairs=[list(pair) for pair in self._bench.images.duplicates])
+        ratio = self._bench.noise_to_signal(session)
+        if ratio is not None and (claim := self._bench.dp) is not None:
+            self._say("dp", noise_to_signal=round(ratio, 3), **claim.body())
         self._probe(session)
         master, log = self._home.master(), self._federation.log
         member, key = derive_member(master, log), self._key(session)
@@ -367,15 +371,15 @@ class _TrainCommand:
         from .packing import packed  # noqa: PLC0415  # loads torch
 
         self._say("packing")
-        tensors = packed(self._train(session), self._spec)
-        options = self._options
+        trained, options = self._train(session), self._options
         made = self._packed.write(
             session,
-            tensors,
+            packed(trained, self._spec),
             self._key(session),
             title=options.title,
             licence=options.licence,
             private_to=options.private_to,
+            dp=trained.dp,
         )
         self._scores.forget()
         self._bench.forget(self._folder / _CACHE)

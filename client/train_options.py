@@ -36,6 +36,20 @@ class TrainOptions:
     seed: int | None = None
     device: str | None = None  # None: the settings'
     private_to: tuple[Recipient, ...] = ()  # empty: a public contribution
+    dp_epsilon: float | None = None  # as above; 0: no differential privacy
+
+    @staticmethod
+    def epsilon_of(text: str | None) -> float | None:
+        """Return E of ``eps=E``. Raises InputError: it says something else."""
+        found = re.fullmatch(r"eps=([0-9]{1,3}(?:\.[0-9]{1,3})?)", text) if text else None
+        if text and found is None:
+            raise InputError(
+                f"--dp {text[:40]!r}",
+                why="it says how much one image may show: eps=8 is weak, eps=3 is stronger",
+                fix="write --dp eps=8; the rest is in the training settings that begin with dp_",
+                code="bad-dp",
+            )
+        return float(found[1]) if found else None
 
     def check(self) -> None:
         """Pass if title and licence may be published, and the recipients can be sealed for.

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
+from .dp_plan import ADVISED_RATIO
 from .egress import EgressList
 from .train_command import Happened
 from .wandb_run import SENT
@@ -105,6 +106,8 @@ def _show_egress(console: Console, listing: EgressList) -> None:
         tensors.add_row(_KINDS.get(kind, kind), str(len(some)), f"{num_bytes:,}", f"{norm:.4g}")
     console.print(tensors)
     console.print(f"triggers: {', '.join(listing.triggers)}")
+    if listing.dp is not None:
+        console.print(f"You claim and sign: {listing.dp.said}")
     if listing.recipients:
         console.print(f"sealed for {len(listing.recipients)}, nobody else can read it:")
         for recipient in listing.recipients:
@@ -135,7 +138,7 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def _sentence(name: str, happened: Happened) -> str:  # noqa: C901  # one case an event
+def _sentence(name: str, happened: Happened) -> str:  # noqa: C901, PLR0912  # one case an event
     values = happened.values
     match name:
         case "checking":
@@ -146,6 +149,10 @@ def _sentence(name: str, happened: Happened) -> str:  # noqa: C901  # one case a
             text = f"fits: {peak / 1e9:.2f} GB more of {free / 1e9:.2f} GB free, {step_s:.3g} s a "
             text += f"step, about {_duration(total_s)} in all; "
             text += f"a slot may be held for {_duration(int(str(values['hold_s'])))}"
+        case "dp":
+            sigma = int(str(values["sigma_milli"])) / 1e3
+            text = f"noise/signal {values['noise_to_signal']} in the best case, {ADVISED_RATIO:g} "
+            text += f"or less is advised; sigma {sigma:g} over {values['steps']} steps"
         case "duplicates":
             pairs = cast("list[list[str]]", values["pairs"])
             near = "; ".join(f"{a} and {b}" for a, b in pairs)

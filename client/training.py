@@ -27,24 +27,24 @@ from typing import Final
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
+from ..core.dp_claim import DpClaim
 from ..core.errors import OrthoFedError
 from ..core.spec import FederationSpec
 from .adapter import Adapter
+from .attachment import Attachment
 from .base import Base
-from .batches import Batch
 from .caches import Caches
 from .captions import TEMPLATES
 from .checkpoint import TrainingSaves, TrainingState
 from .dataset import ConceptImages
-from .draws import batch_at
-from .families.framing import Framing
+from .dp_draws import DpDraws
+from .dp_step import DpStep
+from .image_records import ImageRecords
 from .material import Material
-from .objective import concept_loss
 from .optimisation import Group, Optimisation
-from .placement import PASSES
+from .passes import Passes
 from .process_group import ALONE, ProcessGroup, WorkerLost
 from .residuals import Residuals
 from .tokens import LearnedTokens, Trigger
@@ -63,6 +63,7 @@ class Trained:
     losses: tuple[float, ...]  # of each step; they stay at home
     seconds: float  # of this process, without what was resumed
     resumed_at: int  # the step this process began with
+    dp: DpClaim | None = None  # what it makes good
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +109,18 @@ def train(  # noqa: PLR0913  # the parts of one run; a record would only rename 
     caches: Caches | None = None,
     residuals: Callable[[Base, FederationSpec, int], Residuals] = Adapter,
     group: ProcessGroup = ALONE,
+    dp: DpClaim | None = None,
 ) -> Trained:
     """Return the trained concept; go on from the newest save of this very run, if there is one.
 
     ``on_step`` is called between steps; if it raises, the run is saved first and the exception goes
     on. Make ``saves`` with `identity_of`; without ``caches`` all is made anew. ``residuals`` makes
     what is trained beside the tokens. In a ``group`` every process calls this with the same values;
-    the first one alone saves. Raises OrthoFedError: the loss became infinite or no number. Raises
-    WorkerLost: another process is gone. Raises InputError: the optimiser is not there.
+    the first one alone saves. ``dp`` is what a DP training makes good: with it no two runs
+    give the same bits (dp_draws.py). Raises OrthoFedError: the loss became infinite or no number.
+    Raises WorkerLost: another process is gone. Raises InputError: the optimiser is not there.
     """
+    assert (dp is not None) == (settings.dp_epsilon > 0)  # noqa: S101  # never silently public
     started_s = time.monotonic()
     with _torch_as_asked(settings):
         trained = residuals(base, spec, slot)
@@ -125,7 +129,9 @@ def train(  # noqa: PLR0913  # the parts of one run; a record would only rename 
         if begin < settings.steps:
             made = (base, spec, run.tokens, images, noun, settings, caches or Caches.in_memory())
             with group.first_one_first():
-                run.material = Material.made(*made)
+                run.passes = Passes(base, settings, Material.made(*made))
+            if dp is not None:
+                run.make_dp(dp, images)
         _loop(run, begin, on_step, saves if group.is_first else None)
         with run.optimisation.averaged():
             return Trained(
@@ -135,6 +141,7 @@ def train(  # noqa: PLR0913  # the parts of one run; a record would only rename 
                 tuple(run.losses),
                 time.monotonic() - started_s,
                 begin,
+                dp,
             )
 
 
@@ -146,20 +153,22 @@ def identity_of(  # everything that decides the run's bits
     noun: str,
     images: ConceptImages,
     settings: TrainingSettings,
+    dp: DpClaim | None = None,
 ) -> str:
     """Return the digest that a save of this run carries; another run never resumes from it."""
     decisive = settings.as_dict()
     for key in _INDECISIVE:
         del decisive[key]
     words = [trigger.words for trigger in triggers]
-    parts = [spec.id, slot, fence, words, noun, images.digest, decisive]
+    parts = [spec.id, slot, fence, words, noun, images.digest, decisive, dp and dp.body()]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 class _Run:
     """The moving parts of one training."""
 
-    material: Material  # made when there is a step to do, before anything is attached
+    passes: Passes  # made when there is a step to do, before anything is attached
+    dp_step: DpStep | None = None
 
     def __init__(  # as train()
         self,
@@ -187,28 +196,15 @@ class _Run:
         )
         self.tokens.recompute = settings.checkpointing
         self.optimisation = Optimisation(self._groups(), settings)
+        self.attachment = Attachment(self.tokens.attached, residuals.attached)
         self.losses: list[float] = []
         self.null_loss = self.prior_loss = 0.0
         self.skipped = False
 
     def step(self, number: int) -> float:
         """Do step ``number`` and return its loss on the concept's images."""
-        count, weights = self.settings.accumulation, self._weights
-        told = []
-        for turn in self.group.turns(count):
-            number_of_pass = number * count + turn
-            concept, null = self._losses(number_of_pass)
-            self.optimisation.scaled((concept + weights[1] * null) / count).backward()
-            prior = torch.zeros_like(concept)
-            if self.material.prior is not None:
-                # A backward pass of its own: the activations of one of both are held at a time.
-                prior = self._prior_loss(self.material.prior.at(number_of_pass))
-                self.optimisation.scaled(weights[2] * prior / count).backward()
-            told.append(torch.stack([concept.detach(), null.detach(), prior.detach()]))
-        # Read once a step: each read waits until the GPU has done all that was asked of it.
-        rows: list[list[float]] = self.group.all_rows(torch.stack(told).cpu(), count).tolist()
-        losses = [sum(column) / count for column in zip(*rows, strict=True)]
-        total = sum(weight * loss for weight, loss in zip(weights, losses, strict=True))
+        losses = self.dp_step.gradients(number) if self.dp_step else self._gradients(number)
+        total = sum(weight * loss for weight, loss in zip(self._weights, losses, strict=True))
         if not math.isfinite(total):
             raise _diverged(number, total)
         self.group.sum_gradients(self.optimisation.parameters)
@@ -216,6 +212,30 @@ class _Run:
         concept_loss, self.null_loss, self.prior_loss = losses
         self.losses.append(concept_loss)
         return concept_loss
+
+    def _gradients(self, number: int) -> Sequence[float]:
+        """Leave the step's gradient in every parameter; return the three losses of it."""
+        count, weights = self.settings.accumulation, self._weights
+        told = []
+        for turn in self.group.turns(count):
+            number_of_pass = number * count + turn
+            concept, null = self.passes.concept_and_null(number_of_pass)
+            self.optimisation.scaled((concept + weights[1] * null) / count).backward()
+            prior = self.passes.prior(number_of_pass)
+            if prior is not None:
+                # A backward pass of its own: the activations of one of both are held at a time.
+                self.optimisation.scaled(weights[2] * prior / count).backward()
+            prior = torch.zeros_like(concept) if prior is None else prior.detach()
+            told.append(torch.stack([concept.detach(), null.detach(), prior]))
+        # Read once a step: each read waits until the GPU has done all that was asked of it.
+        rows: list[list[float]] = self.group.all_rows(torch.stack(told).cpu(), count).tolist()
+        return [sum(column) / count for column in zip(*rows, strict=True)]
+
+    def make_dp(self, claim: DpClaim, images: ConceptImages) -> None:
+        """Let every step from now on be one of ``claim``."""
+        assert isinstance(self.residuals, Adapter)  # noqa: S101  # the product trains no other kind
+        records = ImageRecords(self.passes, self.residuals, self.tokens, images.train, DpDraws())
+        self.dp_step = DpStep(records, self.passes, claim, self.attachment)
 
     @property
     def _weights(self) -> tuple[float, float, float]:
@@ -238,57 +258,8 @@ class _Run:
     @torch.no_grad()
     def probes(self) -> dict[int, np.ndarray]:
         """Return each trigger's text features in four prompts, at its last vector's position."""
-        with self.tokens.attached(), self.residuals.attached():
+        with self.attachment:
             return self.tokens.probes(TEMPLATES)
-
-    def _losses(self, number: int) -> tuple[Tensor, Tensor]:
-        """Return the concept's loss and the null-response term of one pass."""
-        settings, batch = self.settings, self.material.batches.at(number)
-        noisy = self.base.add_noise(batch.latents, batch.noise, batch.timesteps)
-        target = self.base.target(batch.latents, batch.noise, batch.timesteps)
-        times, count = batch.timesteps, len(batch.latents)
-        prompts, framings = batch.captions, batch.framings
-        public = self.material.public.get(tuple(batch.latents.shape[1:]))
-        chosen: list[int] = []
-        if public is not None:
-            chosen = batch_at(
-                number, seed=settings.seed + 1, count=len(public.noisy), batch=settings.null_batch
-            )
-            noisy = torch.cat([noisy, public.noisy[chosen]])
-            times = torch.cat([times, public.timesteps[chosen]])
-            prompts = [*prompts, *(public.prompts[i] for i in chosen)]
-            framings = [*framings, *(public.framings[i] for i in chosen)]
-        answer = self._answer(noisy, times, prompts, framings)
-        concept = self._error(answer[:count], target, batch)
-        if public is None:
-            return concept, torch.zeros_like(concept)
-        base_answers = public.answers[chosen].to(answer.device)
-        return concept, functional.mse_loss(answer[count:], base_answers)
-
-    def _prior_loss(self, batch: Batch) -> Tensor:
-        """Return the loss on images of the class, asked for by the noun."""
-        noisy = self.base.add_noise(batch.latents, batch.noise, batch.timesteps)
-        target = self.base.target(batch.latents, batch.noise, batch.timesteps)
-        answer = self._answer(noisy, batch.timesteps, batch.captions, batch.framings)
-        return self._error(answer, target, batch)
-
-    def _answer(
-        self, noisy: Tensor, times: Tensor, prompts: Sequence[str], framings: Sequence[Framing]
-    ) -> Tensor:
-        """Return the adapted network's answer, in float32 on the base's device."""
-        with self.base.autocast(PASSES[self.settings.precision]):
-            return self.base.predict(noisy, times, self.material.texts.encode(prompts, framings))
-
-    def _error(self, answer: Tensor, target: Tensor, batch: Batch) -> Tensor:
-        """Return the weighted error of the answer to one batch."""
-        gamma, place = self.settings.min_snr_gamma, answer.device
-        weights = self.base.family.noise.weights(batch.timesteps, gamma=gamma)
-        return concept_loss(
-            answer,
-            target.to(place),
-            weights=weights.to(place),
-            masks=None if batch.masks is None else batch.masks.to(place),
-        )
 
     def _groups(self) -> list[Group]:
         """Return A near the prompt, other A, and the vectors, each with its rate."""
@@ -313,7 +284,7 @@ def reads_text(path: str) -> bool:
 def _loop(run: _Run, begin: int, on_step: OnStep | None, saves: TrainingSaves | None) -> None:
     settings = run.settings
     started_s = saved_s = time.monotonic()
-    with run.tokens.attached(), run.residuals.attached(), _recomputed(run.base, settings):
+    with run.attachment, _recomputed(run.base, settings):
         for number in range(begin, settings.steps):
             begun_s = time.monotonic()
             with _saved_if_stopped(run, saves, by=WorkerLost):

@@ -130,6 +130,15 @@ class TrainingSettings:
     validate_draws: int = _number(
         64, 1, 4_096, "noisy held-out images of each loss, always the same"
     )
+    dp_epsilon: float = _number(
+        0.0, 0, 10, "of differential privacy per image, as --dp eps=8; 0: none"
+    )
+    dp_batch: int = _number(
+        0, 0, 100_000, "images that a step with noise draws on average; 0: an eighth, 25 to 256"
+    )
+    dp_clip: float = _number(
+        1.0, 0.001, 1e5, "largest norm of one image's gradient in it; choose it without your images"
+    )
     wandb: bool = _switch(False, "send loss and rate of each step to Weights & Biases")
 
     def __post_init__(self) -> None:
@@ -167,6 +176,14 @@ class TrainingSettings:
         )
 
     @property
+    def own_states(self) -> int:
+        """Noisy states of each of the owner's images for the null-response term.
+
+        None where these are private: the term is not noised, so it must not see them.
+        """
+        return 0 if self.dp_epsilon else self.null_states
+
+    @property
     def on_disk(self) -> bool:
         """Whether latents and the base's answers wait on the disk, where processes share them."""
         return self.cache == "disk" or self.processes > 1
@@ -200,7 +217,7 @@ class TrainingSettings:
 
     def reading_as(self, other: Mapping[str, Any]) -> "TrainingSettings":
         """Return these settings with captions and shapes of images as in ``other``, a log's."""
-        same = {key: other[key] for key in ("buckets", "templates") if key in other}
+        same = {key: other[key] for key in ("buckets", "templates", "dp_epsilon") if key in other}
         return replace(self, **{k: _exact(v, type(getattr(self, k))) for k, v in same.items()})
 
     def rate_at(self, step: int) -> float:

@@ -19,6 +19,7 @@ from .training_log import TrainingLog
 from .wandb_run import check_wandb
 
 if TYPE_CHECKING:
+    from ..core.dp_claim import DpClaim
     from .acceptance import Acceptance
     from .base import Base
     from .dataset import ConceptImages
@@ -47,6 +48,7 @@ class Workbench:
     steps: int | None = None
     seed: int | None = None
     device: str | None = None
+    dp_epsilon: float | None = None
     seen: Mapping[str, object] = field(default_factory=dict[str, object])  # settings of a training
     _probes: "list[Probed]" = field(default_factory=list)  # of this process
 
@@ -60,7 +62,12 @@ class Workbench:
         from .training_settings import TrainingSettings
 
         settings = TrainingSettings.read(self.config, preset=self.preset).reading_as(self.seen)
-        given = {"steps": self.steps, "seed": self.seed, "device": self.device}
+        given = {
+            "steps": self.steps,
+            "seed": self.seed,
+            "device": self.device,
+            "dp_epsilon": self.dp_epsilon,
+        }
         return replace(settings, **{k: v for k, v in given.items() if v is not None})
 
     @cached_property
@@ -95,7 +102,32 @@ class Workbench:
             triggers=self.triggers,
             templates=self.settings.templates,
             class_folder=Path(folder) if self.settings.prior_weight and folder else None,
+            apart=self.settings.dp_epsilon > 0,
         )
+
+    @cached_property
+    def dp(self) -> "DpClaim | None":
+        """What the training will claim of differential privacy, if it is asked for.
+
+        Raises InputError: a setting would break it, or dp-accounting is not installed.
+        """
+        if not self.settings.dp_epsilon:
+            return None
+        from .dp_plan import planned
+
+        return planned(self.settings, len(self.images.train))
+
+    def noise_to_signal(self, session: Session) -> float | None:
+        """Return how much more noise than signal will leave, at best; None without privacy.
+
+        Raises InputError: so much that the concept would not show.
+        """
+        if self.dp is None:
+            return None
+        from ..core.layout import ContributionLayout
+        from .dp_plan import check_floor, num_sent
+
+        return check_floor(self.dp, num_sent(ContributionLayout(self.spec, session.vectors)))
 
     @cached_property
     def scorer(self) -> "Scorer":
@@ -151,7 +183,8 @@ class Workbench:
 
         names = triggers_of(session)
         slot, fence = session.slot, session.fence
-        identity = identity_of(self.spec, slot, fence, names, self.noun, self.images, self.settings)
+        told = (self.spec, slot, fence, names, self.noun, self.images, self.settings)
+        identity = identity_of(*told, self.dp)
         samples = Samples(self.base, self.settings)
         validation = Validation(self.base, self.images.held_out, self.settings)
         if not self.settings.on_disk:
@@ -195,6 +228,7 @@ class Workbench:
                 saves=shared.saves,
                 caches=Caches.at(cache, classes, self.settings),
                 group=group,
+                dp=self.dp,
             )
 
     def forget(self, cache: Path) -> None:
@@ -240,7 +274,8 @@ class Workbench:
         from .probe import probe
 
         names = triggers_of(session)
-        probed = probe(self.base, self.spec, names, self.noun, self.images, self.settings)
+        told = (self.base, self.spec, names, self.noun, self.images, self.settings)
+        probed = probe(*told, self.dp)
         self._probes.append(probed)
         return probed
 

@@ -8,7 +8,7 @@ Source: security.md 4.5. Not here: the blob's own rules (core/layout.py), whethe
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal, cast
 
@@ -17,6 +17,7 @@ from jaxtyping import Int8
 
 from .canonical import decode_text, encode_text
 from .document import Document
+from .dp_claim import DpClaim
 from .errors import InputError
 from .fields import NO_ID, Fields, bad_field
 from .names import check_title, slug
@@ -44,16 +45,6 @@ _NEED: Final = [
     "v",
 ]
 _PRIVATE: Final = ("plain", "wraps")
-_DP_TEXTS: Final = ("accountant", "mechanism", "unit")
-_DP_INTEGERS: Final = [
-    "clip_milli",
-    "delta_e12",
-    "eps_milli",
-    "images",
-    "q_ppm",
-    "sigma_milli",
-    "steps",
-]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +69,7 @@ class ContributionManifest:
     triggers: tuple[str, ...]
     form: Form = "public"
     title: str = ""
-    dp: Mapping[str, int | str] | None = None
+    dp: DpClaim | None = None
     plain: str = ""
     wraps: str = ""
 
@@ -103,7 +94,7 @@ class ContributionManifest:
         if self.title:
             body["title"] = encode_text(self.title)
         if self.dp is not None:
-            body["dp"] = dict(self.dp)
+            body["dp"] = self.dp.body()
         if self.form == "private":
             body.update(plain=self.plain, wraps=self.wraps)
         return body
@@ -147,7 +138,7 @@ class ContributionManifest:
             t=fields.integer("t"),
             triggers=_triggers(fields),
             title=_title(fields) if "title" in fields else "",
-            dp=_dp(fields.raw("dp")) if "dp" in fields else None,
+            dp=DpClaim.from_body(fields.raw("dp")) if "dp" in fields else None,
             plain=fields.hex("plain") if private else "",
             wraps=fields.hex("wraps") if private else "",
         )
@@ -195,13 +186,6 @@ def _title(fields: Fields) -> str:
         return check_title(title)
     except InputError as error:
         raise bad_field("`title` of a contribution manifest is not fit to be shown") from error
-
-
-def _dp(value: object) -> dict[str, int | str]:
-    fields = Fields(value, "a DP claim", need=(*_DP_TEXTS, *_DP_INTEGERS))
-    claim: dict[str, int | str] = {name: fields.text(name, most=64) for name in _DP_TEXTS}
-    claim.update({name: fields.integer(name) for name in _DP_INTEGERS})
-    return claim
 
 
 __all__ = ["NO_ID", "ContributionManifest", "Form", "block_fingerprint"]

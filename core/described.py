@@ -3,7 +3,7 @@
 Laws (formats.md 9 and 10): info.json is canonical JSON of what spec, ledger and tensor files say,
 so anyone rebuilds it; the card is generated and says about privacy only what security.md 9.1
 permits. Titles that contributors typed appear in these two files alone. Fields whose parts come
-later (DP claims, derived files, figures) are left out until they are true.
+later (derived files, figures) are left out until they are true.
 """
 
 import hashlib
@@ -100,6 +100,8 @@ def _concept(part: Part) -> dict[str, object]:
     }
     if manifest.title:
         entry["title"] = encode_text(manifest.title)
+    if manifest.dp is not None:
+        entry["dp"] = manifest.dp.body()
     return entry
 
 
@@ -160,6 +162,7 @@ def card_text(merge: Merge, n: int, made: Sequence[MadeFile], *, withdrawn: Sequ
         *wrap(MAY_REVEAL, 90),
         "",
         *_withdrawals(withdrawn),
+        *_claims(merge),
     ]
     return "\n".join(lines)
 
@@ -208,6 +211,17 @@ def _layerwise_use(merge: Merge, tag: str, trigger: str) -> list[str]:
         f"`lora/{name}-{tag}.safetensors` (all concepts, rank {rank}, strength 1) hold the",
         "residuals alone, which no prompt there calls.",
     ]
+
+
+def _claims(merge: Merge) -> list[str]:
+    """Return what contributors claim of differential privacy, as their own word."""
+    claims = [
+        f"- `{part.manifest.concept}`: {part.manifest.dp.said}"
+        for part in merge.parts
+        if part.manifest.dp is not None
+    ]
+    told = "Claimed and signed by their contributors; nobody else can check that noise was drawn:"
+    return [told, "", *claims, ""] if claims else []
 
 
 def _row(part: Part) -> str:

@@ -20,3 +20,7 @@ AFTER_WITHDRAWAL: Final = (
 COPIES_REMAIN: Final = "Copies already downloaded remain."
 """Stands beside ``AFTER_WITHDRAWAL`` wherever a withdrawal is offered or told."""
 NAMED_READ: Final = "A private slot is readable by the key holders you named."
+PER_IMAGE: Final = (
+    "({epsilon}, {delta}) per image, add or remove one, for what was sent, with this accountant"
+    " ({accountant}) and this audit ({audit})."
+)

@@ -132,7 +132,9 @@ PRIVATE = MANIFEST | {
     "plain": "2" * 64,
     "wraps": "3" * 64,
     "dp": {
-        **dict.fromkeys(("accountant", "mechanism", "unit"), "image"),
+        "accountant": "rdp",
+        "mechanism": "mean",
+        "unit": "image",
         **dict.fromkeys(("clip_milli", "delta_e12", "eps_milli", "images"), 1),
         **dict.fromkeys(("q_ppm", "sigma_milli", "steps"), 1),
     },

@@ -68,5 +68,5 @@ def test_a_jittered_copy_may_have_other_colours_and_the_image_keeps_its_own(tmp_
         assert item.image != copy.image
         assert (item.mask, item.framing) == (copy.mask, copy.framing)
         assert item.digest != copy.digest
-        if item.name == "01.png":  # one red: only the brightness can change it
-            assert np.abs(np.asarray(copy.image)[..., 0].mean() / 255 - 1) < 0.21
+        if item.name == "01.png":  # one red: all three draw it towards one grey at most
+            assert np.abs(np.asarray(copy.image)[..., 0].mean() / 255 - 1) < 0.45

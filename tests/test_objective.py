@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from orthofed.client.objective import concept_loss, snr_weights
+from orthofed.client.objective import image_losses, snr_weights
 
 
 @pytest.mark.parametrize("velocity", [False, True])
@@ -25,8 +25,14 @@ def test_weights_and_masks_count_what_they_say() -> None:
     first = torch.tensor([[1.0, 0.0], [0.0, 0.0]]).expand(2, 1, 2, 2)
     ones = torch.ones(2)
 
-    assert concept_loss(answer, target, weights=ones).item() == pytest.approx((9 / 4 + 1) / 2)
-    assert concept_loss(answer, target, weights=ones, masks=first).item() == pytest.approx(9 / 2)
-    one = concept_loss(answer, target, weights=torch.tensor([0.0, 2.0]))
+    assert image_losses(answer, target, weights=ones).mean().item() == pytest.approx(
+        (9 / 4 + 1) / 2
+    )
+    assert image_losses(answer, target, weights=ones, masks=first).mean().item() == pytest.approx(
+        9 / 2
+    )
+    one = image_losses(answer, target, weights=torch.tensor([0.0, 2.0])).mean()
     assert one.item() == pytest.approx(1.0)
-    assert concept_loss(answer, target, weights=ones, masks=torch.zeros(2, 1, 2, 2)).item() == 0
+    assert (
+        image_losses(answer, target, weights=ones, masks=torch.zeros(2, 1, 2, 2)).mean().item() == 0
+    )

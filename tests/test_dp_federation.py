@@ -1,0 +1,148 @@
+"""`orthofed client train --dp eps=8` against a real coordinator: a claim beside the bytes."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from orthofed.client.dp_accountant import epsilon
+from orthofed.client.egress import EgressList
+from orthofed.client.home import Home
+from orthofed.client.join import join
+from orthofed.client.state import MANIFEST
+from orthofed.client.status import status_of
+from orthofed.client.train_command import Happened, train_concept
+from orthofed.client.train_options import TrainOptions
+from orthofed.client.train_view import TrainView
+from orthofed.core.contribution import ContributionManifest
+from orthofed.core.document import parse
+from orthofed.core.errors import InputError
+
+from .coordinator_process import Coordinator, run
+from .tiny_base import tiny_base
+from .tiny_concept import write_images
+
+SETTINGS = """\
+steps = 4
+batch = 16
+dp_batch = 30
+null_images = 2
+null_sampling_steps = 2
+warmup_steps = 1
+threads = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make the folder with base, settings, 64 images and a folder of six."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("dp")
+    tiny_base(folder / "base")
+    write_images(folder / "images", 64)
+    write_images(folder / "few", 6)
+    (folder / "private.toml").write_text(SETTINGS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def coordinator(place: Path) -> Iterator[Coordinator]:
+    with Coordinator.found(place / "fed", place / "base", "--rank", "1") as running:
+        yield running
+
+
+def _home(coordinator: Coordinator, folder: Path) -> Home:
+    home = Home.at(folder / "home")
+    join(home, coordinator.invite(uses=1), url=None, patience_s=20)
+    return home
+
+
+def _options(place: Path, **changes: Path) -> TrainOptions:
+    return TrainOptions(
+        concept="foxes-p1",
+        noun="fox",
+        images=changes.get("images", place / "images"),
+        base=place / "base",
+        config=place / "private.toml",
+        dp_epsilon=8.0,
+    )
+
+
+def test_a_private_training_is_claimed_signed_shown_and_released(
+    coordinator: Coordinator, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Gate, manifest, status, info.json and card say the same; epsilon can be computed again."""
+    home, events, shown = _home(coordinator, tmp_path), list[Happened](), list[EgressList]()
+
+    def accept(listing: EgressList) -> bool:
+        shown.append(listing)
+        return TrainView().accept(listing)
+
+    options = _options(place)
+    session = train_concept(home, options, report=events.append, ask=accept, patience_s=20)
+
+    assert session.phase == "receipted"
+    signed = parse((home.run("foxes-p1") / MANIFEST).read_bytes(), kind="contribution")
+    claim = ContributionManifest.from_document(signed).dp
+    assert claim is not None
+    assert (claim.images, claim.q_ppm, claim.steps, claim.eps_milli) == (60, 500_000, 4, 8_000)
+    told = {"q_ppm": claim.q_ppm, "steps": claim.steps, "delta_e12": claim.delta_e12}
+    assert 7 < epsilon(**told, sigma_milli=claim.sigma_milli) <= 8
+    (private,) = (event.values for event in events if event.name == "dp")
+    assert private["sigma_milli"] == claim.sigma_milli
+    assert 0 < float(str(private["noise_to_signal"])) < 1
+    assert shown[0].dp == claim
+    assert f"You claim and sign: {claim.said}" in " ".join(capsys.readouterr().err.split())
+    (row,) = status_of(home)["concepts"]
+    assert row["dp"] == claim.said
+
+    coordinator.release()
+    out = tmp_path / "release"
+    run("pull", coordinator.link(), "-o", str(out))
+    (entry,) = json.loads((out / "info.json").read_bytes())["concepts"]
+    assert entry["dp"] == claim.body()
+    assert f"- `foxes-p1`: {claim.said}" in (out / "card.md").read_text()
+
+
+def test_too_few_images_are_refused_before_a_lease(
+    coordinator: Coordinator, place: Path, tmp_path: Path
+) -> None:
+    """Five images to train on: the figure, the bound, and what to do; nothing is leased."""
+    home, events = _home(coordinator, tmp_path), list[Happened]()
+    options = _options(place, images=place / "few")
+    (place / "few.toml").write_text(SETTINGS.replace("dp_batch = 30\n", ""))
+
+    with pytest.raises(InputError, match=r"noise/signal [0-9.]+ in the best case, at most 1"):
+        train_concept(
+            home,
+            replace(options, config=place / "few.toml"),
+            report=events.append,
+            ask=lambda _: True,
+            patience_s=20,
+        )
+
+    assert "leased" not in [event.name for event in events]
+
+
+@pytest.mark.parametrize("text", ["8", "eps=", "eps=many", "epsilon=8", "eps=8,delta=1"])
+def test_dp_is_written_eps_and_a_number(text: str) -> None:
+    """No other parameter can be set with it, so none can break it."""
+    with pytest.raises(InputError, match="--dp") as caught:
+        TrainOptions.epsilon_of(text)
+
+    assert caught.value.fix.startswith("write --dp eps=8")
+    assert TrainOptions.epsilon_of("eps=2.5") == 2.5
+    assert TrainOptions.epsilon_of(None) is None
+
+
+def test_the_command_takes_dp(tmp_path: Path) -> None:
+    """Exit code 2 with advice where it is misspelt, before anything is loaded."""
+    given = ("--concept", "a-b1", "--class-noun", "fox", "--images", ".", "--base", ".", "--yes")
+
+    done = run("client", "train", *given, "--home", str(tmp_path), "--dp", "epsilon", check=False)
+
+    assert done.returncode == 2
+    assert "fix: write --dp eps=8" in done.stderr
