@@ -15,8 +15,8 @@ import click
 import typer
 
 from .admission import admit_command
+from .client import audit_command, ledger_command, pull_command, recipient_command
 from .client import cli as client
-from .client import ledger_command, pull_command, recipient_command
 from .coordinator import cli as coordinator
 from .core.errors import OrthoFedError
 
@@ -35,6 +35,7 @@ app.command(epilog="Example: orthofed doctor fed")(coordinator.doctor)
 app.command(epilog=pull_command.EXAMPLE)(pull_command.pull)
 for _command in (client.demo, client.verify, client.sample):
     app.command(epilog=client.EXAMPLES[_command.__name__])(_command)
+app.command(epilog=audit_command.EXAMPLE)(audit_command.audit)
 app.command(epilog=coordinator.PLAN_EXAMPLE)(coordinator.plan)
 app.command(epilog=admit_command.EXAMPLE)(admit_command.admit)
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
+    MofNCompleteColumn,
     Progress,
     TaskID,
     TextColumn,
@@ -19,13 +20,15 @@ from rich.progress import (
 )
 
 _LINE_EVERY_S: Final = 10.0
+_BYTES: Final = (DownloadColumn(), TransferSpeedColumn())
 
 
 @dataclass(slots=True)
 class TransferView:
-    """A live view of one transfer; use it as a context manager."""
+    """A live view of one transfer, or of work counted in ``unit``; use it as a context manager."""
 
     doing: str
+    unit: str = "bytes"
     console: Console = field(default_factory=lambda: Console(stderr=True, markup=False))
     _bar: Progress | None = None
     _row: TaskID | None = None
@@ -37,8 +40,7 @@ class TransferView:
             self._bar = Progress(
                 TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=32),
-                DownloadColumn(),
-                TransferSpeedColumn(),
+                *(_BYTES if self.unit == "bytes" else (MofNCompleteColumn(),)),
                 TimeRemainingColumn(),
                 console=self.console,
             )
@@ -51,7 +53,7 @@ class TransferView:
             self._bar.stop()
 
     def show(self, name: str, done: int, total: int) -> None:
-        """Draw that ``done`` of ``total`` bytes are there; ``name`` is the file at hand."""
+        """Draw that ``done`` of ``total`` are there; ``name`` is the file or layer at hand."""
         if self._bar is not None:
             if self._row is None:
                 self._row = self._bar.add_task(self.doing, total=total)
@@ -60,4 +62,4 @@ class TransferView:
         now_s = time.monotonic()
         if now_s - self._printed_s >= _LINE_EVERY_S:
             self._printed_s = now_s
-            self.console.print(f"{self.doing} {name}  {done:,} of {total:,} bytes")
+            self.console.print(f"{self.doing} {name}  {done:,} of {total:,} {self.unit}")

@@ -55,7 +55,8 @@ def apply(
 def exact(weight: Shaped[np.ndarray, "*s"], dtype: DType) -> Float64[np.ndarray, "*s"]:
     """Return the stored weight in float64, which holds each of the types exactly."""
     if dtype == "BF16":
-        return (weight.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+        bits = np.asarray(weight.astype(np.uint32) << 16)  # of a single number numpy makes a scalar
+        return np.asarray(bits.view(np.float32).astype(np.float64))
     return weight.astype(np.float64)
 
 

@@ -17,6 +17,7 @@ from orthofed.coordinator.releasing import publish_newest
 from orthofed.coordinator.server import Server
 from orthofed.coordinator.service import Service
 from orthofed.coordinator.tls import server_tls
+from orthofed.core.basis import Family
 from orthofed.core.spec import Limits
 
 from .lenient import ANYTHING
@@ -78,6 +79,7 @@ def founded(
     make: Callable[[Path], Path] = tiny_base,
     layerwise_tokens: bool = False,
     policy: Policy = ANYTHING,
+    family: Family = "hadamard",
 ) -> DataFolder:
     """Found a federation on the base of ``make``; the coordinator's folder is ``path/fed``."""
     base = make(path / "base")
@@ -87,6 +89,7 @@ def founded(
         limits=limits or Limits(operator_slots_percent=0, leases_a_day=100),
         base_name="tiny",
         layerwise_tokens=layerwise_tokens,
+        family=family,
     )
     settings = Settings(base=base, listen="127.0.0.1:0", reserve_mib=0, admission=policy)
     found(path / "fed", choices, settings, clock=SystemClock(), fs=FastFs(), say=lambda _: None)

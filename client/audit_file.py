@@ -1,0 +1,148 @@
+"""Audits one file against a verified release: reads both, and leaves the judging to audit.py.
+
+The slots and their owners are those of the release's ``info.json``, whose hash is signed; where the
+contributions were fetched, what their clients signed has to say the same (T4, T25). A checkpoint's
+base is the spec's, or nothing is said. Cost: one read of the file, one tensor in memory.
+"""
+
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from ..core import canonical
+from ..core.errors import InputError, VerificationFailed
+from ..core.merging import Part
+from ..core.spec import FederationSpec
+from .adapter_file import AdapterFile
+from .audit import Audit, Findings, Leased
+from .base_folder import BaseFolder
+from .changed_checkpoint import ChangedCheckpoint
+from .contributions import Contributions, blob_name, proof_name
+from .rebuild import check_base
+from .trust import check
+from .verify import place
+
+_INFO = "info.json"
+OnLayer = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """What was audited and what was found. ``compared``: slots whose contribution was at hand."""
+
+    kind: str
+    dtypes: tuple[str, ...]
+    compared: int
+    findings: Findings
+
+
+def audit_file(
+    file: Path, made_of: Contributions, *, base: Path | None, on_layer: OnLayer = lambda *_: None
+) -> Audited:
+    """Take ``file`` apart by the slots of a verified release.
+
+    Raises InputError: it is neither a LoRA of this base model nor a pipeline folder, or a
+    checkpoint without its base. Raises VerificationFailed: the release contradicts itself.
+    """
+    spec = made_of.release.federation.spec
+    opened = _opened(file, spec, base)
+    leased = leased_slots(made_of)
+    with ExitStack() as stack:
+        parts = {each.slot: _part(made_of, each, stack) for each in _at_hand(made_of, leased)}
+        audit = Audit(spec, leased, parts)
+        for number, layer in enumerate(spec.layers):
+            on_layer(layer.path, number, len(spec.layers))
+            audit.add(layer, opened.change(layer))
+        on_layer("", len(spec.layers), len(spec.layers))
+        audit.add_foreign(opened.foreign_changes())
+        if isinstance(opened, AdapterFile):
+            audit.add_strange(opened.strange)
+        else:
+            audit.add_strange(f"{name} is missing" for name in opened.missing())
+    kind = "lora" if isinstance(opened, AdapterFile) else "checkpoint"
+    return Audited(kind, opened.dtypes, len(parts), audit.findings())
+
+
+def leased_slots(made_of: Contributions) -> tuple[Leased, ...]:
+    """Return the slots of the release, ascending.
+
+    Raises VerificationFailed: ``info.json`` is not what spec, manifest and contributions say.
+    """
+    lambdas = dict(made_of.release.manifest.contributions)
+    with check("release"):
+        path = place(made_of.folder, _INFO)
+        concepts = cast("dict[str, Any]", canonical.decode(path.read_bytes()))["concepts"]
+        found = tuple(
+            sorted(
+                (
+                    Leased(
+                        each["slot"], each["leaf"], each["concept"], each["client"], each["lambda"]
+                    )
+                    for each in concepts
+                ),
+                key=lambda each: each.slot,
+            )
+        )
+        if {each.leaf: each.lambda_1024 for each in found} != lambdas:
+            raise _contradiction("its manifest lists other contributions or weights")
+        for each in found:
+            if not (made_of.folder / proof_name(each.leaf)).is_file():
+                continue
+            said = made_of.manifest(each.leaf)
+            if (said.slot, said.concept, said.client) != (each.slot, each.concept, each.client):
+                raise _contradiction(f"contribution {each.leaf} is signed for another slot or name")
+    return found
+
+
+def _opened(file: Path, spec: FederationSpec, base: Path | None) -> AdapterFile | ChangedCheckpoint:
+    if not file.is_dir():
+        if not file.is_file():
+            raise _unreadable(f"{file} does not exist", "there is nothing to audit")
+        return AdapterFile.open(file, spec)
+    if base is None:
+        raise InputError(
+            "--base is missing",
+            why="a checkpoint's change is what it has more than its base model",
+            fix="run the same command with --base FOLDER",
+            code="option-missing",
+        )
+    origin = BaseFolder(base)
+    check_base(origin, spec)
+    return ChangedCheckpoint(spec, origin, BaseFolder(file))
+
+
+def _at_hand(made_of: Contributions, leased: tuple[Leased, ...]) -> list[Leased]:
+    return [each for each in leased if (made_of.folder / blob_name(each.leaf)).is_file()]
+
+
+def _part(made_of: Contributions, leased: Leased, stack: ExitStack) -> Part:
+    blob = place(made_of.folder, blob_name(leased.leaf))
+    fd = stack.enter_context(blob.open("rb")).fileno()
+    return Part.open(
+        made_of.release.federation.spec,
+        made_of.document(leased.leaf).to_bytes(),
+        leaf=leased.leaf,
+        lambda_1024=leased.lambda_1024,
+        read=lambda offset, length: os.pread(fd, length, offset),
+    )
+
+
+def _contradiction(what: str) -> VerificationFailed:
+    return VerificationFailed(
+        f"{_INFO} of the release contradicts what is signed: {what}",
+        why="it is derived from them, so somebody changed it before it was signed",
+        fix="run orthofed verify FOLDER --rebuild --base BASE, and tell the operator",
+        code="release-contradicts",
+    )
+
+
+def _unreadable(what: str, why: str) -> InputError:
+    return InputError(
+        what,
+        why=why,
+        fix="give a LoRA's .safetensors file or a diffusers pipeline folder",
+        code="bad-adapter",
+    )

@@ -1,0 +1,102 @@
+"""What an audit found, as people read it and as programs do. It decides nothing."""
+
+from typing import Any
+
+from ..core.release import ReleaseManifest
+from .audit import SlotFinding
+from .audit_file import Audited
+
+_SHOWN = 12
+
+
+def as_dict(audited: Audited, manifest: ReleaseManifest) -> dict[str, Any]:
+    """Return what ``--json`` prints; shares and errors are fractions, lambdas plain numbers."""
+    found = audited.findings
+    return {
+        "schema": "orthofed.audit/1",
+        "clean": found.clean,
+        "kind": audited.kind,
+        "dtypes": list(audited.dtypes),
+        "release": manifest.n,
+        "log": manifest.log,
+        "layers": found.layers,
+        "energy": found.energy,
+        "slots": [
+            {
+                "slot": each.leased.slot,
+                "leaf": each.leased.leaf,
+                "concept": each.leased.concept,
+                "client": each.leased.client,
+                "share": each.share,
+                "verdict": each.verdict,
+                "lambda": each.leased.lambda_1024 / 1024,
+                "lambda_found": each.lambda_found,
+                "error": each.error,
+                "floor": each.floor,
+                "layer": each.layer,
+            }
+            for each in found.slots
+        ],
+        "outside": {
+            "share": found.outside.share,
+            "free_slots": found.outside.free,
+            "floor": found.outside.floor,
+            "layer": found.outside.layer,
+        },
+        "foreign": [{"module": name, "share": share} for name, share in found.foreign],
+        "strange": list(found.strange),
+    }
+
+
+def as_text(audited: Audited, manifest: ReleaseManifest) -> str:
+    """Return the table."""
+    found, outside = audited.findings, audited.findings.outside
+    types = "+".join(audited.dtypes)
+    beyond = f"outside of all leased slots: {outside.share:.3g} of the energy, {outside.free:.3g}"
+    lines = [
+        f"{audited.kind}, {types}, {found.layers} layers, against release {manifest.n}",
+        "",
+        "slot   leaf  concept             client        share  verdict",
+        *map(_row, found.slots),
+        "",
+        f"{beyond} in free slots; rounding alone can leave {outside.floor:.3g}",
+    ]
+    if outside.layer:
+        lines.append(f"  above that most in {outside.layer}")
+    lines += [f"  {name}: {share:.3g}, not adapted here" for name, share in found.foreign[:_SHOWN]]
+    lines += [f"  {name}: not understood" for name in found.strange[:_SHOWN]]
+    hidden = max(len(found.foreign) - _SHOWN, 0) + max(len(found.strange) - _SHOWN, 0)
+    if hidden:
+        lines.append(f"  and {hidden} more; --json names them all")
+    lines.append(
+        "every part of it is a contribution's, as the release says"
+        if found.clean
+        else "not what the release says"
+    )
+    if found.clean and audited.compared < len(found.slots):
+        lines.append("shares only: pull the release with --contributions to compare what was sent")
+    return "\n".join(lines)
+
+
+def _row(each: SlotFinding) -> str:
+    leased = each.leased
+    return (
+        f"{leased.slot:>4} {leased.leaf:>6}  {leased.concept:<18}  {leased.client[:10]}"
+        f"  {each.share:>7.2%}  {_told(each)}"
+    )
+
+
+def _told(each: SlotFinding) -> str:
+    said = each.leased.lambda_1024 / 1024
+    match each.verdict:
+        case "matches":
+            return f"matches leaf {each.leased.leaf}, lambda {said:.3f}, error {each.error:.1g}"
+        case "another weight":
+            return f"lambda {each.lambda_found:.4f} found, the release says {said:.4f}"
+        case "differs":
+            floor = f"rounding gives {each.floor:.2g}"
+            return f"differs by {each.error:.3g} in {each.layer}; {floor}"
+        case "absent":
+            return "absent"
+        case _:
+            return f"lambda {said:.3f} said, contribution not fetched"
