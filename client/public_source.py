@@ -81,7 +81,8 @@ class FolderSource:
 
 def read_hashes(source: PublicSource, tile: Tile) -> tuple[bytes, ...]:
     """Return the hashes of a tile, from the full one where the unfinished one has gone."""
-    return split_hashes(_read_tile(source, tile), tile.width)
+    data, there = _read_tile(source, tile)
+    return split_hashes(data, there.width)[: tile.width]
 
 
 def read_entries(source: PublicSource, size: int) -> tuple[bytes, ...]:
@@ -95,16 +96,18 @@ def read_entries(source: PublicSource, size: int) -> tuple[bytes, ...]:
 
 def read_tile_entries(source: PublicSource, tile: Tile) -> tuple[bytes, ...]:
     """Return the leaf bodies of a tile, unchecked, as ``read_hashes`` its hashes."""
-    return split_entries(_read_tile(source, tile), tile.width)
+    data, there = _read_tile(source, tile)
+    return split_entries(data, there.width)[: tile.width]
 
 
-def _read_tile(source: PublicSource, tile: Tile) -> bytes:
+def _read_tile(source: PublicSource, tile: Tile) -> tuple[bytes, Tile]:
+    """Return the bytes, and which tile they are of: this one, or the same when it was full."""
     try:
-        return source.read(tile.name, tile.most_bytes)
+        return source.read(tile.name, tile.most_bytes), tile
     except Refused as error:
         if error.code != "not-found" or tile.full == tile:
             raise
-        return source.read(tile.full.name, tile.full.most_bytes)
+        return source.read(tile.full.name, tile.full.most_bytes), tile.full
 
 
 def _too_long(name: str, size: int, most: int) -> VerificationFailed:

@@ -118,8 +118,9 @@ class Pull:
         ledger.manifest_id(n)  # before a question that may have no answer
         reply = self.channel.call(methods.GET_MANIFEST, wire.ManifestRequest(n), wire.ManifestReply)
         found = ledger.release(reply.document)
-        if found.manifest.n != n:  # T16: a release of the ledger, and not the one asked for
-            raise mismatch(f"release {found.manifest.n} was served, asked for was {n}")
+        with check("manifest"):
+            if found.manifest.n != n:  # T16: a release of the ledger, and not the one asked for
+                raise mismatch(f"release {found.manifest.n} was served, asked for was {n}")
         return reply.document
 
     def fetch(self, release: TrustedRelease, entries: Iterable[FileEntry]) -> None:

@@ -4,7 +4,7 @@
     release: its leaf, by manifest id and number; the leaf before of its kind is its ``prev``
              signed by a release key of the keyring in force at that leaf, and before its ``until``
              every contribution leaf below ``size`` in exactly one of its two lists, no slot twice,
-             nothing included that was withdrawn
+             nothing included that its client withdrew, nothing called so that it did not
 
 Law: leaves are believed once they hash to a root that the ledger's key signed; kinds of a later
 version are carried along and say nothing here. So nothing can be dropped from a release in silence,
@@ -24,6 +24,7 @@ from ..core.keyring import Keyring
 from ..core.leaf import parse_leaf, spec_leaf
 from ..core.receipt import make_receipt
 from ..core.release import ReleaseManifest, check_complete
+from ..core.withdrawal import Withdrawal
 from .trust import TrustedFederation, check, mismatch
 
 _READ = ("contribution", "keyring", "release", "withdrawal")
@@ -122,13 +123,27 @@ class TrustedLedger:
         slots = [_signed(contributions[index])["slot"] for index, _ in manifest.contributions]
         if len(slots) != len(set(map(str, slots))):
             raise mismatch(f"release {manifest.n} holds two contributions of one slot")
-        gone = {
-            _signed(body)["leaf"]
-            for index, body in self.leaves["withdrawal"]
-            if index < min(manifest.size, leaf)
-        }
+        gone = self._withdrawn(min(manifest.size, leaf))
         if still := sorted(index for index, _ in manifest.contributions if index in gone):
             raise mismatch(f"release {manifest.n} holds contribution {still[0]}, withdrawn before")
+        told = {index for index, why in manifest.left_out if why == "withdrawn"}
+        if alleged := sorted(told - gone):
+            raise mismatch(
+                f"release {manifest.n} leaves out contribution {alleged[0]} as withdrawn, and its"
+                " client never said so"
+            )
+
+    def _withdrawn(self, size: int) -> set[int]:
+        """Return the contributions that their own clients withdrew below ``size``."""
+        found: set[int] = set()
+        contributions = dict(self.leaves["contribution"])
+        for index, body in self.leaves["withdrawal"]:
+            if index < size:
+                said = Withdrawal.from_document(document.from_value(body["doc"], kind="withdrawal"))
+                of = contributions.get(said.leaf)
+                if of is not None and _signed(of)["client"] == said.client:
+                    found.add(said.leaf)
+        return found
 
 
 def trusted_ledger(

@@ -106,13 +106,13 @@ def tile_in(level: int, index: int, size: int) -> Tile:
 
 
 def split_hashes(data: bytes, width: int) -> tuple[bytes, ...]:
-    """Return the first ``width`` hashes of a tile that has at least so many.
+    """Return the hashes of a tile of exactly ``width``.
 
     Raises VerificationFailed ``bad-tile``.
     """
-    if len(data) % _HASH or not width * _HASH <= len(data) <= TILE_WIDTH * _HASH:
+    if len(data) != width * _HASH:
         raise _bad(f"a tile of {len(data)} bytes for {width} hashes")
-    return tuple(data[i : i + _HASH] for i in range(0, width * _HASH, _HASH))
+    return tuple(data[i : i + _HASH] for i in range(0, len(data), _HASH))
 
 
 def join_entries(bodies: Sequence[bytes]) -> bytes:
@@ -121,7 +121,7 @@ def join_entries(bodies: Sequence[bytes]) -> bytes:
 
 
 def split_entries(data: bytes, width: int) -> tuple[bytes, ...]:
-    """Return the first ``width`` leaf bodies of a tile that has at least so many.
+    """Return the leaf bodies of a tile of exactly ``width``.
 
     Raises VerificationFailed ``bad-tile``.
     """
@@ -133,9 +133,9 @@ def split_entries(data: bytes, width: int) -> tuple[bytes, ...]:
             raise _bad("a tile of leaves whose lengths do not fit")
         found.append(data[at + 2 : end])
         at = end
-    if not width <= len(found) <= TILE_WIDTH:
+    if len(found) != width:
         raise _bad(f"a tile of {len(found)} leaves, expected are {width}")
-    return tuple(found[:width])
+    return tuple(found)
 
 
 def _bad(what: str) -> VerificationFailed:

@@ -333,8 +333,9 @@ def _ledger() -> Iterable[Parser]:
     )
     yield Parser(
         "tile of leaves",
-        lambda data: tile.split_entries(data, 0),
+        lambda data: tile.split_entries(data, 3),
         (tile.join_entries(seeds.leaves()), b"\0\0\0\1x"),
+        spell=tile.join_entries,
     )
     yield Parser(
         "fork proof",
