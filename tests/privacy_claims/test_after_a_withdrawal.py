@@ -1,4 +1,4 @@
-"""Exact withdrawal: two copies of one federation, one of which never had the contribution.
+"""T15: exact withdrawal: two copies of one federation, one of which never had the contribution.
 
 Backs: "After a withdrawal the next release is byte-identical to one that never had it." What may
 differ is what formats.md 13, item 10, says: the number, the list of withdrawals, and places in the

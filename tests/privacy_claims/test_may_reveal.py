@@ -1,4 +1,4 @@
-"""What a published concept gives away: its A, its trigger and its vectors, to whoever downloads it.
+"""T21: what a published concept gives away: A, trigger and vectors, to whoever downloads it.
 
 Backs: "A published concept can be prompted by anyone and may reveal training images. With few
 images assume it does." The warning is true, not careful: the files hold all that was learnt, and no
