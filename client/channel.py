@@ -28,10 +28,11 @@ from ..core.request import sign_request
 from ..proto import failure, methods
 from ..proto.methods import Method
 from .allowed import allow
+from .client_certificate import ClientCertificate
 from .outbox import Outbox
+from .tls_faults import hung_up_hint, tls_fault
 
 _JITTER: Final = tenacity.wait_random_exponential(multiplier=0.1, max=30)
-_UNTRUSTED: Final = ("CERTIFICATE_VERIFY_FAILED", "Peer name", "Hostname Verification Check failed")
 _OPTIONS: Final = (
     ("grpc.enable_retries", 0),
     ("grpc.max_receive_message_length", methods.REPLY_BYTES),
@@ -86,11 +87,13 @@ class Channel:
         ca: bytes,
         log: str,
         outbox: Outbox | None = None,
+        certificate: ClientCertificate | None = None,
         patience_s: float = 60,
     ) -> None:
         """Prepare the connection; nothing is sent yet.
 
-        ``ca`` is a DER certificate, empty for the system's roots. Without an ``outbox``, as for
+        ``ca`` is a DER certificate, empty for the system's roots; ``certificate`` is shown to a
+        coordinator that asks for one. Without an ``outbox``, as for
         a consumer who has no home, only unsigned calls can be made. Units: ``patience_s`` is how
         long a call is tried again.
         """
@@ -100,7 +103,11 @@ class Channel:
         self._patience_s = patience_s
         self._clock_offset_s = 0
         self._closed = False
-        credentials = grpc.ssl_channel_credentials(_pem(ca) if ca else None)
+        credentials = grpc.ssl_channel_credentials(
+            _pem(ca) if ca else None,
+            certificate.key if certificate else None,
+            certificate.chain if certificate else None,
+        )
         self._channel = grpc.secure_channel(host_port, credentials, options=_OPTIONS)
         self._calls: dict[str, Callable[..., Any]] = {}
 
@@ -158,7 +165,8 @@ class Channel:
             raise Unreachable(
                 f"{self.host_port} gave no answer for {self._patience_s:.0f} s: {error.what}",
                 why=error.why,
-                fix="run the same command again when it is back; it goes on where it stopped",
+                fix="run the same command again when it is back; it goes on where it stopped"
+                + hung_up_hint(error.what),
                 code="unreachable",
             ) from None
 
@@ -205,13 +213,8 @@ class Channel:
         call = cast("grpc.Call", error)
         status, detail = call.code().name, call.details() or ""
         code = trailers.get(methods.CODE_KEY, "")
-        if not code and any(sign in detail for sign in _UNTRUSTED):
-            return VerificationFailed(
-                f"the TLS certificate of {self.host_port} is not the one that was pinned",
-                why="somebody else answers there, or the coordinator's CA was made anew",
-                fix="ask the operator for a new invite or link, by a way you trust",
-                code="tls-untrusted",
-            )
+        if not code and (fault := tls_fault(self.host_port, detail)) is not None:
+            return fault
         meant = failure.error_from(status, detail, code)
         if failure.may_retry(status, code) and not self._closed:
             after = trailers.get(methods.RETRY_KEY, "")

@@ -49,6 +49,10 @@ def join(
         str | None, typer.Argument(help="https://HOST:PORT, if not the invite's own address.")
     ] = None,
     invite: Annotated[str, typer.Option("--invite", help="The invite, ofi1:...")] = "",
+    certificate: Annotated[
+        Path | None,
+        typer.Option("--client-certificate", help="PEM file, if the coordinator asks for one."),
+    ] = None,
     home: HomeOption = None,
     as_json: Json = False,
     patience_s: Patience = 30,
@@ -60,7 +64,9 @@ def join(
 
     if not invite:
         raise _needs("--invite", "orthofed client join --invite ofi1:...")
-    joined = joining.join(Home.at(home), invite, url=url, patience_s=patience_s)
+    joined = joining.join(
+        Home.at(home), invite, url=url, patience_s=patience_s, certificate=certificate
+    )
     spec = joined.federation.spec
     facts = {
         "schema": "orthofed.join/1",

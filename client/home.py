@@ -3,6 +3,7 @@
     home/master.key          32 bytes as hex, mode 0600; every key of this client is derived from it
     home/federation.json     address, CA, federation and log id: what the invite pinned
     home/spec.json           the federation's spec; keyrings/<n>.json beside it
+    home/tls-client.pem      a TLS certificate and its key, where the coordinator asks for one
     home/counter             the next client key, raised before the key is used: none serves twice
     home/outbox.jsonl        every message that left (egress.py)
     home/runs/<concept>/     state, training saves, blob, manifest, receipts of one concept
@@ -28,6 +29,7 @@ from ..core import canonical
 from ..core.errors import InputError, OrthoFedError
 from ..core.fields import Fields, bad_field, is_hex
 from ..core.names import slug
+from .client_certificate import ClientCertificate
 from .secret_file import read_secret
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -147,6 +149,18 @@ class Home:
             "v": 1,
         }
         write_whole(self.folder / "federation.json", canonical.encode(record))
+
+    def certificate(self) -> ClientCertificate | None:
+        """Return the TLS certificate that this home shows, if it has one.
+
+        Raises InputError: the file is damaged.
+        """
+        path = self.folder / "tls-client.pem"
+        return ClientCertificate.parse(path.read_bytes()) if path.exists() else None
+
+    def keep_certificate(self, certificate: ClientCertificate) -> None:
+        """Keep the TLS certificate, readable by its owner alone."""
+        write_whole(self.folder / "tls-client.pem", certificate.to_pem(), mode=0o600)
 
     def run(self, concept: str) -> Path:
         """Return the folder of one concept. T10: the slug's grammar has no dots or slashes."""

@@ -8,6 +8,7 @@ new member key. Joining again with the same home is safe and spends nothing. Sou
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..core import document
@@ -17,6 +18,7 @@ from ..core.invite import Invite
 from ..core.keys import SigningKey, derive_member
 from ..proto import methods, wire
 from .channel import Channel
+from .client_certificate import read_certificate
 from .home import Home, Membership
 from .outbox import Outbox
 from .trust import TrustedFederation, trusted_federation
@@ -31,21 +33,37 @@ class Joined:
     free_slots: int  # the coordinator's word of this moment
 
 
-def join(home: Home, invite_text: str, *, url: str | None, patience_s: float) -> Joined:
+def join(
+    home: Home,
+    invite_text: str,
+    *,
+    url: str | None,
+    patience_s: float,
+    certificate: Path | None = None,
+) -> Joined:
     """Register this home's member key and keep what was pinned.
 
-    ``url`` overrides the invite's address, never its ids. Raises InputError: invite or URL cannot
-    be read, or the home belongs to another federation. Raises Refused: the invite is not good.
-    Raises VerificationFailed: the coordinator is not the one that the invite names.
+    ``url`` overrides the invite's address, never its ids. ``certificate``: a PEM file with the TLS
+    certificate and key that this home shows from now on, where the coordinator asks for one.
+
+    Raises InputError: invite, URL or certificate cannot be read, or the home belongs to another
+    federation. Raises Refused: the invite is not good. Raises VerificationFailed: the coordinator
+    is not the one that the invite names.
     """
     invite = Invite.from_text(invite_text.strip())
     host_port = _host_port(url, invite) if url else invite.addr
     membership = Membership(host_port, invite.ca, invite.fed, invite.log)
+    shown = None if certificate is None else read_certificate(certificate)
     with home.lock():
         _refuse_second(home, membership)
         outbox = Outbox(home.folder / "outbox.jsonl")
         with Channel(
-            host_port, ca=invite.ca, log=invite.log, outbox=outbox, patience_s=patience_s
+            host_port,
+            ca=invite.ca,
+            log=invite.log,
+            outbox=outbox,
+            certificate=shown or home.certificate(),
+            patience_s=patience_s,
         ) as channel:
             reply = channel.call(methods.GET_SPEC, wire.SpecRequest(), wire.SpecReply)
             federation = trusted_federation(invite.log, reply.spec, reply.keyrings)
@@ -57,6 +75,8 @@ def join(home: Home, invite_text: str, *, url: str | None, patience_s: float) ->
                     code="other-spec",
                 )
             _register(channel, invite, derive_member(home.master(), invite.log))
+        if shown is not None:
+            home.keep_certificate(shown)
         home.join(membership, spec=reply.spec, keyrings=reply.keyrings)
     return Joined(membership, federation, min(reply.free_slots, federation.spec.capacity))
 

@@ -113,7 +113,8 @@ def open_ledger(place: str, *, home: Path | None, patience_s: float) -> Generato
         memory = _home(place)
         member = memory.membership()
         host_port, ca, log = member.host_port, member.ca, member.log
-    with Channel(host_port, ca=ca, log=log, patience_s=patience_s) as channel:
+    shown = memory.certificate()
+    with Channel(host_port, ca=ca, log=log, certificate=shown, patience_s=patience_s) as channel:
         yield wire_reader(WireSource(channel), log, SeenHeads(memory.folder))
 
 

@@ -34,6 +34,10 @@ def pull(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
     home: Annotated[
         Path | None, typer.Option("--home", help="Folder of this client; default: the user's own.")
     ] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option("--client-certificate", help="PEM file, if the coordinator asks for one."),
+    ] = None,
     as_json: Json = False,
     patience_s: Annotated[
         float,
@@ -43,14 +47,19 @@ def pull(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
     """Fetch a release and check every byte. Run again to go on after a break."""
     from ..core.address import FederationAddress
     from .channel import Channel
+    from .client_certificate import read_certificate
     from .home import Home
     from .seen_heads import SeenHeads
 
-    address = FederationAddress.from_text(url)
+    address, place = FederationAddress.from_text(url), Home.at(home)
     with Channel(
-        address.host_port, ca=address.ca, log=address.log, patience_s=patience_s
+        address.host_port,
+        ca=address.ca,
+        log=address.log,
+        certificate=place.certificate() if certificate is None else read_certificate(certificate),
+        patience_s=patience_s,
     ) as channel:
-        seen = SeenHeads(Home.at(home).folder)
+        seen = SeenHeads(place.folder)
         if key is None:
             _pull(channel, seen, address.log, out, release, contributions, as_json)
         else:

@@ -117,6 +117,7 @@ def _ask(
             ca=membership.ca,
             log=membership.log,
             outbox=outbox,
+            certificate=home.certificate(),
             patience_s=_PATIENCE_S,
         ) as channel:
             for session in sessions:

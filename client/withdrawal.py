@@ -67,7 +67,12 @@ def withdraw(
             raise _nothing(concept, home.folder, session)
         outbox = Outbox(home.folder / "outbox.jsonl")
         with Channel(
-            member.host_port, ca=member.ca, log=member.log, outbox=outbox, patience_s=patience_s
+            member.host_port,
+            ca=member.ca,
+            log=member.log,
+            outbox=outbox,
+            certificate=home.certificate(),
+            patience_s=patience_s,
         ) as channel:
             reply = channel.call(methods.GET_SPEC, wire.SpecRequest(), wire.SpecReply)
             federation = trusted_federation(member.log, reply.spec, reply.keyrings)

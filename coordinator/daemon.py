@@ -41,7 +41,9 @@ def run(directory: Path, *, listen: str, ready: Ready, clock: Clock | None = Non
     fs = Fs(reserve_bytes=settings.reserve_mib << 20)
     with folder.locked(), House(folder, fs=fs, clock=clock) as house, StaleParts(house):
         now = dt.datetime.fromtimestamp(clock.wall_s(), dt.UTC)
-        tls = server_tls(folder.keys, settings.hostnames, fs=fs, now=now)
+        tls = server_tls(
+            folder.keys, settings.hostnames, fs=fs, now=now, client_ca=settings.client_ca
+        )
         service = Service(house)
         server = Server(service.answer, listen=listen or settings.listen, tls=tls, clock=clock)
         desk = Desk(house)

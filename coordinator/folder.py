@@ -19,7 +19,7 @@ from .fs import Fs
 from .policy import Policy
 
 _RESERVE_MIB = 2_048
-_TEXTS = ("base", "base_hint", "address", "listen", "high_water")
+_TEXTS = ("base", "base_hint", "address", "listen", "high_water", "client_ca")
 _DAILY = {"uploads_a_day": 32, "upload_mib_a_day": 4_096}
 _KNOWN = {*_TEXTS, *_DAILY, "hostnames", "reserve_mib", "admission"}
 
@@ -33,7 +33,9 @@ class Settings:
     ``listen``: HOST:PORT, port 0 takes any. ``hostnames``: names and addresses in the certificate.
     ``reserve_mib``: MiB (2**20 bytes) that stay free on the disk, 0 or more. ``high_water``: the
     file of the high-water mark (mark.py), empty for the one in the coordinator's folder.
-    ``uploads_a_day``, ``upload_mib_a_day``: what one client key may announce and send, 1 or more.
+    ``client_ca``: a PEM file; only who shows a certificate of these authorities is listened to,
+    empty: everybody. ``uploads_a_day``, ``upload_mib_a_day``: what one client key may announce and
+    send, 1 or more.
     ``admission``: what a contribution may do (policy.py).
     """
 
@@ -44,6 +46,7 @@ class Settings:
     hostnames: tuple[str, ...] = ("localhost", "127.0.0.1")
     reserve_mib: int = _RESERVE_MIB
     high_water: str = ""
+    client_ca: str = ""
     uploads_a_day: int = _DAILY["uploads_a_day"]
     upload_mib_a_day: int = _DAILY["upload_mib_a_day"]
     admission: Policy = field(default_factory=Policy)
@@ -63,6 +66,8 @@ class Settings:
             f"reserve_mib = {self.reserve_mib}",
             "# The high-water mark; on another volume it outlives this disk. Empty: here.",
             f"high_water = {json.dumps(self.high_water)}",
+            "# PEM file of the authorities whose client certificates are asked for. Empty: none.",
+            f"client_ca = {json.dumps(self.client_ca)}",
             "# What one client key may announce and send in a day (UTC); it has one contribution.",
             f"uploads_a_day = {self.uploads_a_day}",
             f"upload_mib_a_day = {self.upload_mib_a_day}",
@@ -92,7 +97,7 @@ class Settings:
         for key, number in numbers.items():
             if type(number) is not int or number < 1:
                 raise _bad_settings(path, f"{key} is a number, 1 or more")
-        base, hint, address, listen, high_water = texts
+        base, hint, address, listen, high_water, client_ca = texts
         limits = table.get("admission", {})
         if not isinstance(limits, dict):
             raise _bad_settings(path, "admission is a table of thresholds")
@@ -108,6 +113,7 @@ class Settings:
             hostnames=tuple(names) or cls.hostnames,
             reserve_mib=reserve,
             high_water=high_water,
+            client_ca=client_ca,
             admission=admission,
             **numbers,
         )

@@ -92,7 +92,11 @@ class Server:
             _handlers(service, self._reception, self._clock) for service in methods.SERVICES
         ]
         server.add_generic_rpc_handlers((*handlers, *self._tools.handlers()))
-        credentials = grpc.ssl_server_credentials([(tls.key, tls.chain)])
+        credentials = grpc.ssl_server_credentials(
+            [(tls.key, tls.chain)],
+            root_certificates=tls.client_ca or None,
+            require_client_auth=bool(tls.client_ca),
+        )
         try:
             port = server.add_secure_port(listen, credentials)
         except RuntimeError as error:

@@ -26,11 +26,16 @@ _RENEW_DAYS = 30
 
 @dataclass(frozen=True, slots=True)
 class ServerTls:
-    """PEM key and certificate chain for gRPC, and the authority's certificate in DER."""
+    """PEM key and certificate chain for gRPC, and the authority's certificate in DER.
+
+    ``client_ca``: PEM certificates of who signs client certificates; with it nobody without one
+    gets past the handshake. It is one more door in front: requests are signed in every case.
+    """
 
     key: bytes
     chain: bytes
     ca_der: bytes
+    client_ca: bytes = b""
 
 
 def make_authority(keys: Path, *, fs: Fs, now: dt.datetime) -> None:
@@ -55,8 +60,13 @@ def authority_der(keys: Path) -> bytes:
     return certificate.public_bytes(serialization.Encoding.DER)
 
 
-def server_tls(keys: Path, hostnames: tuple[str, ...], *, fs: Fs, now: dt.datetime) -> ServerTls:
-    """Return the server's key and chain for these hosts, made anew if need be."""
+def server_tls(
+    keys: Path, hostnames: tuple[str, ...], *, fs: Fs, now: dt.datetime, client_ca: str = ""
+) -> ServerTls:
+    """Return the server's key and chain for these hosts, made anew if need be.
+
+    ``client_ca``: the PEM file of who signs client certificates, empty to ask for none.
+    """
     authority = (keys / "tls-ca.pem").read_bytes()
     path = keys / "tls-server.pem"
     born = x509.load_pem_x509_certificate(authority).not_valid_before_utc
@@ -68,6 +78,37 @@ def server_tls(keys: Path, hostnames: tuple[str, ...], *, fs: Fs, now: dt.dateti
         key=key,
         chain=b"-----BEGIN CERTIFICATE-----" + certificate + authority,
         ca_der=authority_der(keys),
+        client_ca=_client_authority(client_ca),
+    )
+
+
+def _client_authority(path: str) -> bytes:
+    """Return the PEM file of ``client_ca``, empty for an empty path.
+
+    Raises InputError: it holds no certificate, or one that signs none.
+    """
+    if not path:
+        return b""
+    try:
+        pem = Path(path).read_bytes()
+        found = x509.load_pem_x509_certificates(pem)
+        signs = [
+            each.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+            for each in found
+        ]
+    except (OSError, ValueError, x509.ExtensionNotFound) as error:
+        raise _bad_client_ca(path, str(error)) from error
+    if not all(signs):
+        raise _bad_client_ca(path, "a certificate that signs no others")
+    return pem
+
+
+def _bad_client_ca(path: str, says: str) -> InputError:
+    return InputError(
+        f"`client_ca` {path}: {says}",
+        why="it names a PEM file with the certificates of who signs client certificates",
+        fix="correct `client_ca` in coordinator.toml, or leave it empty to ask for none",
+        code="bad-client-ca",
     )
 
 
