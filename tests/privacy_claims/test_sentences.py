@@ -24,8 +24,9 @@ PERMITTED = {
 """Each sentence that is said, and the test that backs it."""
 PROMISE = re.compile(
     r"anonym|untraceable|secure(ly)? aggregat\w* (protect|hide)|differentially private"
-    r"|(cannot|can not|can't|never|impossible to|nobody can|no one can) (be )?"
-    r"(recover|reconstruct|trace|see|learn|leak|identif|read your|read the image)"
+    r"|cannot be (recovered|reconstructed|traced|identified|leaked)|impossible to (recover|trace)"
+    r"|(coordinator|operator|server|attacker|stranger)s? (cannot|can not|can't|never) (see|read|learn)"
+    r"|(nobody|no one) (else )?can (see|read|learn|recover|reconstruct|trace|identify)"
     r"|(fully|completely|totally|truly|guaranteed) (private|safe|secure|anonymous)"
     r"|your (privacy|images are|data is|data are) "
     r"|privacy[- ](preserving|friendly|guarantee)|GDPR|stays? private|keeps? you private"
