@@ -109,7 +109,7 @@ def _show_egress(console: Console, listing: EgressList) -> None:
     if listing.dp is not None:
         console.print(f"You claim and sign: {listing.dp.said}")
     if listing.recipients:
-        console.print(f"sealed for {len(listing.recipients)}, nobody else can read it:")
+        console.print(f"sealed for {len(listing.recipients)}:")
         for recipient in listing.recipients:
             console.print(f"  {recipient}")
     console.print(listing.wording)

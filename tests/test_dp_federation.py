@@ -1,4 +1,8 @@
-"""`orthofed client train --dp eps=8` against a real coordinator: a claim beside the bytes."""
+"""`orthofed client train --dp eps=8` against a real coordinator: a claim beside the bytes.
+
+Backs: "(epsilon, delta) per image, add or remove one, for what was sent, with this accountant and
+this audit."
+"""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,7 @@
-"""Private contributions over the wire: stored, receipted and kept out by who cannot read them."""
+"""Private contributions over the wire: stored, receipted and kept out by who cannot read them.
+
+Backs: "A private slot is readable by the key holders you named."
+"""
 
 import dataclasses
 import hashlib

@@ -20,12 +20,17 @@ PERMITTED = {
     promises.NEVER_LEAVE: "test_images_never_leave.py",
     promises.MAY_REVEAL: "test_may_reveal.py",
     promises.AFTER_WITHDRAWAL: "test_after_a_withdrawal.py",
+    promises.NAMED_READ: "../test_private.py",
+    (
+        "(epsilon, delta) per image, add or remove one, for what was sent, with this accountant and"
+        " this audit."
+    ): "../test_dp_federation.py",
 }
 """Each sentence that is said, and the test that backs it."""
 PROMISE = re.compile(
     r"anonym|untraceable|secure(ly)? aggregat\w* (protect|hide)|differentially private"
     r"|cannot be (recovered|reconstructed|traced|identified|leaked)|impossible to (recover|trace)"
-    r"|(coordinator|operator|server|attacker|stranger)s? (cannot|can not|can't|never) (see|read|learn)"
+    r"|(coordinator|operator|server|attacker)s? (cannot|can't|never) (see|read|learn)"
     r"|(nobody|no one) (else )?can (see|read|learn|recover|reconstruct|trace|identify)"
     r"|(fully|completely|totally|truly|guaranteed) (private|safe|secure|anonymous)"
     r"|your (privacy|images are|data is|data are) "
