@@ -1,6 +1,5 @@
-"""The Merkle tree against RFC 6962 written down naively (T17, R11, I7)."""
+"""The Merkle tree against RFC 6962's definitions in plain_ledger.py (T17, R11, I7)."""
 
-import hashlib
 import importlib.util
 from collections.abc import Callable, Sequence
 from importlib.machinery import SourceFileLoader
@@ -10,6 +9,9 @@ import pytest
 
 from orthofed.core import merkle as checked
 from orthofed.core.errors import VerificationFailed
+
+from .plain_ledger import PlainLedger
+from .seeded import Bug
 
 
 def _plain() -> ModuleType:
@@ -23,49 +25,16 @@ def _plain() -> ModuleType:
 
 
 merkle = _plain()
-MOST = 64
-BODIES = [bytes([n]) * (1 + n % 5) for n in range(MOST + 1)]
+MOST = 256
+SHORT = 48
+"""What a plain run tries; `-m faults` tries all of R11's sizes."""
+SIZES = [n if n <= SHORT else pytest.param(n, marks=pytest.mark.faults) for n in range(1, MOST + 1)]
+BODIES = [b"%d" % n + b" " * (n % 5) for n in range(MOST + 1)]
 LEAVES = [merkle.leaf_hash(body) for body in BODIES]
 
 
-def _naive_root(bodies: list[bytes]) -> bytes:
-    """MTH of RFC 6962 2.1, from the bodies."""
-    if not bodies:
-        return hashlib.sha256().digest()
-    if len(bodies) == 1:
-        return hashlib.sha256(b"\x00" + bodies[0]).digest()
-    k = _naive_split(len(bodies))
-    return hashlib.sha256(b"\x01" + _naive_root(bodies[:k]) + _naive_root(bodies[k:])).digest()
-
-
-def _naive_split(n: int) -> int:
-    k = 1
-    while k * 2 < n:
-        k *= 2
-    return k
-
-
-def _naive_path(m: int, bodies: list[bytes]) -> list[bytes]:
-    """PATH of RFC 6962 2.1.1."""
-    if len(bodies) == 1:
-        return []
-    k = _naive_split(len(bodies))
-    if m < k:
-        return [*_naive_path(m, bodies[:k]), _naive_root(bodies[k:])]
-    return [*_naive_path(m - k, bodies[k:]), _naive_root(bodies[:k])]
-
-
-def _naive_subproof(m: int, bodies: list[bytes], *, known: bool) -> list[bytes]:
-    """SUBPROOF of RFC 6962 2.1.2."""
-    if m == len(bodies):
-        return [] if known else [_naive_root(bodies)]
-    k = _naive_split(len(bodies))
-    if m <= k:
-        return [*_naive_subproof(m, bodies[:k], known=known), _naive_root(bodies[k:])]
-    return [*_naive_subproof(m - k, bodies[k:], known=False), _naive_root(bodies[:k])]
-
-
-ROOTS = [_naive_root(BODIES[:n]) for n in range(MOST + 1)]
+PLAIN = PlainLedger(BODIES)
+ROOTS = [PLAIN.root(n) for n in range(MOST + 1)]
 
 
 def _mutations(proof: tuple[bytes, ...]) -> list[list[bytes]]:
@@ -127,19 +96,19 @@ def test_the_proof_of_the_newest_leaf_is_the_peaks() -> None:
     """What a commit needs costs log2(n) hashes."""
     peaks = merkle.Peaks()
     for n in range(MOST):
-        assert list(peaks.proof_of_next()) == _naive_path(n, BODIES[: n + 1])
+        assert list(peaks.proof_of_next()) == PLAIN.path(n, n + 1)
         peaks = peaks.append(LEAVES[n])
 
 
-@pytest.mark.parametrize("size", range(1, MOST + 1))
+@pytest.mark.parametrize("size", SIZES)
 def test_every_inclusion_proof_is_right_and_each_change_of_it_is_refused(size: int) -> None:
-    """All indices; each single hash changed, dropped, doubled; other leaf, index, size, root."""
+    """R11: each index; each hash changed, dropped, doubled; other leaf, index, size, root."""
     root = ROOTS[size]
     for index in range(size):
         leaf = LEAVES[index]
         proof = merkle.inclusion_proof(LEAVES, index, size)
 
-        assert list(proof) == _naive_path(index, BODIES[:size])
+        assert list(proof) == PLAIN.path(index, size)
         merkle.verify_inclusion(leaf, index=index, size=size, proof=proof, root=root)
         for wrong in _mutations(proof):
             assert _refused(
@@ -160,13 +129,13 @@ def test_every_inclusion_proof_is_right_and_each_change_of_it_is_refused(size: i
             )
 
 
-@pytest.mark.parametrize("size", range(1, MOST + 1))
+@pytest.mark.parametrize("size", SIZES)
 def test_every_consistency_proof_is_right_and_each_change_of_it_is_refused(size: int) -> None:
-    """T17: all older sizes; each single hash changed, dropped, doubled; other roots."""
+    """T17, R11: all older sizes; each single hash changed, dropped, doubled; other roots."""
     for old in range(1, size + 1):
         proof = merkle.consistency_proof(LEAVES, old, size)
 
-        assert list(proof) == _naive_subproof(old, BODIES[:size], known=True)
+        assert list(proof) == PLAIN.growth(old, size)
         _check_growth(old, ROOTS[old], size, ROOTS[size], proof)
         for wrong in _mutations(proof):
             assert _refused(
@@ -218,6 +187,29 @@ def test_a_node_does_not_pass_for_a_leaf() -> None:
 
     assert merkle.leaf_hash(left + right) != merkle.node_hash(left, right)
     assert merkle.leaf_hash(b"") != merkle.EMPTY_ROOT
+
+
+def test_the_seeded_bug_of_leaves_without_their_prefix_is_caught() -> None:
+    """R11: every root would differ from the plain tree's."""
+    with Bug.named("leaf-prefix-missing").in_process():
+        found = checked.root([checked.leaf_hash(body) for body in BODIES[:5]])
+
+    assert found != ROOTS[5]
+
+
+def test_the_seeded_bug_of_a_spare_hash_is_caught() -> None:
+    """R11: a proof with one hash more would lead to a root that was made to fit it."""
+    spare, root = bytes(32), ROOTS[7]
+    proof = merkle.inclusion_proof(LEAVES, 3, 7)
+
+    with Bug.named("spare-hash-accepted").in_process():
+        checked.verify_inclusion(
+            LEAVES[3],
+            index=3,
+            size=7,
+            proof=[*proof, spare],
+            root=merkle.node_hash(spare, root),
+        )
 
 
 @pytest.mark.parametrize(("index", "size"), [(0, 0), (3, 3), (-1, 3), (0, MOST + 2)])
