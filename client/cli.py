@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from .recover_command import RECOVER_EXAMPLE, recover
 from .sent_command import SENT_EXAMPLE, sent
 from .settings_command import SETTINGS_EXAMPLE, settings
 from .withdraw_command import WITHDRAW_EXAMPLE, withdraw
@@ -267,6 +268,7 @@ def status(home: HomeOption = None, as_json: Json = False) -> None:
 
 app.command(epilog=WITHDRAW_EXAMPLE)(withdraw)
 app.command(epilog=SENT_EXAMPLE)(sent)
+app.command(epilog=RECOVER_EXAMPLE)(recover)
 
 
 def demo(

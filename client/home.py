@@ -114,6 +114,12 @@ class Home:
         write_whole(path, b"%d\n" % (count + 1))
         return count
 
+    def use_counters_from(self, count: int) -> None:
+        """Never give a client-key number below ``count``: a backup knows of no counter."""
+        path = self.folder / "counter"
+        if count > (int(path.read_text("ascii")) if path.exists() else 0):
+            write_whole(path, b"%d\n" % count)
+
     def membership(self) -> Membership:
         """Return the federation that this home joined.
 

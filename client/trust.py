@@ -15,6 +15,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from ..core import canonical, document
+from ..core.contribution import ContributionManifest
 from ..core.errors import InputError, Refused, VerificationFailed
 from ..core.fields import NO_ID
 from ..core.keyring import Keyring, log_id
@@ -104,6 +105,24 @@ def trusted_receipt(federation: TrustedFederation, receipt: bytes, *, manifest: 
         if parsed.leaf.get("kind") != "contribution" or doc != _nested(manifest):
             raise mismatch("the receipt is of another contribution")
     return parsed
+
+
+def trusted_contribution(
+    federation: TrustedFederation, receipt: bytes
+) -> tuple[Receipt, ContributionManifest, bytes]:
+    """Return a receipt whose manifest is not at hand, the manifest in its leaf, and its document.
+
+    Raises VerificationFailed: it is not this log's word for any contribution.
+    """
+    with check("receipt"):
+        parsed = _receipt(federation, receipt)
+        if parsed.leaf.get("kind") != "contribution":
+            raise mismatch("the receipt is of another leaf than a contribution's")
+        signed = document.from_value(parsed.leaf.get("doc"), kind="contribution")
+        manifest = ContributionManifest.from_document(signed)
+        if (manifest.log, manifest.fed) != (federation.log, federation.spec.id):
+            raise mismatch("the contribution is of another log or federation")
+    return parsed, manifest, signed.to_bytes()
 
 
 def trusted_withdrawal(

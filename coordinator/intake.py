@@ -109,7 +109,9 @@ class Intake:
 
         def look(turn: Turn) -> wire.StatusReply:
             lease = records.lease_of_client(turn.db, key)
-            if lease is None or (lease.slot, lease.fence) != (request.slot, request.fence):
+            if lease is None:
+                raise _not_found()
+            if request.fence and (lease.slot, lease.fence) != (request.slot, request.fence):
                 raise _not_found()
             return _status(turn, lease)
 

@@ -438,7 +438,7 @@ class CommitReply:
 
 @dataclass(frozen=True, slots=True)
 class StatusRequest:
-    """One client asks about its lease."""
+    """One client asks about its lease; slot and fence 0: about whichever its key has."""
 
     slot: int
     fence: int
@@ -451,6 +451,8 @@ class StatusRequest:
     def from_bytes(cls, data: bytes) -> Self:
         """Return the value, or raise InputError."""
         m = _parse(contributions_pb2.StatusRequest(), data, methods.STATUS.request_bytes)
+        if m.fence == 0:
+            return cls(_number("slot", m.slot, 0, 0), 0)
         return cls(*_slot_and_fence(m.slot, m.fence))
 
 

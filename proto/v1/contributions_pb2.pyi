@@ -291,7 +291,9 @@ class StatusRequest(_message.Message):
     client's.
     """
     fence: _builtins.int
-    """Set by the client, from LeaseReply. NOT_FOUND when this client never held it; a resend is safe."""
+    """Set by the client, from LeaseReply; 0 for whichever lease this key has, when only the key is
+    left of it; then the slot is 0 too. NOT_FOUND when this client never held it; a resend is safe.
+    """
     def __init__(
         self,
         *,

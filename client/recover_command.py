@@ -1,0 +1,39 @@
+"""The command `orthofed client recover`: a home from nothing but its master key.
+
+Nothing slow is imported before it runs. Not here: how it is done (recovery.py).
+"""
+# ruff: noqa: FBT002, T201, PLC0415  # as in cli.py: flags, printing, imports inside
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+RECOVER_EXAMPLE: Final = "Example: orthofed client recover"
+
+
+def recover(
+    home: Annotated[
+        Path | None, typer.Option("--home", help="Folder of this client; default: the user's own.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    patience_s: Annotated[
+        float,
+        typer.Option("--patience", min=0, help="Seconds to keep trying when nobody answers."),
+    ] = 120,
+) -> None:
+    """Find every contribution of this master key again, so that it can be withdrawn."""
+    from .home import Home
+    from .recovery import recover as find
+
+    found = find(Home.at(home), patience_s=patience_s)
+    if as_json:
+        facts = [asdict(each) for each in found]
+        print(json.dumps({"schema": "orthofed.recover/1", "contributions": facts}))
+        return
+    for each in found:
+        new = "found" if each.is_new else "known"
+        print(f"{each.concept}  {new}, slot {each.slot}, leaf {each.leaf}, {each.state}")
+    print(f"{len(found)} contributions of this master key")
