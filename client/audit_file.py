@@ -1,8 +1,8 @@
 """Audits one file against a verified release: reads both, and leaves the judging to audit.py.
 
-The slots and their owners are those of the release's ``info.json``, whose hash is signed; where the
-contributions were fetched, what their clients signed has to say the same (T4, T25). A checkpoint's
-base is the spec's, or nothing is said. Cost: one read of the file, one tensor in memory.
+The slots and their owners are those of the release's ``info.json``, whose hash is signed, and what
+each client signed in the ledger has to say the same (T4, T25). A checkpoint's base is the spec's,
+or nothing is said. Cost: one read of the file, one tensor in memory.
 """
 
 import os
@@ -20,7 +20,7 @@ from .adapter_file import AdapterFile
 from .audit import Audit, Findings, Leased
 from .base_folder import BaseFolder
 from .changed_checkpoint import ChangedCheckpoint
-from .contributions import Contributions, blob_name, proof_name
+from .contributions import Contributions, blob_name
 from .rebuild import check_base
 from .trust import check
 from .verify import place
@@ -49,6 +49,7 @@ def audit_file(
     """
     spec = made_of.release.federation.spec
     opened = _opened(file, spec, base)
+    made_of.check_signatures()
     leased = leased_slots(made_of)
     with ExitStack() as stack:
         parts = {each.slot: _part(made_of, each, stack) for each in _at_hand(made_of, leased)}
@@ -89,8 +90,6 @@ def leased_slots(made_of: Contributions) -> tuple[Leased, ...]:
         if {each.leaf: each.lambda_1024 for each in found} != lambdas:
             raise _contradiction("its manifest lists other contributions or weights")
         for each in found:
-            if not (made_of.folder / proof_name(each.leaf)).is_file():
-                continue
             said = made_of.manifest(each.leaf)
             if (said.slot, said.concept, said.client) != (each.slot, each.concept, each.client):
                 raise _contradiction(f"contribution {each.leaf} is signed for another slot or name")

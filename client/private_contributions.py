@@ -77,7 +77,7 @@ class PrivateContributions:
                 methods.GET_CONTRIBUTION, wire.ContributionRequest(leaf), wire.ContributionReply
             )
             with check("contribution"):
-                signed = self.contributions.trusted(leaf, reply.receipt)
+                signed = self.contributions.document(leaf)
                 manifest = ContributionManifest.from_document(signed)
             if not reply.wraps:
                 continue  # withdrawn or rejected since the release: nobody is given it any more

@@ -135,7 +135,6 @@ class Pull:
     def fetch_contributions(self, release: TrustedRelease) -> None:
         """Fetch what the release was made of."""
         made_of = Contributions(self.out, release)
-        made_of.fetch_proofs(self.channel)
         waiting = [entry for entry in made_of.entries() if not self._is_whole(entry)]
         self._check_room(waiting)
         total, done = sum(entry.bytes for entry in waiting), 0

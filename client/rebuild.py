@@ -1,7 +1,8 @@
 """Derives every byte of a release from its contributions and compares it with what was published.
 
     1  the base model is the spec's                                 core/fingerprint.py
-    2  each contribution: its client's signature, federation, block fingerprint, SHA-256 of its blob
+    2  each contribution in the ledger: its client's signature; of those in the release also the
+       block fingerprint and the SHA-256 of the blob
     3  each file of the release, as its bytes are made              core/loras.py, core/pipeline.py
     4  info.json and card.md, from what was made; and no file more
 
@@ -67,6 +68,7 @@ class Rebuild:
         ``base`` is another model, or a contribution is not in the folder.
         """
         self.contributions.check_present()
+        self.contributions.check_signatures()
         check_base(base, self.spec)
         with self._merge() as merge, check("rebuild"):
             return self._compare(merge, base)

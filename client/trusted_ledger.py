@@ -13,7 +13,7 @@ Cost: hashing every leaf once, about 5 us each. Source: security.md 3, 4.6, 4.8.
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -32,11 +32,16 @@ _READ = ("contribution", "keyring", "release", "withdrawal")
 
 @dataclass(frozen=True, slots=True)
 class TrustedRelease:
-    """A release manifest that the log's own release key signed, and its leaf in the ledger."""
+    """A release manifest that the log's own release key signed, and its leaf in the ledger.
+
+    ``contributions``: what the ledger holds of each that the manifest lists, by leaf; the clients'
+    signatures are checked by who reads them (contributions.py).
+    """
 
     federation: TrustedFederation
     manifest: ReleaseManifest
     leaf: int
+    contributions: Mapping[int, document.Document]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +88,12 @@ class TrustedLedger:
             ring.check_time(manifest.t)
         with check("completeness"):
             self._check_lists(manifest, leaf)
-        return TrustedRelease(self.federation, manifest, leaf)
+        contributions = {
+            index: document.from_value(body["doc"], kind="contribution")
+            for index, body in self.leaves["contribution"]
+            if index < manifest.size
+        }
+        return TrustedRelease(self.federation, manifest, leaf, contributions)
 
     def manifest_id(self, n: int) -> str:
         """Return the manifest id of release ``n``.

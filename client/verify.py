@@ -5,7 +5,7 @@
     3 expiry, age        the keyring is in force on the day asked about; the head's age, if bounded
     4 ledger             every leaf, up to the checkpoint                      trusted_ledger.py
     5 manifest, ledger proof, release signature, completeness                  trusted_ledger.py
-    6 contribution       what it was made of, where pull was asked for it: proof, signature
+    6 contribution       what it was made of, where pull was asked for it: each client's signature
     7 file hash          every file, its size and SHA-256, against the signed manifest
     8 header             every safetensors file, by our own strict reader
 
@@ -86,10 +86,9 @@ def verify_folder(
     release = ledger.release(manifest)
     with check("ledger proof"):
         _check_proof(_small(folder, PROOF), view, release)
-    made_of = Contributions(folder, release).known(present)
-    entries = (*release.manifest.files, *(entry for entry in made_of.values() if entry))
+    entries = (*release.manifest.files, *Contributions(folder, release).known(present))
     with check("folder"):
-        _compare(present, own | set(made_of) | {entry.name for entry in entries})
+        _compare(present, own | {entry.name for entry in entries})
     total, done = sum(entry.bytes for entry in entries), 0
     for entry in entries:
         path = place(folder, entry.name)

@@ -4,6 +4,9 @@ from typing import cast
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from orthofed.core.basis import FAMILIES, Family, block, integer_block
 from orthofed.core.change import Change, Dense, LowRank, half_units
@@ -189,3 +192,21 @@ def test_an_empty_change_and_no_lease_have_no_energy() -> None:
     for leased in ([], [0, 1]):
         parts = extract(spec_of("hadamard"), LAYER, nothing, leased=leased)
         assert (parts.energy, parts.outside, parts.free) == (0.0, 0.0, 0.0)
+
+
+@settings(derandomize=True, deadline=None, max_examples=60)
+@given(st.sampled_from([20, 48, 320]), st.integers(1, 5), st.data())
+def test_what_a_contribution_does_lies_in_its_slot_in_integers(
+    width: int, rank: int, data: st.DataObject
+) -> None:
+    """T11: dW (m I - S S^T) = 0 for the slot's signs S, whatever A somebody sends: no tolerance."""
+    slot = data.draw(st.integers(0, width // rank - 1))
+    seed = data.draw(st.binary(min_size=32, max_size=32))
+    a = data.draw(arrays(np.int16, (3, rank), elements=st.integers(-32767, 32767)))
+    s = integer_block(
+        "hadamard", seed=seed, layer="to_q", width=width, rank=rank, slot=slot
+    ).astype(np.int64)
+
+    change = a.astype(np.int64) @ s.T
+
+    assert not np.any(change @ (width * np.eye(width, dtype=np.int64) - s @ s.T))
