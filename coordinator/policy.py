@@ -41,7 +41,7 @@ class Policy:
     approve_first: bool = False
     worker: bool = False
     neutral_percent: int = 3
-    interference_percent: int = 25
+    interference_percent: int = 20
     hijack_percent: int = 75
     probe_permille: int = 999
 
