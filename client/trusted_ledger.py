@@ -4,7 +4,8 @@
     release: its leaf, by manifest id and number; the leaf before of its kind is its ``prev``
              signed by a release key of the keyring in force at that leaf, and before its ``until``
              every contribution leaf below ``size`` in exactly one of its two lists, no slot twice,
-             nothing included that its client withdrew, nothing called so that it did not
+             nothing included that its client withdrew, nothing called so that it did not; all
+             that is included stands accepted, and what is kept out stands as it is called
 
 Law: leaves are believed once they hash to a root that the ledger's key signed; kinds of a later
 version are carried along and say nothing here. So nothing can be dropped from a release in silence,
@@ -24,10 +25,11 @@ from ..core.keyring import Keyring
 from ..core.leaf import parse_leaf, spec_leaf
 from ..core.receipt import make_receipt
 from ..core.release import ReleaseManifest, check_complete
+from ..core.standing import standings
 from ..core.withdrawal import Withdrawal
 from .trust import TrustedFederation, check, mismatch
 
-_READ = ("contribution", "keyring", "release", "withdrawal")
+_READ = ("admission", "contribution", "keyring", "release", "withdrawal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,24 @@ class TrustedLedger:
                 f"release {manifest.n} leaves out contribution {alleged[0]} as withdrawn, and its"
                 " client never said so"
             )
+        self._check_admissions(manifest, min(manifest.size, leaf))
+
+    def _check_admissions(self, manifest: ReleaseManifest, size: int) -> None:
+        both = (*self.leaves["admission"], *self.leaves["contribution"])
+        spoken = sorted((pair for pair in both if pair[0] < size), key=lambda pair: pair[0])
+        stands = standings(spoken)
+        for index, _ in manifest.contributions:
+            if stands[index] != "accepted":
+                raise mismatch(
+                    f"release {manifest.n} holds contribution {index}, which the ledger has"
+                    f" {stands[index]}"
+                )
+        for index, why in manifest.left_out:
+            if why in ("pending", "quarantined", "rejected") and stands[index] != why:
+                raise mismatch(
+                    f"release {manifest.n} leaves out contribution {index} as {why}, and the"
+                    f" ledger has it {stands[index]}"
+                )
 
     def _withdrawn(self, size: int) -> set[int]:
         """Return the contributions that their own clients withdrew below ``size``."""

@@ -12,7 +12,14 @@ from typing import Any
 from orthofed.core.canonical import decode, encode
 from orthofed.core.document import parse, sign
 from orthofed.core.keys import SigningKey
-from orthofed.core.leaf import document_leaf, lease_leaf, release_leaf, spec_leaf
+from orthofed.core.leaf import (
+    Verdict,
+    admission_leaf,
+    document_leaf,
+    lease_leaf,
+    release_leaf,
+    spec_leaf,
+)
 
 from .bundles import OWNERS, Parts, content, contributed, first, founded, good, keyring
 from .mirror import LEDGER, NOW_S, RELEASE, ROOT
@@ -35,6 +42,11 @@ NOTE, HEAD, SPEC = "trust/checkpoint", "trust/head.json", "trust/spec.json"
 KEYS, LEAVES = "trust/keyring/1.json", "trust/tile/entries/000.p/11"
 
 Folder = dict[str, bytes]
+
+
+def said(leaf: int, verdict: Verdict) -> bytes:
+    """Return an admission."""
+    return admission_leaf(leaf=leaf, verdict=verdict, why="retention")
 
 
 def write(name: str, data: bytes | None) -> Callable[[Folder], Folder]:
@@ -358,6 +370,23 @@ LEDGERS: dict[str, tuple[Callable[[Folder], Folder], str]] = {
                 left_out=[{"leaf": n, "why": "withdrawn"} for n in (3, 5)],
             )
         ),
+        "completeness",
+    ),
+    "a contribution that the ledger keeps in quarantine": (
+        made(replace(GOOD.told(size=11), leaves=(*GOOD.leaves, said(9, "quarantined")))),
+        "completeness",
+    ),
+    "a contribution left out as quarantined that stands accepted": (
+        made(
+            GOOD.told(
+                contributions=[{"lambda": 1024, "leaf": 5}],
+                left_out=[{"leaf": 3, "why": "withdrawn"}, {"leaf": 9, "why": "quarantined"}],
+            )
+        ),
+        "completeness",
+    ),
+    "an admission of a contribution that is not there": (
+        made(replace(GOOD.told(size=11), leaves=(*GOOD.leaves, said(8, "quarantined")))),
         "completeness",
     ),
     "two contributions of one slot": (
