@@ -1,0 +1,55 @@
+"""Every command of docs/verify.md, block after block, as a reader would type it."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+from orthofed.client.audit import Verdict
+
+from .serving import founded, running
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "verify.md"
+
+
+def commands() -> list[str]:
+    """Return the lines behind `$ ` in the console blocks."""
+    blocks = re.findall(r"```console\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    return [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+
+
+def test_the_commands_of_the_page_run_and_say_yes(tmp_path: Path) -> None:
+    """A release of two concepts: fetched, verified, rebuilt, and both kinds of file audited."""
+    with running(founded(tmp_path)) as coordinator:
+        for seed, name in enumerate(("anna", "bert")):
+            member = coordinator.member()
+            member.contribute(member.pack(member.lease(name, (f"{name}-k7",)), seed=seed))
+        coordinator.release(614)
+        (tmp_path / "link.txt").write_text(coordinator.desk.link())
+        script = "\n".join(["set -euo pipefail", *commands()])
+        bin_ = Path(sys.executable).parent
+
+        done = subprocess.run(
+            ["bash", "-c", script],
+            cwd=tmp_path,
+            env={"PATH": f"{bin_}:/usr/bin:/bin", "HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+
+    assert len(commands()) == 5
+    assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+    assert "rebuilt:  every byte follows from 2 contributions" in done.stdout
+    told = done.stdout.count("every part of it is a contribution's, as the release says")
+    assert told == 2
+
+
+def test_the_page_names_every_verdict() -> None:
+    """A verdict that the table leaves out is one that nobody can look up."""
+    rows = re.findall(r"^\| ([a-z ]+) \|", PAGE.read_text("utf-8"), re.MULTILINE)
+
+    assert set(rows) - {"verdict"} == set(get_args(Verdict))
