@@ -18,7 +18,6 @@ from ..core.contribution import ContributionManifest
 from ..core.document import parse
 from ..core.errors import InputError, OrthoFedError, Refused, VerificationFailed
 from ..core.keys import derive_client
-from ..core.receipt import verify_receipt
 from ..proto import methods, wire
 from .channel import Channel
 from .home import Home, Membership
@@ -165,9 +164,8 @@ def _broken(channel: Channel, mine: bytes, log: str, path: Path) -> str:
     """Say what the coordinator's own checkpoint makes of a receipt that it does not honour."""
     spec = channel.call(methods.GET_SPEC, wire.SpecRequest(), wire.SpecReply)
     trusted = trusted_federation(log, spec.spec, spec.keyrings)
-    ledger_key = trusted.keyring.ledger
-    receipt = verify_receipt(mine, log=log, ledger_key=ledger_key)
-    size = open_checkpoint(spec.checkpoint, ledger_key, log).size
+    receipt = trusted.receipt(mine)
+    size = open_checkpoint(spec.checkpoint, trusted.keyring.ledger, log).size
     if size <= receipt.index:
         what = f"its ledger ends at {size} leaves: it was restored from an older copy"
     else:

@@ -26,6 +26,7 @@ from ..core.errors import (
 )
 from ..core.keys import SigningKey, derive_client, derive_member
 from ..core.names import slug
+from ..core.receipt import Receipt
 from ..core.spec import FederationSpec
 from ..proto import methods, wire
 from . import session as flow
@@ -440,16 +441,25 @@ class _TrainCommand:
             wraps=wraps,
             on_bytes=lambda sent, total: self._say("uploading", sent=sent, total=total),
         ).run()
-        trusted_receipt(self._federation, receipt, manifest=manifest)
+        self._check_receipt(receipt, manifest)
         write_whole(self._folder / RECEIPT, receipt)
         listing = self._packed.listing(session)
         self._write_report(session, state="sent, receipt kept", listing=listing)
         return flow.Received(sha256(receipt))
 
+    def _check_receipt(self, receipt: bytes, manifest: bytes) -> Receipt:
+        """Verify a receipt, by a keyring that came during these hours if need be."""
+        try:
+            return trusted_receipt(self._federation, receipt, manifest=manifest)
+        except VerificationFailed:
+            reply = self._channel.call(methods.GET_SPEC, wire.SpecRequest(), wire.SpecReply)
+            self._federation = trusted_federation(self._federation.log, reply.spec, reply.keyrings)
+            return trusted_receipt(self._federation, receipt, manifest=manifest)
+
     def _done(self, session: Session) -> None:
         path = self._folder / RECEIPT
         manifest, _ = self._packed.read(session)
-        receipt = trusted_receipt(self._federation, path.read_bytes(), manifest=manifest)
+        receipt = self._check_receipt(path.read_bytes(), manifest)
         self._say(
             "receipt",
             concept=session.concept,

@@ -18,8 +18,8 @@ from ..core import canonical, document
 from ..core.contribution import ContributionManifest
 from ..core.errors import InputError, Refused, VerificationFailed
 from ..core.fields import NO_ID
-from ..core.keyring import Keyring, log_id
-from ..core.receipt import Receipt, verify_receipt
+from ..core.keyring import Keyring, ledger_key_at, log_id
+from ..core.receipt import Receipt, checkpoint_size, verify_receipt
 from ..core.spec import FederationSpec
 from ..core.withdrawal import Withdrawal
 
@@ -31,11 +31,31 @@ class TrustedFederation:
     log: str
     spec: FederationSpec
     keyrings: tuple[Keyring, ...]
+    keyring_leaves: tuple[int, ...] = ()
+    """Where they lie in the ledger, for who has read it; empty otherwise."""
 
     @property
     def keyring(self) -> Keyring:
         """The newest keyring."""
         return self.keyrings[-1]
+
+    def receipt(self, data: bytes) -> Receipt:
+        """Return a receipt after every check; one from before a rotation stays good.
+
+        Who has read the ledger knows where the keyrings lie, and asks for the one key that signs
+        checkpoints of this size, so that a key that was rotated away signs nothing newer (T25).
+        Else any keyring of the chain will do.
+        Raises VerificationFailed: none of them signed it, or it is damaged.
+        """
+        if self.keyring_leaves:
+            size = checkpoint_size(data)
+            keys = [ledger_key_at(self.keyrings, self.keyring_leaves, size)]
+        else:
+            keys = [ring.ledger for ring in reversed(self.keyrings)]
+        for key in keys[1:]:
+            with contextlib.suppress(VerificationFailed):
+                return verify_receipt(data, log=self.log, ledger_key=key)
+        return verify_receipt(data, log=self.log, ledger_key=keys[0])
 
 
 @contextlib.contextmanager
@@ -100,7 +120,7 @@ def trusted_receipt(federation: TrustedFederation, receipt: bytes, *, manifest: 
     Raises VerificationFailed: it is not.
     """
     with check("receipt"):
-        parsed = _receipt(federation, receipt)
+        parsed = federation.receipt(receipt)
         doc = parsed.leaf.get("doc")
         if parsed.leaf.get("kind") != "contribution" or doc != _nested(manifest):
             raise mismatch("the receipt is of another contribution")
@@ -115,7 +135,7 @@ def trusted_contribution(
     Raises VerificationFailed: it is not this log's word for any contribution.
     """
     with check("receipt"):
-        parsed = _receipt(federation, receipt)
+        parsed = federation.receipt(receipt)
         if parsed.leaf.get("kind") != "contribution":
             raise mismatch("the receipt is of another leaf than a contribution's")
         signed = document.from_value(parsed.leaf.get("doc"), kind="contribution")
@@ -133,7 +153,7 @@ def trusted_withdrawal(
     Raises VerificationFailed: it is not.
     """
     with check("withdrawal receipt"):
-        parsed = _receipt(federation, receipt)
+        parsed = federation.receipt(receipt)
         if parsed.leaf.get("kind") != "withdrawal":
             raise mismatch("the receipt is of another leaf than a withdrawal's")
         signed = document.from_value(parsed.leaf.get("doc"), kind="withdrawal")
@@ -161,10 +181,6 @@ def _chain(keyrings: Sequence[bytes]) -> list[document.Document]:
     if not chain:
         raise mismatch("there is no keyring")
     return chain
-
-
-def _receipt(federation: TrustedFederation, receipt: bytes) -> Receipt:
-    return verify_receipt(receipt, log=federation.log, ledger_key=federation.keyring.ledger)
 
 
 def _nested(data: bytes) -> object:

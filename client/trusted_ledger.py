@@ -15,7 +15,7 @@ Cost: hashing every leaf once, about 5 us each. Source: security.md 3, 4.6, 4.8.
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from ..core import canonical, document, merkle
@@ -196,7 +196,9 @@ def trusted_ledger(
         rings = [Keyring.from_body(_signed(body)) for _, body in leaves["keyring"]]
         if tuple(rings) != federation.keyrings or leaves["keyring"][0][0] != 1:
             raise mismatch("the keyrings are not those of the ledger, in its order")
-    return TrustedLedger(federation, checkpoint, tuple(bodies), leaves)
+    places = tuple(index for index, _ in leaves["keyring"])
+    placed = replace(federation, keyring_leaves=places)
+    return TrustedLedger(placed, checkpoint, tuple(bodies), leaves)
 
 
 def _leaf(body: bytes) -> dict[str, object] | None:

@@ -12,7 +12,7 @@ import typer
 
 from ..core.published import PublishedModel  # typer reads the options' choices off these two
 from ..core.targets import Targets
-from . import approve_command, contributions_command, reject_command
+from . import approve_command, contributions_command, keyring_command, reject_command
 from .command_line import Folder, Json, desk_of, say, show
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -418,4 +418,6 @@ def doctor(
 
 app.command(epilog=contributions_command.EXAMPLE)(contributions_command.contributions)
 app.command(epilog=approve_command.EXAMPLE)(approve_command.approve)
+app.command(epilog=keyring_command.ROTATE_EXAMPLE)(keyring_command.rotate)
+app.add_typer(keyring_command.app, name="keyring", help="Keyrings: show, root, propose, sign.")
 app.command(epilog=reject_command.EXAMPLE)(reject_command.reject)

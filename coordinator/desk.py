@@ -28,6 +28,7 @@ from .measured import take as take_measured
 from .measured import to_measure
 from .publications import Included, Plan
 from .removal import Removal
+from .rotation import install
 from .slot_events import Draw, Publish
 from .snapshot import take
 from .tls import authority_der
@@ -55,6 +56,8 @@ class Desk:
             "invite": lambda: self.invite(
                 int(args["uses"]), int(args["days"]), bool(args["operator"])
             ),
+            "keyring": lambda: {"document": self._house.facts.keyrings[-1].decode("ascii")},
+            "keyring-install": lambda: {"n": install(self._house, str(args["document"]).encode())},
             "link": lambda: {"link": self.link()},
             "status": self.status,
             "contributions": lambda: {"contributions": self._house.store.run(listed)},

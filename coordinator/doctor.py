@@ -18,7 +18,7 @@ from ..core.keyring import Keyring
 from .backup import DATABASE, MANIFEST, BackupManifest
 from .folder import DataFolder
 from .fs import Fs
-from .keyfile import load_key
+from .keyfile import find_key
 from .restore import check_backup
 from .scrub import Finding, PublicFiles, Scrubbed, scrub
 from .snapshot import database_copy
@@ -103,16 +103,22 @@ def _machine(folder: DataFolder) -> Iterator[Finding]:
         yield Finding("keys/root.pem", "lies on this machine; it signs keyrings: move it away")
 
 
+_SECRET = ("ledger", "release", "root")
+
+
 def _keys(folder: DataFolder) -> Iterator[Finding]:
     """Check that the keys are the ledger's, and nobody else's to read."""
     rings = sorted((folder.public / "keyring").glob("*.json"), key=lambda p: int(p.stem))
     try:
         ring = Keyring.from_body(parse(rings[-1].read_bytes(), kind="keyring").body)
-        if load_key(folder.keys, "ledger").public_hex != ring.ledger:
-            yield Finding("keys/ledger.pem", "is not the key that the keyring names")
+        find_key(folder.keys, "ledger", (ring.ledger,))
     except (OrthoFedError, OSError, IndexError) as error:
         yield Finding("keys/ledger.pem", getattr(error, "what", str(error)))
     for path in sorted(folder.keys.iterdir()):
-        secret = path.suffix == ".key" or path.stem in ("ledger", "release", "root", "tls-server")
+        secret = (
+            path.suffix == ".key"
+            or path.stem.partition("-")[0] in _SECRET
+            or path.stem == "tls-server"
+        )
         if secret and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             yield Finding(f"keys/{path.name}", "can be read by others: chmod 600")

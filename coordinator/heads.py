@@ -16,9 +16,10 @@ from ..core.errors import OrthoFedError, Refused
 from .clock import Clock
 from .folder import DataFolder
 from .fs import Fs
-from .ledger import Ledger, head
+from .ledger import Head, Ledger, head
 from .mark import Mark
 from .publications import newest
+from .records import Db, keyrings
 from .store import Store
 from .tiles import Tiles
 
@@ -84,11 +85,20 @@ class Heads:
             self._write()
 
     def _write(self) -> None:
-        state, release = self._store.run(lambda db: (head(db), newest(db)))
-        n, manifest = (0, "") if release is None else (release.n, release.manifest_id)
-        document = self._ledger.head_document(
-            state, n=n, manifest=manifest, now_s=self._clock.wall_s()
-        )
+        now_s = self._clock.wall_s()
+
+        def look(db: Db) -> tuple[Head, bytes, tuple[bytes, ...]]:
+            # The head is signed in here, where no keyring can change hands meanwhile.
+            state, release = head(db), newest(db)
+            n, manifest = (0, "") if release is None else (release.n, release.manifest_id)
+            document = self._ledger.head_document(state, n=n, manifest=manifest, now_s=now_s)
+            return state, document, keyrings(db)
+
+        state, document, rings = self._store.run(look)
+        for n, ring in enumerate(rings, start=1):
+            path = self._folder.public / "keyring" / f"{n}.json"
+            if not path.is_file():
+                self._fs.write_whole(path, ring)
         self._tiles.grow(state.size)
         self._fs.write_whole(self._folder.public / "checkpoint", state.checkpoint)
         self._fs.write_whole(self._folder.public / "head.json", document)

@@ -25,7 +25,7 @@ from .closing import forget_sum, write_sum
 from .folder import DataFolder
 from .fs import Fs
 from .heads import Heads
-from .keyfile import load_key
+from .keyfile import check_all_closed, find_key
 from .leases import Slots
 from .ledger import Ledger
 from .mark import check_mark
@@ -37,7 +37,7 @@ _LAYOUTS = 64
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What never changes while the coordinator runs."""
+    """What changes with a new keyring alone while the coordinator runs."""
 
     spec: FederationSpec
     log: str
@@ -64,7 +64,9 @@ class House:
         try:
             self.store.run(lambda db: check_mark(db, folder.mark_file()))
             self.facts = self.store.run(_facts)
-            self.ledger = Ledger(load_key(folder.keys, "ledger"), self.facts.log)
+            check_all_closed(folder.keys)
+            key = find_key(folder.keys, "ledger", (self.facts.ring.ledger,))
+            self.ledger = Ledger(key, self.facts.log)
             self.heads = Heads(self.store, self.ledger, folder, fs=fs, clock=clock)
             self.blobs = Blobs(folder, fs=fs)
             self.blobs.drop_unknown({row[0] for row in self.store.run(records.open_uploads)})

@@ -53,13 +53,22 @@ class Ledger:
         """The public half of the ledger key, hex."""
         return self._key.public_hex
 
-    def append(self, db: sqlite3.Connection, body: bytes) -> Appended:
-        """Append one leaf inside the caller's transaction."""
+    def take_over(self, key: SigningKey) -> None:
+        """Sign with another key from now on; in the writer thread, right after its keyring."""
+        self._key = key
+
+    def append(
+        self, db: sqlite3.Connection, body: bytes, *, key: SigningKey | None = None
+    ) -> Appended:
+        """Append one leaf inside the caller's transaction.
+
+        ``key``: the ledger key that this very leaf, a keyring, hands over to.
+        """
         tree = peaks(db)
         index, proof = tree.size, tree.proof_of_next()
         leaf = merkle.leaf_hash(body)
         grown = tree.append(leaf)
-        note = sign_checkpoint(self._key, Checkpoint(self.log, grown.size, grown.root))
+        note = sign_checkpoint(key or self._key, Checkpoint(self.log, grown.size, grown.root))
         kind = parse_leaf(body)["kind"]
         db.execute("INSERT INTO leaf VALUES (?, ?, ?, ?)", (index, kind, body, leaf))
         db.execute(

@@ -9,13 +9,15 @@ one more release holds them.
 from collections.abc import Callable
 from typing import Any
 
+from ..core.document import parse
 from ..core.errors import Refused
+from ..core.keyring import Keyring
 from ..core.spec import FederationSpec
 from .base import BaseFolder
 from .control import Desk
 from .folder import DataFolder
 from .fs import Fs
-from .keyfile import load_key
+from .keyfile import find_key
 from .publications import Plan
 from .publisher import build
 
@@ -55,7 +57,8 @@ def _publish(
     plan = Plan.from_bytes(answer["plan"].encode())
     settings = folder.settings()
     spec = FederationSpec.from_bytes((folder.public / "spec.json").read_bytes())
-    key = load_key(folder.keys, "release")
+    ring = parse(desk.ask("keyring", {})["document"].encode(), kind="keyring")
+    key = find_key(folder.keys, "release", Keyring.from_body(ring.body).release)
     fs = Fs(reserve_bytes=settings.reserve_mib << 20)
     build(folder, spec, plan, key, base=BaseFolder(settings.base), fs=fs, say=say)
     desk.ask("publish", {"n": plan.n})

@@ -28,14 +28,15 @@ from .backup import (
 from .blobs import sha256_of
 from .folder import DataFolder
 from .fs import Fs
-from .keyfile import Role, load_key
+from .keyfile import Role, key_files, load_key, read_key
 from .mark import here, read_mark
 from .rowcheck import check_rows
 from .scrub import Finding
 from .snapshot import DatabaseCopy
 
 _FOUND = 8
-_KEY_FILES = ("ledger.pem", "release.pem", "tls-ca.key", "tls-ca.pem", "tls-server.pem")
+_KEY_FILES = ("tls-ca.key", "tls-ca.pem", "tls-server.pem")
+_ROLES: tuple[Role, ...] = ("ledger", "release")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,8 @@ def _fill(
         for n, document in enumerate(records.keyrings(db), start=1):
             fs.write_whole(folder.public / "keyring" / f"{n}.json", document)
     if keys is not None:
-        for name in _KEY_FILES:
+        signing = [path.name for role in _ROLES for path in key_files(keys, role)]
+        for name in (*signing, *_KEY_FILES):
             if (keys / name).is_file():
                 fs.copy(keys / name, folder.keys / name)
     for path in sorted(folder.root.rglob("*")):
@@ -141,11 +143,14 @@ def _check_keys(backup: Path, keys: Path) -> None:
         ring = Keyring.from_body(parse(records.keyrings(db)[-1], kind="keyring").body)
     allowed: dict[Role, tuple[str, ...]] = {"ledger": (ring.ledger,), "release": ring.release}
     for role, known in allowed.items():
-        if role == "release" and not (keys / "release.pem").is_file():
+        there = [read_key(path).public_hex for path in key_files(keys, role)]
+        if role == "release" and not there:
             continue
-        if load_key(keys, role).public_hex not in known:
+        if not there:
+            load_key(keys, role)  # raises: it is missing
+        if not set(there) & set(known):
             raise InputError(
-                f"{role}.pem is not the {role} key of this federation",
+                f"{role}.pem is not the {role} key of this federation's newest keyring",
                 why="another key's signatures would be refused by everybody",
                 fix="give the folder with the keys of this federation",
                 code="other-keys",

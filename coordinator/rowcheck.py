@@ -7,7 +7,9 @@ and figures, the norms of the base; the sum of a closed database covers those (s
 pass over the rows, a signature a document. Source: reliability.md 2.7 and 3.
 """
 
+import itertools
 import sqlite3
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 
@@ -16,7 +18,7 @@ from ..core.checkpoint import Checkpoint, open_checkpoint
 from ..core.contribution import ContributionManifest
 from ..core.document import Document, from_value, parse
 from ..core.errors import OrthoFedError
-from ..core.keyring import Keyring, log_id
+from ..core.keyring import Keyring, ledger_key_at, log_id
 from ..core.layout import ContributionLayout
 from ..core.leaf import parse_leaf
 from ..core.merkle import Peaks, leaf_hash
@@ -28,6 +30,7 @@ from ..core.standing import standings
 from ..core.withdrawal import Withdrawal
 from . import ledger, migrations, publications, records
 from .desk import check_plan
+from .rotation import check_follows
 
 Db = sqlite3.Connection
 _LIVE = ("pending", "accepted", "quarantined")
@@ -67,7 +70,8 @@ class _Check:
         self._spec = FederationSpec.from_bytes(records.meta(db, "spec"))
         self._keyrings = records.keyrings(db)
         self._rings = [parse(data, kind="keyring") for data in self._keyrings]
-        self._ring = Keyring.from_body(self._rings[-1].body)
+        self._bodies = [Keyring.from_body(document.body) for document in self._rings]
+        self._places: list[int] = []  # of the keyrings, as far as the leaves were read
         self._log = records.meta(db, "log").decode()
         self._leases = {(lease.slot, lease.fence): lease for lease in records.leases(db)}
         self._kinds = Counter[str]()
@@ -88,6 +92,8 @@ class _Check:
         for document in self._rings:
             ring = Keyring.from_body(document.body)
             document.verify(ring.root, need=ring.need)
+        for before, document in itertools.pairwise(self._rings):
+            check_follows(document, Keyring.from_body(before.body))
         if self._log != log_id(self._spec.id, self._rings[0].id):
             yield "the log id is not that of spec and keyring 1"
 
@@ -111,7 +117,7 @@ class _Check:
         state = ledger.head(self._db)
         if (state.size, ledger.peaks(self._db)) != (peaks.size, peaks):
             yield "the head is not that of the leaves"
-        signed = open_checkpoint(state.checkpoint, self._ring.ledger, self._log)
+        signed = open_checkpoint(state.checkpoint, self._ledger_key(peaks.size), self._log)
         if signed != Checkpoint(self._log, peaks.size, peaks.root):
             yield "the checkpoint is not that of the leaves"
 
@@ -121,6 +127,7 @@ class _Check:
                 if leaf["spec"] != self._spec.id:
                     yield f"leaf {index} is of another spec"
             case "keyring":
+                self._places.append(index)
                 document = from_value(leaf["doc"], kind="keyring")
                 if document.to_bytes() not in self._keyrings:
                     yield f"leaf {index} is a keyring that has no row"
@@ -142,9 +149,12 @@ class _Check:
         if receipt is None:
             yield f"leaf {index} has no receipt"
             return
-        found = verify_receipt(receipt, log=self._log, ledger_key=self._ring.ledger)
+        found = verify_receipt(receipt, log=self._log, ledger_key=self._ledger_key(index + 1))
         if (found.index, found.leaf_body, found.checkpoint.size) != (index, body, index + 1):
             yield f"the receipt kept for leaf {index} is another one's"
+
+    def _ledger_key(self, size: int) -> str:
+        return ledger_key_at(self._bodies, self._places, size)
 
     def _lease(self, index: int, leaf: dict[str, object]) -> Iterator[str]:
         slot, fence = int(str(leaf["slot"])), int(str(leaf["fence"]))
@@ -192,7 +202,8 @@ class _Check:
             yield f"leaf {index} is release {n}, whose row says otherwise"
             return
         signed = parse(row.document, kind="release")
-        signed.verify(self._ring.release)
+        ring = self._bodies[bisect_left(self._places, index) - 1]  # in force when it was written
+        signed.verify(ring.release)
         check_plan(ReleaseManifest.from_document(signed), row.plan)
         yield from self._included(row.plan)
         yield from self._receipt(index, row.receipt, body)

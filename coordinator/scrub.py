@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..core.checkpoint import open_checkpoint
+from ..core.checkpoint import Checkpoint, open_checkpoint
 from ..core.document import parse
 from ..core.errors import OrthoFedError
 from ..core.keyring import Keyring
@@ -161,7 +161,8 @@ def _public(
     db: sqlite3.Connection, folder: DataFolder, public: PublicFiles, found: Scrubbed
 ) -> Iterator[Finding]:
     log, keyrings = records.meta(db, "log").decode(), records.keyrings(db)
-    key = Keyring.from_body(parse(keyrings[-1], kind="keyring").body).ledger
+    # They may be behind the newest keyring, when a kill came between it and them.
+    keys = {Keyring.from_body(parse(each, kind="keyring").body).ledger for each in keyrings}
     fixed = {"public/spec.json": records.meta(db, "spec")}
     fixed |= {f"public/keyring/{n}.json": data for n, data in enumerate(keyrings, start=1)}
     for name, data in fixed.items():
@@ -169,7 +170,7 @@ def _public(
             yield Finding(name, "is not what the ledger says")
     for name, data in public.files:
         found.files += 1
-        what, size = _head_fault(db, data, name, log, key)
+        what, size = _head_fault(db, data, name, log, keys)
         if what:
             yield Finding(name, what)
         elif name == _CHECKPOINT:
@@ -182,22 +183,31 @@ def _public(
 
 
 def _head_fault(
-    db: sqlite3.Connection, data: bytes | None, name: str, log: str, key: str
+    db: sqlite3.Connection, data: bytes | None, name: str, log: str, keys: set[str]
 ) -> tuple[str, int]:
     """Say what is wrong with the checkpoint or the head, empty for nothing; and its size."""
     if data is None:
         return "", 0  # the next start writes it
     try:
         if name == _CHECKPOINT:
-            opened = open_checkpoint(data, key, log)
+            opened = _opened(data, keys, log)
             size, root = opened.size, opened.root.hex()
         else:
             signed = parse(data, kind="head")
-            signed.verify((key,))
+            signed.verify(keys)
             size, root = int(str(signed.body["size"])), str(signed.body["root"])
     except OrthoFedError as error:
         return f"is not what was signed: {error.what}", 0
     return ("" if root_at(db, size) == root else "is of another history than the database"), size
+
+
+def _opened(data: bytes, keys: set[str], log: str) -> Checkpoint:
+    """Return a checkpoint that one of the keys signed; raises VerificationFailed."""
+    *others, last = keys
+    for key in others:
+        with contextlib.suppress(OrthoFedError):
+            return open_checkpoint(data, key, log)
+    return open_checkpoint(data, last, log)
 
 
 def _mark_fault(db: sqlite3.Connection, folder: DataFolder, public: PublicFiles) -> str:

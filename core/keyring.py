@@ -9,6 +9,8 @@ Source: security.md 3 and 4.3. Not here: whose signatures a keyring carries (cor
 """
 
 import hashlib
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -113,6 +115,15 @@ class Keyring:
         if (ring.n == 1) != (ring.prev == NO_ID):
             raise bad_field("`prev` of a keyring is 64 zeros exactly for the first one")
         return ring
+
+
+def ledger_key_at(rings: Sequence[Keyring], leaves: Sequence[int], size: int) -> str:
+    """Return the ledger key that signs the checkpoint of ``size`` leaves.
+
+    ``leaves``: where each keyring lies in the ledger. Law: keyring k signs exactly the sizes with
+    leaf(k) < size <= leaf(k + 1), and the first one those before it; no clock is involved.
+    """
+    return rings[max(0, bisect_left(leaves, size) - 1)].ledger
 
 
 def log_id(fed: str, keyring_1: str) -> str:

@@ -26,6 +26,7 @@ from .leaf import parse_leaf
 _RECEIPT_BYTES: Final = 48 << 10
 _HEAD: Final = "c2sp.org/tlog-proof@v1"
 _MOST_HASHES: Final = 64
+_MOST_DIGITS: Final = 16
 _FORM = re.compile(
     re.escape(_HEAD) + r"\nextra ([A-Za-z0-9+/=]+)\nindex (0|[1-9][0-9]{0,15})\n"
     r"((?:[A-Za-z0-9+/]{43}=\n)*)\n(.*)",
@@ -72,6 +73,17 @@ def verify_receipt(data: bytes, *, log: str, ledger_key: str) -> Receipt:
     ``bad-proof``, or that the leaf is of no known form.
     """
     return Receipt.parse(data, log=log, ledger_key=ledger_key)
+
+
+def checkpoint_size(data: bytes) -> int:
+    """Return how many leaves a receipt's checkpoint speaks of; nothing is known to be true yet.
+
+    Raises VerificationFailed ``bad-receipt``.
+    """
+    lines = _split(data)[3].split(b"\n", 2)
+    if len(lines) < 2 or not lines[1].isdigit() or len(lines[1]) > _MOST_DIGITS:  # noqa: PLR2004  # its second line
+        raise _bad("a receipt whose checkpoint has no size")
+    return int(lines[1])
 
 
 def _split(data: bytes) -> tuple[bytes, int, tuple[bytes, ...], bytes]:

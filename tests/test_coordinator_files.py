@@ -195,6 +195,7 @@ def test_a_key_comes_back_from_its_file(tmp_path):
     assert load_key(tmp_path, "ledger").public_hex == key.public_hex
     assert stat.S_IMODE((tmp_path / "ledger.pem").stat().st_mode) == 0o600
     (tmp_path / "root.pem").write_text("no key")
+    (tmp_path / "root.pem").chmod(0o600)
     for role in ("release", "root"):
         with pytest.raises(InputError) as refused:
             load_key(tmp_path, role)
