@@ -8,9 +8,12 @@ one read of the text-reading layers of every other blob, unless `Company` still 
 what the numbers mean (judge.py); private slots, whose bytes nobody here can read.
 """
 
+import math
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -46,13 +49,19 @@ class Neighbour:
     is_heard: bool = True
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)  # no slots: a cached property needs a place
 class Voice:
     """What is compared of one contribution; ``vectors``: all learned vectors, in a row."""
 
     concept: str
     heard: Heard
     vectors: np.ndarray
+
+    @cached_property
+    def lengths(self) -> tuple[float, float]:
+        """The lengths of A, all layers together, and of the learned vectors."""
+        squares = sum(float(np.vdot(a, a)) for a in self.heard.a.values())
+        return math.sqrt(squares), float(np.linalg.norm(self.vectors))
 
     @classmethod
     def read(cls, path: Path, layout: ContributionLayout, lease: Lease) -> "Voice":
@@ -94,7 +103,7 @@ class Company:
         for leaf, state in self._house.store.run(records.contribution_states):
             other = self._voice(leaf) if leaf != besides and state in _SEEN else None
             if other is not None:
-                pair = _pair(spec, own.heard, here, other.heard)
+                pair = _pair(spec, own.heard, here, other.heard) if is_heard else (0.0, 0.0)
                 alike = _alike(own, other)
                 found.append(Neighbour(leaf, other.concept, state, *pair, alike, is_heard))
         return tuple(found)
@@ -142,15 +151,15 @@ def _worst(shares: np.ndarray) -> float:
 
 def _alike(one: Voice, other: Voice) -> float:
     """Return the larger cosine, in hundredths: a copy in another slot has the same A."""
-    pairs = [(one.vectors, other.vectors)]
+    of_a, of_vectors = (mine * its for mine, its in zip(one.lengths, other.lengths, strict=True))
+    cosines = [_cosine((one.vectors,), (other.vectors,), of_vectors)]
     if one.heard.a:
-        flat = [np.concatenate([a.ravel() for a in x.heard.a.values()]) for x in (one, other)]
-        pairs.append((flat[0], flat[1]))
-    return round(100 * max(_cosine(*pair) for pair in pairs), 2)
+        cosines.append(_cosine((*one.heard.a.values(),), (*other.heard.a.values(),), of_a))
+    return round(100 * max(cosines), 2)
 
 
-def _cosine(one: np.ndarray, other: np.ndarray) -> float:
-    if one.shape != other.shape:
+def _cosine(one: Sequence[np.ndarray], other: Sequence[np.ndarray], size: float) -> float:
+    """Return the sum of the products over ``size``, that of the lengths; 0 for other shapes."""
+    if not size or [x.shape for x in one] != [x.shape for x in other]:
         return 0.0
-    size = float(np.linalg.norm(one)) * float(np.linalg.norm(other))
-    return float(one @ other) / size if size else 0.0
+    return sum(float(np.vdot(x, y)) for x, y in zip(one, other, strict=True)) / size
