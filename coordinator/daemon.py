@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import publications
+from .allocator import few_arenas
 from .clock import Clock, SystemClock
 from .control import ControlServer
 from .desk import Desk
@@ -31,6 +32,7 @@ Ready = Callable[[str, str, bool], None]
 
 def run(directory: Path, *, listen: str, ready: Ready, clock: Clock | None = None) -> None:
     """Serve until SIGTERM or SIGINT; ``ready`` is told address, link and open plan."""
+    few_arenas()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -5,7 +5,7 @@ database behind it (Begin, Commit); small calls, a renewal above all. Laws: a la
 on ``_PLACES`` messages at once, and a call that waits holds 64 KiB, gRPC's window. A message that
 is not whole after ``_BRISK_S`` goes on without a place, so slow ones keep nobody waiting, but
 no more than ``_SLOW_BYTES`` of them: one more, and the slowest is cut. So memory is bounded by
-bytes and not by calls: 128 MiB of windows for ``_CONCURRENT`` calls, and some 160 MiB of messages.
+bytes and not by calls: 128 MiB of windows for ``_CONCURRENT`` calls, and some 128 MiB of messages.
 Replies of ``_LARGE`` calls wait to be taken; who does not take one is hung up on (hangup.py), so
 nobody can keep these places. All of it lives in the server's loop; only work is done in threads.
 """
@@ -28,7 +28,7 @@ _LOG = logging.getLogger("orthofed.coordinator")
 _CONCURRENT = 2_048
 _PLACES = 96
 _BRISK_S = 1.0
-_SLOW_BYTES = 128 << 20
+_SLOW_BYTES = 96 << 20
 _LARGE = 64
 _COMMITS = 2
 _TOGETHER_S = 0.1  # who is late within it is looked for in one go
