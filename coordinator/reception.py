@@ -1,8 +1,7 @@
 """Takes calls in turn: each waits for a place, for its message, for a thread (T18).
 
-Three lanes, so that nobody waits for what others do more of: chunks; what has files and the
-database behind it (Begin, Commit); small calls, a renewal above all. Laws: a lane reads and works
-on ``_PLACES`` messages at once, and a call that waits holds 64 KiB, gRPC's window. A message that
+Four lanes, so that nobody waits for what others do more of: chunks, Begin, Commit, and all small
+calls, a renewal above all. Laws: a lane reads and works on ``_PLACES`` messages at once, and a call that waits holds 64 KiB, gRPC's window. A message that
 is not whole after ``_BRISK_S`` goes on without a place, so slow ones keep nobody waiting, but
 no more than ``_SLOW_BYTES`` of them: one more, and the slowest is cut. So memory is bounded by
 bytes and not by calls: 128 MiB of windows for ``_CONCURRENT`` calls, and some 128 MiB of messages.
@@ -54,8 +53,12 @@ class Reception:
         self._patience = patience
         self._num_calls = 0
         self._small = _Lane("small", 4)
-        chunks, files = _Lane("chunk", 4), _Lane("file", 4)
-        self._lanes = {methods.PUT: chunks, methods.BEGIN: files, methods.COMMIT: files}
+        # Begin mostly waits for the disk, in turn with others: more threads than cores are needed.
+        self._lanes = {
+            methods.PUT: _Lane("chunk", 4),
+            methods.BEGIN: _Lane("begin", 8),
+            methods.COMMIT: _Lane("commit", _COMMITS),
+        }
         self._slow = _SlowOnes()
         self._large = asyncio.Semaphore(_LARGE)
         self._commits = asyncio.Semaphore(_COMMITS)
