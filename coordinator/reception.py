@@ -1,10 +1,11 @@
 """Takes calls in turn: each waits for a place, for its message, for a thread (T18).
 
 Four lanes, so that nobody waits for what others do more of: chunks, Begin, Commit, and all small
-calls, a renewal above all. Laws: a lane reads and works on ``_PLACES`` messages at once, and a call that waits holds 64 KiB, gRPC's window. A message that
-is not whole after ``_BRISK_S`` goes on without a place, so slow ones keep nobody waiting, but
-no more than ``_SLOW_BYTES`` of them: one more, and the slowest is cut. So memory is bounded by
-bytes and not by calls: 128 MiB of windows for ``_CONCURRENT`` calls, and some 128 MiB of messages.
+calls, a renewal above all. Laws: a lane reads and works on ``_PLACES`` messages at once, and a call
+that waits holds 64 KiB, gRPC's window. A message that is not whole after ``_BRISK_S`` goes on
+without a place, so slow ones keep nobody waiting, but no more than ``_SLOW_BYTES`` of them: one
+more, and the slowest is cut. So memory is bounded by bytes and not by calls: 128 MiB of windows
+for ``_CONCURRENT`` calls, and some 128 MiB of messages.
 Replies of ``_LARGE`` calls wait to be taken; who does not take one is hung up on (hangup.py), so
 nobody can keep these places. All of it lives in the server's loop; only work is done in threads.
 """
