@@ -366,13 +366,16 @@ def test_a_checkpoint_with_a_changed_norm_is_not_the_releases(hadamard: House, t
     path = copy / "unet" / "diffusion_pytorch_model.safetensors"
     tensors = read(path)
     tensors["conv_norm_out.weight"][1][3] += np.float32(0.01)
+    write(path, tensors, {"format": "pt"})
+    changed = hadamard.audit(copy).findings
     del tensors["conv_norm_out.bias"]
     write(path, tensors, {"format": "pt"})
-    found = hadamard.audit(copy).findings
+    lacking = hadamard.audit(copy).findings
 
-    assert [name for name, _ in found.foreign] == ["unet/conv_norm_out.weight"]
-    assert found.strange == ("unet/conv_norm_out.bias is missing",)
-    assert [s.verdict for s in found.slots] == ["matches"] * 3
+    assert [name for name, _ in changed.foreign] == ["unet/conv_norm_out.weight"]
+    assert (changed.strange, changed.clean) == ((), False)
+    assert lacking.strange == ("unet/conv_norm_out.bias is missing",)
+    assert [s.verdict for s in changed.slots] == ["matches"] * 3
 
 
 def test_a_checkpoint_needs_its_own_base(hadamard: House) -> None:

@@ -252,6 +252,21 @@ def test_a_contribution_that_another_key_signed_is_refused(case: Case) -> None:
     assert "signed by its client key alone" in case.refused().what
 
 
+def test_a_contribution_trained_against_another_block_is_refused(
+    case: Case, filled: Running
+) -> None:
+    """T11: signed by its own client, and with the fingerprint of a slot that it does not have."""
+    leaf = case.manifest.contributions[0][0]
+    body = case.contributions.document(leaf).body
+    other = case.contributions.manifest(case.manifest.contributions[1][0]).basis
+    forged = sign("contribution", {**body, "basis": other}, [filled.packs[0].lease.key])
+    forge(case, leaf, document_leaf(forged))
+
+    assert f"contribution {leaf} was trained against another block than slot 0's" in (
+        case.refused().what
+    )
+
+
 def test_another_base_is_refused_before_anything_is_compared(case: Case, tmp_path: Path) -> None:
     """Exit code 2 and the name of the right one: nobody lied."""
     other = tmp_path / "base"
