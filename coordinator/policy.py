@@ -35,7 +35,7 @@ class Policy:
     norm_percent: int = 100
     embedding_percent: int = 800
     retention_percent: int = 25
-    retention_sum_percent: int = 50
+    retention_sum_percent: int = 40
     copy_percent: int = 80
     budget_percent: int = 300
     approve_first: bool = False
