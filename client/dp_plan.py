@@ -5,8 +5,8 @@
     sigma   = the least that gives dp_epsilon over `steps` steps (dp_accountant.py)
     ratio   = sigma sqrt(p) / (q images sqrt(steps))         p numbers leave
 
-The ratio is noise over signal in the sum of all steps, in the best case: every image's gradient has
-the norm C and all of them agree. Above 1 the noise is larger than all that there is to learn, so
+The ratio is noise over signal in the sum of all steps, in the best case: all images' gradients
+agree. Above 1 the noise is larger than all that there is to learn, so
 nothing is leased: it is refused, not warned of. Laws: the claim depends on the settings and on the
 rounded count alone, so one image more or less changes nothing but its own part of the sums; no
 setting weakens it, and what would send more than it covers is refused here. Source: security.md

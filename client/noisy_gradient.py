@@ -1,14 +1,18 @@
-"""One step of differentially private descent: draw, cut, sum, add noise, divide.
+"""One step of differentially private descent: draw, scale, sum, add noise, divide.
 
-    S = each of N images with probability q          s = sum over S of g_k min(1, C / ||g_k||)
+    S = each of N images with probability q          s = sum over S of C g_k / ||g_k||
     gradient = (s + sigma C z) / (q images),         z standard normal in every entry
 
-g_k is everything that leaves of image k, all A_i and all token vectors in one vector, cut once: one
-image more or less moves s by C at most, whatever it shows. Laws: the divisor is a constant, never
-the number that was drawn; an empty draw is noise alone; an image whose gradient is no number counts
-nothing and stops nothing, since a stop would tell of it. So `steps` of these are (epsilon, delta)
-by dp_accountant.py, and the optimiser, rounding, averages and probes make use of what is noisy
-already. Source: arXiv:1607.00133, algorithm 1, with Poisson sampling; security.md 9.3.
+g_k is everything that leaves of image k, all A_i and all token vectors in one vector, scaled once:
+one image more or less moves s by C at most, whatever it shows. Longer gradients are cut to C as in
+arXiv:1607.00133, algorithm 1; shorter ones are stretched to it (arXiv:2206.07136), since a C that
+fits would have to be found on the images, and one that does not drowns them: on the shipped base an
+image's gradient has the norm .01 to .2, and C = 1 would be fifty times more noise for nothing.
+
+Laws: the divisor is a constant, never the number that was drawn; an empty draw is noise alone; an
+image whose gradient is no number counts nothing and stops nothing, since a stop would tell of it.
+So `steps` of these are (epsilon, delta) by dp_accountant.py, and the optimiser, rounding, averages
+and probes make use of what is noisy already. Source: security.md 9.3.
 
 Stopped and resumed: only the last A leaves, and exactly `steps` noisy gradients lead to it. A step
 that a kill undid is made again from the save with another draw and fresh noise; what came of the
@@ -29,6 +33,10 @@ from .dp_draws import DpDraws
 
 _BELOW: Final = 1 - 1e-6
 """Of C, so that the norm is C at most behind the rounding to float32 too."""
+
+
+_LEAST: Final = 1e-20
+"""A norm that is nothing: its direction is rounding."""
 
 
 class Records(Protocol):
@@ -53,7 +61,7 @@ def noisy_gradient(
     chosen: list[int] = draws.drawn(records.count, claim.q_ppm).tolist()
     if chosen:
         for rows in records.gradients(chosen):
-            sums = [total + part for total, part in zip(sums, _cut(rows, clip), strict=True)]
+            sums = [total + part for total, part in zip(sums, _scaled(rows, clip), strict=True)]
     noise = claim.sigma_milli / 1e3 * clip * draws.normal(sum(one.numel() for one in like))
     expected = claim.q_ppm / 1e6 * claim.images
     ends = np.cumsum([one.numel() for one in like])[:-1]
@@ -63,11 +71,11 @@ def noisy_gradient(
     ]
 
 
-def _cut(rows: Sequence[Tensor], clip: float) -> Iterator[Tensor]:
-    """Yield the sum over images of their gradients, each whole vector of norm ``clip`` at most."""
+def _scaled(rows: Sequence[Tensor], clip: float) -> Iterator[Tensor]:
+    """Yield the sum over images of their gradients, each whole vector of norm ``clip`` or 0."""
     squares = sum(part.double().flatten(1).square().sum(1) for part in rows)
     norms = torch.as_tensor(squares).sqrt()
-    share = torch.where(norms.isfinite(), (_BELOW * clip / norms).clamp(max=1.0), 0.0)
+    share = torch.where(norms.isfinite() & (norms > _LEAST), _BELOW * clip / norms, 0.0)
     for part in rows:
         finite = torch.nan_to_num(part, nan=0.0, posinf=0.0, neginf=0.0)
         yield torch.einsum("k,k...->...", share.to(finite.dtype), finite)

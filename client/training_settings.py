@@ -137,7 +137,7 @@ class TrainingSettings:
         0, 0, 100_000, "images that a step with noise draws on average; 0: an eighth, 25 to 256"
     )
     dp_clip: float = _number(
-        1.0, 0.001, 1e5, "largest norm of one image's gradient in it; choose it without your images"
+        0.02, 0.001, 1e5, "norm that each image's gradient is given in it, beside the null response"
     )
     wandb: bool = _switch(False, "send loss and rate of each step to Weights & Biases")
 

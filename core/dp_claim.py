@@ -6,7 +6,7 @@ The mechanism in integers, so that a reader can compute epsilon again with any a
 ``delta`` and the size of a batch follow from ``images``, a count rounded down to one digit, and not
 from the owner's count, which one image more or less would change.
 
-    mechanism  dp-sgd  ``steps`` times: each image drawn with probability q, its gradient cut to
+    mechanism  dp-sgd  ``steps`` times: each image drawn with probability q, its gradient scaled to
                        the norm C, the sum with Gaussian noise of deviation sigma C an entry
                mean    once: one vector of norm C at most an image, their sum with such noise
 

@@ -128,7 +128,7 @@ def test_a_plan_follows_from_settings_and_the_rounded_count_alone() -> None:
 
     assert first == last
     assert (first.images, first.q_ppm, first.delta_e12) == (1_000, 500_000, 10**8)
-    assert (first.steps, first.clip_milli, first.eps_milli) == (20, 1_000, 8_000)
+    assert (first.steps, first.clip_milli, first.eps_milli) == (20, 20, 8_000)
     assert [rounded_count(n) for n in (30, 99, 101, 2_345)] == [30, 90, 100, 2_000]
     assert "(8, 0.0001) per image, add or remove one, for what was sent" in first.said
 

@@ -123,7 +123,7 @@ LAWS = [
 
 @pytest.mark.parametrize("law", LAWS)
 def test_a_private_step_keeps_its_laws(law: Callable[[], None]) -> None:
-    """Cut once over all that leaves, noise as claimed, images drawn alone."""
+    """Scaled once over all that leaves, noise as claimed, images drawn alone."""
     law()
 
 
@@ -142,14 +142,19 @@ def test_a_bug_in_a_private_step_breaks_a_law(bug: str, law: int) -> None:
         LAWS[law]()
 
 
-def test_small_gradients_are_summed_as_they_are() -> None:
-    """Below C nothing is cut: without noise the step is the plain mean over the expected batch."""
-    some, claim = _random(10, 1e-3), _claim(sigma_milli=1)
+def test_every_gradient_counts_its_direction() -> None:
+    """Long ones are cut to C, short ones stretched, nothing stays nothing; then the plain mean."""
+    claim = _claim(sigma_milli=1, images=4)
+    directions = [part / 9 for part in _random(3, 1.0).rows]
+    sizes = torch.tensor([1e-6, 1.0, 1e6])
+    rows = [torch.einsum("k,k...->k...", sizes, part) for part in directions]
+    some = Given([torch.cat([part, torch.zeros_like(part[:1])]) for part in rows])
 
     found = _flat(module.noisy_gradient(some, claim, _draws(), LIKE))
 
-    plain = _flat([part.sum(0) / 10 for part in some.rows])
-    assert torch.allclose(found, plain, atol=4 * 1e-3 * CLIP / 10)
+    each = torch.stack([_flat([part[k] for part in directions]) for k in range(3)])
+    mean = (CLIP * each / each.norm(dim=1, keepdim=True)).sum(0) / 4
+    assert torch.allclose(found, mean, atol=5 * 1e-3 * CLIP / 4)
 
 
 def test_noise_stays_in_its_slot() -> None:
