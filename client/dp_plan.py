@@ -22,6 +22,8 @@ from ..core.layout import ContributionLayout
 from .dp_accountant import least_sigma_milli
 from .training_settings import TrainingSettings
 
+LEAST_IMAGES: Final = 30
+"""Below it one image more can also change which ones are held out (dataset.py), which is two."""
 MOST_RATIO: Final = 1.0
 ADVISED_RATIO: Final = 0.3
 _SHARE: Final = 8  # of the images, where dp_batch is 0; between the next two
@@ -32,9 +34,18 @@ _MOST_BATCH: Final = 256
 def planned(settings: TrainingSettings, num_images: int) -> DpClaim:
     """Return what a training with these settings on so many images will claim.
 
-    Raises InputError: a setting would break the claim, or dp-accounting is not installed.
+    Raises InputError: too few images, a setting that would break the claim, or dp-accounting is not
+    installed.
     """
     _check_settings(settings)
+    if num_images < LEAST_IMAGES:
+        raise InputError(
+            f"{num_images} images to train on, at least {LEAST_IMAGES} are needed with --dp",
+            why="what is left of so few under enough noise shows nothing; no slot was leased",
+            fix="use more images (thousands), or leave --dp away and read what a published "
+            "concept reveals",
+            code="dp-below-the-floor",
+        )
     images = rounded_count(num_images)
     batch = settings.dp_batch or min(images, max(_LEAST_BATCH, min(images // _SHARE, _MOST_BATCH)))
     if batch > images:

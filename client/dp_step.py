@@ -35,7 +35,7 @@ class DpStep:
         ):
             if weight and (loss := made(number)) is not None:
                 (weight * loss).backward()
-                told[place] = loss.item()
+                told[place] = loss.detach().cpu().item()
         leaves = parameters(self.records.adapter, self.records.tokens)
         self.records.losses.clear()
         with self.attachment.lifted():

@@ -46,7 +46,7 @@ class ImageRecords:
                 with each.attached():
                     losses = self.passes.image_losses(batch, each.encode)
                     yield each.gradients(losses)
-                self.losses += losses.detach().tolist()
+                self.losses += losses.detach().cpu().tolist()
 
     def _rows(self, chosen: Sequence[int], random: torch.Generator) -> dict[int, list[int]]:
         """Return the rows to take of each bucket: of every image one of its copies."""

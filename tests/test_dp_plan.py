@@ -137,9 +137,9 @@ def test_without_a_batch_size_an_eighth_of_the_images_is_drawn() -> None:
     """Between 25 and 256, as in the table of security.md 9.3, and never more than there are."""
     settings = TrainingSettings(dp_epsilon=8.0, steps=1)
 
-    drawn = [planned(settings, n).q_ppm * n // 10**6 for n in (10, 100, 500, 1_000, 5_000)]
+    drawn = [round(planned(settings, n).q_ppm * n / 10**6) for n in (30, 100, 500, 1_000, 5_000)]
 
-    assert drawn == [10, 25, 62, 125, 256]
+    assert drawn == [25, 25, 62, 125, 256]
 
 
 def test_below_the_floor_nothing_is_leased() -> None:
@@ -151,9 +151,10 @@ def test_below_the_floor_nothing_is_leased() -> None:
 
     assert caught.value.code == "dp-below-the-floor"
     assert "no slot was leased" in str(caught.value)
-    for images in (3, 10, 20):
-        with pytest.raises(InputError, match="noise/signal"):
-            check_floor(planned(TrainingSettings(dp_epsilon=8.0, steps=500), images), 2_000)
+    for images in (3, 10, 20, 29):
+        with pytest.raises(InputError, match=f"{images} images to train on, at least 30") as caught:
+            planned(TrainingSettings(dp_epsilon=8.0, steps=500), images)
+        assert caught.value.code == "dp-below-the-floor"
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from orthofed.client.training import Step, Trained, identity_of, train
 from orthofed.client.training_settings import TrainingSettings
 from orthofed.client.variant import Residual, Variant
 from orthofed.client.workbench import Workbench
+from orthofed.core.dp_claim import DpClaim
 from orthofed.core.errors import InputError
 from orthofed.core.token_layers import token_layers
 
@@ -190,6 +191,24 @@ def test_images_with_masks_and_of_many_shapes_follow_too(ghost: Bench, tmp_path:
     trained = train(base, ghost.spec, 0, TRIGGERS, NOUN, images, settings)
 
     assert len(trained.losses) == 3
+
+
+def test_gradients_of_single_images_and_their_noise_follow_too(ghost: Bench) -> None:
+    """Under differential privacy copies, sums and noise are where A is; draws stay on the CPU."""
+    claim = DpClaim(
+        clip_milli=20,
+        delta_e12=10**9,
+        eps_milli=8_000,
+        images=6,
+        q_ppm=10**6,
+        sigma_milli=500,
+        steps=2,
+    )
+    settings = replace(SETTINGS, steps=2, dp_epsilon=8.0)
+
+    trained = train(ghost.base, ghost.spec, 0, TRIGGERS, NOUN, ghost.images, settings, dp=claim)
+
+    assert _shapes(trained) == {layer.path: (layer.out, 4) for layer in ghost.spec.layers}
 
 
 def test_a_step_is_read_once(tiny: Bench) -> None:

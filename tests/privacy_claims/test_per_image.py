@@ -1,4 +1,9 @@
-"""T22: an audit of the very step that trains, in its short form, and the statistic behind it."""
+"""What `--dp` claims, put to the test by who would deny it (T22).
+
+Backs: "(epsilon, delta) per image, add or remove one, for what was sent, with this accountant and
+this audit." The audit in its short form, its kept result, the statistic behind it; the accountant
+has tests/test_dp_plan.py, what one image can move tests/test_noisy_gradient.py.
+"""
 
 import importlib.util
 import json
@@ -12,7 +17,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-FOLDER = Path(__file__).parent.parent / "benchmarks"
+FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ PERMITTED = {
     (
         "(epsilon, delta) per image, add or remove one, for what was sent, with this accountant and"
         " this audit."
-    ): "../test_dp_federation.py",
+    ): "test_per_image.py",
 }
 """Each sentence that is said, and the test that backs it."""
 PROMISE = re.compile(
