@@ -5,6 +5,7 @@ its files with one change.
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -419,3 +420,24 @@ def test_the_command_prints_a_table_or_json_and_ends_with_4(hadamard: House, tmp
     assert "every part of it is a contribution's" in told.stdout
     assert machine.returncode == 4
     assert json.loads(machine.stdout)["strange"] == ["more.diff"]
+
+
+def test_a_link_stands_for_a_folder_and_leaves_nothing(tmp_path: Path) -> None:
+    """The newest release is fetched as far as an audit needs it, into a folder that then goes."""
+    with running(founded(tmp_path)) as coordinator:
+        own = house(tmp_path, "hadamard", coordinator)
+        command = [sys.executable, "-P", "-m", "orthofed", "audit", str(own.folder / LORA)]
+        more = ["--release", coordinator.desk.link(), "--home", str(tmp_path / "home"), "--json"]
+        temporary = tmp_path / "tmp"
+        temporary.mkdir()
+        done = subprocess.run(
+            [*command, *more],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "TMPDIR": str(temporary)},
+        )
+
+    assert done.returncode == 0, done.stderr
+    assert [slot["verdict"] for slot in json.loads(done.stdout)["slots"]] == ["matches"] * 3
+    assert list(temporary.glob("orthofed-audit-*")) == []
