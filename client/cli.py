@@ -44,12 +44,12 @@ Patience = Annotated[
 ]
 
 
-@app.command(epilog="Example: orthofed client join --invite ofi1:...")
+@app.command(epilog="Example: orthofed client join --invite invite.txt")
 def join(
     url: Annotated[
         str | None, typer.Argument(help="https://HOST:PORT, if not the invite's own address.")
     ] = None,
-    invite: Annotated[str, typer.Option("--invite", help="The invite, ofi1:...")] = "",
+    invite: Annotated[str, typer.Option("--invite", help="Its file; - for stdin.")] = "",
     certificate: Annotated[
         Path | None,
         typer.Option("--client-certificate", help="PEM file, if the coordinator asks for one."),
@@ -62,11 +62,13 @@ def join(
     from ..core.layout import ContributionLayout
     from . import join as joining
     from .home import Home
+    from .invite_file import read_invite
 
     if not invite:
-        raise _needs("--invite", "orthofed client join --invite ofi1:...")
+        raise _needs("--invite", "orthofed client join --invite FILE")
+    text = read_invite(invite)
     joined = joining.join(
-        Home.at(home), invite, url=url, patience_s=patience_s, certificate=certificate
+        Home.at(home), text, url=url, patience_s=patience_s, certificate=certificate
     )
     spec = joined.federation.spec
     facts = {

@@ -19,6 +19,7 @@ from ..assets import pocket_base, pocket_concepts
 from ..core.errors import InputError
 from ..core.spec import FederationSpec
 from .demo_view import DemoView
+from .home import write_whole
 from .processes import Children
 from .report import ReportRow, render_report
 
@@ -131,11 +132,13 @@ def _teach(
     # The operator's own invite: the base has 12 slots at rank 8, and one is kept for the operator.
     invite = children.run(
         ["coordinator", "invite", folder, "--uses", str(len(names)), "--operator"]
-    ).strip()
+    )
+    kept = out / "invite.txt"  # a secret is no argument of a command
+    write_whole(kept, invite.encode(), mode=0o600)
     for name in names:
         shutil.copytree(pocket_concepts() / name, images_of(out, name))
         home = str(out / "owners" / name / "home")
-        children.run(["client", "join", "--invite", invite, "--home", home])
+        children.run(["client", "join", "--invite", str(kept), "--home", home])
         view.says(name, "joined; its images stay in its own folder")
     facts: dict[str, dict[str, object]] = {name: {} for name in names}
     waiting, running = list(names), set[str]()

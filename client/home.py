@@ -130,7 +130,7 @@ class Home:
             raise InputError(
                 f"{self.folder} belongs to no federation yet",
                 why="a slot is leased to members only",
-                fix="run orthofed client join --invite TOKEN first",
+                fix="run orthofed client join --invite FILE first",
                 code="not-joined",
             )
         names = ("address", "ca", "fed", "log", "v")

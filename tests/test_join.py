@@ -1,5 +1,6 @@
 """Joining a real federation: what the invite says is pinned, everything else is refused."""
 
+import io
 import json
 import socket
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from orthofed.client.home import Home
+from orthofed.client.invite_file import read_invite
 from orthofed.client.join import join
 from orthofed.core.errors import InputError, Refused, Unreachable, VerificationFailed
 from orthofed.core.invite import Invite
@@ -172,9 +174,35 @@ def test_nobody_at_the_address_is_said_after_the_patience(invite: str, home: Hom
     assert time.monotonic() - started_s < 30
 
 
-def test_the_command_ends_with_spec_capacity_and_bytes(invite: str, home: Home) -> None:
+def test_an_invite_is_read_from_a_file_and_never_from_the_arguments(
+    invite: str, home: Home, tmp_path: Path
+) -> None:
+    """T27: anybody can read a command's arguments: the text itself is refused, and not repeated."""
+    words = ("client", "join", "--home", str(home.folder), "--json", "--invite")
+
+    said = run(*words, invite, check=False)
+    absent = run(*words, str(tmp_path / "none.txt"), check=False)
+
+    assert (said.returncode, absent.returncode) == (2, 2)
+    assert json.loads(said.stdout)["error"]["code"] == "secret-in-arguments"
+    assert invite[10:40] not in said.stdout + said.stderr
+    assert json.loads(absent.stdout)["error"]["code"] == "invite-unreadable"
+
+
+def test_an_invite_can_be_pasted(invite: str, monkeypatch) -> None:
+    """With ``-`` it comes from the standard input."""
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{invite}\n"))
+
+    assert read_invite("-").strip() == invite
+
+
+def test_the_command_ends_with_spec_capacity_and_bytes(
+    invite: str, home: Home, tmp_path: Path
+) -> None:
     """`orthofed client join` as a process."""
-    done = run("client", "join", "--invite", invite, "--home", str(home.folder), "--json")
+    file = tmp_path / "invite.txt"
+    file.write_text(invite)
+    done = run("client", "join", "--invite", str(file), "--home", str(home.folder), "--json")
 
     facts = json.loads(done.stdout)
     assert facts["schema"] == "orthofed.join/1"

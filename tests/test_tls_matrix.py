@@ -301,7 +301,9 @@ def test_the_command_prints_the_case_and_ends_with_its_code(door, tmp_path):
     """`orthofed client join --json` against an expired certificate: one object, exit code 4."""
     opened = door(BAD["expired"][0])
     command = [sys.executable, "-P", "-m", "orthofed", "client", "join", "--json"]
-    words = ["--invite", opened.invite.to_text(), "--home", str(tmp_path / "home")]
+    file = tmp_path / "invite.txt"
+    file.write_text(opened.invite.to_text())
+    words = ["--invite", str(file), "--home", str(tmp_path / "home")]
 
     done = subprocess.run([*command, *words], capture_output=True, text=True, check=False)
 
