@@ -30,10 +30,11 @@ from orthofed.client.client_certificate import ClientCertificate
 from orthofed.client.home import Home
 from orthofed.client.join import join
 from orthofed.client.status import status_of
+from orthofed.coordinator.call import Call
 from orthofed.coordinator.desk import Desk
 from orthofed.coordinator.folder import DataFolder, Settings
 from orthofed.coordinator.house import House
-from orthofed.coordinator.server import Call, Server
+from orthofed.coordinator.server import Server
 from orthofed.coordinator.service import Service
 from orthofed.coordinator.tls import ServerTls, server_tls
 from orthofed.core.errors import InputError, OrthoFedError, Unreachable, VerificationFailed
