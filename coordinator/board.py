@@ -2,15 +2,16 @@
 
 Laws: a turn steps the state machine and writes the changed rows; memory takes the new state after
 COMMIT, in the writer thread, so a rolled-back turn leaves no trace and no two turns overlap
-(reliability.md 2.2). Deadlines live in memory only (reliability.md 3), so what moves nothing else,
-nearly every renewal, takes no turn: ``keep`` steps memory under a lock and waits for no disk. Only
-before the deadline: a turn that is under way then cannot have given the slot to somebody else. Of
-the seconds held, fewer than ``_GRAIN_S`` are in memory alone: a restart forgets those. Not here:
-what is allowed (leases.py).
+(reliability.md 2.2); of turns that share a transaction, each starts from the one before. Deadlines
+live in memory only (reliability.md 3), so what moves nothing else, nearly every renewal, takes no
+turn: ``keep`` steps memory under a lock and waits for no disk. Only before the deadline: a turn
+that is under way then cannot have given the slot to somebody else. Of the seconds held, fewer than
+``_GRAIN_S`` are in memory alone: a restart forgets those. Not here: what is allowed (leases.py).
 """
 
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
@@ -61,6 +62,8 @@ class Board:
         self._state = state
         self._clock = clock
         self._lock = threading.Lock()
+        # Turns that are done and not yet on the disk, in order: before and after each.
+        self._undecided: deque[tuple[Slots, Slots]] = deque()
 
     @property
     def state(self) -> Slots:
@@ -88,17 +91,24 @@ class Board:
     def run(self, work: Callable[[Turn], _T]) -> _T:
         """Return what ``work`` returns, once its turn is on the disk."""
 
-        def transact(db: sqlite3.Connection) -> tuple[_T, Slots, Slots]:
+        def transact(db: sqlite3.Connection) -> _T:
             before = self._state
+            for earlier in self._undecided:  # they share this transaction
+                before = _joined(*earlier, before)
             turn = Turn(db, before)
-            return work(turn), before, turn.state
+            result = work(turn)
+            self._undecided.append((before, turn.state))
+            return result
 
-        def adopt(result: tuple[_T, Slots, Slots]) -> None:
-            _, before, after = result
+        def adopt(_: _T) -> None:
+            before, after = self._undecided.popleft()
             with self._lock:
                 self._state = _joined(before, after, self._state)
 
-        return self._store.run(transact, after=adopt)[0]
+        return self._store.run(transact, after=adopt, undo=self._drop_newest)
+
+    def _drop_newest(self) -> None:
+        self._undecided.pop()
 
 
 def _is_soft(old: Slot, new: Slot, now_s: float) -> bool:

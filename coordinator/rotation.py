@@ -117,7 +117,7 @@ def install(house: House, data: bytes) -> int:
     def write(db: records.Db) -> tuple[bytes, ...]:
         return _write(db, house.ledger, data, house.facts.keyrings[-1], key)
 
-    house.store.run(write, after=take_over)
+    house.store.run(write, after=take_over, alone=True)
     house.heads.write_soon()
     return ring.n
 

@@ -1,8 +1,10 @@
 """The coordinator's one database: one connection, one writer thread, one commit point.
 
-Laws (reliability.md 2.2, 2.4): all reads and writes are closures in one bounded queue, each one
-``BEGIN IMMEDIATE ... COMMIT``; what a closure returns leaves this module only after COMMIT, so a
-receipt that somebody holds is always durable. ``synchronous=FULL`` and ``locking_mode=EXCLUSIVE``:
+Laws (reliability.md 2.2, 2.4): all reads and writes are closures in one bounded queue, done one
+after the other; those that wait together share one ``BEGIN IMMEDIATE ... COMMIT`` and so one sync,
+each in a savepoint of its own, so that one that raises changes nothing and hurts no other (ADR
+0022). What a closure returns leaves this module only after COMMIT, so a receipt that somebody holds
+is always durable. ``synchronous=FULL`` and ``locking_mode=EXCLUSIVE``:
 no second connection exists, which also keeps clear of SQLite's WAL fault below 3.51.3. An
 unexpected error of COMMIT ends the process (F4); a full disk rolls back and is an ordinary refusal
 (F5). A snapshot is made by that same connection, some pages at a time, between transactions. Not
@@ -15,6 +17,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,8 +28,9 @@ from .fs import Fs, no_room
 _T = TypeVar("_T")
 
 _QUEUE = 256
+_TOGETHER = 64
+"""The most closures that share a sync: what the first of them waits for the others stays short."""
 _PAGES = 256
-_BETWEEN = 32
 _WAL_BYTES = 64 << 20
 
 _PRAGMAS = (
@@ -42,19 +46,63 @@ _BROKEN = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _PRIMARY = 0xFF  # the low byte of SQLite's extended result codes
 
 
-_Job = tuple[Callable[[sqlite3.Connection], None], Future[Any]]
-"""What to do, and whom it answers."""
+@dataclass(slots=True)
+class _Job:
+    """One closure, whom it answers, and what it came to; ``alone``: shares no transaction."""
+
+    work: Callable[[sqlite3.Connection], Any]
+    future: Future[Any] | None
+    after: Callable[[Any], None] | None = None
+    undo: Callable[[], None] | None = None
+    alone: bool = False
+    done: bool = False
+    result: Any = None
+    error: BaseException | None = None
+
+    def answer(self) -> None:
+        """Tell who asked, once; what it came to is on the disk.
+
+        The job lets go of all of it: an error holds frames, and they hold this job.
+        """
+        future, result, error = self.future, self.result, self.error
+        self.future = self.result = self.error = None
+        if future is None:
+            return
+        if error is None and self.after is not None:
+            try:
+                self.after(result)
+            except BaseException as failed:  # noqa: BLE001  # handed to the asking thread
+                error = failed
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)
+        del future, error
+
+    def forget(self) -> None:
+        """Undo what the closure left in memory: its rows were rolled back."""
+        if self.done and self.undo is not None:
+            self.undo()
+        self.done, self.result, self.error = False, None, None
+
+
+@dataclass(slots=True)
+class _Copy:
+    """A snapshot to be made, between transactions."""
+
+    target: Path
+    future: Future[None]
 
 
 class Store:
-    """Runs closures on the one connection, in order, each in its own transaction."""
+    """Runs closures on the one connection, in order; each changes all that it does, or nothing."""
 
     def __init__(self, path: Path, *, fs: Fs, new: bool = False) -> None:
         """Open the database and start the writer thread; ``new`` makes one that is not there."""
         self._path = path
         self._new = new
         self._fs = fs
-        self._queue: queue.Queue[_Job | None] = queue.Queue(maxsize=_QUEUE)
+        self._queue: queue.Queue[_Job | _Copy | None] = queue.Queue(maxsize=_QUEUE)
         self._closed = threading.Event()
         self._ended = False
         self._copying = threading.Lock()
@@ -70,28 +118,26 @@ class Store:
         work: Callable[[sqlite3.Connection], _T],
         *,
         after: Callable[[_T], None] | None = None,
+        undo: Callable[[], None] | None = None,
+        alone: bool = False,
     ) -> _T:
         """Return what ``work`` returns, after its transaction is on the disk.
 
-        ``after`` runs between COMMIT and the next closure, in the writer thread: memory that
-        mirrors rows is changed there and nowhere else.
+        ``after`` runs behind COMMIT, in the order of the closures, in the writer thread: memory
+        that mirrors rows is changed there and nowhere else. A closure may see the rows of one
+        before it whose ``after`` has not run; who mirrors rows keeps what it made of them
+        meanwhile, and ``undo`` takes that back when they are rolled back after all. ``alone``: no
+        closure shares the transaction, since what comes next needs what ``after`` changes.
 
         Raises what ``work`` raises, and then nothing is changed; Refused("busy") when the queue is
         full; Refused("no-room") when the disk is.
         """
         future: Future[_T] = Future()
-
-        def job(connection: sqlite3.Connection) -> None:
-            try:
-                result = self._transact(connection, work)
-                if after is not None:
-                    after(result)
-            except BaseException as error:  # noqa: BLE001  # handed to the asking thread
-                future.set_exception(error)
-            else:
-                future.set_result(result)
-
-        return self._wait(job, future)
+        self._put(_Job(work, future, after, undo, alone))
+        try:
+            return future.result()
+        finally:
+            del future  # an error holds this frame; holding its future back would be a cycle
 
     def snapshot(self, target: Path) -> None:
         """Copy the database as it is when this returns; other work goes on between the pages.
@@ -108,26 +154,17 @@ class Store:
                 code="busy",
             )
         future: Future[None] = Future()
-
-        def job(connection: sqlite3.Connection) -> None:
-            try:
-                self._copy(connection, target)
-            except BaseException as error:  # noqa: BLE001  # handed to the asking thread
-                target.unlink(missing_ok=True)
-                future.set_exception(error)
-            else:
-                future.set_result(None)
-
         try:
-            self._wait(job, future)
+            self._put(_Copy(target, future))
+            future.result()
         finally:
             self._copying.release()
 
-    def _wait(self, job: Callable[[sqlite3.Connection], None], future: Future[_T]) -> _T:
+    def _put(self, job: _Job | _Copy) -> None:
         if self._closed.is_set():
             raise _draining()
         try:
-            self._queue.put_nowait((job, future))
+            self._queue.put_nowait(job)
         except queue.Full:
             raise Refused(
                 f"{_QUEUE} operations wait already",
@@ -135,11 +172,6 @@ class Store:
                 fix="try again in a moment",
                 code="busy",
             ) from None
-        del job
-        try:
-            return future.result()
-        finally:
-            del future  # an error holds this frame; holding its future back would be a cycle
 
     def close(self) -> None:
         """Finish what is queued and close the database."""
@@ -156,13 +188,46 @@ class Store:
             return
         opened.set_result(None)
         with contextlib.closing(connection):
-            while not self._ended and (job := self._queue.get()) is not None:
-                job[0](connection)
-                del job  # keeps no request's bytes alive while waiting
+            while not self._ended:
+                self._take(connection, self._queue.get())
         while not self._queue.empty():  # raced with close
             job = self._queue.get()
-            if job is not None:
-                job[1].set_exception(_draining())
+            if isinstance(job, _Job):
+                job.error = _draining()
+                job.answer()
+            elif job is not None:
+                job.future.set_exception(_draining())
+
+    def _take(self, connection: sqlite3.Connection, first: _Job | _Copy | None) -> None:
+        """Do one thing, and what waits behind it as far as it can share a transaction."""
+        jobs: list[_Job] = []
+        following: _Job | _Copy | None = first
+        while isinstance(following, _Job):
+            if following.alone and jobs:
+                self._share(connection, jobs)
+                jobs = []
+            jobs.append(following)
+            if following.alone or len(jobs) == _TOGETHER:
+                break
+            try:
+                following = self._queue.get_nowait()
+            except queue.Empty:
+                break
+        if jobs:
+            self._share(connection, jobs)
+        if following is None:  # close
+            self._ended = True
+        elif isinstance(following, _Copy):
+            self._snapshot(connection, following)
+
+    def _snapshot(self, connection: sqlite3.Connection, job: _Copy) -> None:
+        try:
+            self._copy(connection, job.target)
+        except BaseException as error:  # noqa: BLE001  # handed to the asking thread
+            job.target.unlink(missing_ok=True)
+            job.future.set_exception(error)
+        else:
+            job.future.set_result(None)
 
     def _open(self) -> sqlite3.Connection:
         if self._path.exists() == self._new:
@@ -223,29 +288,49 @@ class Store:
 
     def _others(self, connection: sqlite3.Connection) -> None:
         """Do what came meanwhile, some of it, so that a copy keeps nobody waiting."""
-        for _ in range(_BETWEEN):
-            try:
-                job = self._queue.get_nowait()
-            except queue.Empty:
-                return
-            if job is None:  # close: it comes after the copy
-                self._ended = True
-                return
-            job[0](connection)
+        with contextlib.suppress(queue.Empty):
+            self._take(connection, self._queue.get_nowait())
 
-    def _transact(
-        self, connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], _T]
-    ) -> _T:
+    def _share(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
+        """Do the closures in one transaction; when that cannot be had, each in its own."""
+        try:
+            self._transact(connection, jobs)
+        except BaseException as error:  # noqa: BLE001  # handed to the asking threads
+            for job in reversed(jobs):
+                job.forget()
+            if len(jobs) > 1:  # a full disk refuses who needs room, and nobody else (F5)
+                for job in jobs:
+                    self._share(connection, [job])
+                return
+            jobs[0].error = error
+        for job in jobs:
+            job.answer()
+
+    def _transact(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
+        """Do the closures and COMMIT; raises when all of them were rolled back."""
         try:
             connection.execute("BEGIN IMMEDIATE")
-            result = work(connection)
+            for job in jobs:
+                self._work(connection, job)
         except BaseException as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             self._judge(error)
             raise
         self._commit(connection)
-        return result
+
+    def _work(self, connection: sqlite3.Connection, job: _Job) -> None:
+        """Do one closure in a savepoint; an error of its own is its own."""
+        connection.execute("SAVEPOINT one")
+        try:
+            job.result = job.work(connection)
+            job.done = True
+        except sqlite3.Error:
+            raise  # of the disk, perhaps: nothing of this transaction may be kept
+        except BaseException as error:  # noqa: BLE001  # handed to the asking thread
+            connection.execute("ROLLBACK TO one")
+            job.error = error
+        connection.execute("RELEASE one")
 
     def _judge(self, error: BaseException) -> None:
         """Turn a full disk into a refusal, and end the process on a failing one (F4, F5)."""
