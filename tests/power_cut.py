@@ -180,6 +180,8 @@ class _Disk:
                 path.mkdir(parents=True, exist_ok=True)
             elif path.parent.is_dir():  # else its folder was not made durable
                 path.write_bytes(_torn(inode, rng) if lucky else inode.synced)
+                if (self._base / name).is_file():  # keys that others can read are refused
+                    shutil.copymode(self._base / name, path)
         for name in self._untouched.keys() - names.keys():
             if self._untouched[name] is None:
                 shutil.rmtree(target / name, ignore_errors=True)
