@@ -3,7 +3,7 @@
 Laws (reliability.md 2.2, 2.4): all reads and writes are closures in one bounded queue, done one
 after the other; those that wait together share one ``BEGIN IMMEDIATE ... COMMIT`` and so one sync,
 each in a savepoint of its own, so that one that raises changes nothing and hurts no other (ADR
-0022). What a closure returns leaves this module only after COMMIT, so a receipt that somebody holds
+0023). What a closure returns leaves this module only after COMMIT, so a receipt that somebody holds
 is always durable. ``synchronous=FULL`` and ``locking_mode=EXCLUSIVE``:
 no second connection exists, which also keeps clear of SQLite's WAL fault below 3.51.3. An
 unexpected error of COMMIT ends the process (F4); a full disk rolls back and is an ordinary refusal

@@ -1,4 +1,4 @@
-"""Closures that wait together share one COMMIT, and none of them notices (ADR 0022)."""
+"""Closures that wait together share one COMMIT, and none of them notices (ADR 0023)."""
 
 import sqlite3
 import threading
