@@ -88,7 +88,7 @@ def leave_open_plan(coordinator: Coordinator, moment: str) -> None:
 import sys
 from pathlib import Path
 from orthofed.coordinator import releasing
-from orthofed.coordinator.cli import _desk
+from orthofed.coordinator.command_line import desk_of
 real = releasing.build
 def stop(folder, *args, **kwargs):
     if {moment!r} == "building":
@@ -98,7 +98,7 @@ def stop(folder, *args, **kwargs):
     import os
     os._exit(9)
 releasing.build = stop
-with _desk(Path(sys.argv[1])) as (folder, desk):
+with desk_of(Path(sys.argv[1])) as (folder, desk):
     releasing.publish_newest(folder, desk, lambda_1024=None, resume=False, say=print)
 """
     done = subprocess.run([*COMMAND[:-1], code, str(coordinator.folder)], check=False)
@@ -135,9 +135,10 @@ def test_an_old_copy_of_the_database_is_not_started(coordinator, tmp_path):
     shutil.copy(tmp_path / "old.db", state)
 
     code = (
-        "import sys; from pathlib import Path; from orthofed.coordinator.cli import _desk\n"
+        "import sys; from pathlib import Path\n"
+        "from orthofed.coordinator.command_line import desk_of\n"
         "from orthofed.core.errors import VerificationFailed\n"
-        "try:\n    _desk(Path(sys.argv[1])).__enter__()\n"
+        "try:\n    desk_of(Path(sys.argv[1])).__enter__()\n"
         "except VerificationFailed as error:\n    print(error.code)"
     )
     words = [*COMMAND[:-1], code, str(coordinator.folder)]
