@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from orthofed.admission.admit_command import _Worker
 from orthofed.admission.measure import Measurer, Subject
+from orthofed.admission.worker import Worker
 from orthofed.client.base import Base
 from orthofed.client.captions import TEMPLATES
 from orthofed.client.tokens import Trigger
@@ -68,8 +68,8 @@ def test_a_contribution_is_pending_until_the_worker_spoke(coordinator):
     with pytest.raises(Refused, match="nothing to release"):
         coordinator.release()
 
-    told = _Worker(coordinator.folder.root, "cpu").once()
-    again = _Worker(coordinator.folder.root, "cpu").once()
+    told = Worker(coordinator.folder.root, "cpu").once()
+    again = Worker(coordinator.folder.root, "cpu").once()
 
     assert (waits.state, "measured" in waits.why) == ("pending", True)
     assert [(each["leaf"], each["state"]) for each in told] == [(leaf, "accepted")]
@@ -85,7 +85,7 @@ def test_a_false_probe_is_found(coordinator):
     """It would blind the gate on probes; only its owner's protection, and yet it is told."""
     member, lease, _ = contribute(coordinator, "anna", is_true=False)
 
-    _Worker(coordinator.folder.root, "cpu").once()
+    Worker(coordinator.folder.root, "cpu").once()
 
     told = member.status(lease)
     assert told.state == "quarantined"
@@ -99,7 +99,7 @@ def test_what_changes_every_prompt_is_kept_out(coordinator):
     loud, lease, _ = contribute(coordinator, "loud", size=0.1)
     quiet, other, _ = contribute(coordinator, "quiet", size=0.0001)
 
-    _Worker(coordinator.folder.root, "cpu").once()
+    Worker(coordinator.folder.root, "cpu").once()
 
     assert loud.status(lease).state == "quarantined"
     assert "prompts that name no concept" in loud.status(lease).why
@@ -136,7 +136,7 @@ def test_a_killed_worker_loses_nothing(coordinator):
         worker.send_signal(signal.SIGKILL)
     after_kill = member.status(lease).state
 
-    _Worker(coordinator.folder.root, "cpu").once()
+    Worker(coordinator.folder.root, "cpu").once()
 
     assert (after_kill, member.status(lease).state) == ("pending", "accepted")
 
@@ -150,7 +150,7 @@ def test_later_numbers_may_still_put_it_into_quarantine_but_not_what_is_approved
     before = member.status(lease).state
     coordinator.desk.ask("approve", {"leaf": approved})
 
-    _Worker(coordinator.folder.root, "cpu").once()
+    Worker(coordinator.folder.root, "cpu").once()
 
     assert (before, member.status(lease).state) == ("accepted", "quarantined")
     assert other.status(second).state == "accepted"
