@@ -23,7 +23,7 @@ def limited(path: Path, key: str, most: int):
         for line in folder.settings_file.read_text().splitlines()
         if not line.startswith(f"{key} =")
     ]
-    folder.settings_file.write_text("\n".join([*kept, f"{key} = {most}", ""]))
+    folder.settings_file.write_text("\n".join([f"{key} = {most}", *kept, ""]))
     return folder
 
 
