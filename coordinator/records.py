@@ -254,6 +254,11 @@ def upload(db: sqlite3.Connection, upload_id: bytes) -> Upload | None:
     return _one_upload(db.execute(_UPLOAD + " WHERE id = ?", (upload_id,)))
 
 
+def upload_of_client(db: sqlite3.Connection, upload_id: bytes, client: str) -> Upload | None:
+    """Return one upload if it is this client's; another's row is not even read (T20)."""
+    return _one_upload(db.execute(_UPLOAD + " WHERE id = ? AND client = ?", (upload_id, client)))
+
+
 def upload_of_leaf(db: sqlite3.Connection, leaf: int) -> Upload | None:
     """Return the upload that became the contribution at ``leaf``."""
     return _one_upload(db.execute(_UPLOAD + " WHERE leaf = ?", (leaf,)))

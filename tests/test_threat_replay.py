@@ -98,14 +98,15 @@ def test_after_a_restart_a_replay_repeats_an_idempotent_write_at_most(folder, se
 
 
 @pytest.mark.faults
-def test_a_thousand_captured_calls_do_nothing_again(folder, seed, figures):
+def test_a_thousand_captured_calls_do_nothing_again(made, folder, tmp_path, seed, figures):
     """T3's figure: as they are, altered, and after a restart."""
     with besieged(folder) as siege:
         calls = captured(siege, num=1_000)
         before = siege.state()
         codes = replayed(siege, calls, np.random.default_rng(seed))
         changed = siege.state() != before
-    _, rows, later = replayed_after_restart(folder, num=200, seed=seed)
+    another = copied(made, tmp_path / "another")
+    _, rows, later = replayed_after_restart(another, num=200, seed=seed)
 
     figures.say("T3 replay", calls=4_000, answered=codes["answered"], changed=changed)
     assert not codes["answered"]
