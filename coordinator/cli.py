@@ -12,7 +12,14 @@ import typer
 
 from ..core.published import PublishedModel  # typer reads the options' choices off these two
 from ..core.targets import Targets
-from . import approve_command, contributions_command, keyring_command, reject_command
+from . import (
+    approve_command,
+    contributions_command,
+    keyring_command,
+    members_command,
+    reject_command,
+    revoke_command,
+)
 from .command_line import Folder, Json, desk_of, say, show
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -240,6 +247,7 @@ def status(directory: Folder, as_json: Json = False) -> None:
         f"slots {found['capacity']}: " + ", ".join(f"{n} {phase}" for phase, n in slots.items()),
         "contributions: "
         + (", ".join(f"{n} {state}" for state, n in contributions.items()) or "none"),
+        "members: " + ", ".join(f"{n} {how}" for how, n in found["members"].items()),
         f"admission: {_ADMISSION[found['admission']]}",
         f"ledger: {found['ledger_size']} leaves",
         f"newest release: {found['newest_release'] or 'none'}",
@@ -421,3 +429,5 @@ app.command(epilog=approve_command.EXAMPLE)(approve_command.approve)
 app.command(epilog=keyring_command.ROTATE_EXAMPLE)(keyring_command.rotate)
 app.add_typer(keyring_command.app, name="keyring", help="Keyrings: show, root, propose, sign.")
 app.command(epilog=reject_command.EXAMPLE)(reject_command.reject)
+app.command(epilog=members_command.EXAMPLE)(members_command.members)
+app.command(epilog=revoke_command.EXAMPLE)(revoke_command.revoke)

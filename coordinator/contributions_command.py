@@ -19,7 +19,8 @@ def contributions(directory: Folder, as_json: Json = False) -> None:
 
 def _lines(each: dict[str, Any]) -> list[str]:
     triggers = ", ".join(each["triggers"])
-    name = f"{each['concept']} ({triggers}), slot {each['slot']}"
+    name = f"{each['concept']} ({triggers}), slot {each['slot']}, member {each['member'][:16]}"
+    name += ", REVOKED" if each["revoked"] else ""
     plain = {k: v for k, v in each["figures"].items() if not isinstance(v, (dict, list))}
     figures = ", ".join(f"{key} {value}" for key, value in plain.items())
     lines = [f"{each['leaf']:>5}  {each['state']:<11}  {name}"]

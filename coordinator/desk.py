@@ -26,8 +26,10 @@ from .house import House
 from .listing import listed
 from .measured import take as take_measured
 from .measured import to_measure
+from .members import all_members
 from .publications import Included, Plan
 from .removal import Removal
+from .revocation import Terms, listed_members, revoke
 from .rotation import install
 from .slot_events import Draw, Publish
 from .snapshot import take
@@ -63,6 +65,16 @@ class Desk:
             "contributions": lambda: {"contributions": self._house.store.run(listed)},
             "approve": lambda: {"was": approve(self._house, int(args["leaf"]))},
             "reject": lambda: self._reject(int(args["leaf"]), str(args["why"])),
+            "members": lambda: {"members": self._house.store.run(listed_members)},
+            "revoke": lambda: revoke(
+                self._house,
+                str(args["member"]),
+                Terms(
+                    why=str(args["why"]),
+                    reject=bool(args["reject"]),
+                    close_invite=bool(args["close_invite"]),
+                ),
+            ),
             "to_measure": lambda: to_measure(self._house),
             "measured": lambda: take_measured(self._house, int(args["leaf"]), args),
             "plan": lambda: self.plan(args["lambda_1024"]),
@@ -126,9 +138,11 @@ class Desk:
             release = publications.newest(turn.db)
             phases = Counter(slot.phase for slot in turn.state.slots)
             states = Counter(entry.state for entry in records.contributions(turn.db))
+            stand = Counter(out is None for _, out in all_members(turn.db))
             return {
                 "slots": {p: phases[p] for p in ("free", "leased", "filled", "emptying")},
                 "contributions": dict(states),
+                "members": {"standing": stand[True], "revoked": stand[False]},
                 "ledger_size": ledger.head(turn.db).size,
                 "newest_release": 0 if release is None else release.n,
                 "plan_open": publications.planned(turn.db) is not None,

@@ -1,10 +1,10 @@
 """Join, Lease, Renew and GiveBack: from an invite to a slot and its names.
 
 Laws: an invite is spent once for each member key; the same request gives the same lease; one lease
-at a time and a few a day for each member (T1); a name that was leased is its member's for ever
-(T23, I6): nobody else gets it or one that reads like it, also after a withdrawal, and its owner
-only while no contribution carries it that was not withdrawn: to replace one, withdraw, then lease
-again. Grant, names, lease and ledger leaf are one transaction.
+at a time and a few a day for each member (T1), none for one that was revoked; a name that was
+leased is its member's for ever (T23, I6): nobody else gets it or one that reads like it, also after
+a withdrawal, and its owner only while no contribution carries it that was not withdrawn: to replace
+one, withdraw, then lease again. Grant, names, lease and ledger leaf are one transaction.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from ..core.errors import InputError, LeaseLost, OrthoFedError, Refused
 from ..core.fields import Fields
 from ..core.leaf import lease_leaf
 from ..proto import wire
-from . import records, slot_events
+from . import members, records, slot_events
 from .board import Turn
 from .house import House
 from .records import Lease, Member, Name, NameKind
@@ -130,6 +130,7 @@ class Enrolment:
     def _lease(self, turn: Turn, key: str, asked: _Asked) -> Lease:
         """Do the whole grant in one turn."""
         db = turn.db
+        members.check_stands(db, key)
         before = records.lease_of_request(db, key, asked.request)
         if before is not None:
             _check_same(before, asked)

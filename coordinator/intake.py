@@ -16,7 +16,7 @@ from ..core.errors import ContributionRejected, LeaseLost, Refused
 from ..core.leaf import document_leaf
 from ..core.sealed import blob_bytes, check_wraps
 from ..proto import wire
-from . import admission, records, slot_events, verdicts
+from . import admission, members, records, slot_events, verdicts
 from .blobs import Plan, bitmap, num_chunks, unknown_upload
 from .board import Turn
 from .house import House
@@ -229,9 +229,11 @@ class Intake:
     def _announce(self, turn: Turn, new: Upload) -> tuple[Upload, bytes | None]:
         """Return the stored upload, and the id of one that it replaces."""
         stored = records.upload(turn.db, new.id)
-        if stored is not None and (stored.receipt is not None or stored.chunks == new.chunks):
+        if stored is not None and stored.receipt is not None:
             return stored, None
         turn.check_held(new.client, new.slot, new.fence)
+        if stored is not None and stored.chunks == new.chunks:
+            return stored, None
         self._uploads.take(new.client, 1, self._house.clock.wall_s())
         return new, records.put_upload(turn.db, new)
 
@@ -267,7 +269,8 @@ def _status(turn: Turn, lease: Lease) -> wire.StatusReply:
     try:
         turn.check_held(lease.client, lease.slot, lease.fence)
     except LeaseLost as error:
-        return wire.StatusReply("lost", why=error.what)
+        out = members.revocation(turn.db, lease.member)
+        return wire.StatusReply("lost", why=error.what if out is None else out.told)
     return wire.StatusReply("leased")
 
 

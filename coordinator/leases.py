@@ -1,7 +1,8 @@
 """Who holds which slot: ``step(state, event) -> (state, actions)``, without I/O or a clock.
 
     free --Ask--> leased --Commit--> filled --Withdraw | Reject--> emptying --Publish--> free
-                    `-- GiveBack; an Ask after the deadline    `-- free at once if in no release
+                    |-- GiveBack; Revoke                       `-- free at once if in no release
+                    `-- an Ask after the deadline
 
 Laws (reliability.md 3): a fence grows by 1 exactly when a lease is granted and never falls (I1); a
 commit looks at client and fence, never at the deadline, so late but not overtaken still counts;
@@ -34,6 +35,7 @@ from .slot_events import (
     Reject,
     Renew,
     Restart,
+    Revoke,
     Withdraw,
 )
 
@@ -105,6 +107,8 @@ def step(state: Slots, event: Event) -> Stepped:  # noqa: C901, PLR0911  # one c
             return _empty(state, index, fence) if mine else _not_filled(state, index, fence)
         case Reject(index, fence):
             return _empty(state, index, fence)
+        case Revoke(member):
+            return _revoke(state, member)
         case Draw(slots):
             return _draw(state, slots)
         case Publish():
@@ -213,6 +217,18 @@ def _empty(state: Slots, index: int, fence: int) -> Stepped:
     if index in state.released or index in (state.planned or ()):
         return _put(state, index, replace(slot, phase="emptying")), (Empty(index),)
     return _put(state, index, replace(slot, phase="free")), (Free(index),)
+
+
+def _revoke(state: Slots, member: str) -> Stepped:
+    """End every lease of the member, late ones too: a late commit must not count any more."""
+    ended = tuple(
+        index
+        for index, slot in enumerate(state.slots)
+        if slot.phase == "leased" and slot.member == member
+    )
+    for index in ended:
+        state = _put(state, index, replace(state.slots[index], phase="free"))
+    return state, tuple(Free(index) for index in ended)
 
 
 def _draw(state: Slots, slots: frozenset[int]) -> Stepped:

@@ -3,18 +3,21 @@
 import json
 from typing import Any
 
-from . import records
+from . import members, records
 
 
 def listed(db: records.Db) -> list[dict[str, Any]]:
     """Return every contribution by leaf, as ``orthofed coordinator contributions`` prints it."""
     names = {(lease.slot, lease.fence): lease for lease in records.leases(db)}
+    out = {each.key for each, revoked in members.all_members(db) if revoked is not None}
     return [
         {
             "leaf": entry.leaf,
             "slot": entry.slot,
             "concept": names[entry.slot, entry.fence].concept,
             "triggers": list(names[entry.slot, entry.fence].triggers),
+            "member": names[entry.slot, entry.fence].member,
+            "revoked": names[entry.slot, entry.fence].member in out,
             "state": entry.state,
             "why": entry.why,
             "figures": json.loads(entry.figures),

@@ -62,6 +62,13 @@ CREATE TABLE withdrawal (
   leaf INTEGER NOT NULL UNIQUE REFERENCES leaf (idx), receipt BLOB NOT NULL) STRICT;
 """
 
+_FORMAT_3 = """
+CREATE TABLE revocation (
+  member TEXT PRIMARY KEY REFERENCES member (key), t INTEGER NOT NULL, why TEXT NOT NULL) STRICT;
+CREATE TRIGGER revocation_no_delete BEFORE DELETE ON revocation
+BEGIN SELECT RAISE (ABORT, 'for ever'); END;
+"""
+
 
 def _to_1(db: sqlite3.Connection) -> None:
     """Make every table of the first version."""
@@ -74,7 +81,12 @@ def _to_2(db: sqlite3.Connection) -> None:
     _run(db, _FORMAT_2)
 
 
-_STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (_to_1, _to_2)
+def _to_3(db: sqlite3.Connection) -> None:
+    """Keep which member keys the operator revoked."""
+    _run(db, _FORMAT_3)
+
+
+_STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (_to_1, _to_2, _to_3)
 FORMAT = len(_STEPS)
 
 

@@ -28,7 +28,7 @@ from ..core.sealed import blob_bytes
 from ..core.spec import FederationSpec
 from ..core.standing import standings
 from ..core.withdrawal import Withdrawal
-from . import ledger, migrations, publications, records
+from . import ledger, members, migrations, publications, records
 from .desk import check_plan
 from .rotation import check_follows
 
@@ -254,6 +254,8 @@ class _Check:
         for index, slot in enumerate(slots):
             lease = self._leases.get((index, slot.fence))
             owner = ("", "") if lease is None else (lease.client, lease.member)
+            if slot.phase == "leased" and members.revocation(self._db, slot.member) is not None:
+                yield f"slot {index} is leased to a member that was revoked"
             if slot.fence != self._fences[index] or (slot.client, slot.member) != owner:
                 yield f"slot {index} is not what its last lease made it"
             entry = records.contribution_at(self._db, index, slot.fence)

@@ -9,8 +9,9 @@ call does (enrolment.py, intake.py, removal.py, shelf.py, archive.py, static_tre
 from collections.abc import Callable
 from typing import Any
 
+from ..core.errors import LeaseLost
 from ..proto import methods, wire
-from . import ledger, records
+from . import ledger, members, records
 from .archive import Archive
 from .auth import Gate
 from .call import Call
@@ -64,7 +65,12 @@ class Service:
         """Return the reply's bytes; raises OrthoFedError for every refusal."""
         read, act = self._acts[call.method]
         with self._gate.open(call) as key:
-            reply: bytes = act(key, read(call.body)).to_bytes()
+            try:
+                reply: bytes = act(key, read(call.body)).to_bytes()
+            except LeaseLost:
+                # A revoked member's leases are over; only here its client keys hear why.
+                self._house.store.run(lambda db: members.check_client_stands(db, key))
+                raise
             return reply
 
     def _get_spec(self, _key: str, _request: wire.SpecRequest) -> wire.SpecReply:

@@ -79,6 +79,13 @@ class Reject:
 
 
 @dataclass(frozen=True, slots=True)
+class Revoke:
+    """The operator puts a member out: what it leases now, it leases no more."""
+
+    member: str
+
+
+@dataclass(frozen=True, slots=True)
 class Draw:
     """A plan of the next release is made; it holds the contributions of these slots."""
 
@@ -97,7 +104,9 @@ class Restart:
     now_s: float
 
 
-Event = Ask | Renew | Arrive | GiveBack | Commit | Withdraw | Reject | Draw | Publish | Restart
+Event = (
+    Ask | Renew | Arrive | GiveBack | Commit | Withdraw | Reject | Revoke | Draw | Publish | Restart
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ _TABLE: Final[dict[str, tuple[str, type[OrthoFedError]]]] = {
     "not-a-member": ("PERMISSION_DENIED", Refused),
     "not-your-role": ("PERMISSION_DENIED", Refused),
     "bad-invite": ("PERMISSION_DENIED", Refused),
+    "revoked": ("PERMISSION_DENIED", Refused),
     "not-found": ("NOT_FOUND", Refused),
     "unknown-upload": ("NOT_FOUND", Refused),
     "no-such-release": ("NOT_FOUND", Refused),

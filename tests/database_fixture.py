@@ -1,8 +1,9 @@
 """What every later version must find in a stored database of an earlier one (R20).
 
 tests/databases/state-<n>.db.gz is a small federation's real database of format n: a released
-contribution, one that came after, an upload under way, a lease. ``state-<n>.json`` is what ``look``
-found in it then. Neither ever changes; test_migrations.py writes the pair of a new format.
+contribution, one that came after, an upload under way, a lease; from format 3 on a member that was
+revoked. ``state-<n>.json`` is what ``look`` found in it then. Neither ever changes;
+test_migrations.py writes the pair of a new format.
 """
 
 import gzip
@@ -12,6 +13,7 @@ from typing import Any
 
 from orthofed.coordinator.migrations import FORMAT
 from orthofed.coordinator.removal import Removal
+from orthofed.coordinator.revocation import Terms, revoke
 from orthofed.coordinator.store import Store
 from orthofed.core.document import sign
 from orthofed.core.withdrawal import Withdrawal
@@ -29,6 +31,7 @@ def look(db: Any) -> dict[str, Any]:
     contributions = db.execute("SELECT leaf, slot, fence, state FROM contribution ORDER BY leaf")
     leaves = db.execute("SELECT idx, kind, hex(hash) FROM leaf ORDER BY idx")
     releases = db.execute("SELECT n, state, hex(document), hex(receipt) FROM release ORDER BY n")
+    revoked = db.execute("SELECT member, t, why FROM revocation ORDER BY member")
     names = db.execute("SELECT kind, skeleton, name, slot, fence FROM name ORDER BY kind, skeleton")
     return {
         "head": list(head),
@@ -41,6 +44,7 @@ def look(db: Any) -> dict[str, Any]:
                 ("leaves", leaves),
                 ("releases", releases),
                 ("names", names),
+                ("revoked", revoked),
             )
         },
     }
@@ -50,7 +54,7 @@ def write_this_format(scratch: Path) -> None:
     """Run a small federation and store its database with what ``look`` finds in it."""
     folder = founded(scratch)
     with running(folder) as coordinator:
-        ana, ben, cleo, dora, eve = (coordinator.member() for _ in range(5))
+        ana, ben, cleo, dora, eve, finn = (coordinator.member() for _ in range(6))
         ana.contribute(ana.pack(ana.lease("anna", ("anna-k7",))))
         out = eve.lease("evi", ("evi-k7",))
         leaf = eve.check(eve.contribute(eve.pack(out))).index
@@ -62,6 +66,8 @@ def write_this_format(scratch: Path) -> None:
         word = Withdrawal(out.key.public_hex, facts.spec.id, leaf, facts.log, t=1_790_000_000)
         signed = sign("withdrawal", word.body(), [out.key]).to_bytes()
         Removal(coordinator.house).withdraw(signed)
+        finn.lease("finn", ("finn-k7",))
+        revoke(coordinator.house, finn.key.public_hex, Terms(why="he left"))
     store = Store(folder.database, fs=FastFs())
     found = store.run(look)
     store.close()

@@ -28,6 +28,7 @@ from orthofed.coordinator.slot_events import (
     Reject,
     Renew,
     Restart,
+    Revoke,
     Withdraw,
 )
 
@@ -114,6 +115,8 @@ class Told:
         """Compare what a machine did with what it had to do; return the longer history."""
         if isinstance(event, Ask):
             told = self._check_ask(before, event, actions)
+        elif isinstance(event, Revoke):
+            told = self._check_revoke(event, actions)
         elif isinstance(event, Publish) and self.planned is not None:
             told = self._check_publish(actions)
         else:
@@ -155,6 +158,16 @@ class Told:
         assert not self.bound(action.slot), "I5: the newest release holds its contribution"
         assert place.now != "leased" or before.slots[action.slot].deadline_s <= event.now_s
         return self._at(action.slot, Place(action.fence, event.client, "leased"))
+
+    def _check_revoke(self, event: Revoke, actions: tuple[Action, ...]) -> "Told":
+        """All that the member leases is over, and nothing else; a member is its client here."""
+        places = enumerate(self.places)
+        mine = [i for i, p in places if (p.now, p.client) == ("leased", event.member)]
+        assert list(actions) == [Free(i) for i in mine]
+        told = self
+        for i in mine:
+            told = told._at(i, replace(told.places[i], now="returned"))
+        return told
 
     def _check_publish(self, actions: tuple[Action, ...]) -> "Told":
         told = replace(self, released=self.planned, planned=None)
@@ -253,6 +266,7 @@ def _events(state: Slots, clients: tuple[str, ...]) -> Iterator[Event]:
                 yield Withdraw(client, index, fence)
     for client in clients:
         yield Ask(0.0, client, client)
+        yield Revoke(client)
 
 
 def _taken(step: Step, state: Slots, told: Told, event: Event) -> tuple[Slots, Told]:

@@ -18,6 +18,7 @@ from orthofed.coordinator.slot_events import (
     Reject,
     Renew,
     Restart,
+    Revoke,
     Withdraw,
 )
 
@@ -40,7 +41,7 @@ BUGS = (
 def test_two_clients_and_one_slot_in_every_order(capsys):
     """Every history of 16 events, then every state there is: no law breaks anywhere.
 
-    Two clients, one slot, up to 28 events in each state, among them the clients' own and each
+    Two clients, one slot, up to 30 events in each state, among them the clients' own and each
     other's, of the newest fence and the one before; all but Ask with any deadline.
     """
     short = explore(clients=("ana", "ben"), num_slots=1, depth=16)
@@ -71,6 +72,7 @@ EVENTS = st.one_of(
     st.builds(Commit, CLIENTS, SLOTS, FENCES),
     st.builds(Withdraw, CLIENTS, SLOTS, FENCES),
     st.builds(Reject, SLOTS, FENCES),
+    st.builds(Revoke, CLIENTS),
     st.builds(Draw, st.frozensets(st.integers(0, 1))),
     st.just(Publish()),
     st.just(Restart(0.0)),
