@@ -181,24 +181,30 @@ class Enrolment:
         for lease in records.leases_of_member(db, key):
             kinds: list[NameKind] = ["concept", *("trigger" for _ in lease.triggers)]
             for kind, each in zip(kinds, (lease.concept, *lease.triggers), strict=True):
-                name = records.name_at(db, kind, names.skeleton(each))
-                if name is None or name.member != key:
+                alike = records.names_at(db, kind, names.skeleton(each))
+                mine = [name for name in alike if name.member == key]
+                if not mine:
                     raise AssertionError("a leased name is its member's for ever")
-                if not _carried(db, name):
-                    own[kind, name.name] = name
+                own |= {(kind, name.name): name for name in mine if not _carried(db, name)}
         return own
 
     def _check_names(
         self, db: records.Db, asked: _Asked, own: dict[tuple[NameKind, str], Name]
     ) -> None:
-        """Refuse names that are taken or read like another's (T23)."""
-        known = records.name_at(db, "concept", names.skeleton(asked.concept))
-        if known is not None and ("concept", known.name) not in own:
+        """Refuse names that are taken or read like another's (T23).
+
+        Its own name, letter by letter, is a member's also beside one that reads like it: an earlier
+        version's rule had let both in.
+        """
+        alike = records.names_at(db, "concept", names.skeleton(asked.concept))
+        others = any(("concept", name.name) not in own for name in alike)
+        if others and ("concept", asked.concept) not in own:
             raise _taken(db, asked.concept)
         mine = {name for kind, name in own if kind == "trigger"}
         taken: list[str] = []
         for trigger in asked.triggers:
-            taken += [name for name in _near(db, trigger) if name not in mine]
+            near = () if trigger in mine else _near(db, trigger)
+            taken += [name for name in near if name not in mine]
             names.check_trigger(trigger, taken=taken, reserved=self._house.facts.spec.reserved)
             taken.append(trigger)
 
@@ -282,15 +288,15 @@ def _check_same(before: Lease, asked: _Asked) -> None:
 def _near(db: records.Db, trigger: str) -> set[str]:
     """Return every trigger ever leased that may collide with this one."""
     skeletons, start = names.near(trigger)
-    found = [records.name_at(db, "trigger", skeleton) for skeleton in skeletons]
+    found = [name for each in skeletons for name in records.names_at(db, "trigger", each)]
     found += records.names_from(db, "trigger", start)
-    return {name.name for name in found if name is not None}
+    return {name.name for name in found}
 
 
 def _taken(db: records.Db, concept: str) -> OrthoFedError:
     tries = (f"{concept[:28]}-{n}" for n in range(2, 100))
     free = next(
-        (n for n in tries if records.name_at(db, "concept", names.skeleton(n)) is None),
+        (n for n in tries if not records.names_at(db, "concept", names.skeleton(n))),
         "another one",
     )
     return Refused(

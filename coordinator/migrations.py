@@ -10,6 +10,8 @@ import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator
 
+from ..core.names import skeleton
+
 APPLICATION_ID = 0x4F46_4431  # "OFD1"
 
 _FORMAT_1 = """
@@ -69,6 +71,16 @@ CREATE TRIGGER revocation_no_delete BEFORE DELETE ON revocation
 BEGIN SELECT RAISE (ABORT, 'for ever'); END;
 """
 
+_FORMAT_4 = """
+DROP TRIGGER name_no_delete;
+ALTER TABLE name RENAME TO name_before;
+CREATE TABLE name (
+  kind TEXT NOT NULL CHECK (kind IN ('concept', 'trigger')), skeleton TEXT NOT NULL,
+  twin INTEGER NOT NULL, name TEXT NOT NULL, member TEXT NOT NULL, slot INTEGER NOT NULL,
+  fence INTEGER NOT NULL, PRIMARY KEY (kind, skeleton, twin)) STRICT;
+CREATE TRIGGER name_no_delete BEFORE DELETE ON name BEGIN SELECT RAISE (ABORT, 'for ever'); END;
+"""
+
 
 def _to_1(db: sqlite3.Connection) -> None:
     """Make every table of the first version."""
@@ -86,7 +98,24 @@ def _to_3(db: sqlite3.Connection) -> None:
     _run(db, _FORMAT_3)
 
 
-_STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (_to_1, _to_2, _to_3)
+def _to_4(db: sqlite3.Connection) -> None:
+    """Keep every name under today's skeleton; those that read alike only now become twins.
+
+    Each stays its member's. A twin above 0 is made here and nowhere else, so the key still lets
+    nobody claim a skeleton that is taken (T23, I6).
+    """
+    _run(db, _FORMAT_4)
+    before = db.execute("SELECT kind, name, member, slot, fence FROM name_before ORDER BY rowid")
+    num_alike: dict[tuple[str, str], int] = {}
+    for kind, name, *rest in before.fetchall():
+        read = skeleton(name)
+        twin = num_alike.get((kind, read), 0)
+        num_alike[kind, read] = twin + 1
+        db.execute("INSERT INTO name VALUES (?, ?, ?, ?, ?, ?, ?)", (kind, read, twin, name, *rest))
+    db.execute("DROP TABLE name_before")
+
+
+_STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (_to_1, _to_2, _to_3, _to_4)
 FORMAT = len(_STEPS)
 
 

@@ -210,10 +210,13 @@ def num_leases(db: sqlite3.Connection, member_key: str, day: int) -> int:
 _NAME = "SELECT name, member, slot, fence FROM name WHERE kind = ?"
 
 
-def name_at(db: sqlite3.Connection, kind: NameKind, skeleton: str) -> Name | None:
-    """Return the name of a kind that was ever leased and has this skeleton."""
-    row = db.execute(_NAME + " AND skeleton = ?", (kind, skeleton)).fetchone()
-    return None if row is None else Name(*row)
+def names_at(db: sqlite3.Connection, kind: NameKind, skeleton: str) -> tuple[Name, ...]:
+    """Return the names of a kind that were ever leased and have this skeleton.
+
+    One at the most, but for names that an earlier version's rule had kept apart.
+    """
+    rows = db.execute(_NAME + " AND skeleton = ?", (kind, skeleton))
+    return tuple(Name(*row) for row in rows)
 
 
 def names_from(db: sqlite3.Connection, kind: NameKind, start: str) -> tuple[Name, ...]:
@@ -232,16 +235,18 @@ def names_by_skeleton(db: sqlite3.Connection, kind: NameKind) -> Iterator[tuple[
 def claim_name(db: sqlite3.Connection, kind: NameKind, skeleton: str, name: Name) -> None:
     """Write a name for ever; an earlier row of the same member moves to its new lease (T23, I6).
 
+    Of a member's twins (migrations.py) the one that has this very name moves, or the first.
     Raises sqlite3.IntegrityError when another member's name has this skeleton.
     """
     moved = db.execute(
-        "UPDATE name SET name = ?, slot = ?, fence = ?"
-        " WHERE kind = ? AND skeleton = ? AND member = ?",
+        "UPDATE name SET name = ?1, slot = ?2, fence = ?3 WHERE (kind, skeleton, twin) ="
+        " (SELECT kind, skeleton, twin FROM name WHERE kind = ?4 AND skeleton = ?5 AND member = ?6"
+        "  ORDER BY name <> ?1, twin LIMIT 1)",
         (name.name, name.slot, name.fence, kind, skeleton, name.member),
     ).rowcount
     if not moved:
         db.execute(
-            "INSERT INTO name VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO name VALUES (?, ?, 0, ?, ?, ?, ?)",
             (kind, skeleton, name.name, name.member, name.slot, name.fence),
         )
 

@@ -12,6 +12,7 @@ import sqlite3
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
 from ..core import names
 from ..core.checkpoint import Checkpoint, open_checkpoint
@@ -42,12 +43,28 @@ def check_rows(db: Db) -> Iterator[str]:
         structure = [*_structure(db)]
         yield from structure
         if not structure:
-            yield from _Check(db).all()
+            with _in_this_format(db) as today:
+                yield from _Check(today).all()
     except (OrthoFedError, sqlite3.Error, ValueError, TypeError, KeyError) as error:
         told = (
             error.what if isinstance(error, OrthoFedError) else f"{type(error).__name__}: {error}"
         )
         yield f"cannot be read as a coordinator's database: {told}"
+
+
+@contextmanager
+def _in_this_format(db: Db) -> Iterator[Db]:
+    """Yield the database, or a copy that was brought to this version's format.
+
+    A backup of an earlier version is checked before anything opens it, and must not be changed.
+    """
+    if migrations.found_format(db)[1] == migrations.FORMAT:
+        yield db
+        return
+    with closing(sqlite3.connect("", isolation_level=None)) as copy:  # a file SQLite removes itself
+        db.backup(copy)
+        migrations.migrate(copy)
+        yield copy
 
 
 def _structure(db: Db) -> Iterator[str]:

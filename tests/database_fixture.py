@@ -32,7 +32,7 @@ def look(db: Any) -> dict[str, Any]:
     leaves = db.execute("SELECT idx, kind, hex(hash) FROM leaf ORDER BY idx")
     releases = db.execute("SELECT n, state, hex(document), hex(receipt) FROM release ORDER BY n")
     revoked = db.execute("SELECT member, t, why FROM revocation ORDER BY member")
-    names = db.execute("SELECT kind, skeleton, name, slot, fence FROM name ORDER BY kind, skeleton")
+    names = db.execute("SELECT kind, name, slot, fence FROM name ORDER BY kind, name")
     return {
         "head": list(head),
         **{
