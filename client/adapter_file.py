@@ -196,7 +196,7 @@ def _bad(what: str, why: str) -> InputError:
     return InputError(
         what,
         why=why,
-        fix="give a plain LoRA of this base model with kohya's, diffusers' or PEFT's names; a"
-        " checkpoint in one file becomes a folder by orthofed client fetch-base",
+        fix="give a plain LoRA of this base model with kohya's, diffusers' or PEFT's names, or a"
+        " whole checkpoint",
         code="bad-adapter",
     )

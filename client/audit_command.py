@@ -15,13 +15,16 @@ EXAMPLE: Final = "Example: orthofed audit some-lora.safetensors --release releas
 
 def audit(
     file: Annotated[
-        Path, typer.Argument(help="A LoRA (kohya, diffusers, PEFT) or a diffusers pipeline folder.")
+        Path,
+        typer.Argument(
+            help="A LoRA (kohya, diffusers, PEFT), a checkpoint in one file, or a pipeline folder."
+        ),
     ],
     release: Annotated[
         str, typer.Option(help="Folder that pull --contributions made, or orthofed://... (newest).")
     ],
     base: Annotated[
-        Path | None, typer.Option(help="For a pipeline folder: the base model's folder.")
+        Path | None, typer.Option(help="For a checkpoint: the base model's folder, or its file.")
     ] = None,
     log: Annotated[
         str | None, typer.Option(help="The log id that the release has to be of, 64 hex digits.")

@@ -2,7 +2,8 @@
 
 The slots and their owners are those of the release's ``info.json``, whose hash is signed, and what
 each client signed in the ledger has to say the same (T4, T25). A checkpoint's base is the spec's,
-or nothing is said. Cost: one read of the file, one tensor in memory.
+or nothing is said; a base in one file has no fingerprint, so its SHA-256 is told, and one that has
+little in common with the checkpoint is refused. Cost: one read of the files, one tensor in memory.
 """
 
 import os
@@ -15,28 +16,38 @@ from typing import Any, cast
 from ..core import canonical
 from ..core.errors import InputError, VerificationFailed
 from ..core.merging import Part
+from ..core.single_file import UNET
 from ..core.spec import FederationSpec
 from .adapter_file import AdapterFile
 from .audit import Audit, Findings, Leased
 from .base_folder import BaseFolder
-from .changed_checkpoint import ChangedCheckpoint
+from .changed_checkpoint import ChangedCheckpoint, Model, Others
 from .contributions import Contributions, blob_name
 from .rebuild import check_base
+from .single_checkpoint import SingleCheckpoint
 from .trust import check
 from .verify import place
 
 _INFO = "info.json"
+_MOST_FOREIGN = 0.5
+"""Of the UNet's other tensors, beside a base that no fingerprint vouches for."""
 OnLayer = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Audited:
-    """What was audited and what was found. ``compared``: slots whose contribution was at hand."""
+    """What was audited and what was found. ``compared``: slots whose contribution was at hand.
+
+    ``base_sha256``: of a base in one file, which was taken as given; empty for any other.
+    ``unread``: tensors of a checkpoint in one file that its base's folder has nothing for.
+    """
 
     kind: str
     dtypes: tuple[str, ...]
     compared: int
     findings: Findings
+    base_sha256: str = ""
+    unread: tuple[str, ...] = ()
 
 
 def audit_file(
@@ -44,8 +55,8 @@ def audit_file(
 ) -> Audited:
     """Take ``file`` apart by the slots of a verified release.
 
-    Raises InputError: it is neither a LoRA of this base model nor a pipeline folder, or a
-    checkpoint without its base. Raises VerificationFailed: the release contradicts itself.
+    Raises InputError: it is neither a LoRA of this base model nor a checkpoint, or a checkpoint
+    without its base or beside another. Raises VerificationFailed: the release contradicts itself.
     """
     spec = made_of.release.federation.spec
     opened = _opened(file, spec, base)
@@ -58,13 +69,18 @@ def audit_file(
             on_layer(layer.path, number, len(spec.layers))
             audit.add(layer, opened.change(layer))
         on_layer("", len(spec.layers), len(spec.layers))
-        audit.add_foreign(opened.foreign_changes())
         if isinstance(opened, AdapterFile):
+            audit.add_foreign(opened.foreign_changes())
             audit.add_strange(opened.strange)
-        else:
-            audit.add_strange(f"{name} is missing" for name in opened.missing())
-    kind = "lora" if isinstance(opened, AdapterFile) else "checkpoint"
-    return Audited(kind, opened.dtypes, len(parts), audit.findings())
+            return Audited("lora", opened.dtypes, len(parts), audit.findings())
+        others = opened.others()
+        changes = list(others.changes())
+        given = opened.base.sha256 if isinstance(opened.base, SingleCheckpoint) else ""
+        if given:
+            _check_alike(others, changes)
+        audit.add_foreign(changes)
+        audit.add_strange(f"{name} is missing" for name in others.missing())
+    return Audited("checkpoint", opened.dtypes, len(parts), audit.findings(), given, others.unread)
 
 
 def leased_slots(made_of: Contributions) -> tuple[Leased, ...]:
@@ -97,20 +113,49 @@ def leased_slots(made_of: Contributions) -> tuple[Leased, ...]:
 
 
 def _opened(file: Path, spec: FederationSpec, base: Path | None) -> AdapterFile | ChangedCheckpoint:
-    if not file.is_dir():
-        if not file.is_file():
-            raise _unreadable(f"{file} does not exist", "there is nothing to audit")
+    if not file.exists():
+        raise _unreadable(f"{file} does not exist", "there is nothing to audit")
+    if file.is_file() and not SingleCheckpoint.is_one(file):
         return AdapterFile.open(file, spec)
     if base is None:
         raise InputError(
             "--base is missing",
             why="a checkpoint's change is what it has more than its base model",
-            fix="run the same command with --base FOLDER",
+            fix="run the same command with --base and the base's folder, or its file",
             code="option-missing",
         )
-    origin = BaseFolder(base)
-    check_base(origin, spec)
-    return ChangedCheckpoint(spec, origin, BaseFolder(file))
+    origin = _model(base)
+    if isinstance(origin, BaseFolder):
+        check_base(origin, spec)
+    return ChangedCheckpoint(spec, origin, _model(file))
+
+
+def _model(path: Path) -> Model:
+    """Open a folder or a file; raises InputError when it is no model."""
+    if not path.is_file():
+        return BaseFolder(path)
+    if not SingleCheckpoint.is_one(path):
+        raise _unreadable(f"{path} is no checkpoint", "it holds no UNet under its original names")
+    return SingleCheckpoint(path)
+
+
+def _check_alike(others: Others, changes: list[tuple[str, float]]) -> None:
+    """Refuse two files of which one is hardly a version of the other.
+
+    A merge leaves every tensor that is not adapted as it was. Raises InputError.
+    """
+    common = set(others.compared)
+    unet = [name for name in common if name.startswith(("unet/", UNET))]
+    changed = [name for name, _ in changes if name in set(unet)]
+    if len(changed) > _MOST_FOREIGN * len(unet):
+        raise InputError(
+            f"{len(changed)} of the {len(unet)} other tensors of the UNet are not the base's",
+            why="the file given as --base is another model than this one was made from, or the"
+            " checkpoint was trained as a whole and is nobody's merge",
+            fix="give --base the file of the federation's base, or better its folder, which is"
+            " checked by its fingerprint",
+            code="wrong-base",
+        )
 
 
 def _at_hand(made_of: Contributions, leased: tuple[Leased, ...]) -> list[Leased]:
@@ -142,6 +187,6 @@ def _unreadable(what: str, why: str) -> InputError:
     return InputError(
         what,
         why=why,
-        fix="give a LoRA's .safetensors file or a diffusers pipeline folder",
+        fix="give a LoRA's or a checkpoint's .safetensors file, or a diffusers pipeline folder",
         code="bad-adapter",
     )

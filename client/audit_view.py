@@ -45,6 +45,8 @@ def as_dict(audited: Audited, manifest: ReleaseManifest) -> dict[str, Any]:
         },
         "foreign": [{"module": name, "share": share} for name, share in found.foreign],
         "strange": list(found.strange),
+        "base_sha256": audited.base_sha256,
+        "unread": list(audited.unread),
     }
 
 
@@ -73,6 +75,16 @@ def as_text(audited: Audited, manifest: ReleaseManifest) -> str:
         if found.clean
         else "not what the release says"
     )
+    if audited.unread:
+        lines.append(
+            f"{len(audited.unread)} tensors that no loader draws with were not compared: the base's"
+            " folder has no counterpart; --json names them"
+        )
+    if audited.base_sha256:
+        lines.append(
+            f"the base was taken as given, SHA-256 {audited.base_sha256}: compare it with its"
+            " publisher's, or give the base's folder"
+        )
     if found.clean and audited.compared < len(found.slots):
         lines.append("shares only: pull the release with --contributions to compare what was sent")
     return "\n".join(lines)

@@ -9,6 +9,7 @@ makes two folders the same model (core/fingerprint.py).
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -87,7 +88,10 @@ class Place:
 
     def matrix(self) -> Shaped[np.ndarray, "n m"]:
         """Return the values as n x m: a convolution's kernels one a row (core/layer.py)."""
-        return self.values().reshape(self.info.shape[0], -1)
+        stored = self.values()
+        if not stored.ndim:
+            return stored.reshape(1, 1)
+        return stored.reshape(len(stored), math.prod(stored.shape[1:]))
 
 
 class BaseFiles:

@@ -1,13 +1,15 @@
-"""Writes a Stable Diffusion 1 pipeline folder as one file, under the names of the original code.
+"""Writes a Stable Diffusion 1, 2 or XL pipeline folder as one file, under the original names.
 
 The way back is diffusers' own (`from_single_file`); this half is written from the published layout
-of the checkpoints: `model.diffusion_model`, `first_stage_model`, `cond_stage_model.transformer`.
+of the checkpoints: `model.diffusion_model`, `first_stage_model`, and for text
+`cond_stage_model.transformer` (1), `cond_stage_model.model` (2), `conditioner.embedders` (XL).
 """
 
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from safetensors.torch import load_file, save_file
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ _UNET = {
     "conv_in": "input_blocks.0.0",
     "conv_norm_out": "out.0",
     "conv_out": "out.2",
+    "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
 }
 _RESNET = {
     "norm1": "in_layers.0",
@@ -35,9 +39,26 @@ _VAE_ATTENTION = {
     "to_v": "v",
     "to_out.0": "proj_out",
 }
+_CLIP = {"sd1": {"text_encoder": "cond_stage_model.transformer"}}
+_CLIP["sdxl"] = {"text_encoder": "conditioner.embedders.0.transformer"}
+_OPEN_CLIP = {"sd2": {"text_encoder": "cond_stage_model.model"}}
+_OPEN_CLIP["sdxl"] = {"text_encoder_2": "conditioner.embedders.1.model"}
+_OPEN = (
+    ("text_model.embeddings.token_embedding", "token_embedding"),
+    ("text_model.embeddings.position_embedding.weight", "positional_embedding"),
+    ("text_model.final_layer_norm", "ln_final"),
+    ("text_model.encoder.layers", "transformer.resblocks"),
+    ("layer_norm1", "ln_1"),
+    ("layer_norm2", "ln_2"),
+    ("mlp.fc1", "mlp.c_fc"),
+    ("mlp.fc2", "mlp.c_proj"),
+    ("self_attn.out_proj", "attn.out_proj"),
+)
 
 
-def write_single_file(folder: Path, file: Path, *, each: int, blocks: int) -> Path:
+def write_single_file(
+    folder: Path, file: Path, *, each: int, blocks: int, family: str = "sd1"
+) -> Path:
     """Write the pipeline in ``folder``; ``each`` = layers_per_block, ``blocks`` of the VAE."""
     tensors: dict[str, Tensor] = {}
     unet = load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")
@@ -47,10 +68,32 @@ def write_single_file(folder: Path, file: Path, *, each: int, blocks: int) -> Pa
     for name, value in load_file(folder / "vae" / "diffusion_pytorch_model.safetensors").items():
         key, matrix = _vae(name, blocks), ".attentions." in name and value.ndim == 2
         tensors[f"first_stage_model.{key}"] = value[:, :, None, None].clone() if matrix else value
-    for name, value in load_file(folder / "text_encoder" / "model.safetensors").items():
-        tensors[f"cond_stage_model.transformer.{name}"] = value
+    for part, prefix in _CLIP.get(family, {}).items():
+        for name, value in load_file(folder / part / "model.safetensors").items():
+            tensors[f"{prefix}.{name}"] = value
+    for part, prefix in _OPEN_CLIP.get(family, {}).items():
+        for name, value in _opened(load_file(folder / part / "model.safetensors")).items():
+            tensors[f"{prefix}.{name}"] = value
     save_file({name: value.contiguous() for name, value in tensors.items()}, file)
     return file
+
+
+def _opened(clip: "dict[str, Tensor]") -> "dict[str, Tensor]":
+    """Return a text encoder as OpenCLIP has it: q, k and v in one, the projection turned."""
+    found: dict[str, Tensor] = {}
+    for name, value in clip.items():
+        if name == "text_projection.weight":
+            found["text_projection"] = value.T
+        elif "self_attn.q_proj" in name:
+            rows = [clip[name.replace("q_proj", f"{x}_proj")] for x in "qkv"]
+            key = name.replace("text_model.encoder.layers", "transformer.resblocks")
+            found[key.replace("self_attn.q_proj.", "attn.in_proj_")] = torch.cat(rows)
+        elif not re.search(r"self_attn\.[kv]_proj", name):
+            key = name
+            for ours, theirs in _OPEN:
+                key = key.replace(ours, theirs)
+            found[key] = value
+    return found
 
 
 def _unet(name: str, each: int, attended: set[int]) -> str:

@@ -359,7 +359,7 @@ def test_a_file_of_another_base_and_half_a_lora_are_refused(hadamard: House, tmp
         with pytest.raises(InputError) as caught:
             hadamard.audit(write(tmp_path / "x.safetensors", tensors, metadata))
         assert caught.value.code == "bad-adapter"
-        assert "fetch-base" in caught.value.fix  # what a checkpoint in one file needs
+        assert "a plain LoRA of this base model" in caught.value.fix
 
 
 def test_a_checkpoint_with_a_changed_norm_is_not_the_releases(hadamard: House, tmp_path) -> None:

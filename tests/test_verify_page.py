@@ -9,6 +9,7 @@ from typing import get_args
 from orthofed.client.audit import Verdict
 
 from .serving import founded, running
+from .single_file import write_single_file
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "verify.md"
@@ -21,31 +22,40 @@ def commands() -> list[str]:
 
 
 def test_the_commands_of_the_page_run_and_say_yes(tmp_path: Path) -> None:
-    """A release of two concepts: fetched, verified, rebuilt, and both kinds of file audited."""
+    """A release of two concepts: fetched, verified, rebuilt, and three kinds of file audited.
+
+    The one file is made of the checkpoint where the page's reader would have got it from somebody.
+    """
     with running(founded(tmp_path)) as coordinator:
         for seed, name in enumerate(("anna", "bert")):
             member = coordinator.member()
             member.contribute(member.pack(member.lease(name, (f"{name}-k7",)), seed=seed))
         coordinator.release(614)
         (tmp_path / "link.txt").write_text(coordinator.desk.link())
-        script = "\n".join(["set -euo pipefail", *commands()])
         bin_ = Path(sys.executable).parent
 
-        done = subprocess.run(
-            ["bash", "-c", script],
-            cwd=tmp_path,
-            env={"PATH": f"{bin_}:/usr/bin:/bin", "HOME": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
+        def run(*lines: str) -> str:
+            script = "\n".join(["set -euo pipefail", *lines])
+            done = subprocess.run(
+                ["bash", "-c", script],
+                cwd=tmp_path,
+                env={"PATH": f"{bin_}:/usr/bin:/bin", "HOME": str(tmp_path)},
+                capture_output=True,
+                text=True,
+                timeout=240,
+                check=False,
+            )
+            assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+            return done.stdout
 
-    assert len(commands()) == 5
-    assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
-    assert "rebuilt:  every byte follows from 2 contributions" in done.stdout
-    told = done.stdout.count("every part of it is a contribution's, as the release says")
-    assert told == 2
+        told = run(commands()[0])
+        checkpoint = tmp_path / "release-1" / "checkpoint"
+        write_single_file(checkpoint, tmp_path / "merged.safetensors", each=1, blocks=2)
+        told += run(*commands()[1:])
+
+    assert len(commands()) == 6
+    assert "rebuilt:  every byte follows from 2 contributions" in told
+    assert told.count("every part of it is a contribution's, as the release says") == 3
 
 
 def test_the_page_names_every_verdict() -> None:
