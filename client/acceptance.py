@@ -2,11 +2,12 @@
 
     L_base, L_single    the base and the packed contribution alone
     L_merged            the newest release with the contribution added, at the spec's lambda
+    memorisation        how much of L_single's gain is on the training images alone
 
-All on the concept's held-out images, with the same draws (score.py). The figures stay at home. Law:
-the integers that will be sent are scored, not the floats they came from. Source: design.md 8, "the
-flow"; product.md 5. Cost: three times the forward passes of one score. Not here: fetching the
-release (pull.py) and its trust (trust.py).
+The losses on the concept's held-out images, with the same draws (score.py). All figures stay at
+home. Law: the integers that will be sent are scored, not the floats they came from. Source:
+design.md 8, "the flow"; product.md 5. Cost: three times the forward passes of one score, and those
+of memorisation.py. Not here: fetching the release (pull.py) and its trust (trust.py).
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,18 +17,21 @@ from pathlib import Path
 from ..core.metrics import retention
 from ..core.quantise import Quantised
 from ..core.spec import FederationSpec
-from .score import Scorer, phrase_of
+from .captioned import Captioned
+from .memorisation import Memorisation, memorisation
+from .score import NUM_DRAWS, Scorer, phrase_of
 from .tokens import Trigger
 from .variant import Variant
 
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """The three losses; ``loss_merged`` is None before the first release."""
+    """Three losses and what was learnt by heart; ``loss_merged``: None before the first release."""
 
     loss_base: float
     loss_single: float
     loss_merged: float | None
+    memorisation: Memorisation
 
     @property
     def retention(self) -> float | None:
@@ -37,7 +41,7 @@ class Acceptance:
         return retention(self.loss_base, self.loss_single, self.loss_merged)
 
 
-def acceptance(
+def acceptance(  # noqa: PLR0913  # the parts of one score; a record would only rename them
     scorer: Scorer,
     spec: FederationSpec,
     slot: int,
@@ -46,8 +50,13 @@ def acceptance(
     tensors: Mapping[str, Quantised],
     *,
     newest: Path | None,
+    trained_on: Sequence[Captioned],
+    num_draws: int = NUM_DRAWS,
 ) -> Acceptance:
-    """Score one packed contribution; ``newest`` is the folder of a trusted release."""
+    """Score one packed contribution; ``newest`` is the folder of a trusted release.
+
+    ``trained_on``: the training images, of which ``num_draws`` are scored.
+    """
     phrase = phrase_of(triggers)
     lambda_ = spec.lambda_1024 / 1024
     single = Variant.of_contribution(spec, slot, triggers, tensors)
@@ -56,4 +65,14 @@ def acceptance(
         own = Variant.of_contribution(spec, slot, triggers, tensors, lambda_=lambda_)
         others = Variant.of_release(newest, spec, lambda_=lambda_)
         loss_merged = scorer.loss(Variant.sum_of([others, own]), phrase)
-    return Acceptance(scorer.base_loss(noun), scorer.loss(single, phrase), loss_merged)
+    losses = scorer.base_loss(noun), scorer.loss(single, phrase)
+    memory = memorisation(
+        scorer.base,
+        trained_on,
+        single,
+        phrase=phrase,
+        noun=noun,
+        held_out=losses,
+        num_draws=num_draws,
+    )
+    return Acceptance(*losses, loss_merged, memory)

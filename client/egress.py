@@ -17,6 +17,7 @@ import numpy as np
 from ..core.dp_claim import DpClaim
 from ..core.errors import InputError
 from ..core.layout import ContributionLayout, unpack
+from ..core.memorisation import Memorisation
 from ..core.promises import MAY_REVEAL, NAMED_READ, NEVER_LEAVE
 from ..core.recipient import Recipient
 from .sealing import Sealed
@@ -57,6 +58,8 @@ class EgressList:
     recipients: tuple[str, ...] = ()
     """Who alone can open it; empty: everybody."""
     dp: DpClaim | None = None  # what the manifest claims of differential privacy
+    memorisation: Memorisation | None = None
+    """What was learnt by heart; it is shown here and stays at home."""
 
     @property
     def wording(self) -> str:

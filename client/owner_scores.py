@@ -1,7 +1,7 @@
 """The acceptance figures of one concept: made once, kept at home, with what they need fetched.
 
-    home/runs/<concept>/scores.json    loss_base, loss_single; beside a release also
-                                       loss_merged, retention
+    home/runs/<concept>/scores.json    loss_base, loss_single; gain_trained, gain_held_out,
+                                       memorisation; beside a release loss_merged, retention
 
 Scoring compares the packed contribution with the newest release, of which it fetches info.json, the
 vectors and the stacked LoRA, verified, into a folder that goes again. Left to others: the losses
@@ -51,7 +51,13 @@ class OwnerScores:
     ) -> dict[str, float]:
         """Return new figures and keep them; ``accept`` is given the newest release's folder."""
         losses = accept(self._newest(channel, log))
-        scores = {"loss_base": losses.loss_base, "loss_single": losses.loss_single}
+        scores = {
+            "loss_base": losses.loss_base,
+            "loss_single": losses.loss_single,
+            "gain_trained": losses.memorisation.gain_trained,
+            "gain_held_out": losses.memorisation.gain_held_out,
+            "memorisation": losses.memorisation.score,
+        }
         if losses.loss_merged is not None and losses.retention is not None:
             scores |= {"loss_merged": losses.loss_merged, "retention": losses.retention}
         write_whole(self.folder / SCORES, json.dumps(scores).encode())

@@ -25,6 +25,7 @@ from ..core.errors import (
     VerificationFailed,
 )
 from ..core.keys import SigningKey, derive_client, derive_member
+from ..core.memorisation import Memorisation
 from ..core.names import slug
 from ..core.receipt import Receipt
 from ..core.spec import FederationSpec
@@ -394,8 +395,12 @@ class _TrainCommand:
 
     def _show_egress(self, session: Session) -> flow.Approved:
         """Score what is packed, show what would leave, and go on only with a yes."""
-        self._say("scored", **self._scored(session))
-        listing = self._packed.listing(session)
+        scores = self._scored(session)
+        self._say("scored", **scores)
+        listing = replace(
+            self._packed.listing(session),
+            memorisation=Memorisation(scores["gain_trained"], scores["gain_held_out"]),
+        )
         files = [
             {"name": file.name, "bytes": file.num_bytes, "sha256": file.sha256}
             for file in listing.files
@@ -407,6 +412,7 @@ class _TrainCommand:
             bytes=listing.num_bytes,
             upload_bytes=listing.num_bytes,
             lora_bytes=_lora_bytes(self._spec),
+            memorisation=scores["memorisation"],
         )
         self._write_report(session, state="asking for your yes", listing=listing)
         gate(listing, ask=self._ask)
@@ -416,7 +422,7 @@ class _TrainCommand:
 
     def _scored(self, session: Session) -> dict[str, float]:
         """Return the acceptance figures; they are computed once and stay at home."""
-        if found := self._scores.kept():
+        if "memorisation" in (found := self._scores.kept()):
             return found
         self._say("scoring")
         tensors = self._packed.tensors(session)

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
+from ..core.memorisation import BY_HEART, Memorisation
 from .dp_plan import ADVISED_RATIO
 from .egress import EgressList
 from .train_command import Happened
@@ -112,7 +113,24 @@ def _show_egress(console: Console, listing: EgressList) -> None:
         console.print(f"sealed for {len(listing.recipients)}:")
         for recipient in listing.recipients:
             console.print(f"  {recipient}")
+    if listing.memorisation is not None:
+        console.print(_memorised(listing.memorisation))
     console.print(listing.wording)
+
+
+def _memorised(found: Memorisation) -> str:
+    """Return what the score says, and where it is high what to do."""
+    says = (
+        f"memorisation {found.score:.3f}: {found.gain_trained:.1%} better than the base on images"
+    )
+    says += f" it was trained on, {found.gain_held_out:.1%} on images held out"
+    if not found.by_heart:
+        return f"{says} (a warning comes above {BY_HEART:g})"
+    return (
+        f"WARNING, {says}. Above {BY_HEART:g} it has learnt some of them by heart, and whoever gets"
+        " it may draw them again. Say no and train with more images, fewer --steps, or --dp where"
+        " you have hundreds; or seal it for named readers with --private-to"
+    )
 
 
 _KINDS: Final = {

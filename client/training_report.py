@@ -248,6 +248,7 @@ _SCORES: Final = (
     ("loss_single", "loss with this concept"),
     ("loss_merged", "loss with the newest release"),
     ("retention", "retention"),
+    ("memorisation", "memorisation: gain on trained images less that on held-out ones"),
 )
 _SCORES_NOTE: Final = (
     "<p class=note>On held-out images, with the quantised bytes that leave. These figures stay at "

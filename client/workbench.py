@@ -241,10 +241,18 @@ class Workbench:
     ) -> "Acceptance":
         """Return how well the packed contribution does, alone and with the newest release."""
         from .acceptance import acceptance
+        from .memorisation import planned_draws
 
-        names = triggers_of(session)
         return acceptance(
-            self.scorer, self.spec, session.slot, names, self.noun, tensors, newest=newest
+            self.scorer,
+            self.spec,
+            session.slot,
+            triggers_of(session),
+            self.noun,
+            tensors,
+            newest=newest,
+            trained_on=self.images.train,
+            num_draws=planned_draws(self.settings),
         )
 
     def score(
