@@ -115,6 +115,13 @@ def begin(**more: object) -> bytes:
     return wire.BeginRequest(signed, (bytes(32),) * methods.MAX_CHUNKS).to_bytes()
 
 
+def beside(**more: object) -> bytes:
+    """Return a Begin whose manifest is as it should be, and has ``more`` beside its body."""
+    whole = json.loads(document.sign("contribution", {"v": 1}, [KEY]).to_bytes())
+    text = json.dumps({**whole, **more}, sort_keys=True, separators=(",", ":"))
+    return wire.BeginRequest(text.encode(), ()).to_bytes()
+
+
 @pytest.mark.parametrize(("method", "request_"), HONEST, ids=lambda x: getattr(x, "path", ""))
 def test_what_the_contract_allows_passes(method, request_):
     """The largest message of a call, to the byte."""
@@ -142,7 +149,13 @@ REFUSED = {
         wire.WithdrawRequest(document.sign("lease", {"v": 1}, [KEY]).to_bytes()).to_bytes(),
     ),
     "a manifest with a value more": (methods.BEGIN.path, begin(captions=["a fox"])),
+    "a value beside the body": (methods.BEGIN.path, beside(captions=["a fox"])),
 }
+
+
+def test_what_stands_beside_the_refused_value_is_no_fault() -> None:
+    """The same document without it passes, so that it alone was refused."""
+    allow(methods.BEGIN.path, beside())
 
 
 @pytest.mark.parametrize("case", REFUSED)
