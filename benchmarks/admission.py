@@ -33,7 +33,6 @@ from orthofed.client.captions import PLACE, TEMPLATES
 from orthofed.client.tokens import Trigger
 from orthofed.client.variant import Variant
 from orthofed.coordinator import admission
-from orthofed.coordinator.admission import VOCABULARY, Sizes
 from orthofed.coordinator.base import BaseFolder
 from orthofed.coordinator.judge import Measured, judge, judge_measured
 from orthofed.coordinator.neighbours import Neighbour
@@ -42,6 +41,7 @@ from orthofed.core.crosstalk import Heard, response, share, text_readers
 from orthofed.core.errors import ContributionRejected
 from orthofed.core.layout import ContributionLayout, pack, unpack
 from orthofed.core.quantise import dequantise
+from orthofed.core.sizes import Sizes
 
 Make = Callable[[int, int], Tensors]
 """From victim and attacker to the attacker's tensors."""
@@ -56,8 +56,7 @@ class House:
         self.spec = spec_of(options.base, 0, options.rank)
         self.layout = ContributionLayout(self.spec, (2,))
         folder = BaseFolder(options.base)
-        longest = {VOCABULARY + e.name: folder.longest_token(e.name) for e in self.spec.encoders}
-        self.norms = {**dict(folder.norms(self.spec.layers)), **longest}
+        self.norms = folder.measures(self.spec)
         names = sorted(path.name for path in options.concepts.iterdir() if path.is_dir())
         self.honest: dict[int, Tensors] = {}
         for slot, name in enumerate(names):

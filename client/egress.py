@@ -60,6 +60,8 @@ class EgressList:
     dp: DpClaim | None = None  # what the manifest claims of differential privacy
     memorisation: Memorisation | None = None
     """What was learnt by heart; it is shown here and stays at home."""
+    warnings: tuple[str, ...] = ()
+    """Why it may not be in the next release, though it can be sent (weighing.py)."""
 
     @property
     def wording(self) -> str:

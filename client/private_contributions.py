@@ -15,21 +15,19 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
-import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from ..core.base_files import BaseFiles
 from ..core.basis_fingerprint import basis_fingerprint
+from ..core.bounds import Bounds
 from ..core.contribution import ContributionManifest
 from ..core.errors import ContributionRejected, VerificationFailed
 from ..core.merging import Part
-from ..core.quantise import dequantise
 from ..core.release import FileEntry
 from ..core.sealed import lease_context
+from ..core.sizes import long_vector, sizes_of
 from ..core.spec import FederationSpec
-from ..core.spectral import spectral_norm
 from ..proto import methods, wire
 from .channel import Channel
 from .contributions import Contributions, fetch_contribution
@@ -37,10 +35,6 @@ from .home import write_whole
 from .sealing import check_wraps_of, open_private
 from .trust import check
 from .wraps import unwrap
-
-_NORM_PERCENT: Final = 100
-_EMBEDDING_PERCENT: Final = 400
-"""What the coordinator allows public contributions by default (coordinator/policy.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,31 +143,18 @@ class PrivateContributions:
 
 def _check_sizes(part: Part, base: BaseFiles) -> None:
     """Read every tensor, and refuse what outweighs the base (T7, T12)."""
-    spec = part.layout.spec
-    limits = dict(base.norms(spec.layers))
-    for layer in spec.layers:
-        limit = limits[layer.path]
-        norm = spectral_norm(dequantise(part.tensor(f"a.{layer.path}")))
-        if norm * 100 > _NORM_PERCENT * limit:
-            raise _rejected(
-                part.leaf,
-                part.manifest.concept,
-                f"a.{layer.path} has spectral norm {norm:.4g}, allowed is"
-                f" {limit * _NORM_PERCENT / 100:.4g}",
-            )
-    for encoder in spec.encoders:
-        longest = base.longest_token(encoder.name)
-        for k in range(len(part.manifest.triggers)):
-            rows = part.embedding(encoder.name, k).astype(np.float64)
-            length = float(np.linalg.norm(rows, axis=-1).max())
-            if length * 100 > _EMBEDDING_PERCENT * longest:
-                raise _rejected(
-                    part.leaf,
-                    part.manifest.concept,
-                    f"a learned vector has length {length:.4g}, allowed is"
-                    f" {longest * _EMBEDDING_PERCENT / 100:.4g}",
-                )
-            part.tensor(f"probe.{k}")
+    bounds = Bounds()
+    try:
+        sizes = sizes_of(
+            part.layout,
+            part.read,
+            norms=base.measures(part.layout.spec),
+            norm_percent=bounds.norm_percent,
+        )
+    except ContributionRejected as error:
+        raise _rejected(part.leaf, part.manifest.concept, error.what) from error
+    if why := long_vector(sizes, bounds):
+        raise _rejected(part.leaf, part.manifest.concept, why)
 
 
 def _rejected(leaf: int, concept: str, what: str) -> ContributionRejected:

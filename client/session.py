@@ -1,7 +1,7 @@
 """Decides what a client does next for one concept; it reads no file, clock or network.
 
     joined -> leased -> trained -> packed -> approved -> receipted
-       ^        ^                                |   the coordinator refused the bytes: train anew
+       ^        ^                     |          |   the bytes are refused: train anew
        |________|__________|__________|__________|   the lease is gone: a new request starts over
 
     receipted -> withdrawing -> withdrawn    by the owner's word; a new training starts from joined
@@ -106,7 +106,7 @@ class LeaseGone:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The coordinator refused the packed bytes for good; the lease is still ours."""
+    """The packed bytes are refused for good, here or there; the lease is still ours."""
 
     why: str
 
@@ -233,8 +233,8 @@ def step(  # noqa: C901  # one case an event
             after = replace(session, phase="withdrawing", withdrawal=withdrawal)
         case (("withdrawing" | "withdrawn"), Left(receipt)):
             return replace(session, phase="withdrawn", withdrawal_receipt=receipt), ()
-        case "approved", Rejected(why):
-            # What was sent is dead, the slot is not: other settings may give bytes that pass.
+        case (("packed" | "approved"), Rejected(why)):
+            # These bytes are dead, the slot is not: other settings may give bytes that pass.
             again = replace(session, phase="leased", blob="", document="", why=why)
             return again, (SetAside(session.fence), Stop())
         case (("leased" | "trained" | "packed" | "approved"), LeaseGone(why, request, counter)):

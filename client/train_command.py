@@ -1,7 +1,7 @@
 """Carries out `orthofed client train`: from the owner's images to a receipt, resumed at any point.
 
     spec -> base, images, settings checked, five steps probed -> lease -> train, renewing -> pack
-         -> score -> the owner sees what leaves and says yes -> upload -> receipt verified and kept
+         -> weigh, score -> the owner sees what leaves, says yes -> upload -> receipt verified, kept
 
 session.py decides what comes next; this module does it and reports. Laws: nothing is leased before
 base, images and settings are known to be good and to fit; packed bytes are read back from the disk
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ..core import document
+from ..core.bounds import Bounds
 from ..core.errors import (
     ContributionRejected,
     InputError,
@@ -47,6 +48,7 @@ from .training_report import TrainingReport
 from .trust import TrustedFederation, trusted_federation, trusted_receipt
 from .upload import Upload, chunk_hashes
 from .wandb_run import SENT
+from .weighing import Weighing
 from .withdrawal import keep_withdrawn, refuse_while_withdrawing
 from .workbench import Workbench
 
@@ -93,7 +95,9 @@ def train_concept(
         ) as channel:
             reply = channel.call(methods.GET_SPEC, wire.SpecRequest(), wire.SpecReply)
             federation = trusted_federation(member.log, reply.spec, reply.keyrings)
-            command = _TrainCommand(home, options, channel, outbox, federation, report, ask)
+            command = _TrainCommand(
+                home, options, channel, outbox, federation, reply.bounds, report, ask
+            )
             return command.run()
 
 
@@ -107,6 +111,7 @@ class _TrainCommand:
         channel: Channel,
         outbox: Outbox,
         federation: TrustedFederation,
+        bounds: Bounds | None,
         report: Callable[[Happened], None],
         ask: Callable[[EgressList], bool],
     ) -> None:
@@ -116,6 +121,7 @@ class _TrainCommand:
         self._outbox = outbox
         self._federation = federation
         self._spec = federation.spec
+        self._bounds = bounds
         self._report = report
         self._ask = ask
         self._folder = home.run(options.concept)
@@ -165,7 +171,7 @@ class _TrainCommand:
                 raise
             return self._gone(session, error)
         except ContributionRejected as error:
-            if session.phase != "approved":
+            if session.phase not in ("packed", "approved"):
                 raise
             self._refusal = error
             return flow.Rejected(error.what)
@@ -394,12 +400,14 @@ class _TrainCommand:
         return made
 
     def _show_egress(self, session: Session) -> flow.Approved:
-        """Score what is packed, show what would leave, and go on only with a yes."""
+        """Weigh and score what is packed, show what would leave, and go on only with a yes."""
+        warnings = self._weigh(session).warnings
         scores = self._scored(session)
         self._say("scored", **scores)
         listing = replace(
             self._packed.listing(session),
             memorisation=Memorisation(scores["gain_trained"], scores["gain_held_out"]),
+            warnings=warnings,
         )
         files = [
             {"name": file.name, "bytes": file.num_bytes, "sha256": file.sha256}
@@ -419,6 +427,16 @@ class _TrainCommand:
         self._write_report(session, state="approved by you", listing=listing)
         self._advance(self._progress + 1)
         return flow.Approved()
+
+    def _weigh(self, session: Session) -> Weighing:
+        """Say what the contribution weighs; raises ContributionRejected when it is too much."""
+        self._say("checking", what="what the contribution weighs beside the base")
+        _, blob = self._packed.read(session)
+        told = None if self._packed.recipients else self._bounds
+        layout = self._packed.layout(session)
+        weighing = Weighing.of(blob, layout, self._options.base, told=told)
+        self._say("weighed", **weighing.values())
+        return weighing
 
     def _scored(self, session: Session) -> dict[str, float]:
         """Return the acceptance figures; they are computed once and stay at home."""

@@ -109,6 +109,8 @@ def _show_egress(console: Console, listing: EgressList) -> None:
     console.print(f"triggers: {', '.join(listing.triggers)}")
     if listing.dp is not None:
         console.print(f"You claim and sign: {listing.dp.said}")
+    for warning in listing.warnings:
+        console.print(f"warning, sending this may end in {warning}")
     if listing.recipients:
         console.print(f"sealed for {len(listing.recipients)}:")
         for recipient in listing.recipients:
@@ -181,6 +183,12 @@ def _sentence(name: str, happened: Happened) -> str:  # noqa: C901, PLR0912  # o
             text = f"step {values['step']}: {float(str(values['loss'])):.4f} on held-out images"
         case "trained":
             text = f"trained in {values['seconds']} s"
+        case "weighed":
+            text = f"heaviest layer {values['norm_percent']} % of the base's weight "
+            text += f"({values['norm_allowed_percent']} allowed), longest vector "
+            text += f"{values['embedding_percent']} % of the longest word "
+            text += f"({values['embedding_allowed_percent']} allowed)"
+            text += "" if values["told"] else "; these are orthofed's defaults, no others are told"
         case "scored":
             text = f"loss {float(str(values['loss_base'])):.4f} for the base, "
             text += f"{float(str(values['loss_single'])):.4f} with this concept"

@@ -24,7 +24,6 @@ from ..core.leaf import document_leaf, spec_leaf
 from ..core.spec import BaseModel, FederationSpec, Limits, plan_spec
 from ..core.targets import Targets
 from . import records
-from .admission import VOCABULARY
 from .base import BaseFolder
 from .clock import Clock
 from .folder import DataFolder, Settings
@@ -116,8 +115,7 @@ def _plan(
         token_layers=base.token_layers() if choices.layerwise_tokens else (),
     )
     say(f"measuring {len(layers)} layers")
-    longest = {VOCABULARY + e.name: base.longest_token(e.name) for e in spec.encoders}
-    return spec, {**dict(base.norms(spec.layers)), **longest}
+    return spec, base.measures(spec)
 
 
 _SD1_WIDTHS = {320, 640, 768, 1280}

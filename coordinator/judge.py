@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
+from ..core.bounds import Bounds
 from ..core.leaf import Verdict
-from .admission import Sizes
+from ..core.sizes import Sizes, long_vector
 from .neighbours import Neighbour
 from .policy import Policy
 
@@ -155,13 +156,8 @@ def _of_interference(measured: Measured, policy: Policy) -> Iterator[Finding]:
 
 
 def _of_sizes(sizes: Sizes, policy: Policy) -> Iterator[Finding]:
-    if sizes.embedding_percent > policy.embedding_percent:
-        yield Finding(
-            "embedding",
-            f"a learned vector is {sizes.embedding_percent:.0f} % as long as the longest word of"
-            f" the base model, allowed are {policy.embedding_percent} %: train with a smaller"
-            " token_rate",
-        )
+    if why := long_vector(sizes, Bounds(embedding_percent=policy.embedding_percent)):
+        yield Finding("embedding", why)
 
 
 def _of_likeness(other: Neighbour, policy: Policy) -> Iterator[Finding]:

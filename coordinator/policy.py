@@ -10,8 +10,9 @@ follows from it (judge.py).
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-MOST = 1_000_000
-"""The largest threshold; no contribution reaches it, so it switches its gate off."""
+from ..core.bounds import MOST, Bounds, full_house
+
+_TOLD = Bounds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,8 @@ class Policy:
     vector's length over that of the longest in the base's vocabulary. ``retention_percent``: what
     one may change of what another one does on its own trigger, ``retention_sum_percent``: what all
     others together may. ``copy_percent``: the cosine of both A, or of both vectors, from which on
-    two are one. ``budget_percent``: the bound of the merged residual of a layer, over W.
+    two are one. ``budget_percent``: the bound of the merged residual of a layer, over W; 0 is what
+    a full house at the norm cap has, so that only a larger lambda is held.
     ``approve_first``: whether a member's first contribution waits for the operator's word.
 
     ``worker``: whether a contribution stays pending until the admission worker has measured it on
@@ -32,12 +34,12 @@ class Policy:
     shipped probe with the true one.
     """
 
-    norm_percent: int = 100
-    embedding_percent: int = 800
+    norm_percent: int = _TOLD.norm_percent
+    embedding_percent: int = _TOLD.embedding_percent
     retention_percent: int = 25
     retention_sum_percent: int = 40
     copy_percent: int = 80
-    budget_percent: int = 300
+    budget_percent: int = 0
     approve_first: bool = False
     worker: bool = False
     neutral_percent: int = 3
@@ -54,9 +56,15 @@ class Policy:
                 raise ValueError(f"unknown key admission.{key}")
             if type(value) is not known[key]:
                 raise ValueError(f"admission.{key} is {_KINDS[known[key]]}")
-            if type(value) is int and not 1 <= value <= MOST:
-                raise ValueError(f"admission.{key} = {value}, it is 1 to {MOST}")
+            least = 0 if key == "budget_percent" else 1
+            if type(value) is int and not least <= value <= MOST:
+                raise ValueError(f"admission.{key} = {value}, it is {least} to {MOST}")
         return cls(**dict(table))  # pyright: ignore[reportArgumentType]  # each was just checked
+
+    def bounds(self, num_slots: int) -> Bounds:
+        """Return what owners may know; ``num_slots``: the federation's capacity."""
+        budget = self.budget_percent or full_house(self.norm_percent, num_slots)
+        return Bounds(self.norm_percent, self.embedding_percent, budget)
 
     def to_toml(self) -> str:
         """Return the table as the settings file holds it, last."""
@@ -70,4 +78,4 @@ class Policy:
         return "\n".join([*lines, ""])
 
 
-_KINDS: Mapping[type, str] = {int: f"a number, 1 to {MOST}", bool: "true or false"}
+_KINDS: Mapping[type, str] = {int: f"a number up to {MOST}", bool: "true or false"}

@@ -75,10 +75,14 @@ class Service:
 
     def _get_spec(self, _key: str, _request: wire.SpecRequest) -> wire.SpecReply:
         house = self._house
+        bounds = house.settings.admission.bounds(house.facts.spec.capacity)
         return wire.SpecReply(
             spec=house.facts.spec.to_bytes(),
             keyrings=house.facts.keyrings,
             checkpoint=house.store.run(ledger.head).checkpoint,
             base_hint=house.settings.base_hint,
             free_slots=house.board.state.num_free,
+            norm_percent=bounds.norm_percent,
+            embedding_percent=bounds.embedding_percent,
+            budget_percent=bounds.budget_percent,
         )

@@ -125,7 +125,8 @@ def _on(company: _Set, victim: int, others: set[int]) -> dict[int, float]:
 
 
 def _check_budget(house: House, figures: Sequence[Mapping[str, object]], lambda_1024: int) -> None:
-    spec, percent = house.facts.spec, house.settings.admission.budget_percent
+    spec = house.facts.spec
+    percent = house.settings.admission.bounds(spec.capacity).budget_percent
     rows = [each["layers"] for each in figures if "layers" in each]
     if not rows:
         return

@@ -21,7 +21,8 @@ from jaxtyping import Shaped
 from .errors import InputError
 from .fingerprint import base_fingerprint, is_base_file
 from .rounding import DType, exact
-from .spec import Encoder, Layer
+from .sizes import VOCABULARY
+from .spec import Encoder, FederationSpec, Layer
 from .spectral import spectral_norm
 from .targets import Targets, target_layers, tensor_names
 from .tensorfile import Header, TensorInfo, header_length, parse_header, read_tensor
@@ -193,6 +194,11 @@ class BaseFiles:
         place = self.tokens(encoder)
         rows = exact(place.matrix(), place.dtype).astype(np.float64, copy=False)
         return float(np.sqrt(np.einsum("ij,ij->i", rows, rows).max()))
+
+    def measures(self, spec: FederationSpec) -> dict[str, float]:
+        """Return what contributions are measured by (core/sizes.py): norms and longest rows."""
+        longest = {VOCABULARY + e.name: self.longest_token(e.name) for e in spec.encoders}
+        return {**dict(self.norms(spec.layers)), **longest}
 
     def vocabulary(self) -> tuple[str, ...]:
         """Return the words that no trigger may be: whole words of every tokenizer."""

@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError, Message
 
 from orthofed.proto.v1 import contributions_pb2, federation_pb2, releases_pb2
 
+from ..core.bounds import MOST, Bounds
 from ..core.errors import InputError
 from ..core.layer import MAX_WIDTH
 from . import methods
@@ -123,6 +124,9 @@ class SpecReply:
     checkpoint: bytes
     base_hint: str
     free_slots: int
+    norm_percent: int = 0
+    embedding_percent: int = 0
+    budget_percent: int = 0
 
     def to_bytes(self) -> bytes:
         """Return the message."""
@@ -132,6 +136,9 @@ class SpecReply:
             checkpoint=self.checkpoint,
             base_hint=self.base_hint,
             free_slots=self.free_slots,
+            norm_percent=self.norm_percent,
+            embedding_percent=self.embedding_percent,
+            budget_percent=self.budget_percent,
         ).SerializeToString()
 
     @classmethod
@@ -144,7 +151,16 @@ class SpecReply:
             checkpoint=_bytes("checkpoint", m.checkpoint, 1, _CHECKPOINT),
             base_hint=_text("base_hint", m.base_hint, _TEXT),
             free_slots=_number("free_slots", m.free_slots, 0, MAX_WIDTH),
+            norm_percent=_number("norm_percent", m.norm_percent, 0, MOST),
+            embedding_percent=_number("embedding_percent", m.embedding_percent, 0, MOST),
+            budget_percent=_number("budget_percent", m.budget_percent, 0, MOST),
         )
+
+    @property
+    def bounds(self) -> Bounds | None:
+        """What one contribution may weigh; None from a coordinator that does not say."""
+        told = (self.norm_percent, self.embedding_percent, self.budget_percent)
+        return Bounds(*told) if all(told) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ Their contributions are random numbers, or concepts of four training steps, whic
 
 from pathlib import Path
 
-from orthofed.coordinator.policy import MOST, Policy
+from orthofed.coordinator.policy import Policy
+from orthofed.core.bounds import MOST
 
 ANYTHING = Policy(
     norm_percent=100,

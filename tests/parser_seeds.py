@@ -176,7 +176,7 @@ BACKUP = backup.BackupManifest(
 ).to_bytes()
 MEMBERSHIP = canonical.encode({"address": "[::1]:7443", "ca": "", "fed": FED, "log": LOG, "v": 1})
 MESSAGES: tuple[Any, ...] = (
-    wire.SpecReply(b"spec", (b"one", b"two"), b"note", "see\nhere", 3),
+    wire.SpecReply(b"spec", (b"one", b"two"), b"note", "see\nhere", 3, 100, 800, 347),
     wire.JoinRequest(b"proof"),
     wire.LeaseRequest(b"document", (1, 8)),
     wire.LeaseReply(0, 1, ttl_s=900, hold_s=86_400),

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from orthofed.coordinator import publications, records
-from orthofed.coordinator.admission import _check_norm, _norms
 from orthofed.coordinator.rowcheck import check_rows
 from orthofed.core.errors import InputError, Refused
 from orthofed.core.leaf import parse_leaf
 from orthofed.core.quantise import quantise
+from orthofed.core.sizes import _norms, _share
 from orthofed.core.standing import standings
 
 from .lenient import ANYTHING
@@ -194,9 +194,9 @@ def test_a_cap_holds_to_the_last_bit_in_every_layer(coordinator):
         tensor = quantise(rng.standard_normal((24, 4)).astype(np.float32) * 0.01)
         norm = _norms(tensor.q[None], [tensor.exponent])[0]
 
-        assert _check_norm(norm, norm, path, 100) == pytest.approx(1.0)
+        assert _share(norm, norm, path, 100) == pytest.approx(1.0)
         with pytest.raises(Refused):
-            _check_norm(norm, norm * (1 - 1e-6), path, 100)
+            _share(norm, norm * (1 - 1e-6), path, 100)
         assert limit > 0
 
 

@@ -17,7 +17,7 @@ from orthofed.client.captions import TEMPLATES
 from orthofed.client.tokens import Trigger
 from orthofed.client.variant import Variant
 from orthofed.coordinator.control import ControlServer
-from orthofed.coordinator.policy import MOST
+from orthofed.core.bounds import MOST
 from orthofed.core.errors import Refused
 from orthofed.core.layout import ContributionLayout, pack, unpack
 from orthofed.core.quantise import quantise

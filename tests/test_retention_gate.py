@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from orthofed.coordinator import records, together
-from orthofed.coordinator.policy import MOST, Policy
+from orthofed.coordinator.policy import Policy
 from orthofed.core.basis import block
+from orthofed.core.bounds import MOST
 from orthofed.core.crosstalk import Heard, response, share, text_readers
 from orthofed.core.errors import Refused
 from orthofed.core.layout import ContributionLayout, pack, unpack

@@ -127,6 +127,7 @@ def owner(invite: str, place: Path, tmp_path: Path) -> Owner:
     return Owner(place, home)
 
 
+_UPLOADING = {method.path for method in (methods.BEGIN, methods.PUT, methods.COMMIT)}
 _UNSIGNED = {method.path for method in methods.METHODS if method.signer == "nobody"}
 
 
@@ -150,8 +151,8 @@ def test_from_images_to_a_receipt_and_a_score(
 
     assert session.phase == "receipted"
     assert owner.names() == [
-        *("checking", "probed", "leased", "step", "trained", "packing", "scoring", "scored"),
-        *("egress", "uploading", "receipt"),
+        *("checking", "probed", "leased", "step", "trained", "packing", "checking", "weighed"),
+        *("scoring", "scored", "egress", "uploading", "receipt"),
     ]
     sizes = {file.name: file.num_bytes for file in owner.asked[0].files}
     folder = owner.home.run("wolf-a1")
@@ -575,7 +576,7 @@ def test_a_taken_name_is_refused_and_another_one_can_be_tried(
 def test_a_contribution_that_is_refused_can_be_trained_anew_in_its_slot(
     owner: Owner, tmp_path: Path
 ) -> None:
-    """T12: A outweighs the base: exit code 3, nothing stored; better settings then pass."""
+    """T12: A outweighs the base: exit code 3, before an upload; better settings then pass."""
     wild = tmp_path / "wild.toml"
     wild.write_text(SETTINGS.replace("rate = 1e-4", "rate = 0.15\nclip_norm = 0.0"))
 
@@ -583,6 +584,7 @@ def test_a_contribution_that_is_refused_can_be_trained_anew_in_its_slot(
         owner.train(replace(owner.options("boar-l1"), config=wild))
 
     assert caught.value.exit_code == 3
+    assert {entry["method"] for entry in _sent(owner.home)}.isdisjoint(_UPLOADING)
     refused = load(owner.home.run("boar-l1"))
     session = owner.train(owner.options("boar-l1"))
     assert refused is not None

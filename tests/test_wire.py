@@ -13,7 +13,10 @@ from orthofed.proto.v1 import releases_pb2
 RECEIPT = b"receipt"
 VALUES = [
     wire.SpecRequest(),
-    wire.SpecReply(b"spec", (b"one", b"two"), b"note", "see the shelf\nin the hall", 3),
+    wire.SpecReply(
+        b"spec", (b"one", b"two"), b"note", "see the shelf\nin the hall", 3, 100, 800, 347
+    ),
+    wire.SpecReply(b"spec", (b"one",), b"note", "", 3),
     wire.JoinRequest(b"proof"),
     wire.JoinReply(),
     wire.LeaseRequest(b"document", (1, 8)),
@@ -53,6 +56,7 @@ BAD = [
     wire.SpecReply(b"", (b"one",), b"note", "", 0),
     wire.SpecReply(b"spec", (), b"note", "", 0),
     wire.SpecReply(b"spec", (b"one",), b"note", "\x1b[2J", 0),
+    wire.SpecReply(b"spec", (b"one",), b"note", "", 0, 1_000_001, 800, 347),
     wire.JoinRequest(b""),
     wire.LeaseRequest(b"document", ()),
     wire.LeaseRequest(b"document", (0,)),

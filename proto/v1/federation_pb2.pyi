@@ -53,6 +53,9 @@ class SpecReply(_message.Message):
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     BASE_HINT_FIELD_NUMBER: _builtins.int
     FREE_SLOTS_FIELD_NUMBER: _builtins.int
+    NORM_PERCENT_FIELD_NUMBER: _builtins.int
+    EMBEDDING_PERCENT_FIELD_NUMBER: _builtins.int
+    BUDGET_PERCENT_FIELD_NUMBER: _builtins.int
     spec: _builtins.bytes
     """Set by the coordinator: the federation spec in canonical JSON, at most 1 MiB. Its SHA-256 is
     the `fed` of the invite, else the client stops with exit code 4.
@@ -66,6 +69,19 @@ class SpecReply(_message.Message):
     free_slots: _builtins.int
     """Set by the coordinator: slots that a member could lease now, those kept for the operator left
     out; from 0 to the spec's capacity. A hint for a person: the lease call decides.
+    """
+    norm_percent: _builtins.int
+    """Set by the coordinator: the largest spectral norm of a layer's A, in hundredths of that of the
+    base's weight, 1 to 1,000,000; 0 says nothing, as earlier coordinators do. The client refuses to
+    send more, so that its owner hears it before the upload; the commit decides.
+    """
+    embedding_percent: _builtins.int
+    """Set by the coordinator: the longest learned vector that is not quarantined, in hundredths of the
+    longest word of the base, 1 to 1,000,000; 0 says nothing. The client warns by it.
+    """
+    budget_percent: _builtins.int
+    """Set by the coordinator: the largest bound of a layer's merged residual that is released, in
+    hundredths of the base's weight, 1 to 1,000,000; 0 says nothing. The client warns by it.
     """
     @_builtins.property
     def keyrings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
@@ -81,10 +97,13 @@ class SpecReply(_message.Message):
         checkpoint: _builtins.bytes = ...,
         base_hint: _builtins.str = ...,
         free_slots: _builtins.int = ...,
+        norm_percent: _builtins.int = ...,
+        embedding_percent: _builtins.int = ...,
+        budget_percent: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_hint", b"base_hint", "checkpoint", b"checkpoint", "free_slots", b"free_slots", "keyrings", b"keyrings", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_hint", b"base_hint", "budget_percent", b"budget_percent", "checkpoint", b"checkpoint", "embedding_percent", b"embedding_percent", "free_slots", b"free_slots", "keyrings", b"keyrings", "norm_percent", b"norm_percent", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
