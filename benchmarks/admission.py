@@ -67,6 +67,7 @@ class House:
         self.policy = Policy()
         self.heard = {slot: self.heard_of(slot, t) for slot, t in self.honest.items()}
         self.scratch = Path(tempfile.mkdtemp()) / "blob"
+        self.layers = {slot: self.sizes(t).layers for slot, t in self.honest.items()}
 
     def heard_of(self, slot: int, tensors: Tensors) -> Heard:
         a = {x.path: dequantise(tensors[f"a.{x.path}"]) for x in text_readers(self.spec)}
@@ -109,7 +110,9 @@ class House:
         except ContributionRejected as error:
             return error.code
         others = [other for other in self.honest if other != slot]
-        found = judge(sizes, self.neighbours(slot, tensors, others), self.policy, is_first=False)
+        near = self.neighbours(slot, tensors, others)
+        usual = [self.layers[other] for other in others]
+        found = judge(sizes, near, self.policy, usual=usual, is_first=False)
         return found.findings[0].code if found.findings else ""
 
 
@@ -144,7 +147,8 @@ def _honest(house: House) -> dict[str, object]:
     for count, (slot, tensors) in enumerate(house.honest.items()):
         before = list(house.honest)[:count]
         others = house.neighbours(slot, tensors, before)
-        found = judge(sizes[slot], others, house.policy, is_first=False)
+        usual = [house.layers[other] for other in before]
+        found = judge(sizes[slot], others, house.policy, usual=usual, is_first=False)
         accused += [f.code for f in found.findings]
         shares += [x for n in others for x in (n.to_it, n.from_it)]
         alike += [n.alike for n in others]

@@ -224,7 +224,9 @@ class Intake:
         ):  # in no release: whoever can open it judges it before merging
             return Judgement({})
         is_first = house.store.run(lambda db: records.num_accepted(db, lease.member)) == 0
-        return judge(sizes, self._company.neighbours(voice), policy, is_first=is_first)
+        others = self._company.neighbours(voice)
+        usual = [layers for _, layers in house.store.run(records.accepted_layers)]
+        return judge(sizes, others, policy, usual=usual, is_first=is_first)
 
     def _announce(self, turn: Turn, new: Upload) -> tuple[Upload, bytes | None]:
         """Return the stored upload, and the id of one that it replaces."""

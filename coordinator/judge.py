@@ -13,6 +13,7 @@ from itertools import chain
 
 from ..core.bounds import Bounds
 from ..core.leaf import Verdict
+from ..core.loudness import loudness_percent
 from ..core.sizes import Sizes, long_vector
 from .neighbours import Neighbour
 from .policy import Policy
@@ -76,13 +77,23 @@ class Measured:
 
 
 def judge(
-    sizes: Sizes, others: Sequence[Neighbour], policy: Policy, *, is_first: bool
+    sizes: Sizes,
+    others: Sequence[Neighbour],
+    policy: Policy,
+    *,
+    usual: Sequence[Sequence[float]],
+    is_first: bool,
 ) -> Judgement:
-    """Return the judgement; ``is_first``: its member has no accepted contribution yet."""
+    """Return the judgement.
+
+    ``usual``: the norms of each layer of accepted ones. ``is_first``: its member has none.
+    """
+    loudness = loudness_percent(sizes.layers, usual)
     accepted = [other for other in others if other.state == "accepted"]
     live = [other for other in others if other.state != "rejected"]
     findings = [
         *_of_sizes(sizes, policy),
+        *judge_loudness(loudness, policy),
         *(f for other in others for f in _of_likeness(other, policy)),
         *(f for other in accepted for f in _of_retention(other, policy)),
         *_of_sum(accepted, policy),
@@ -93,6 +104,7 @@ def judge(
         )
     figures: dict[str, object] = {
         "norm_percent": sizes.norm_percent,
+        "loudness_percent": loudness,
         "embedding_percent": sizes.embedding_percent,
         "retention_percent": max((x.to_it for x in accepted), key=abs, default=0.0),
         "own_retention_percent": max((x.from_it for x in accepted), key=abs, default=0.0),
@@ -122,6 +134,17 @@ def judge_pairs(pairs: Mapping[int, tuple[float, float]], policy: Policy) -> tup
     ]
     found = (f for other in others for f in _of_retention(other, policy))
     return tuple(chain(found, _of_sum(others, policy)))
+
+
+def judge_loudness(percent: float, policy: Policy) -> Iterator[Finding]:
+    """Say what speaks against one that is louder than the others (T12)."""
+    if percent > policy.loudness_percent:
+        yield Finding(
+            "norm-outlier",
+            f"over its layers, the norm of A is {percent:.0f} % of what is usual among accepted"
+            f" contributions, allowed are {policy.loudness_percent} %: train with a smaller rate or"
+            " fewer steps",
+        )
 
 
 def _of_probes(measured: Measured, policy: Policy) -> Iterator[Finding]:

@@ -19,13 +19,15 @@ _TOLD = Bounds()
 class Policy:
     """The thresholds; each is met up to and including its number.
 
-    ``norm_percent``: spectral norm of a layer's A over that of W. ``embedding_percent``: a learned
-    vector's length over that of the longest in the base's vocabulary. ``retention_percent``: what
-    one may change of what another one does on its own trigger, ``retention_sum_percent``: what all
-    others together may. ``copy_percent``: the cosine of both A, or of both vectors, from which on
-    two are one. ``budget_percent``: the bound of the merged residual of a layer, over W; 0 is what
-    a full house at the norm cap has, so that only a larger lambda is held.
-    ``approve_first``: whether a member's first contribution waits for the operator's word.
+    ``norm_percent``: spectral norm of a layer's A over that of W. ``loudness_percent``: the norms
+    of all layers over those usual among the accepted (core/loudness.py). ``embedding_percent``: a
+    learned vector's length over that of the longest in the base's vocabulary.
+    ``retention_percent``: what one may change of what another one does on its own trigger,
+    ``retention_sum_percent``: what all others together may. ``copy_percent``: the cosine of both A,
+    or of both vectors, from which on two are one. ``budget_percent``: the bound of the merged
+    residual of a layer, over W; 0 is what a full house at the norm cap has, so that only a larger
+    lambda is held. ``approve_first``: whether a member's first contribution waits for the
+    operator's word.
 
     ``worker``: whether a contribution stays pending until the admission worker has measured it on
     the base. By its numbers: ``neutral_percent``: what it may change of answers to prompts that
@@ -35,6 +37,7 @@ class Policy:
     """
 
     norm_percent: int = _TOLD.norm_percent
+    loudness_percent: int = 250
     embedding_percent: int = _TOLD.embedding_percent
     retention_percent: int = 25
     retention_sum_percent: int = 40

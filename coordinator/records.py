@@ -370,6 +370,15 @@ def contribution_states(db: sqlite3.Connection) -> list[tuple[int, ContributionS
     return db.execute("SELECT leaf, state FROM contribution ORDER BY leaf").fetchall()
 
 
+def accepted_layers(db: sqlite3.Connection) -> list[tuple[int, list[float]]]:
+    """Return leaf and norms of each layer of accepted contributions, the newest 64 public ones."""
+    query = (
+        "SELECT leaf, json_extract(figures, '$.layers') AS layers FROM contribution"
+        " WHERE state = 'accepted' AND layers IS NOT NULL ORDER BY leaf DESC LIMIT 64"
+    )
+    return [(leaf, json.loads(layers)) for leaf, layers in db.execute(query)]
+
+
 def readable(db: sqlite3.Connection, leaf: int) -> tuple[Lease, Upload] | None:
     """Return lease and upload of a contribution."""
     found = _one_upload(db.execute(_UPLOAD + " WHERE leaf = ?", (leaf,)))

@@ -2,6 +2,7 @@
 
     sum over j of c_ij                       what all others do on the trigger of i (neighbours.py)
     sqrt(sum of (lambda |A_l|)^2) / |W_l|    a bound of the merged residual: blocks are disjoint
+    loudness beside all that are accepted    for those that came when there was nobody to compare
 
 Laws: parts that harm only together are found here (security.md 8); what the operator approved is
 never put back into quarantine; of those that together spoil a concept the one with the largest
@@ -17,10 +18,12 @@ import numpy as np
 
 from ..core.crosstalk import text_readers
 from ..core.errors import Refused
+from ..core.loudness import loudness_percent
 from . import records, verdicts
 from .house import House
-from .judge import Finding
+from .judge import Finding, judge_loudness
 from .neighbours import Company, read_voice
+from .policy import Policy
 from .records import Contribution
 
 
@@ -46,7 +49,10 @@ def settle(house: House, lambda_1024: int) -> None:
         company.figures[entry.leaf] = json.loads(entry.figures)
         company.shares |= shares_of(entry)
     _measure_missing(house, company)
-    for leaf, finding in _too_much(company, house.settings.admission.retention_sum_percent):
+    policy = house.settings.admission
+    loud = _too_loud(house.store.run(records.accepted_layers), company, policy)
+    company.entries = [entry for entry in accepted if entry.leaf not in {leaf for leaf, _ in loud}]
+    for leaf, finding in loud + _too_much(company, policy.retention_sum_percent):
         house.board.run(
             lambda turn, leaf=leaf, finding=finding: verdicts.say(
                 turn, house, leaf, "quarantined", code=finding.code, why=finding.why
@@ -83,6 +89,20 @@ def _measure_missing(house: House, company: _Set) -> None:
         for other, (to_it, from_it) in pairs.items():
             company.shares[int(other), leaf] = to_it
             company.shares[leaf, int(other)] = from_it
+
+
+def _too_loud(
+    norms: Sequence[tuple[int, Sequence[float]]], company: _Set, policy: Policy
+) -> list[tuple[int, Finding]]:
+    """Return who is louder than what came since: the first ones had nothing to be measured by."""
+    fixed = {entry.leaf for entry in company.entries if verdicts.is_approved(entry)}
+    everyone = [layers for _, layers in norms]
+    return [
+        (leaf, finding)
+        for leaf, layers in norms
+        for finding in judge_loudness(loudness_percent(layers, everyone), policy)
+        if leaf not in fixed
+    ]
 
 
 def _too_much(company: _Set, percent: int) -> list[tuple[int, Finding]]:

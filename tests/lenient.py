@@ -10,6 +10,7 @@ from orthofed.core.bounds import MOST
 
 ANYTHING = Policy(
     norm_percent=100,
+    loudness_percent=MOST,
     embedding_percent=MOST,
     retention_percent=MOST,
     retention_sum_percent=MOST,

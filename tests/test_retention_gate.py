@@ -206,6 +206,32 @@ def test_a_pair_that_came_at_once_is_measured_before_a_release(coordinator):
     assert any(json.loads(each).get("pairs") for each in figures)
 
 
+def test_a_full_house_at_the_cap_stays_in_budget_and_a_larger_lambda_is_held(tmp_path):
+    """T12: every slot at the norm cap, whatever the capacity; the default budget."""
+    policy = replace(GATES, norm_percent=100, budget_percent=0)
+    with running(founded(tmp_path, policy=policy)) as coordinator:
+        spec = coordinator.house.facts.spec
+        for number in range(spec.capacity):
+            owner = Owner(coordinator, f"name-{number}")
+            owner.send()
+        at_cap = json.dumps({"layers": [100.0] * len(spec.layers)})
+        for entry in coordinator.house.store.run(records.contributions):
+            coordinator.house.store.run(
+                lambda db, leaf=entry.leaf: records.set_figures(db, leaf, at_cap)
+            )
+
+        together._check_budget(coordinator.house, figures_of(coordinator), 1024)
+        with pytest.raises(Refused) as held:
+            together._check_budget(coordinator.house, figures_of(coordinator), 1036)
+
+    assert held.value.code == "over-budget"
+
+
+def figures_of(coordinator: Running) -> list[dict[str, object]]:
+    entries = coordinator.house.store.run(records.contributions)
+    return [json.loads(entry.figures) for entry in entries]
+
+
 def test_a_house_over_budget_holds_the_release(tmp_path):
     """T12: no one part is to blame, so nobody is accused; a smaller lambda lets it through."""
     policy = replace(GATES, budget_percent=100)
