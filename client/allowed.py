@@ -44,6 +44,9 @@ FIELDS: Final[Mapping[str, Mapping[int, Allowed]]] = {
         1: Allowed("document", 4 << 10, "what is asked for", "lease"),
         2: Allowed("vectors", 128, "how many learned vectors each trigger has"),
     },
+    methods.ROTATE.path: {
+        1: Allowed("document", 2 << 10, "both keys' word that one replaces the other", "rotation")
+    },
     methods.RENEW.path: {
         1: _SLOT,
         2: _FENCE,
@@ -104,6 +107,11 @@ DOCUMENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "member": "this home's public key",
         "request": "random bytes, so that a resend asks for the same lease",
         "triggers": "the words that the owner chose for prompts",
+    },
+    "rotation": {
+        **_PINNED,
+        "new": "this home's new public key",
+        "old": "the public key that it replaces",
     },
     "contribution": {
         **_PINNED,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from .recover_command import RECOVER_EXAMPLE, recover
+from .rotate_command import ROTATE_EXAMPLE, rotate
 from .sent_command import SENT_EXAMPLE, sent
 from .settings_command import SETTINGS_EXAMPLE, settings
 from .withdraw_command import WITHDRAW_EXAMPLE, withdraw
@@ -256,6 +257,7 @@ def status(home: HomeOption = None, as_json: Json = False) -> None:
     print(f"address  {found['address']}")
     print(f"spec     {found['fed']}")
     print(f"log id   {found['log']}")
+    print(f"member   {found['member']}")
     for run in found["concepts"]:
         slot = f"slot {run['slot']}" if run["slot"] >= 0 else "no slot"
         said = f", with the coordinator: {run['state']}" if run["state"] else ""
@@ -271,6 +273,7 @@ def status(home: HomeOption = None, as_json: Json = False) -> None:
 app.command(epilog=WITHDRAW_EXAMPLE)(withdraw)
 app.command(epilog=SENT_EXAMPLE)(sent)
 app.command(epilog=RECOVER_EXAMPLE)(recover)
+app.command(epilog=ROTATE_EXAMPLE)(rotate)
 
 
 def demo(

@@ -1,10 +1,10 @@
-"""The folder of one client: its master key, the federation it joined, its runs.
+"""The folder of one client: its secrets, the federation it joined, its runs.
 
-    home/master.key          32 bytes as hex, mode 0600; every key of this client is derived from it
+    home/master.key ...      what every key of this client is derived from, mode 0600 (masters.py)
     home/federation.json     address, CA, federation and log id: what the invite pinned
     home/spec.json           the federation's spec; keyrings/<n>.json beside it
     home/tls-client.pem      a TLS certificate and its key, where the coordinator asks for one
-    home/counter             the next client key, raised before the key is used: none serves twice
+    home/counter ...         the next client key of each master
     home/outbox.jsonl        every message that left (egress.py)
     home/runs/<concept>/     state, training saves, blob, manifest, receipts of one concept
     home/runs/<concept>/log/ what each training said and drew (training_log.py); never sent
@@ -19,9 +19,8 @@ import contextlib
 import errno
 import fcntl
 import os
-import secrets
 import shutil
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +29,6 @@ from ..core.errors import InputError, OrthoFedError
 from ..core.fields import Fields, bad_field, is_hex
 from ..core.names import slug
 from .client_certificate import ClientCertificate
-from .secret_file import read_secret
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -87,39 +85,6 @@ class Home:
         finally:
             os.close(handle)
 
-    def master(self) -> bytes:
-        """Return the 32-byte master secret; it is drawn from the system's generator once.
-
-        Raises InputError: the file is readable by others, or damaged.
-        """
-        path = self.folder / "master.key"
-        if not path.exists():
-            write_whole(path, secrets.token_bytes(32).hex().encode() + b"\n", mode=0o600)
-        text = read_secret(path, why="whoever reads it can sign as this client", code="master-key")
-        with contextlib.suppress(ValueError):
-            master = bytes.fromhex(text.decode("ascii", errors="replace").strip())
-            if len(master) == 32:  # noqa: PLR2004  # the length security.md 3 fixes
-                return master
-        raise InputError(
-            f"{path} does not hold 64 hex digits",
-            why="all keys of this client are derived from it",
-            fix="restore the file from your backup, or start with a new --home",
-            code="master-key-damaged",
-        )
-
-    def next_counter(self) -> int:
-        """Return a client-key number that was never used, and note it as used first."""
-        path = self.folder / "counter"
-        count = int(path.read_text("ascii")) if path.exists() else 0
-        write_whole(path, b"%d\n" % (count + 1))
-        return count
-
-    def use_counters_from(self, count: int) -> None:
-        """Never give a client-key number below ``count``: a backup knows of no counter."""
-        path = self.folder / "counter"
-        if count > (int(path.read_text("ascii")) if path.exists() else 0):
-            write_whole(path, b"%d\n" % count)
-
     def membership(self) -> Membership:
         """Return the federation that this home joined.
 
@@ -145,8 +110,7 @@ class Home:
     def join(self, membership: Membership, *, spec: bytes, keyrings: tuple[bytes, ...]) -> None:
         """Keep what the invite pinned; the record comes last, so it never points at nothing."""
         write_whole(self.folder / "spec.json", spec)
-        for n, keyring in enumerate(keyrings, start=1):
-            write_whole(self.folder / "keyrings" / f"{n}.json", keyring)
+        self.keep_keyrings(keyrings)
         record = {
             "address": membership.host_port,
             "ca": membership.ca.hex(),
@@ -155,6 +119,25 @@ class Home:
             "v": 1,
         }
         write_whole(self.folder / "federation.json", canonical.encode(record))
+
+    def keyrings(self) -> tuple[bytes, ...]:
+        """Return the keyring documents 1, 2, 3, ... that this home has seen; none before it joined.
+
+        The first one that is missing ends them: they are written in their order.
+        """
+        found: list[bytes] = []
+        while (path := self._keyring(len(found) + 1)).is_file():
+            found.append(path.read_bytes())
+        return tuple(found)
+
+    def keep_keyrings(self, keyrings: Sequence[bytes]) -> None:
+        """Remember the keyrings that are new here; those that were seen stay as they are."""
+        for n, keyring in enumerate(keyrings, start=1):
+            if not self._keyring(n).is_file():
+                write_whole(self._keyring(n), keyring)
+
+    def _keyring(self, n: int) -> Path:
+        return self.folder / "keyrings" / f"{n}.json"
 
     def certificate(self) -> ClientCertificate | None:
         """Return the TLS certificate that this home shows, if it has one.

@@ -15,13 +15,15 @@ from ..core import document
 from ..core.address import FederationAddress
 from ..core.errors import InputError, VerificationFailed
 from ..core.invite import Invite
-from ..core.keys import SigningKey, derive_member
+from ..core.keys import SigningKey
 from ..proto import methods, wire
 from .channel import Channel
 from .client_certificate import read_certificate
 from .home import Home, Membership
+from .masters import Masters
 from .outbox import Outbox
-from .trust import TrustedFederation, trusted_federation
+from .pinned import ask_federation
+from .trust import TrustedFederation
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,8 @@ def join(
             certificate=shown or home.certificate(),
             patience_s=patience_s,
         ) as channel:
-            reply = channel.call(methods.GET_SPEC, wire.SpecRequest(), wire.SpecReply)
-            federation = trusted_federation(invite.log, reply.spec, reply.keyrings)
+            told = ask_federation(home, channel, invite.log)
+            reply, federation = told.reply, told.federation
             if federation.spec.id != invite.fed:
                 raise VerificationFailed(
                     f"spec {federation.spec.id[:16]}..., the invite names {invite.fed[:16]}...",
@@ -74,7 +76,7 @@ def join(
                     fix="ask the operator for a new invite, by a way you trust",
                     code="other-spec",
                 )
-            _register(channel, invite, derive_member(home.master(), invite.log))
+            _register(channel, invite, Masters(home).newest().member(invite.log))
         if shown is not None:
             home.keep_certificate(shown)
         home.join(membership, spec=reply.spec, keyrings=reply.keyrings)

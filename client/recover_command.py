@@ -24,7 +24,7 @@ def recover(
         typer.Option("--patience", min=0, help="Seconds to keep trying when nobody answers."),
     ] = 120,
 ) -> None:
-    """Find every contribution of this master key again, so that it can be withdrawn."""
+    """Find every contribution of this home's master keys again, so that it can be withdrawn."""
     from .home import Home
     from .recovery import recover as find
 
@@ -36,4 +36,4 @@ def recover(
     for each in found:
         new = "found" if each.is_new else "known"
         print(f"{each.concept}  {new}, slot {each.slot}, leaf {each.leaf}, {each.state}")
-    print(f"{len(found)} contributions of this master key")
+    print(f"{len(found)} contributions of the master keys here")

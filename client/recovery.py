@@ -1,6 +1,7 @@
-"""Finds every contribution of a master key again, on a machine that has nothing else.
+"""Finds every contribution of a home's masters again, on a machine that has nothing else.
 
-    client key 0, 1, 2, ... -> what does the coordinator know of it? -> receipt -> manifest -> home
+    of each master: client key 0, 1, 2, ... -> what does the coordinator know of it?
+         -> receipt -> manifest -> home
 
 Laws (security.md 3): a backup of the 32-byte master suffices to find and withdraw every
 contribution; what the coordinator says is believed only as a receipt of the pinned log, for a
@@ -11,22 +12,23 @@ call a key.
 """
 
 from dataclasses import dataclass
-from itertools import count
+from itertools import chain, count
 from typing import Final
 
 from ..core.contribution import ContributionManifest
 from ..core.errors import Refused, VerificationFailed
-from ..core.keys import derive_client
 from ..core.layout import ContributionLayout
 from ..core.spec import FederationSpec
 from ..proto import methods, wire
 from .channel import Channel
 from .home import Home, write_whole
+from .masters import Master, Masters
 from .outbox import Outbox
 from .packed_contribution import sha256
+from .pinned import remembered
 from .session import Session
 from .state import MANIFEST, RECEIPT, load, save
-from .trust import TrustedFederation, trusted_contribution, trusted_federation
+from .trust import TrustedFederation, trusted_contribution
 
 _GAP: Final = 20
 _UNKNOWN: Final = ("not-your-role", "not-found")
@@ -35,7 +37,7 @@ _MOST_VECTORS: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One contribution of this master; ``is_new``: the home did not know it."""
+    """One contribution of a master here; ``is_new``: the home did not know it."""
 
     concept: str
     slot: int
@@ -45,7 +47,9 @@ class Found:
 
 
 def recover(home: Home, *, patience_s: float) -> tuple[Found, ...]:
-    """Return every contribution of this home's master, each now in the home, by key.
+    """Return every contribution of this home's masters, each now in the home, by key.
+
+    The masters before a rotation count, as far as their files are here.
 
     Raises VerificationFailed: the coordinator gave something else than this log's receipts.
     """
@@ -59,17 +63,22 @@ def recover(home: Home, *, patience_s: float) -> tuple[Found, ...]:
             certificate=home.certificate(),
             patience_s=patience_s,
         ) as channel:
-            reply = channel.call(methods.GET_SPEC, wire.SpecRequest(), wire.SpecReply)
-            federation = trusted_federation(member.log, reply.spec, reply.keyrings)
-            return _search(home, channel, federation)
+            federation = remembered(home, channel).federation
+            masters = Masters(home)
+            found = (
+                _search(home, masters, master, channel, federation) for master in masters.all()
+            )
+            return tuple(chain.from_iterable(found))
 
 
-def _search(home: Home, channel: Channel, federation: TrustedFederation) -> tuple[Found, ...]:
-    found, master, last = list[Found](), home.master(), -1
+def _search(
+    home: Home, masters: Masters, master: Master, channel: Channel, federation: TrustedFederation
+) -> tuple[Found, ...]:
+    found, last = list[Found](), -1
     for counter in count():
         if counter - last > _GAP:
             break
-        key = derive_client(master, federation.log, counter)
+        key = master.client(federation.log, counter)
         try:
             reply = channel.call(
                 methods.STATUS, wire.StatusRequest(0, 0), wire.StatusReply, key=key
@@ -79,19 +88,27 @@ def _search(home: Home, channel: Channel, federation: TrustedFederation) -> tupl
                 continue
             raise
         last = counter
-        home.use_counters_from(counter + 1)
+        masters.use_counters_from(master, counter + 1)
         if reply.receipt:
-            found.append(_keep(home, federation, reply, key.public_hex, counter))
+            which = _Key(key.public_hex, counter, master.epoch)
+            found.append(_keep(home, federation, reply, which))
     return tuple(found)
 
 
-def _keep(
-    home: Home, federation: TrustedFederation, reply: wire.StatusReply, client: str, counter: int
-) -> Found:
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """A client key: its public half, and where it comes from."""
+
+    client: str
+    counter: int
+    epoch: int
+
+
+def _keep(home: Home, federation: TrustedFederation, reply: wire.StatusReply, which: _Key) -> Found:
     receipt, manifest, document = trusted_contribution(federation, reply.receipt)
-    if manifest.client != client:
+    if manifest.client != which.client:
         raise VerificationFailed(
-            f"the coordinator gave the receipt of {manifest.client[:16]} for {client[:16]}",
+            f"the coordinator gave the receipt of {manifest.client[:16]} for {which.client[:16]}",
             why="a receipt holds the manifest that its own key signed",
             fix="tell the operator",
             code="bad-reply",
@@ -109,7 +126,8 @@ def _keep(
             vectors=_vectors(federation.spec, manifest),
             noun="",
             request="0" * 32,
-            counter=counter,
+            counter=which.counter,
+            epoch=which.epoch,
             phase="receipted",
             slot=manifest.slot,
             fence=manifest.fence,

@@ -53,6 +53,7 @@ class Session:
     why: str = ""
     withdrawal: str = ""  # of the signed withdrawal
     withdrawal_receipt: str = ""
+    epoch: int = 0  # of the master that the client key is derived from
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,7 @@ class LeaseGone:
     why: str
     request: str
     counter: int
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +239,10 @@ def step(  # noqa: C901  # one case an event
             # These bytes are dead, the slot is not: other settings may give bytes that pass.
             again = replace(session, phase="leased", blob="", document="", why=why)
             return again, (SetAside(session.fence), Stop())
-        case (("leased" | "trained" | "packed" | "approved"), LeaseGone(why, request, counter)):
+        case (
+            ("leased" | "trained" | "packed" | "approved"),
+            LeaseGone(why, request, counter, epoch),
+        ):
             # I1: the old fence is dead for ever, and so are its blob and manifest.
             fresh = Session(
                 session.concept,
@@ -247,6 +252,7 @@ def step(  # noqa: C901  # one case an event
                 request,
                 counter,
                 why=why,
+                epoch=epoch,
             )
             return fresh, (SetAside(session.fence), Stop())
         case _:

@@ -2,9 +2,10 @@
 
 The saved state is always shown; the coordinator is asked only when nobody else uses the home (a
 running training owns the outbox) and when it answers at once. Asking is a message like any other
-and goes through the outbox. Nothing is changed.
+and goes through the outbox. Nothing is changed but what is remembered of the federation's keyrings.
 
-Law: a receipt is compared with what the coordinator has. One that it no longer honours, because it
+Laws: a receipt, kept or told, counts only if the one ledger key of its size signed it (T25); it is
+compared with what the coordinator has. One that it no longer honours, because it
 was restored from an older copy or keeps another history, is said, never passed over: the receipt in
 this home is the proof (T17, T28).
 """
@@ -17,14 +18,15 @@ from ..core.checkpoint import open_checkpoint
 from ..core.contribution import ContributionManifest
 from ..core.document import parse
 from ..core.errors import InputError, OrthoFedError, Refused, VerificationFailed
-from ..core.keys import derive_client
 from ..proto import methods, wire
 from .channel import Channel
 from .home import Home, Membership
+from .masters import Masters
 from .outbox import Outbox
+from .pinned import Told, remembered
 from .session import Session
 from .state import MANIFEST, RECEIPT, load
-from .trust import trusted_federation
+from .trust import check
 
 _PATIENCE_S = 2.0
 
@@ -54,6 +56,8 @@ class HomeStatus(TypedDict):
     address: str
     fed: str
     log: str
+    member: str
+    """The public key by which the operator knows this home; empty if its file cannot be used."""
     concepts: list[ConceptStatus]
 
 
@@ -70,6 +74,7 @@ def status_of(home: Home) -> HomeStatus:
         address=membership.host_port,
         fed=membership.fed,
         log=membership.log,
+        member=_member(home, membership.log),
         concepts=[
             _row(home, session, *said.get(session.concept, _UNASKED)) for session in sessions
         ],
@@ -77,6 +82,12 @@ def status_of(home: Home) -> HomeStatus:
 
 
 _UNASKED = ("", "", "")
+
+
+def _member(home: Home, log: str) -> str:
+    with contextlib.suppress(InputError):
+        return Masters(home).newest().member(log).public_hex
+    return ""
 
 
 def _row(home: Home, session: Session, state: str, why: str, promise: str) -> ConceptStatus:
@@ -119,18 +130,18 @@ def _ask(
             certificate=home.certificate(),
             patience_s=_PATIENCE_S,
         ) as channel:
+            told: Told | None = None
             for session in sessions:
                 try:
-                    said[session.concept] = _asked(channel, home, membership, session)
+                    told = told or remembered(home, channel)
+                    said[session.concept] = _asked(channel, home, told, session)
                 except OrthoFedError as error:
                     return said | {session.concept: ("unknown", error.what, "")}
     return said
 
 
-def _asked(
-    channel: Channel, home: Home, membership: Membership, session: Session
-) -> tuple[str, str, str]:
-    key = derive_client(home.master(), membership.log, session.counter)
+def _asked(channel: Channel, home: Home, told: Told, session: Session) -> tuple[str, str, str]:
+    key = Masters(home).of(session.epoch).client(told.federation.log, session.counter)
     request = wire.StatusRequest(session.slot, session.fence)
     path = home.run(session.concept) / RECEIPT
     mine = path.read_bytes() if session.receipt and path.is_file() else b""
@@ -138,15 +149,21 @@ def _asked(
         reply = channel.call(methods.STATUS, request, wire.StatusReply, key=key)
     except Refused as error:
         if mine and error.code in _UNKNOWN:
-            return "unknown", _broken(channel, mine, membership.log, path), "broken"
+            return "unknown", _broken(told, mine, path), "broken"
         raise
+    try:
+        for receipt in {mine, reply.receipt} - {b""}:
+            with check("receipt"):
+                told.federation.receipt(receipt)
+    except VerificationFailed as error:
+        return "unknown", f"{error.what}; tell the operator", "broken"
     if not mine:
         return reply.state, reply.why, ""
     if session.withdrawal_receipt and reply.state != "withdrawn":
         return reply.state, _forgot_withdrawal(session), "broken"
     if reply.receipt == mine:
         return reply.state, reply.why, "kept"
-    return reply.state, _broken(channel, mine, membership.log, path), "broken"
+    return reply.state, _broken(told, mine, path), "broken"
 
 
 _UNKNOWN = ("not-your-role", "not-found")
@@ -160,12 +177,12 @@ def _forgot_withdrawal(session: Session) -> str:
     )
 
 
-def _broken(channel: Channel, mine: bytes, log: str, path: Path) -> str:
+def _broken(told: Told, mine: bytes, path: Path) -> str:
     """Say what the coordinator's own checkpoint makes of a receipt that it does not honour."""
-    spec = channel.call(methods.GET_SPEC, wire.SpecRequest(), wire.SpecReply)
-    trusted = trusted_federation(log, spec.spec, spec.keyrings)
+    trusted = told.federation
     receipt = trusted.receipt(mine)
-    size = open_checkpoint(spec.checkpoint, trusted.keyring.ledger, log).size
+    note = told.reply.checkpoint
+    size = open_checkpoint(note, trusted.keyring.ledger, trusted.log).size
     if size <= receipt.index:
         what = f"its ledger ends at {size} leaves: it was restored from an older copy"
     else:

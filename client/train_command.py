@@ -25,7 +25,7 @@ from ..core.errors import (
     OrthoFedError,
     VerificationFailed,
 )
-from ..core.keys import SigningKey, derive_client, derive_member
+from ..core.keys import SigningKey
 from ..core.memorisation import Memorisation
 from ..core.names import slug
 from ..core.receipt import Receipt
@@ -36,16 +36,18 @@ from .channel import Channel
 from .egress import EgressList, gate
 from .home import Home, write_whole
 from .interrupts import Interrupts
+from .masters import Masters
 from .outbox import Outbox
 from .owner_scores import SCORES, OwnerScores
 from .packed_contribution import PackedContribution, sha256
+from .pinned import remembered
 from .renewals import Renewals
 from .seen_heads import SeenHeads
 from .session import Session
 from .state import BLOB, LOG, MANIFEST, RECEIPT, RECIPIENTS, SEALED, WRAPS, load, save
 from .train_options import TrainOptions
 from .training_report import TrainingReport
-from .trust import TrustedFederation, trusted_federation, trusted_receipt
+from .trust import TrustedFederation, trusted_receipt
 from .upload import Upload, chunk_hashes
 from .wandb_run import SENT
 from .weighing import Weighing
@@ -93,11 +95,9 @@ def train_concept(
             certificate=home.certificate(),
             patience_s=patience_s,
         ) as channel:
-            reply = channel.call(methods.GET_SPEC, wire.SpecRequest(), wire.SpecReply)
-            federation = trusted_federation(member.log, reply.spec, reply.keyrings)
-            command = _TrainCommand(
-                home, options, channel, outbox, federation, reply.bounds, report, ask
-            )
+            told = remembered(home, channel)
+            federation, bounds = told.federation, told.reply.bounds
+            command = _TrainCommand(home, options, channel, outbox, federation, bounds, report, ask)
             return command.run()
 
 
@@ -116,6 +116,7 @@ class _TrainCommand:
         ask: Callable[[EgressList], bool],
     ) -> None:
         self._home = home
+        self._masters = Masters(home)
         self._options = options
         self._channel = channel
         self._outbox = outbox
@@ -201,8 +202,8 @@ class _TrainCommand:
                 fix="repeat the command with those, or choose another --concept",
                 code="other-triggers",
             )
-        request, counter = secrets.token_hex(16), self._home.next_counter()
-        session = Session(concept, triggers, vectors, options.noun, request, counter)
+        request, (counter, epoch) = secrets.token_hex(16), self._fresh_key()
+        session = Session(concept, triggers, vectors, options.noun, request, counter, epoch=epoch)
         save(self._folder, session)
         if old is not None:
             self._scores.forget()
@@ -258,7 +259,12 @@ class _TrainCommand:
         return None
 
     def _key(self, session: Session) -> SigningKey:
-        return derive_client(self._home.master(), self._federation.log, session.counter)
+        return self._masters.of(session.epoch).client(self._federation.log, session.counter)
+
+    def _fresh_key(self) -> tuple[int, int]:
+        """Return the number of a client key that was never used, and the epoch of its master."""
+        master = self._masters.newest()
+        return self._masters.next_counter(master), master.epoch
 
     def _lease(self, session: Session) -> flow.Granted:
         """Check everything at home first, then ask for the slot."""
@@ -271,8 +277,9 @@ class _TrainCommand:
         if ratio is not None and (claim := self._bench.dp) is not None:
             self._say("dp", noise_to_signal=round(ratio, 3), **claim.body())
         self._probe(session)
-        master, log = self._home.master(), self._federation.log
-        member, key = derive_member(master, log), self._key(session)
+        log = self._federation.log
+        # The newest master's, even for a client key of an older one: a rotation moved the request.
+        member, key = self._masters.newest().member(log), self._key(session)
         body: dict[str, object] = {
             "client": key.public_hex,
             "concept": session.concept,
@@ -476,8 +483,7 @@ class _TrainCommand:
         try:
             return trusted_receipt(self._federation, receipt, manifest=manifest)
         except VerificationFailed:
-            reply = self._channel.call(methods.GET_SPEC, wire.SpecRequest(), wire.SpecReply)
-            self._federation = trusted_federation(self._federation.log, reply.spec, reply.keyrings)
+            self._federation = remembered(self._home, self._channel).federation
             return trusted_receipt(self._federation, receipt, manifest=manifest)
 
     def _done(self, session: Session) -> None:
@@ -501,7 +507,7 @@ class _TrainCommand:
             fix="run the same command again: it leases a new slot and trains for that one",
             code="lease-lost",
         )
-        return flow.LeaseGone(error.what, secrets.token_hex(16), self._home.next_counter())
+        return flow.LeaseGone(error.what, secrets.token_hex(16), *self._fresh_key())
 
     def _set_aside(self, fence: int) -> None:
         """Move work that came to nothing into a folder of its own."""

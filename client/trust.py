@@ -12,16 +12,21 @@ the ledger's leaves (trusted_ledger.py), its head against clock and past (ledger
 import contextlib
 import hashlib
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 from ..core import canonical, document
 from ..core.contribution import ContributionManifest
 from ..core.errors import InputError, Refused, VerificationFailed
 from ..core.fields import NO_ID
 from ..core.keyring import Keyring, ledger_key_at, log_id
+from ..core.leaf import document_leaf
 from ..core.receipt import Receipt, checkpoint_size, verify_receipt
 from ..core.spec import FederationSpec
 from ..core.withdrawal import Withdrawal
+
+_FIRST_KEYRING: Final = 1
+"""The ledger's leaf of keyring 1: the spec is leaf 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,7 @@ class TrustedFederation:
     spec: FederationSpec
     keyrings: tuple[Keyring, ...]
     keyring_leaves: tuple[int, ...] = ()
-    """Where they lie in the ledger, for who has read it; empty otherwise."""
+    """Where they lie in the ledger, once that was read or proven; empty before."""
 
     @property
     def keyring(self) -> Keyring:
@@ -42,20 +47,13 @@ class TrustedFederation:
     def receipt(self, data: bytes) -> Receipt:
         """Return a receipt after every check; one from before a rotation stays good.
 
-        Who has read the ledger knows where the keyrings lie, and asks for the one key that signs
-        checkpoints of this size, so that a key that was rotated away signs nothing newer (T25).
-        Else any keyring of the chain will do.
-        Raises VerificationFailed: none of them signed it, or it is damaged.
+        T25: one key alone signs checkpoints of its size, so that a key that was rotated away signs
+        nothing newer. Raises VerificationFailed: that key did not sign it, or it is damaged.
         """
-        if self.keyring_leaves:
-            size = checkpoint_size(data)
-            keys = [ledger_key_at(self.keyrings, self.keyring_leaves, size)]
-        else:
-            keys = [ring.ledger for ring in reversed(self.keyrings)]
-        for key in keys[1:]:
-            with contextlib.suppress(VerificationFailed):
-                return verify_receipt(data, log=self.log, ledger_key=key)
-        return verify_receipt(data, log=self.log, ledger_key=keys[0])
+        if len(self.keyring_leaves) != len(self.keyrings):
+            raise mismatch("a receipt, and nobody proved where the keyrings lie")
+        key = ledger_key_at(self.keyrings, self.keyring_leaves, checkpoint_size(data))
+        return verify_receipt(data, log=self.log, ledger_key=key)
 
 
 @contextlib.contextmanager
@@ -87,6 +85,30 @@ def trusted_federation(log: str, spec: bytes, keyrings: Sequence[bytes]) -> Trus
     with check("spec"):
         parsed = FederationSpec.from_bytes(spec)  # only now: its version is the federation's word
     return TrustedFederation(log, parsed, rings)
+
+
+def placed(
+    federation: TrustedFederation, keyrings: Sequence[bytes], proofs: Sequence[bytes]
+) -> TrustedFederation:
+    """Return the federation with its keyrings' places in the ledger, as ``proofs`` prove them.
+
+    ``proofs``: of each keyring but the first, which is leaf 1, under a checkpoint by the newest
+    ledger key; whoever has an older one alone can make none of them (T25).
+
+    Raises VerificationFailed: a check failed.
+    """
+    places = [_FIRST_KEYRING]
+    with check("keyring proof"):
+        if len(proofs) != len(keyrings) - 1:
+            raise mismatch(f"{len(proofs)} proofs for {len(keyrings)} keyrings")
+        for data, proof in zip(keyrings[1:], proofs, strict=True):
+            leaf = verify_receipt(proof, log=federation.log, ledger_key=federation.keyring.ledger)
+            if leaf.leaf_body != document_leaf(document.parse(data, kind="keyring")):
+                raise mismatch(f"leaf {leaf.index} is another one than the keyring's")
+            if leaf.index <= places[-1]:
+                raise mismatch(f"a keyring at leaf {leaf.index} that follows leaf {places[-1]}")
+            places.append(leaf.index)
+    return replace(federation, keyring_leaves=tuple(places))
 
 
 def trusted_keyrings(

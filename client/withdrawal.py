@@ -18,18 +18,20 @@ from pathlib import Path
 
 from ..core import document
 from ..core.errors import InputError, Refused
-from ..core.keys import SigningKey, derive_client
+from ..core.keys import SigningKey
 from ..core.receipt import Receipt
 from ..core.withdrawal import Withdrawal
 from ..proto import methods, wire
 from . import session as flow
 from .channel import Channel
 from .home import Home, sync_folder, write_whole
+from .masters import Masters
 from .outbox import Outbox
 from .packed_contribution import sha256
+from .pinned import remembered
 from .session import Session
 from .state import BLOB, MANIFEST, RECEIPT, WITHDRAWAL, WITHDRAWAL_RECEIPT, load, save
-from .trust import TrustedFederation, trusted_federation, trusted_receipt, trusted_withdrawal
+from .trust import TrustedFederation, trusted_receipt, trusted_withdrawal
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +76,8 @@ def withdraw(
             certificate=home.certificate(),
             patience_s=patience_s,
         ) as channel:
-            reply = channel.call(methods.GET_SPEC, wire.SpecRequest(), wire.SpecReply)
-            federation = trusted_federation(member.log, reply.spec, reply.keyrings)
-            key = derive_client(home.master(), member.log, session.counter)
+            federation = remembered(home, channel).federation
+            key = Masters(home).of(session.epoch).client(member.log, session.counter)
             return _Withdrawing(folder, session, channel, federation, key, ask).run()
 
 

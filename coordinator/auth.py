@@ -51,7 +51,7 @@ class Gate:
             return ""
         now_s = self._clock.monotonic_s()
         network = network_of(call.peer)
-        if call.method in (methods.JOIN, methods.LEASE) and network is not None:
+        if call.method in (methods.JOIN, methods.LEASE, methods.ROTATE) and network is not None:
             self._addresses.take(network, now_s)
         claim = parse_request(call.header)
         if call.method is not methods.JOIN and not self._known[call.method.signer](claim.key):

@@ -17,7 +17,7 @@ from ..core.document import parse
 from ..core.keyring import Keyring
 from ..core.layout import ContributionLayout
 from ..core.spec import FederationSpec
-from . import leases, publications, records, slot_events
+from . import keyring_proofs, leases, publications, records, slot_events
 from .blobs import Blobs
 from .board import Board
 from .clock import Clock
@@ -42,6 +42,7 @@ class Facts:
     spec: FederationSpec
     log: str
     keyrings: tuple[bytes, ...]
+    keyring_proofs: tuple[bytes, ...]
     norms: dict[str, float]
 
     @property
@@ -63,6 +64,7 @@ class House:
         self.store = Store(folder.database, fs=fs)
         try:
             self.store.run(lambda db: check_mark(db, folder.mark_file()))
+            self.store.run(keyring_proofs.complete)
             self.facts = self.store.run(_facts)
             check_all_closed(folder.keys)
             key = find_key(folder.keys, "ledger", (self.facts.ring.ledger,))
@@ -144,5 +146,6 @@ def _facts(db: records.Db) -> Facts:
         spec=FederationSpec.from_bytes(records.meta(db, "spec")),
         log=records.meta(db, "log").decode(),
         keyrings=records.keyrings(db),
+        keyring_proofs=keyring_proofs.stored(db),
         norms=cast("dict[str, float]", json.loads(records.meta(db, "norms"))),
     )

@@ -33,6 +33,7 @@ from .slot_events import (
     Publish,
     Refuse,
     Reject,
+    Rekey,
     Renew,
     Restart,
     Revoke,
@@ -109,6 +110,9 @@ def step(state: Slots, event: Event) -> Stepped:  # noqa: C901, PLR0911  # one c
             return _empty(state, index, fence)
         case Revoke(member):
             return _revoke(state, member)
+        case Rekey(old, new):
+            mine = (replace(s, member=new) if s.member == old else s for s in state.slots)
+            return replace(state, slots=tuple(mine)), ()
         case Draw(slots):
             return _draw(state, slots)
         case Publish():

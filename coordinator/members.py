@@ -1,9 +1,10 @@
-"""How each member key stands: the rows of revocations, and who is behind a key that people see.
+"""How each member key stands: rows of revocations and rotations, and who is behind a key.
 
-Laws: a revocation is never deleted; a revoked key leases nothing, and what it leased is over
-(revocation.py), so no later call needs to look here but for the words. Each function runs inside
-its caller's transaction. Not here: who may revoke (desk.py), what becomes of leases and
-contributions (revocation.py), members' other rows (records.py).
+Laws: neither is ever deleted. A revoked key leases nothing, and what it leased is over
+(revocation.py), so no later call needs to look here but for the words. A key that was rotated away
+has nothing any more: every row that was its own names the new key (succession.py). Each function
+runs inside its caller's transaction. Not here: who may do so (desk.py, succession.py), members'
+other rows (records.py).
 """
 
 import sqlite3
@@ -30,6 +31,16 @@ class Revocation:
         return "the operator revoked this member key" + (f": {self.why}" if self.why else "")
 
 
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """``new`` took the place of ``old`` on a day, counted from 1970, by a document of both."""
+
+    old: str
+    new: str
+    day: int
+    document: bytes
+
+
 def revocation(db: sqlite3.Connection, member: str) -> Revocation | None:
     """Return the revocation of a member key, None for one that stands."""
     row = db.execute("SELECT t, why FROM revocation WHERE member = ?", (member,)).fetchone()
@@ -41,8 +52,57 @@ def add_revocation(db: sqlite3.Connection, member: str, new: Revocation) -> None
     db.execute("INSERT INTO revocation VALUES (?, ?, ?)", (member, new.t, new.why))
 
 
+def rotation(db: sqlite3.Connection, old: str) -> Rotation | None:
+    """Return the rotation that a member key was replaced by, None for one that was not."""
+    row = db.execute("SELECT old, new, day, document FROM rotation WHERE old = ?", (old,))
+    found = row.fetchone()
+    return None if found is None else Rotation(*found)
+
+
+def rotations(db: sqlite3.Connection) -> tuple[Rotation, ...]:
+    """Return every rotation, in the order in which they came."""
+    rows = db.execute("SELECT old, new, day, document FROM rotation ORDER BY rowid")
+    return tuple(Rotation(*row) for row in rows.fetchall())
+
+
+def rotate(db: sqlite3.Connection, new: Rotation) -> None:
+    """Write one rotation, for ever, and give the new key what is the old one's in every row."""
+    db.execute(
+        "INSERT INTO member SELECT ?, invite, operator FROM member WHERE key = ?",
+        (new.new, new.old),
+    )
+    row = (new.old, new.new, new.day, new.document)
+    db.execute("INSERT INTO rotation VALUES (?, ?, ?, ?)", row)
+    db.execute("UPDATE lease SET member = ? WHERE member = ?", (new.new, new.old))
+    db.execute("UPDATE name SET member = ? WHERE member = ?", (new.new, new.old))
+
+
+def num_rotations(db: sqlite3.Connection, member: str, day: int) -> int:
+    """Return how many rotations of one day led to this member key."""
+    query = "SELECT old FROM rotation WHERE new = ? AND day = ?"
+    found = 0
+    while (row := db.execute(query, (member, day)).fetchone()) is not None:
+        found, member = found + 1, row[0]
+    return found
+
+
+def newest_key(db: sqlite3.Connection, member: str) -> str:
+    """Return the key that goes on in the place of this one: itself, if it was not replaced."""
+    while (found := rotation(db, member)) is not None:
+        member = found.new
+    return member
+
+
 def check_stands(db: sqlite3.Connection, member: str) -> None:
-    """Raise Refused ``revoked`` for a member key that the operator put out."""
+    """Raise Refused for a member key that was put out (``revoked``) or replaced (``rotated``)."""
+    if rotation(db, member) is not None:
+        raise Refused(
+            "this member key was replaced by another one",
+            why="a rotation gives a member's place to its new key, for good",
+            fix="run orthofed client rotate again if it was cut off; if you never rotated, somebody"
+            " else has your key: tell the operator",
+            code="rotated",
+        )
     found = revocation(db, member)
     if found is not None:
         raise Refused(
@@ -63,7 +123,8 @@ def check_client_stands(db: sqlite3.Connection, client: str) -> None:
 def find_member(db: sqlite3.Connection, digits: str) -> str:
     """Return the one member key that begins so, or that leased for a client key that does.
 
-    The ledger, releases and audits name client keys: so an operator need not know more.
+    The ledger, releases and audits name client keys: so an operator need not know more. A key that
+    was rotated away names the one that goes on in its place.
     Raises InputError: no such digits, or more than one member's. Raises Refused: nobody's.
     """
     if not SHORTEST_KEY <= len(digits) <= 64 or not is_hex(digits, len(digits)):  # noqa: PLR2004  # a key's digits
@@ -80,7 +141,7 @@ def find_member(db: sqlite3.Connection, digits: str) -> str:
         "SELECT key FROM member WHERE key >= ? AND key < ?",
         "SELECT member FROM lease WHERE client >= ? AND client < ?",
     ):
-        found |= {key for (key,) in db.execute(query, bounds)}
+        found |= {newest_key(db, key) for (key,) in db.execute(query, bounds).fetchall()}
     if len(found) > 1:
         raise InputError(
             f"{digits} begins the keys of {len(found)} members",
@@ -115,10 +176,11 @@ def invite_uses(db: sqlite3.Connection, member: str) -> int:
 
 
 def all_members(db: sqlite3.Connection) -> tuple[tuple[records.Member, Revocation | None], ...]:
-    """Return every member, in the order in which they joined, and how it stands."""
+    """Return every member by its newest key, and how it stands; the newest key comes last."""
     rows = db.execute(
         "SELECT m.key, m.operator, r.t, r.why FROM member m"
-        " LEFT JOIN revocation r ON r.member = m.key ORDER BY m.rowid"
+        " LEFT JOIN revocation r ON r.member = m.key"
+        " WHERE m.key NOT IN (SELECT old FROM rotation) ORDER BY m.rowid"
     )
     return tuple(
         (records.Member(key, bool(operator)), None if t is None else Revocation(t, why))

@@ -8,7 +8,7 @@ EXAMPLE = "Example: orthofed coordinator members fed"
 
 
 def members(directory: Folder, as_json: Json = False) -> None:
-    """List every member key with its leases and contributions, in the order of joining."""
+    """List every member key with its leases and contributions, the newest last."""
     with desk_of(directory) as (_, desk):
         found = desk.ask("members", {})["members"]
     value = {"schema": "orthofed.coordinator.members/1", "members": found}
@@ -20,5 +20,7 @@ def _line(each: dict[str, Any]) -> str:
     counts += [f"{each['leased']} leased"] if each["leased"] else []
     words = [", ".join(counts) or "nothing yet"]
     words += ["operator's own"] if each["operator"] else []
+    replaced = ", ".join(key[:16] for key in each["replaced"])
+    words += [f"replaced {replaced}"] if replaced else []
     words += [f"REVOKED {each['why']}".strip()] if each["state"] == "revoked" else []
     return f"{each['member'][:16]}  " + "; ".join(words)

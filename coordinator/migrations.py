@@ -81,6 +81,16 @@ CREATE TABLE name (
 CREATE TRIGGER name_no_delete BEFORE DELETE ON name BEGIN SELECT RAISE (ABORT, 'for ever'); END;
 """
 
+_FORMAT_5 = """
+CREATE TABLE rotation (
+  old TEXT PRIMARY KEY REFERENCES member (key), new TEXT NOT NULL UNIQUE REFERENCES member (key),
+  day INTEGER NOT NULL, document BLOB NOT NULL) STRICT;
+CREATE TRIGGER rotation_no_delete BEFORE DELETE ON rotation
+BEGIN SELECT RAISE (ABORT, 'for ever'); END;
+CREATE TABLE keyring_proof (
+  n INTEGER PRIMARY KEY REFERENCES keyring (n), proof BLOB NOT NULL) STRICT;
+"""
+
 
 def _to_1(db: sqlite3.Connection) -> None:
     """Make every table of the first version."""
@@ -115,7 +125,12 @@ def _to_4(db: sqlite3.Connection) -> None:
     db.execute("DROP TABLE name_before")
 
 
-_STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (_to_1, _to_2, _to_3, _to_4)
+def _to_5(db: sqlite3.Connection) -> None:
+    """Keep which member key took the place of which, and where each later keyring lies."""
+    _run(db, _FORMAT_5)
+
+
+_STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (_to_1, _to_2, _to_3, _to_4, _to_5)
 FORMAT = len(_STEPS)
 
 

@@ -68,6 +68,10 @@ def revoke(house: House, digits: str, terms: Terms) -> dict[str, Any]:
 def listed_members(db: records.Db) -> list[dict[str, Any]]:
     """Return every member as ``orthofed coordinator members`` prints it."""
     leased = Counter(slot.member for slot in records.slots(db) if slot.phase == "leased")
+    replaced: dict[str, list[str]] = {}
+    for rotation in members.rotations(db):
+        before = replaced.get(rotation.old, [])
+        replaced[rotation.new] = [*before, rotation.old]
     states: dict[str, Counter[str]] = {}
     for lease in records.leases(db):
         entry = records.contribution_at(db, lease.slot, lease.fence)
@@ -79,6 +83,7 @@ def listed_members(db: records.Db) -> list[dict[str, Any]]:
             "operator": each.operator,
             "state": "standing" if out is None else "revoked",
             "why": "" if out is None else out.why,
+            "replaced": replaced.get(each.key, []),
             "leased": leased[each.key],
             "contributions": dict(states.get(each.key, Counter())),
         }

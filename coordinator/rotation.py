@@ -20,7 +20,7 @@ from ..core.fields import is_hex
 from ..core.keyring import Keyring
 from ..core.keys import SigningKey
 from ..core.leaf import document_leaf
-from . import records
+from . import keyring_proofs, records
 from .clock import Clock
 from .folder import DataFolder
 from .fs import Fs
@@ -110,12 +110,14 @@ def install(house: House, data: bytes) -> int:
         return house.facts.ring.n
     ring, key = _checked(data, house.facts.ring, house.folder, house.clock)
 
-    def take_over(keyrings: tuple[bytes, ...]) -> None:
+    def take_over(rows: tuple[tuple[bytes, ...], tuple[bytes, ...]]) -> None:
+        keyrings, proofs = rows
         house.ledger.take_over(key)
-        house.facts = replace(house.facts, keyrings=keyrings)
+        house.facts = replace(house.facts, keyrings=keyrings, keyring_proofs=proofs)
 
-    def write(db: records.Db) -> tuple[bytes, ...]:
-        return _write(db, house.ledger, data, house.facts.keyrings[-1], key)
+    def write(db: records.Db) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+        _write(db, house.ledger, data, house.facts.keyrings[-1], key)
+        return records.keyrings(db), keyring_proofs.stored(db)
 
     house.store.run(write, after=take_over, alone=True)
     house.heads.write_soon()
@@ -152,17 +154,15 @@ def _checked(
     return ring, find_key(folder.keys, "ledger", (ring.ledger,))
 
 
-def _write(
-    db: records.Db, ledger: Ledger, data: bytes, newest: bytes, key: SigningKey
-) -> tuple[bytes, ...]:
-    """Write leaf and row of a keyring in one transaction; return all keyrings."""
+def _write(db: records.Db, ledger: Ledger, data: bytes, newest: bytes, key: SigningKey) -> None:
+    """Write leaf and row of a keyring, and where all of them lie, in one transaction."""
     signed = parse(data, kind="keyring")
     n = Keyring.from_body(signed.body).n
     if records.keyrings(db)[-1] != newest:
         raise _does_not_follow(n, "another keyring was installed meanwhile")
     ledger.append(db, document_leaf(signed), key=key)
     records.add_keyring(db, n, data)
-    return records.keyrings(db)
+    keyring_proofs.renew(db)
 
 
 def newest_public(folder: DataFolder) -> Keyring:

@@ -22,6 +22,7 @@ from ..core.errors import OrthoFedError
 from ..core.keyring import Keyring, ledger_key_at, log_id
 from ..core.layout import ContributionLayout
 from ..core.leaf import parse_leaf
+from ..core.member_rotation import MemberRotation
 from ..core.merkle import Peaks, leaf_hash
 from ..core.receipt import verify_receipt
 from ..core.release import ReleaseManifest
@@ -29,7 +30,7 @@ from ..core.sealed import blob_bytes
 from ..core.spec import FederationSpec
 from ..core.standing import standings
 from ..core.withdrawal import Withdrawal
-from . import ledger, members, migrations, publications, records
+from . import keyring_proofs, ledger, members, migrations, publications, records
 from .desk import check_plan
 from .rotation import check_follows
 
@@ -98,10 +99,12 @@ class _Check:
     def all(self) -> Iterator[str]:
         yield from self._founding()
         yield from self._leaves()
+        yield from self._keyring_proofs()
         yield from self._counts()
         yield from self._standings()
         yield from self._slots()
         yield from self._names()
+        yield from self._rotations()
         yield from self._open_uploads()
         yield from self._plan()
 
@@ -137,6 +140,13 @@ class _Check:
         signed = open_checkpoint(state.checkpoint, self._ledger_key(peaks.size), self._log)
         if signed != Checkpoint(self._log, peaks.size, peaks.root):
             yield "the checkpoint is not that of the leaves"
+
+    def _keyring_proofs(self) -> Iterator[str]:
+        """Check what is told of the keyrings' places; what is missing a start makes."""
+        for n, proof in enumerate(keyring_proofs.stored(self._db), start=2):
+            found = verify_receipt(proof, log=self._log, ledger_key=self._bodies[-1].ledger)
+            if n > len(self._places) or found.index != self._places[n - 1]:
+                yield f"the proof of keyring {n} is of leaf {found.index}, another one"
 
     def _leaf(self, index: int, leaf: dict[str, object], body: bytes) -> Iterator[str]:
         match leaf["kind"]:
@@ -303,6 +313,16 @@ class _Check:
             wanted = [("concept", lease.concept), *(("trigger", t) for t in lease.triggers)]
             if any((kind, names.skeleton(name)) not in known for kind, name in wanted):
                 yield f"a name of the lease of leaf {lease.leaf} is gone"
+
+    def _rotations(self) -> Iterator[str]:
+        """Check who replaced whom, by whose word, and that the old key has nothing left."""
+        owners = {lease.member for lease in self._leases.values()}
+        for row in members.rotations(self._db):
+            said = MemberRotation.from_document(parse(row.document, kind="rotation"))
+            if (said.log, said.old, said.new) != (self._log, row.old, row.new):
+                yield f"the rotation of member {row.old[:16]} is another one's"
+            if row.old in owners:
+                yield f"member {row.old[:16]} was replaced, and a lease is still its own"
 
     def _open_uploads(self) -> Iterator[str]:
         for upload in records.uncommitted(self._db):

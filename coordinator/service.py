@@ -3,7 +3,8 @@
 Laws: a receipt leaves only after everything it speaks of is on the disk (reliability.md 2.4); every
 write can be repeated, and a repeat gives the same answer; what one caller may not see looks like
 what does not exist (T20). Not here: bytes and status (server.py), who may call (auth.py), what a
-call does (enrolment.py, intake.py, removal.py, shelf.py, archive.py, static_tree.py).
+call does (enrolment.py, succession.py, intake.py, removal.py, shelf.py, archive.py,
+static_tree.py).
 """
 
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from .intake import Intake
 from .removal import Removal
 from .shelf import Shelf
 from .static_tree import StaticTree
+from .succession import Succession
 
 _Act = Callable[[str, Any], Any]
 
@@ -46,6 +48,7 @@ class Service:
             methods.GET_SPEC: (wire.SpecRequest.from_bytes, self._get_spec),
             methods.JOIN: (wire.JoinRequest.from_bytes, enrolment.join),
             methods.LEASE: (wire.LeaseRequest.from_bytes, enrolment.lease),
+            methods.ROTATE: (wire.RotateRequest.from_bytes, Succession(house).asked),
             methods.RENEW: (wire.RenewRequest.from_bytes, enrolment.renew),
             methods.GIVE_BACK: (wire.GiveBackRequest.from_bytes, enrolment.give_back),
             methods.BEGIN: (wire.BeginRequest.from_bytes, intake.begin),
@@ -75,14 +78,16 @@ class Service:
 
     def _get_spec(self, _key: str, _request: wire.SpecRequest) -> wire.SpecReply:
         house = self._house
-        bounds = house.settings.admission.bounds(house.facts.spec.capacity)
+        facts = house.facts  # once: a keyring may come meanwhile
+        bounds = house.settings.admission.bounds(facts.spec.capacity)
         return wire.SpecReply(
-            spec=house.facts.spec.to_bytes(),
-            keyrings=house.facts.keyrings,
+            spec=facts.spec.to_bytes(),
+            keyrings=facts.keyrings,
             checkpoint=house.store.run(ledger.head).checkpoint,
             base_hint=house.settings.base_hint,
             free_slots=house.board.state.num_free,
             norm_percent=bounds.norm_percent,
             embedding_percent=bounds.embedding_percent,
             budget_percent=bounds.budget_percent,
+            keyring_proofs=facts.keyring_proofs,
         )

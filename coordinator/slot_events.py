@@ -86,6 +86,14 @@ class Revoke:
 
 
 @dataclass(frozen=True, slots=True)
+class Rekey:
+    """A member goes on under another key; what it holds, it holds."""
+
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
 class Draw:
     """A plan of the next release is made; it holds the contributions of these slots."""
 
@@ -105,7 +113,18 @@ class Restart:
 
 
 Event = (
-    Ask | Renew | Arrive | GiveBack | Commit | Withdraw | Reject | Revoke | Draw | Publish | Restart
+    Ask
+    | Renew
+    | Arrive
+    | GiveBack
+    | Commit
+    | Withdraw
+    | Reject
+    | Revoke
+    | Rekey
+    | Draw
+    | Publish
+    | Restart
 )
 
 

@@ -18,7 +18,15 @@ from .errors import VerificationFailed
 from .fields import Fields, bad_field
 
 Kind = Literal[
-    "request", "join", "lease", "contribution", "withdrawal", "keyring", "release", "head"
+    "request",
+    "join",
+    "lease",
+    "rotation",
+    "contribution",
+    "withdrawal",
+    "keyring",
+    "release",
+    "head",
 ]
 _KINDS: Final = frozenset(cast("tuple[str, ...]", get_args(Kind)))
 _MOST_SIGNATURES: Final = 16

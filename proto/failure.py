@@ -39,6 +39,8 @@ _TABLE: Final[dict[str, tuple[str, type[OrthoFedError]]]] = {
     "not-your-role": ("PERMISSION_DENIED", Refused),
     "bad-invite": ("PERMISSION_DENIED", Refused),
     "revoked": ("PERMISSION_DENIED", Refused),
+    "rotated": ("PERMISSION_DENIED", Refused),
+    "key-used": ("INVALID_ARGUMENT", InputError),
     "not-found": ("NOT_FOUND", Refused),
     "unknown-upload": ("NOT_FOUND", Refused),
     "no-such-release": ("NOT_FOUND", Refused),

@@ -55,6 +55,7 @@ def _method(service: str, name: str, request_bytes: int, deadline_s: int, signer
 GET_SPEC: Final = _method("Federation", "GetSpec", 1 << 10, 10, "nobody")
 JOIN: Final = _method("Federation", "Join", 4 << 10, 5, "member")
 LEASE: Final = _method("Federation", "Lease", 8 << 10, 5, "member")
+ROTATE: Final = _method("Federation", "Rotate", 4 << 10, 5, "member")
 RENEW: Final = _method("Federation", "Renew", 4 << 10, 5, "client")
 GIVE_BACK: Final = _method("Federation", "GiveBack", 4 << 10, 5, "client")
 BEGIN: Final = _method("Contributions", "Begin", 192 << 10, 5, "client")
@@ -73,6 +74,7 @@ METHODS: Final = (
     GET_SPEC,
     JOIN,
     LEASE,
+    ROTATE,
     RENEW,
     GIVE_BACK,
     BEGIN,

@@ -92,6 +92,11 @@ def _documents(values: tuple[bytes, ...]) -> tuple[bytes, ...]:
     return tuple(_bytes("a keyring", value, 1, _KEYRING) for value in values)
 
 
+def _proofs(values: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    _few("keyring proofs", len(values), 0, _KEYRINGS - 1)
+    return tuple(_bytes("a keyring proof", value, 1, _RECEIPT) for value in values)
+
+
 _FENCE: Final = (1 << 53) - 1
 """Fences stand in signed JSON, whose integers end here."""
 
@@ -127,6 +132,7 @@ class SpecReply:
     norm_percent: int = 0
     embedding_percent: int = 0
     budget_percent: int = 0
+    keyring_proofs: tuple[bytes, ...] = ()
 
     def to_bytes(self) -> bytes:
         """Return the message."""
@@ -139,6 +145,7 @@ class SpecReply:
             norm_percent=self.norm_percent,
             embedding_percent=self.embedding_percent,
             budget_percent=self.budget_percent,
+            keyring_proofs=self.keyring_proofs,
         ).SerializeToString()
 
     @classmethod
@@ -154,6 +161,7 @@ class SpecReply:
             norm_percent=_number("norm_percent", m.norm_percent, 0, MOST),
             embedding_percent=_number("embedding_percent", m.embedding_percent, 0, MOST),
             budget_percent=_number("budget_percent", m.budget_percent, 0, MOST),
+            keyring_proofs=_proofs(tuple(m.keyring_proofs)),
         )
 
     @property
@@ -240,6 +248,38 @@ class LeaseReply:
         m = _parse(federation_pb2.LeaseReply(), data, methods.REPLY_BYTES)
         slot, fence = _slot_and_fence(m.slot, m.fence)
         return cls(slot, fence, ttl_s=_number("ttl_s", m.ttl_s, 1, _WEEK_S), hold_s=m.hold_s)
+
+
+@dataclass(frozen=True, slots=True)
+class RotateRequest:
+    """One member changes its key; ``document`` is the ``rotation`` document."""
+
+    document: bytes
+
+    def to_bytes(self) -> bytes:
+        """Return the message."""
+        return federation_pb2.RotateRequest(document=self.document).SerializeToString()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Return the value, or raise InputError."""
+        m = _parse(federation_pb2.RotateRequest(), data, methods.ROTATE.request_bytes)
+        return cls(document=_bytes("document", m.document, 1, 2 << 10))
+
+
+@dataclass(frozen=True, slots=True)
+class RotateReply:
+    """The new member key has the old one's place."""
+
+    def to_bytes(self) -> bytes:
+        """Return the message."""
+        return federation_pb2.RotateReply().SerializeToString()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Return the value, or raise InputError."""
+        _parse(federation_pb2.RotateReply(), data, methods.REPLY_BYTES)
+        return cls()
 
 
 @dataclass(frozen=True, slots=True)

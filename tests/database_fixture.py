@@ -2,8 +2,8 @@
 
 tests/databases/state-<n>.db.gz is a small federation's real database of format n: a released
 contribution, one that came after, an upload under way, a lease; from format 3 on a member that was
-revoked. ``state-<n>.json`` is what ``look`` found in it then. Neither ever changes;
-test_migrations.py writes the pair of a new format.
+revoked, from format 5 on one that has another key now. ``state-<n>.json`` is what ``look`` found in
+it then. Neither ever changes; test_migrations.py writes the pair of a new format.
 """
 
 import gzip
@@ -32,6 +32,7 @@ def look(db: Any) -> dict[str, Any]:
     leaves = db.execute("SELECT idx, kind, hex(hash) FROM leaf ORDER BY idx")
     releases = db.execute("SELECT n, state, hex(document), hex(receipt) FROM release ORDER BY n")
     revoked = db.execute("SELECT member, t, why FROM revocation ORDER BY member")
+    rotated = db.execute("SELECT old, new, day, hex(document) FROM rotation ORDER BY old")
     names = db.execute("SELECT kind, name, slot, fence FROM name ORDER BY kind, name")
     return {
         "head": list(head),
@@ -45,6 +46,7 @@ def look(db: Any) -> dict[str, Any]:
                 ("releases", releases),
                 ("names", names),
                 ("revoked", revoked),
+                ("rotated", rotated),
             )
         },
     }
@@ -62,6 +64,7 @@ def write_this_format(scratch: Path) -> None:
         ben.contribute(ben.pack(ben.lease("bert", ("bert-k7",))))
         cleo.begin(cleo.pack(cleo.lease("cleo", ("cleo-k7",))))
         dora.lease("dora", ("dora-k7",))
+        dora.rotate()
         facts = coordinator.house.facts
         word = Withdrawal(out.key.public_hex, facts.spec.id, leaf, facts.log, t=1_790_000_000)
         signed = sign("withdrawal", word.body(), [out.key]).to_bytes()

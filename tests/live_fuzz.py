@@ -140,6 +140,9 @@ class LiveFuzz:
             recorder = Recorder(self.invite)
             owner = Member(recorder)
             owner.join()
+            self._keep(owner.key)
+            self._members.add(owner.key, used=2)
+            owner = owner.rotate()
             self._owners.append(owner)
             self._keep(owner.key)
             for turn in range(leases):

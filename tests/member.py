@@ -22,6 +22,7 @@ from orthofed.core.invite import Invite
 from orthofed.core.keyring import Keyring
 from orthofed.core.keys import SigningKey
 from orthofed.core.layout import ContributionLayout, pack
+from orthofed.core.member_rotation import MemberRotation
 from orthofed.core.quantise import quantise
 from orthofed.core.receipt import Receipt, verify_receipt
 from orthofed.core.request import sign_request
@@ -138,6 +139,14 @@ class Member:
         }
         proof = sign("join", body, [self.invite.key]).to_bytes()
         self.link.call(methods.JOIN, wire.JoinRequest(proof), wire.JoinReply, self.key)
+
+    def rotate(self, new: SigningKey | None = None) -> "Member":
+        """Let ``new``, or a fresh key, take this one's place; return who goes on."""
+        new = new or SigningKey.from_seed(secrets.token_bytes(32))
+        said = MemberRotation(self.invite.log, self.key.public_hex, new.public_hex)
+        word = sign("rotation", said.body(), [self.key, new]).to_bytes()
+        self.link.call(methods.ROTATE, wire.RotateRequest(word), wire.RotateReply, self.key)
+        return Member(self.link, new)
 
     def spec(self) -> FederationSpec:
         reply = self.link.call(methods.GET_SPEC, wire.SpecRequest(), wire.SpecReply)

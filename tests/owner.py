@@ -13,6 +13,7 @@ from orthofed.client import session as flow
 from orthofed.client.channel import Channel
 from orthofed.client.home import Home, write_whole
 from orthofed.client.join import join
+from orthofed.client.masters import Masters
 from orthofed.client.outbox import Outbox
 from orthofed.client.packed_contribution import PackedContribution, sha256
 from orthofed.client.session import Session
@@ -21,7 +22,7 @@ from orthofed.client.trust import TrustedFederation
 from orthofed.client.upload import Upload, chunk_hashes
 from orthofed.client.withdrawal import Contribution, Withdrawn, withdraw
 from orthofed.core.document import sign
-from orthofed.core.keys import SigningKey, derive_client, derive_member
+from orthofed.core.keys import SigningKey
 from orthofed.core.layout import ContributionLayout, unpack
 from orthofed.proto import methods, wire
 
@@ -53,21 +54,32 @@ class Owner:
         )
 
     def key(self, session: Session) -> SigningKey:
-        return derive_client(self.home.master(), self.federation.log, session.counter)
+        return self.masters.of(session.epoch).client(self.federation.log, session.counter)
+
+    @property
+    def masters(self) -> Masters:
+        return Masters(self.home)
 
     def lease(self, concept: str, triggers: tuple[str, ...] = ()) -> Session:
         """Lease a slot, as far as phase ``leased``."""
         triggers = triggers or (f"{concept}-k7",)
-        request, counter = secrets.token_hex(16), self.home.next_counter()
-        session = Session(concept, triggers, (1,) * len(triggers), "person", request, counter)
-        member, key = derive_member(self.home.master(), self.federation.log), self.key(session)
+        request, master = secrets.token_hex(16), self.masters.newest()
+        counter, vectors = self.masters.next_counter(master), (1,) * len(triggers)
+        session = Session(
+            concept, triggers, vectors, "person", request, counter, epoch=master.epoch
+        )
+        return self.ask(session)
+
+    def ask(self, session: Session) -> Session:
+        """Ask for the session's lease, with the member key of now."""
+        member, key = self.masters.newest().member(self.federation.log), self.key(session)
         body: dict[str, object] = {
             "client": key.public_hex,
-            "concept": concept,
+            "concept": session.concept,
             "log": self.federation.log,
             "member": member.public_hex,
-            "request": request,
-            "triggers": list(triggers),
+            "request": session.request,
+            "triggers": list(session.triggers),
             "v": 1,
         }
         asked = wire.LeaseRequest(sign("lease", body, [key]).to_bytes(), session.vectors)

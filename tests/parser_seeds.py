@@ -23,6 +23,7 @@ from orthofed.core import (
     keyring,
     layout,
     leaf,
+    member_rotation,
     merkle,
     receipt,
     release,
@@ -61,6 +62,11 @@ def leaves() -> list[bytes]:
     return [leaf.spec_leaf(FED), leaf.document_leaf(keyring_document()), lease]
 
 
+ROTATION = document.sign(
+    "rotation",
+    member_rotation.MemberRotation(LOG, CLIENT.public_hex, RELEASE.public_hex).body(),
+    [CLIENT, RELEASE],
+).to_bytes()
 HASHES = [merkle.leaf_hash(body) for body in leaves()]
 NOTE = checkpoint.sign_checkpoint(LEDGER, checkpoint.Checkpoint(LOG, 3, merkle.root(HASHES)))
 RECEIPT = receipt.make_receipt(leaves()[2], 2, merkle.inclusion_proof(HASHES, 2, 3), NOTE)
@@ -176,10 +182,11 @@ BACKUP = backup.BackupManifest(
 ).to_bytes()
 MEMBERSHIP = canonical.encode({"address": "[::1]:7443", "ca": "", "fed": FED, "log": LOG, "v": 1})
 MESSAGES: tuple[Any, ...] = (
-    wire.SpecReply(b"spec", (b"one", b"two"), b"note", "see\nhere", 3, 100, 800, 347),
+    wire.SpecReply(b"spec", (b"one", b"two"), b"note", "see\nhere", 3, 100, 800, 347, (b"proof",)),
     wire.JoinRequest(b"proof"),
     wire.LeaseRequest(b"document", (1, 8)),
     wire.LeaseReply(0, 1, ttl_s=900, hold_s=86_400),
+    wire.RotateRequest(b"document"),
     wire.RenewRequest(3, 7, progress=9),
     wire.RenewReply(ttl_s=1, held_s=5),
     wire.BeginRequest(b"document", (bytes(32),)),

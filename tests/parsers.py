@@ -30,6 +30,7 @@ from orthofed.core import (
     keyring,
     layout,
     leaf,
+    member_rotation,
     merkle,
     names,
     receipt,
@@ -289,6 +290,13 @@ def _signed_formats() -> Iterable[Parser]:
         _signed("withdrawal", withdrawal.Withdrawal.from_document),
         (canonical.encode(seeds.WITHDRAWAL),),
         spell=_spell,
+    )
+    rotation = member_rotation.MemberRotation
+    yield Parser(
+        "rotation",
+        lambda data: rotation.from_document(document.parse(data, kind="rotation")),
+        (seeds.ROTATION,),
+        most=2 << 10,
     )
     yield Parser(
         "release manifest",

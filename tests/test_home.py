@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from orthofed.client.home import Home, Membership, write_whole
+from orthofed.client.masters import Masters
 from orthofed.core.errors import InputError, OrthoFedError, VerificationFailed
 
 MEMBERSHIP = Membership("example.org:7443", b"\x30\x00", "ab" * 32, "cd" * 32)
@@ -22,23 +23,24 @@ def home(tmp_path: Path) -> Home:
 
 def test_the_master_key_is_made_once_and_readable_by_its_owner_alone(home: Home) -> None:
     """32 random bytes, mode 0600, the same at every call; another home has others."""
-    first, again = home.master(), home.master()
+    first, again = Masters(home).newest(), Masters(home).newest()
 
     assert first == again
-    assert len(first) == 32
+    assert len(first.secret) == 32
+    assert first.secret.hex() not in repr(first)
     assert (home.folder / "master.key").stat().st_mode & 0o777 == 0o600
     other = Home.at(home.folder.parent / "other")
     other.create()
-    assert other.master() != first
+    assert Masters(other).newest() != first
 
 
 def test_a_master_key_that_others_can_read_is_refused(home: Home) -> None:
     """Whoever reads it can sign: the command stops and names the chmod."""
-    home.master()
+    Masters(home).newest()
     (home.folder / "master.key").chmod(0o644)
 
     with pytest.raises(InputError, match="mode 0644, allowed is 0600") as caught:
-        home.master()
+        Masters(home).newest()
 
     assert caught.value.fix.startswith("run chmod 600")
 
@@ -49,14 +51,15 @@ def test_a_damaged_master_key_is_never_replaced(text: str, home: Home) -> None:
     write_whole(home.folder / "master.key", text.encode(), mode=0o600)
 
     with pytest.raises(InputError, match="64 hex digits"):
-        home.master()
+        Masters(home).newest()
 
     assert (home.folder / "master.key").read_text() == text
 
 
 def test_no_client_key_number_is_given_twice(home: Home) -> None:
     """Each lease has a key of its own, also after the command was started again."""
-    numbers = [Home.at(home.folder).next_counter() for _ in range(3)]
+    master = Masters(home).newest()
+    numbers = [Masters(Home.at(home.folder)).next_counter(master) for _ in range(3)]
 
     assert numbers == [0, 1, 2]
 

@@ -19,11 +19,11 @@ import pytest
 from orthofed.client import join as joining
 from orthofed.client import state
 from orthofed.client.home import Home, write_whole
+from orthofed.client.masters import Masters
 from orthofed.client.session import Session
 from orthofed.client.status import status_of
 from orthofed.core.errors import OrthoFedError, Refused
 from orthofed.core.invite import Invite
-from orthofed.core.keys import derive_client, derive_member
 
 from .coordinator_process import Coordinator, run, wide_base
 from .member import Member, Packed, Wire
@@ -76,9 +76,10 @@ def patiently(member: Member, packed: Packed) -> bytes:
 def owner_with_receipt(home: Home, invite: str, name: str) -> None:
     """Join, lease and contribute as `client train` does, but for the training; keep the receipt."""
     joining.join(home, invite, url=None, patience_s=30)
-    log, counter = home.membership().log, home.next_counter()
-    member = Member(Wire(Invite.from_text(invite)), derive_member(home.master(), log))
-    key = derive_client(home.master(), log, counter)
+    log, master = home.membership().log, Masters(home).newest()
+    counter = Masters(home).next_counter(master)
+    member = Member(Wire(Invite.from_text(invite)), master.member(log))
+    key = master.client(log, counter)
     lease = member.lease(name, (f"word-{name}",), key=key)
     packed = member.pack(lease, seed=sum(name.encode()))
     receipt = member.contribute(packed)

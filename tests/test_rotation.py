@@ -11,26 +11,23 @@ import pytest
 from orthofed.client.channel import Channel
 from orthofed.client.pull import Pull
 from orthofed.client.seen_heads import SeenHeads
-from orthofed.client.trust import TrustedFederation, trusted_federation
+from orthofed.client.trust import TrustedFederation, placed, trusted_federation
 from orthofed.client.verify import verify_folder
 from orthofed.coordinator import ledger as ledgers
 from orthofed.coordinator.doctor import examine
-from orthofed.coordinator.keyfile import key_files, load_key, read_key, save_next_key
+from orthofed.coordinator.keyfile import key_files, load_key, save_next_key
 from orthofed.coordinator.rotation import Change, countersign, install, proposal_bytes, propose
-from orthofed.core import merkle
 from orthofed.core.address import FederationAddress
-from orthofed.core.checkpoint import Checkpoint, sign_checkpoint
 from orthofed.core.document import parse, sign
 from orthofed.core.errors import InputError, VerificationFailed
-from orthofed.core.keyring import Keyring, ledger_key_at
+from orthofed.core.keyring import ledger_key_at
 from orthofed.core.keys import SigningKey
 from orthofed.core.leaf import document_leaf
-from orthofed.core.merkle import leaf_hash
-from orthofed.core.receipt import make_receipt
 from orthofed.core.release import ReleaseManifest
 from orthofed.proto import methods, wire
 
 from .coordinator_process import run
+from .rotating import forged_receipt, rotate
 from .serving import FastFs, Running, founded, running
 
 
@@ -39,28 +36,12 @@ def contribute(coordinator: Running, name: str) -> bytes:
     return member.contribute(member.pack(member.lease(name, (f"{name}-k7",)), seed=len(name)))
 
 
-def rotate(coordinator: Running, **change) -> Keyring:
-    """Propose, sign with the folder's root keys, install."""
-    house = coordinator.house
-    ring = propose(
-        house.folder.keys,
-        house.facts.ring,
-        Change(**change),
-        now_s=house.clock.wall_s(),
-        fs=FastFs(),
-    )
-    data = proposal_bytes(ring)
-    for path in key_files(house.folder.keys, "root"):
-        data = countersign(data, read_key(path))[1]
-    install(house, data)
-    return ring
-
-
 def federation(coordinator: Running) -> TrustedFederation:
     """Return what a client trusts after asking for the spec."""
     member = coordinator.member()
     reply = member.link.call(methods.GET_SPEC, wire.SpecRequest(), wire.SpecReply)
-    return trusted_federation(member.invite.log, reply.spec, reply.keyrings)
+    trusted = trusted_federation(member.invite.log, reply.spec, reply.keyrings)
+    return placed(trusted, reply.keyrings, reply.keyring_proofs)
 
 
 def pull(coordinator: Running, out: Path):
@@ -134,8 +115,8 @@ def test_a_ledger_key_signs_its_own_sizes_and_no_others(tmp_path):
 def test_after_a_rotation_the_old_ledger_key_signs_nothing_newer(tmp_path):
     """T25: a thief of the old key forges the receipt of a leaf that came after the hand-over.
 
-    Who has read the ledger knows where the keyrings lie, and refuses; the thief's receipt for a
-    size from before is one that the coordinator could have made itself.
+    Who has read the ledger knows where the keyrings lie, and so does who was given the proofs: both
+    refuse. The thief's receipt for a size from before is one that the coordinator could have made.
     """
     with running(founded(tmp_path)) as coordinator:
         stolen = load_key(coordinator.folder.keys, "ledger")
@@ -149,21 +130,18 @@ def test_after_a_rotation_the_old_ledger_key_signs_nothing_newer(tmp_path):
         release = pull(coordinator, tmp_path / "out")
         body = document_leaf(parse(packed.document, kind="contribution"))
         size = 40
-        forged = _forged(stolen, release.manifest.log, body, size)
+        forged = forged_receipt(stolen, release.manifest.log, body, size)
 
         with pytest.raises(VerificationFailed, match="not signed by this ledger"):
             release.federation.receipt(forged)
 
-        blind = replace(release.federation, keyring_leaves=())
-        assert blind.receipt(forged).index == size - 1  # who has not read the ledger cannot tell
+        told = federation(coordinator)
+        assert told.keyring_leaves == release.federation.keyring_leaves
+        with pytest.raises(VerificationFailed, match="not signed by this ledger"):
+            told.receipt(forged)
+        with pytest.raises(VerificationFailed, match="nobody proved"):
+            replace(told, keyring_leaves=()).receipt(receipt)
         assert release.federation.receipt(receipt).leaf_body == body
-
-
-def _forged(key: SigningKey, log: str, body: bytes, size: int) -> bytes:
-    """Return a receipt of ``body`` as the last of ``size`` leaves that nobody ever wrote."""
-    leaves = [leaf_hash(b"%d" % n) for n in range(size - 1)] + [leaf_hash(body)]
-    note = sign_checkpoint(key, Checkpoint(log, size, merkle.root(leaves)))
-    return make_receipt(body, size - 1, merkle.inclusion_proof(leaves, size - 1, size), note)
 
 
 def test_after_a_rotation_a_release_by_the_old_release_key_is_refused(tmp_path):

@@ -41,7 +41,7 @@ STORY: tuple[Event, ...] = (
     Approved(),
     Received("r" * 64),
 )
-GONE = LeaseGone("somebody else holds it", "bb" * 16, 1)
+GONE = LeaseGone("somebody else holds it", "bb" * 16, 1, 2)
 
 
 def test_the_way_from_joined_to_receipted() -> None:
@@ -84,7 +84,9 @@ def test_a_lost_lease_starts_over_with_a_request_and_a_key_of_its_own() -> None:
 
         lost, actions = step(session, GONE)
 
-        assert lost == replace(NEW, request="bb" * 16, counter=1, why="somebody else holds it")
+        assert lost == replace(
+            NEW, request="bb" * 16, counter=1, epoch=2, why="somebody else holds it"
+        )
         assert actions == (SetAside(7), Stop())
 
 

@@ -37,6 +37,7 @@ def captured(siege: Besieged, *, num: int) -> list[Call]:
         lease = member.lease(name, (name,))
         if len(calls) % 3:
             member.give_back(lease)
+            member = member.rotate()
         else:
             member.contribute(member.pack(lease, seed=len(calls)))
         calls += [call for call in recorder(member).calls if call.method in SIGNED]

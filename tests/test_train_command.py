@@ -19,6 +19,7 @@ import torch
 from orthofed.client.egress import EgressList
 from orthofed.client.home import Home
 from orthofed.client.join import join
+from orthofed.client.rotation import rotate
 from orthofed.client.sample import sample
 from orthofed.client.score_command import score_release
 from orthofed.client.session import Session
@@ -668,3 +669,33 @@ def test_a_lease_that_went_to_somebody_else_is_lost_and_leased_anew(
         with pytest.raises(Refused) as refused:
             first.train(first.options("goat-k1"))
         assert refused.value.code == "no-free-slot"
+
+
+def test_a_home_with_a_new_key_leases_with_it_and_finds_the_lease_it_asked_for_before(
+    owner: Owner,
+) -> None:
+    """A lease is granted and the answer lost; the owner rotates; the same request finds it.
+
+    The client key is the old master's and asks through the new member key; the next concept's is
+    the new master's own.
+    """
+    stop = KeyboardInterrupt()
+
+    def fall(happened: Happened) -> None:
+        if happened.name == "leased":
+            raise stop
+
+    owner.on_event = fall
+    with pytest.raises(KeyboardInterrupt):
+        owner.train(owner.options("wolf-n1"))
+    asked = load(owner.home.run("wolf-n1"))
+    rotate(owner.home, patience_s=20)
+    owner.on_event = lambda _: None
+
+    first = owner.train(owner.options("wolf-n1"))
+    second = owner.train(owner.options("wolf-n2"))
+
+    assert asked is not None
+    assert (asked.phase, asked.epoch) == ("joined", 0)
+    assert (first.phase, first.request, first.epoch) == ("receipted", asked.request, 0)
+    assert (second.phase, second.epoch, second.counter) == ("receipted", 1, 0)

@@ -18,6 +18,7 @@ import pytest
 from orthofed.client import join as joining
 from orthofed.client.channel import Channel
 from orthofed.client.home import Home
+from orthofed.client.masters import Masters
 from orthofed.client.outbox import Outbox
 from orthofed.client.trust import TrustedFederation, trusted_receipt
 from orthofed.client.upload import Upload, chunk_hashes
@@ -32,7 +33,7 @@ from orthofed.core.errors import (
     Refused,
     Unreachable,
 )
-from orthofed.core.keys import SigningKey, derive_client, derive_member
+from orthofed.core.keys import SigningKey
 from orthofed.core.layout import ContributionLayout, pack
 from orthofed.core.quantise import Quantised
 from orthofed.proto import methods, wire
@@ -108,8 +109,9 @@ def owner(invite: str, tmp_path: Path) -> Iterator[Owner]:
     home = Home.at(tmp_path / "home")
     joined = joining.join(home, invite, url=None, patience_s=20)
     spec, log = joined.federation.spec, joined.federation.log
-    number = home.next_counter()
-    member, key = derive_member(home.master(), log), derive_client(home.master(), log, number)
+    master = Masters(home).newest()
+    number = Masters(home).next_counter(master)
+    member, key = master.member(log), master.client(log, number)
     concept = f"fox-{secrets.token_hex(6)}"
     body: dict[str, object] = {
         "client": key.public_hex,

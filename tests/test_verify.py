@@ -18,7 +18,7 @@ import pytest
 from orthofed.client.channel import Channel
 from orthofed.client.pull import Pull
 from orthofed.client.seen_heads import SeenHeads
-from orthofed.client.trust import trusted_federation, trusted_receipt
+from orthofed.client.trust import placed, trusted_federation, trusted_receipt
 from orthofed.client.verify import verify_folder
 from orthofed.core.canonical import decode, encode
 from orthofed.core.document import parse, sign
@@ -236,9 +236,12 @@ def test_a_second_keyring_needs_the_roots_of_the_first() -> None:
 
 def test_a_receipt_of_another_leaf_is_no_receipt_for_a_contribution() -> None:
     """The release's proof is genuine, and still not what the client was promised."""
-    federation = trusted_federation(RELEASE.log, RELEASE.reply.spec, RELEASE.reply.keyrings)
+    reply = RELEASE.reply
+    federation = placed(
+        trusted_federation(RELEASE.log, reply.spec, reply.keyrings), reply.keyrings, ()
+    )
 
-    with pytest.raises(VerificationFailed, match="check failed: receipt"):
+    with pytest.raises(VerificationFailed, match="check failed: receipt: the receipt is of"):
         trusted_receipt(federation, RELEASE.reply.receipt, manifest=RELEASE.reply.document)
 
 

@@ -3,8 +3,8 @@
 isort:skip_file
 How a data owner enters a federation and gets a slot (security.md 3 and 4, reliability.md 3).
 
-All calls are unary. Join and Lease are signed by the member key, Renew and GiveBack by the
-client key of the lease, GetSpec by nobody. The signature covers the bytes of the message as
+All calls are unary. Join, Lease and Rotate are signed by the member key, Renew and GiveBack by
+the client key of the lease, GetSpec by nobody. The signature covers the bytes of the message as
 they travel, in the metadata `orthofed-auth-bin` and `orthofed-sig-bin` (security.md 4.4).
 Every refusal carries the trailer `orthofed-code`, a stable word for programs.
 Limits on sizes and times stand in proto/methods.py, from security.md 5.
@@ -56,6 +56,7 @@ class SpecReply(_message.Message):
     NORM_PERCENT_FIELD_NUMBER: _builtins.int
     EMBEDDING_PERCENT_FIELD_NUMBER: _builtins.int
     BUDGET_PERCENT_FIELD_NUMBER: _builtins.int
+    KEYRING_PROOFS_FIELD_NUMBER: _builtins.int
     spec: _builtins.bytes
     """Set by the coordinator: the federation spec in canonical JSON, at most 1 MiB. Its SHA-256 is
     the `fed` of the invite, else the client stops with exit code 4.
@@ -89,6 +90,13 @@ class SpecReply(_message.Message):
         one and at most 64. The first and the spec give the log id of the invite.
         """
 
+    @_builtins.property
+    def keyring_proofs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Set by the coordinator: for each keyring but the first the proof of its ledger leaf, a
+        tlog-proof of at most 32 KiB under a checkpoint by the newest ledger key; as many as keyrings
+        less one. So a client knows which ledger key signs checkpoints of which sizes.
+        """
+
     def __init__(
         self,
         *,
@@ -100,10 +108,11 @@ class SpecReply(_message.Message):
         norm_percent: _builtins.int = ...,
         embedding_percent: _builtins.int = ...,
         budget_percent: _builtins.int = ...,
+        keyring_proofs: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_hint", b"base_hint", "budget_percent", b"budget_percent", "checkpoint", b"checkpoint", "embedding_percent", b"embedding_percent", "free_slots", b"free_slots", "keyrings", b"keyrings", "norm_percent", b"norm_percent", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_hint", b"base_hint", "budget_percent", b"budget_percent", "checkpoint", b"checkpoint", "embedding_percent", b"embedding_percent", "free_slots", b"free_slots", "keyring_proofs", b"keyring_proofs", "keyrings", b"keyrings", "norm_percent", b"norm_percent", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -221,6 +230,48 @@ class LeaseReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LeaseReply: _TypeAlias = LeaseReply  # noqa: Y015
+
+@_typing.final
+class RotateRequest(_message.Message):
+    """One member changes its key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    document: _builtins.bytes
+    """Set by the client: the `rotation` document, signed by the old member key and the new one: log,
+    new, old; at most 2 KiB. INVALID_ARGUMENT when it is not one, UNAUTHENTICATED when one of them
+    did not sign; a resend is safe.
+    """
+    def __init__(
+        self,
+        *,
+        document: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateRequest: _TypeAlias = RotateRequest  # noqa: Y015
+
+@_typing.final
+class RotateReply(_message.Message):
+    """The new member key has the old one's place, durably; it has no field."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateReply: _TypeAlias = RotateReply  # noqa: Y015
 
 @_typing.final
 class RenewRequest(_message.Message):
