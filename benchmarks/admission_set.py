@@ -47,15 +47,21 @@ def blob_of(
     slot: int,
     settings: TrainingSettings,
     work: Path,
+    *,
+    name: str = "",
+    noun: str = NOUN,
 ) -> bytes:
-    """Return the blob of one concept in one slot, trained now or read back."""
-    images = ConceptImages.load(folder, size=base.image_size, noun=NOUN)
+    """Return the blob of one concept in one slot, trained now or read back.
+
+    The trigger is the folder's name, or ``name``.
+    """
+    images = ConceptImages.load(folder, size=base.image_size, noun=noun)
     parts = [spec.id, slot, images.digest, settings.as_dict()]
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     place = work / f"{folder.name}-{digest[:24]}.blob"
     if not place.is_file():
-        triggers = [Trigger(folder.name)]
-        trained = train(base, spec, slot, triggers, NOUN, images, settings)
+        triggers = [Trigger(name or folder.name)]
+        trained = train(base, spec, slot, triggers, noun, images, settings)
         blob = pack(ContributionLayout(spec, vectors_of(triggers)), packed(trained, spec))
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(blob)
