@@ -88,8 +88,11 @@ class Board:
                 return actions
         return self.run(lambda turn: turn.step(event))
 
-    def run(self, work: Callable[[Turn], _T]) -> _T:
-        """Return what ``work`` returns, once its turn is on the disk."""
+    def run(self, work: Callable[[Turn], _T], *, synced: bool = True) -> _T:
+        """Return what ``work`` returns, once its turn is on the disk.
+
+        Not ``synced``: a power cut may take it back, so ``work`` steps no slot.
+        """
 
         def transact(db: sqlite3.Connection) -> _T:
             before = self._state
@@ -105,7 +108,7 @@ class Board:
             with self._lock:
                 self._state = _joined(before, after, self._state)
 
-        return self._store.run(transact, after=adopt, undo=self._drop_newest)
+        return self._store.run(transact, after=adopt, undo=self._drop_newest, synced=synced)
 
     def _drop_newest(self) -> None:
         self._undecided.pop()

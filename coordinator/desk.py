@@ -119,7 +119,7 @@ class Desk:
             addr=self._house.folder.address(),
             ca=authority_der(self._house.folder.keys),
             exp=until,
-            fed=facts.spec.id,
+            fed=facts.fed,
             log=facts.log,
             seed=seed,
         )
@@ -244,7 +244,7 @@ class Desk:
             t=now_s,
             size=ledger.head(db).size,
             prev=NO_ID if last is None else last.manifest_id,
-            fed=self._house.facts.spec.id,
+            fed=self._house.facts.fed,
             log=self._house.facts.log,
             included=tuple(_included(db, e, share) for e in entries if e.leaf in included),
             left_out=tuple(left_out),

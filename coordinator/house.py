@@ -40,6 +40,7 @@ class Facts:
     """What changes with a new keyring alone while the coordinator runs."""
 
     spec: FederationSpec
+    fed: str  # the spec's id; to work it out again at each Begin took a tenth of it
     log: str
     keyrings: tuple[bytes, ...]
     keyring_proofs: tuple[bytes, ...]
@@ -142,8 +143,10 @@ def _held_slots(db: records.Db) -> tuple[frozenset[int] | None, frozenset[int] |
 
 
 def _facts(db: records.Db) -> Facts:
+    spec = FederationSpec.from_bytes(records.meta(db, "spec"))
     return Facts(
-        spec=FederationSpec.from_bytes(records.meta(db, "spec")),
+        spec=spec,
+        fed=spec.id,
         log=records.meta(db, "log").decode(),
         keyrings=records.keyrings(db),
         keyring_proofs=keyring_proofs.stored(db),

@@ -9,6 +9,7 @@ A contribution that breaks a rule leaves nothing behind.
 import contextlib
 import hashlib
 import json
+import sqlite3
 
 from ..core.contribution import ContributionManifest
 from ..core.document import Document, parse
@@ -61,7 +62,10 @@ class Intake:
             num_bytes=manifest.bytes,
         )
         self._check_manifest(key, manifest, request)
-        stored, replaced = self._house.board.run(lambda turn: self._announce(turn, upload))
+        # Not synced: who had the power cut under an upload begins it again (ADR 0024).
+        stored, replaced = self._house.board.run(
+            lambda turn: self._announce(turn, upload), synced=False
+        )
         if replaced is not None:
             self._forget(replaced)
         if stored.receipt is not None:
@@ -98,8 +102,10 @@ class Intake:
         plan = _plan(upload)
         if missing := self._house.blobs.missing(plan):
             return wire.CommitReply(missing=missing)
-        judgement = self._admit(upload, plan)
-        receipt = self._house.board.run(lambda turn: self._write(turn, upload, judgement))
+        judgement, voice = self._admit(upload, plan)
+        leaf, receipt = self._house.board.run(lambda turn: self._write(turn, upload, judgement))
+        if voice is not None:
+            self._company.keep(leaf, voice)
         self._forget(upload.id)
         self._house.heads.poke()
         return wire.CommitReply(receipt=receipt)
@@ -130,7 +136,7 @@ class Intake:
             for name, said, expected in (
                 ("client", manifest.client, key),
                 ("log", manifest.log, facts.log),
-                ("fed", manifest.fed, facts.spec.id),
+                ("fed", manifest.fed, facts.fed),
                 ("slot", manifest.slot, lease.slot),
                 ("fence", manifest.fence, lease.fence),
                 ("concept", manifest.concept, lease.concept),
@@ -195,12 +201,10 @@ class Intake:
         self._open.forget(upload_id)
         self._house.blobs.drop(upload_id)
 
-    def _admit(self, upload: Upload, plan: Plan) -> Judgement:
+    def _admit(self, upload: Upload, plan: Plan) -> tuple[Judgement, Voice | None]:
         """Check the bytes and put them among the blobs; a broken rule leaves nothing behind."""
         house = self._house
-        lease = house.store.run(lambda db: records.lease_of_client(db, upload.client))
-        if lease is None:
-            raise AssertionError("an upload has a lease")
+        lease, is_first = house.store.run(lambda db: _owner(db, upload.client))
         layout, policy = house.layout(lease.vectors), house.settings.admission
         sizes = voice = None
         if upload.wraps and not house.blobs.has(upload.wraps):
@@ -222,11 +226,10 @@ class Intake:
         if (
             sizes is None or voice is None
         ):  # in no release: whoever can open it judges it before merging
-            return Judgement({})
-        is_first = house.store.run(lambda db: records.num_accepted(db, lease.member)) == 0
+            return Judgement({}), None
         others = self._company.neighbours(voice)
         usual = [layers for _, layers in house.store.run(records.accepted_layers)]
-        return judge(sizes, others, policy, usual=usual, is_first=is_first)
+        return judge(sizes, others, policy, usual=usual, is_first=is_first), voice
 
     def _announce(self, turn: Turn, new: Upload) -> tuple[Upload, bytes | None]:
         """Return the stored upload, and the id of one that it replaces."""
@@ -239,13 +242,13 @@ class Intake:
         self._uploads.take(new.client, 1, self._house.clock.wall_s())
         return new, records.put_upload(turn.db, new)
 
-    def _write(self, turn: Turn, upload: Upload, judgement: Judgement) -> bytes:
+    def _write(self, turn: Turn, upload: Upload, judgement: Judgement) -> tuple[int, bytes]:
         """Fill the slot, append the leaf, keep the receipt: the single commit point."""
         stored = records.upload(turn.db, upload.id)
         if stored is None:
             raise unknown_upload()  # replaced meanwhile by another manifest
-        if stored.receipt is not None:
-            return stored.receipt
+        if stored.receipt is not None and stored.leaf is not None:
+            return stored.leaf, stored.receipt
         turn.step(slot_events.Commit(upload.client, upload.slot, upload.fence))
         signed: Document = parse(upload.document, kind="contribution")
         leaf = self._house.ledger.append(turn.db, document_leaf(signed))
@@ -259,7 +262,7 @@ class Intake:
         if judgement.verdict != "accepted":
             said, code, why = judgement.verdict, judgement.code, judgement.why
             verdicts.say(turn, self._house, leaf.index, said, code=code, why=why)
-        return leaf.receipt
+        return leaf.index, leaf.receipt
 
 
 def _status(turn: Turn, lease: Lease) -> wire.StatusReply:
@@ -274,6 +277,14 @@ def _status(turn: Turn, lease: Lease) -> wire.StatusReply:
         out = members.revocation(turn.db, lease.member)
         return wire.StatusReply("lost", why=error.what if out is None else out.told)
     return wire.StatusReply("leased")
+
+
+def _owner(db: sqlite3.Connection, client: str) -> tuple[Lease, bool]:
+    """Return the lease of an upload's client, and whether its member has nothing accepted yet."""
+    lease = records.lease_of_client(db, client)
+    if lease is None:
+        raise AssertionError("an upload has a lease")
+    return lease, records.num_accepted(db, lease.member) == 0
 
 
 def _plan(upload: Upload) -> Plan:

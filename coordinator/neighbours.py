@@ -108,6 +108,15 @@ class Company:
                 found.append(Neighbour(leaf, other.concept, state, *pair, alike, is_heard))
         return tuple(found)
 
+    def keep(self, leaf: int, voice: Voice) -> None:
+        """Have in memory what was read for its own Commit: the next one needs it."""
+        with self._lock:
+            before = self._voices.pop(leaf, None)  # another thread was faster
+            self._voices[leaf] = voice
+            self._bytes += voice.num_bytes - (0 if before is None else before.num_bytes)
+            while self._bytes > _MOST_BYTES and len(self._voices) > 1:
+                self._bytes -= self._voices.popitem(last=False)[1].num_bytes
+
     def _voice(self, leaf: int) -> Voice | None:
         """Return one contribution's; None for a private one, or one that was swept meanwhile."""
         with self._lock:
@@ -116,12 +125,7 @@ class Company:
                 return self._voices[leaf]
         voice = read_voice(self._house, leaf)
         if voice is not None:
-            with self._lock:
-                before = self._voices.pop(leaf, None)  # another thread was faster
-                self._voices[leaf] = voice
-                self._bytes += voice.num_bytes - (0 if before is None else before.num_bytes)
-                while self._bytes > _MOST_BYTES and len(self._voices) > 1:
-                    self._bytes -= self._voices.popitem(last=False)[1].num_bytes
+            self.keep(leaf, voice)
         return voice
 
 

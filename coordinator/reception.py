@@ -2,9 +2,9 @@
 
 Four lanes, so that nobody waits for what others do more of: chunks, Begin, Commit, and all small
 calls, a renewal above all. Laws: a lane reads and works on ``_PLACES`` messages at once, and a call
-that waits holds 64 KiB, gRPC's window. A message that is not whole after ``_BRISK_S`` goes on
+that waits holds 16 KiB, gRPC's window. A message that is not whole after ``_BRISK_S`` goes on
 without a place, so slow ones keep nobody waiting, but no more than ``_SLOW_BYTES`` of them: one
-more, and the slowest is cut. So memory is bounded by bytes and not by calls: 128 MiB of windows
+more, and the slowest is cut. So memory is bounded by bytes and not by calls: 32 MiB of windows
 for ``_CONCURRENT`` calls, and some 128 MiB of messages.
 Replies of ``_LARGE`` calls wait to be taken; who does not take one is hung up on (hangup.py), so
 nobody can keep these places. All of it lives in the server's loop; only work is done in threads.
@@ -54,10 +54,10 @@ class Reception:
         self._patience = patience
         self._num_calls = 0
         self._small = _Lane("small", 4)
-        # Begin mostly waits for the disk, in turn with others: more threads than cores are needed.
+        # More threads than these keep the loop, which accepts the calls, from the interpreter.
         self._lanes = {
-            methods.PUT: _Lane("chunk", 4),
-            methods.BEGIN: _Lane("begin", 8),
+            methods.PUT: _Lane("chunk", 2),
+            methods.BEGIN: _Lane("begin", 4),
             methods.COMMIT: _Lane("commit", _COMMITS),
         }
         self._slow = _SlowOnes()

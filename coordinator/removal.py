@@ -41,7 +41,7 @@ class Removal:
         signed = parse(document, kind="withdrawal")
         asked = Withdrawal.from_document(signed)
         facts = self._house.facts
-        if (asked.log, asked.fed) != (facts.log, facts.spec.id):
+        if (asked.log, asked.fed) != (facts.log, facts.fed):
             raise _not_yours()
 
         def write(turn: Turn) -> bytes:

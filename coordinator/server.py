@@ -29,6 +29,9 @@ from .tls import ServerTls
 
 _LOG = logging.getLogger("orthofed.coordinator")
 _CONNECTIONS = 4_096
+_PENDING = 2_048
+"""Calls that the loop has not looked at yet. gRPC ends what is over it as CANCELLED, which says
+nothing; by itself it begins with that at 1,000, and two chunks of each client are more."""
 _GRACE_S = 10.0
 _OPTIONS = (
     ("grpc.max_receive_message_length", methods.MESSAGE_BYTES),
@@ -38,8 +41,10 @@ _OPTIONS = (
     ("grpc.compression_enabled_algorithms_bitset", 1),
     ("grpc.max_concurrent_streams", 4),
     ("grpc.max_allowed_incoming_connections", _CONNECTIONS),
+    ("grpc.server.max_pending_requests", _PENDING),
+    ("grpc.server.max_pending_requests_hard_limit", _PENDING),
     ("grpc.http2.bdp_probe", 0),
-    ("grpc.http2.lookahead_bytes", 64 << 10),
+    ("grpc.http2.lookahead_bytes", 16 << 10),
     ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),  # a client's, in a long Commit
     ("grpc.max_connection_age_ms", 600_000),

@@ -4,11 +4,12 @@ Laws (reliability.md 2.2, 2.4): all reads and writes are closures in one bounded
 after the other; those that wait together share one ``BEGIN IMMEDIATE ... COMMIT`` and so one sync,
 each in a savepoint of its own, so that one that raises changes nothing and hurts no other (ADR
 0023). What a closure returns leaves this module only after COMMIT, so a receipt that somebody holds
-is always durable. ``synchronous=FULL`` and ``locking_mode=EXCLUSIVE``:
-no second connection exists, which also keeps clear of SQLite's WAL fault below 3.51.3. An
-unexpected error of COMMIT ends the process (F4); a full disk rolls back and is an ordinary refusal
-(F5). A snapshot is made by that same connection, some pages at a time, between transactions. Not
-here: the schema (migrations.py), what the rows mean (leases.py, ledger.py, records.py).
+is always durable; closures that may be lost with the power, and only those, wait for no sync (ADR
+0024). ``synchronous=FULL`` for all others, and ``locking_mode=EXCLUSIVE``: no second connection
+exists, which also keeps clear of SQLite's WAL fault below 3.51.3. An unexpected error of COMMIT
+ends the process (F4); a full disk rolls back and is an ordinary refusal (F5). A snapshot is made by
+that same connection, some pages at a time, between transactions. Not here: the schema
+(migrations.py), what the rows mean (leases.py, ledger.py, records.py).
 """
 
 import contextlib
@@ -33,10 +34,13 @@ _TOGETHER = 64
 _PAGES = 256
 _WAL_BYTES = 64 << 20
 
+_FULL = "2"  # NORMAL loses acknowledged work at a power cut
+_NORMAL = "1"
+
 _PRAGMAS = (
     ("locking_mode", "exclusive"),
     ("journal_mode", "wal"),
-    ("synchronous", "2"),  # FULL; NORMAL loses acknowledged work at a power cut
+    ("synchronous", _FULL),
     ("foreign_keys", "1"),
     ("trusted_schema", "0"),
     ("mmap_size", "0"),
@@ -55,6 +59,7 @@ class _Job:
     after: Callable[[Any], None] | None = None
     undo: Callable[[], None] | None = None
     alone: bool = False
+    synced: bool = True
     done: bool = False
     result: Any = None
     error: BaseException | None = None
@@ -105,6 +110,7 @@ class Store:
         self._queue: queue.Queue[_Job | _Copy | None] = queue.Queue(maxsize=_QUEUE)
         self._closed = threading.Event()
         self._ended = False
+        self._synced = True  # as _PRAGMAS left it
         self._copying = threading.Lock()
         opened: Future[None] = Future()
         self._thread = threading.Thread(
@@ -120,6 +126,7 @@ class Store:
         after: Callable[[_T], None] | None = None,
         undo: Callable[[], None] | None = None,
         alone: bool = False,
+        synced: bool = True,
     ) -> _T:
         """Return what ``work`` returns, after its transaction is on the disk.
 
@@ -127,13 +134,14 @@ class Store:
         that mirrors rows is changed there and nowhere else. A closure may see the rows of one
         before it whose ``after`` has not run; who mirrors rows keeps what it made of them
         meanwhile, and ``undo`` takes that back when they are rolled back after all. ``alone``: no
-        closure shares the transaction, since what comes next needs what ``after`` changes.
+        closure shares the transaction, since what comes next needs what ``after`` changes. Not
+        ``synced``: a kill keeps what it wrote, a power cut may take it back (ADR 0024).
 
         Raises what ``work`` raises, and then nothing is changed; Refused("busy") when the queue is
         full; Refused("no-room") when the disk is.
         """
         future: Future[_T] = Future()
-        self._put(_Job(work, future, after, undo, alone))
+        self._put(_Job(work, future, after, undo, alone, synced))
         try:
             return future.result()
         finally:
@@ -309,6 +317,7 @@ class Store:
     def _transact(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
         """Do the closures and COMMIT; raises when all of them were rolled back."""
         try:
+            self._sync_if(connection, synced=any(job.synced for job in jobs))
             connection.execute("BEGIN IMMEDIATE")
             for job in jobs:
                 self._work(connection, job)
@@ -318,6 +327,12 @@ class Store:
             self._judge(error)
             raise
         self._commit(connection)
+
+    def _sync_if(self, connection: sqlite3.Connection, *, synced: bool) -> None:
+        """Have the next COMMIT wait for the disk, or not."""
+        if synced != self._synced:
+            connection.execute(f"PRAGMA synchronous={_FULL if synced else _NORMAL}")
+            self._synced = synced
 
     def _work(self, connection: sqlite3.Connection, job: _Job) -> None:
         """Do one closure in a savepoint; an error of its own is its own."""

@@ -201,6 +201,7 @@ def test_a_power_cut_at_any_moment_loses_nothing(folder, tmp_path, seed, figures
 
 _BUGS = {
     "synchronous-normal": "word",
+    "commit-not-synced": "receipt",
     "blob-not-synced": "receipt",
     "folder-not-synced": "receipt",
     "answer-before-commit": "word",

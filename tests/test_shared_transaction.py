@@ -250,3 +250,21 @@ def test_a_seeded_bug_of_shared_turns_is_caught(tmp_path, bug):
         store.close()
 
     assert told != [*((Grant(n, 1),) for n in range(3)), "no-free-slot"]
+
+
+def synchronous(db: sqlite3.Connection) -> int:
+    return db.execute("PRAGMA synchronous").fetchone()[0]
+
+
+def test_what_a_power_cut_may_take_waits_for_no_sync(store):
+    """ADR 0024: NORMAL for such a closure, FULL for the next one."""
+    assert store.run(synchronous, synced=False) == 1
+    assert store.run(synchronous) == 2
+
+
+def test_one_that_has_to_last_takes_the_others_with_it(store):
+    """In a shared transaction the strictest decides for all, whatever the order."""
+    with held_up(store) as (queue, _):
+        asked = [queue.put(store.run, synchronous, synced=n == 1) for n in range(3)]
+
+    assert [each.result() for each in asked] == [2, 2, 2]
