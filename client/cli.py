@@ -113,6 +113,9 @@ def train(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
     dp: Annotated[
         str | None, typer.Option(help="eps=8: differential privacy per image; needs thousands.")
     ] = None,
+    dp_mode: Annotated[
+        str | None, typer.Option(help="sgd or mean: mean is for 30 images or more, words alone.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="Training settings in TOML.")] = None,
     preset: Annotated[
         str | None, typer.Option(help="Settings by name; orthofed client settings lists them.")
@@ -151,6 +154,7 @@ def train(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
         device=device,
         private_to=recipients(private_to or ()),
         dp_epsilon=TrainOptions.epsilon_of(dp),
+        dp_mode=dp_mode,
     )
     place = Home.at(home)
     if as_json:

@@ -24,8 +24,8 @@ _ORDERS: Final = (*(tenth / 10 for tenth in range(20, 110)), *range(11, 64), 128
 
 def epsilon(*, q_ppm: int, sigma_milli: int, steps: int, delta_e12: int) -> float:
     """Return epsilon at ``delta_e12``. Raises InputError: dp-accounting is not installed."""
-    dp, rdp = _dp_accounting()
-    accountant = rdp.RdpAccountant(
+    dp = dp_accounting_package()
+    accountant = dp.rdp.RdpAccountant(
         _ORDERS,
         neighboring_relation=dp.NeighboringRelation.ADD_OR_REMOVE_ONE,  # the unit of DpClaim
     )
@@ -61,10 +61,10 @@ def least_sigma_milli(*, q_ppm: int, steps: int, delta_e12: int, eps_milli: int)
     return high
 
 
-def _dp_accounting() -> tuple[Any, Any]:
+def dp_accounting_package() -> Any:  # noqa: ANN401  # it publishes no types
+    """Return the package. Raises InputError: it is not installed."""
     try:
         import dp_accounting  # noqa: PLC0415  # an extra, a second to import
-        from dp_accounting import rdp  # noqa: PLC0415  # as above
     except ImportError as error:
         raise InputError(
             "the package dp-accounting is not installed",
@@ -72,7 +72,7 @@ def _dp_accounting() -> tuple[Any, Any]:
             fix='run pip install "orthofed[dp]", or leave --dp away',
             code="dp-accounting-not-installed",
         ) from error
-    return dp_accounting, rdp
+    return dp_accounting
 
 
 @contextlib.contextmanager

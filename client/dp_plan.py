@@ -5,6 +5,9 @@
     sigma   = the least that gives dp_epsilon over `steps` steps (dp_accountant.py)
     ratio   = sigma sqrt(p) / (q images sqrt(steps))         p numbers leave
 
+One mean (``dp_mode``, dp_mean.py): q = 1, steps = 1, sigma exact (gaussian_accountant.py), C is
+``dp_move``, and p counts the token vectors alone.
+
 The ratio is noise over signal in the sum of all steps, in the best case: all images' gradients
 agree. Above 1 the noise is larger than all that there is to learn, so
 nothing is leased: it is refused, not warned of. Laws: the claim depends on the settings and on the
@@ -16,16 +19,22 @@ setting weakens it, and what would send more than it covers is refused here. Sou
 import math
 from typing import Final
 
-from ..core.dp_claim import DpClaim
+from ..core.dp_claim import DpClaim, Mechanism
 from ..core.errors import InputError
 from ..core.layout import ContributionLayout
 from .dp_accountant import least_sigma_milli
+from .gaussian_accountant import least_gaussian_sigma_milli
 from .training_settings import TrainingSettings
 
 LEAST_IMAGES: Final = 30
 """Below it one image more can also change which ones are held out (dataset.py), which is two."""
 MOST_RATIO: Final = 1.0
 ADVISED_RATIO: Final = 0.3
+_WAYS: Final[dict[Mechanism, str]] = {
+    "dp-sgd": "use more images (thousands), or join a federation of fewer layers or a lower rank, "
+    "or add --dp-mode mean, which learns the words alone, ",
+    "mean": "use more images or fewer --vectors, ",
+}
 _SHARE: Final = 8  # of the images, where dp_batch is 0; between the next two
 _LEAST_BATCH: Final = 25
 _MOST_BATCH: Final = 256
@@ -47,16 +56,21 @@ def planned(settings: TrainingSettings, num_images: int) -> DpClaim:
             code="dp-below-the-floor",
         )
     images = rounded_count(num_images)
-    batch = settings.dp_batch or min(images, max(_LEAST_BATCH, min(images // _SHARE, _MOST_BATCH)))
-    if batch > images:
-        raise InputError(
-            f"dp_batch = {batch} of {num_images} images, which count as {images}",
-            why="a step takes each image once at most",
-            fix=f"set dp_batch to {images} or less",
-            code="dp-batch-too-large",
-        )
-    q_ppm = round(batch * 1_000_000 / images)
     delta_e12, eps_milli = 10**12 // (10 * images), round(settings.dp_epsilon * 1e3)
+    if settings.is_mean:
+        return DpClaim(
+            clip_milli=round(settings.dp_move * 1e3),
+            delta_e12=delta_e12,
+            eps_milli=eps_milli,
+            images=images,
+            q_ppm=1_000_000,
+            sigma_milli=least_gaussian_sigma_milli(delta_e12=delta_e12, eps_milli=eps_milli),
+            steps=1,
+            mechanism="mean",
+            accountant="gaussian",
+        )
+    batch = _batch(settings, images, num_images)
+    q_ppm = round(batch * 1_000_000 / images)
     sigma_milli = least_sigma_milli(
         q_ppm=q_ppm, steps=settings.steps, delta_e12=delta_e12, eps_milli=eps_milli
     )
@@ -71,6 +85,19 @@ def planned(settings: TrainingSettings, num_images: int) -> DpClaim:
     )
 
 
+def _batch(settings: TrainingSettings, images: int, num_images: int) -> int:
+    """Return how many images a step draws on average. Raises InputError: more than there are."""
+    batch = settings.dp_batch or min(images, max(_LEAST_BATCH, min(images // _SHARE, _MOST_BATCH)))
+    if batch > images:
+        raise InputError(
+            f"dp_batch = {batch} of {num_images} images, which count as {images}",
+            why="a step takes each image once at most",
+            fix=f"set dp_batch to {images} or less",
+            code="dp-batch-too-large",
+        )
+    return batch
+
+
 def rounded_count(count: int) -> int:
     """Return ``count`` rounded down to one digit and zeros.
 
@@ -81,12 +108,13 @@ def rounded_count(count: int) -> int:
     return count // unit * unit
 
 
-def num_sent(layout: ContributionLayout) -> int:
+def num_sent(layout: ContributionLayout, mechanism: Mechanism = "dp-sgd") -> int:
     """Return p: the numbers of a contribution that are trained, A and token vectors.
 
-    Probes follow from these, so they count nothing.
+    Of a mean the vectors alone, whose A is zero. Probes follow from these, so they count nothing.
     """
-    trained = (t for t in layout.content if t.name.startswith(("a.", "embed.")))
+    parts = ("embed.",) if mechanism == "mean" else ("a.", "embed.")
+    trained = (t for t in layout.content if t.name.startswith(parts))
     return sum(math.prod(tensor.shape) for tensor in trained)
 
 
@@ -105,8 +133,8 @@ def check_floor(claim: DpClaim, numbers: int) -> float:
             f"{claim.images} images, {numbers:,} numbers to send, epsilon {claim.eps_milli / 1e3:g}"
             f" over {claim.steps} steps",
             why="what is sent would be noise and the concept would not show; no slot was leased",
-            fix="use more images (thousands), or join a federation of fewer layers or a lower "
-            "rank, or leave --dp away and read what a published concept reveals",
+            fix=_WAYS[claim.mechanism] + "or leave --dp away and read what a published concept "
+            "reveals",
             code="dp-below-the-floor",
         )
     return ratio
@@ -115,6 +143,10 @@ def check_floor(claim: DpClaim, numbers: int) -> float:
 def _check_settings(settings: TrainingSettings) -> None:
     """Refuse what would send more than the claim covers. Raises InputError."""
     wrong = {
+        f"ema_decay = {settings.ema_decay:g}": (
+            settings.is_mean and settings.ema_decay > 0,
+            "one mean is made once, and there is nothing to average",
+        ),
         "wandb = true": (settings.wandb, "the losses it sends have no noise"),
         f"prior_folder = {settings.prior_folder!r}": (
             bool(settings.prior_weight and settings.prior_folder),

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .adapter import Adapter
+from .batches import Batch
 from .captioned import Captioned
 from .dp_draws import DpDraws
 from .passes import Passes
@@ -37,30 +38,38 @@ class ImageRecords:
 
     def gradients(self, chosen: Sequence[int]) -> Iterator[list[Tensor]]:
         """Yield the gradients of the images ``chosen``, `batch` at a time, one shape a pass."""
+        for images, batch in self.drawn(chosen):
+            each = PerImage(self.passes.base, self.adapter, self.tokens, len(images))
+            with each.attached():
+                losses = self.passes.image_losses(batch, each.encode)
+                yield each.gradients(losses)
+            self.losses += losses.detach().cpu().tolist()
+
+    def drawn(self, chosen: Sequence[int]) -> Iterator[tuple[list[int], Batch]]:
+        """Yield passes over the images ``chosen``, each with the images that are its rows."""
         random = torch.Generator().manual_seed(self.draws.seed())
         for bucket, rows in self._rows(chosen, random).items():
             for at in range(0, len(rows), self.passes.settings.batch):
                 some = rows[at : at + self.passes.settings.batch]
-                batch = self.passes.material.batches.drawn(bucket, some, random)
-                each = PerImage(self.passes.base, self.adapter, self.tokens, len(some))
-                with each.attached():
-                    losses = self.passes.image_losses(batch, each.encode)
-                    yield each.gradients(losses)
-                self.losses += losses.detach().cpu().tolist()
+                places = [row for _, row in some]
+                batch = self.passes.material.batches.drawn(bucket, places, random)
+                yield [image for image, _ in some], batch
 
-    def _rows(self, chosen: Sequence[int], random: torch.Generator) -> dict[int, list[int]]:
-        """Return the rows to take of each bucket: of every image one of its copies."""
+    def _rows(
+        self, chosen: Sequence[int], random: torch.Generator
+    ) -> dict[int, list[tuple[int, int]]]:
+        """Return images with the rows to take of each bucket: of every image one of its copies."""
         sizes = [item.size for item in self.images]
         counts, buckets = Counter(sizes), list(dict.fromkeys(sizes))
         seen, places = Counter[tuple[int, int]](), list[int]()
         for size in sizes:  # images of one size lie in their order; behind all of them, the copies
             places.append(seen[size])
             seen[size] += 1
-        rows = dict[int, list[int]]()
+        rows = dict[int, list[tuple[int, int]]]()
         for image in chosen:
             size = sizes[image]
             bucket, count = buckets.index(size), counts[size]
             copies = len(self.passes.material.batches.buckets[bucket].latents) // count
             copy = int(torch.randint(copies, (), generator=random))
-            rows.setdefault(bucket, []).append(copy * count + places[image])
+            rows.setdefault(bucket, []).append((image, copy * count + places[image]))
         return rows

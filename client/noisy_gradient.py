@@ -9,6 +9,9 @@ arXiv:1607.00133, algorithm 1; shorter ones are stretched to it (arXiv:2206.0713
 fits would have to be found on the images, and one that does not drowns them: on the shipped base an
 image's gradient has the norm .01 to .2, and C = 1 would be fifty times more noise for nothing.
 
+A claim of one mean (dp_mean.py) is the same sum with every image in it: there a vector is a move
+whose length means something, so longer ones are cut and shorter ones stay.
+
 Laws: the divisor is a constant, never the number that was drawn; an empty draw is noise alone; an
 image whose gradient is no number counts nothing and stops nothing, since a stop would tell of it.
 So `steps` of these are (epsilon, delta) by dp_accountant.py, and the optimiser, rounding, averages
@@ -22,6 +25,7 @@ epsilon (docs/training.md). Not covered: how long steps take, and what is seen a
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Final, Protocol
 
 import numpy as np
@@ -57,11 +61,12 @@ def noisy_gradient(
 ) -> list[Tensor]:
     """Return one step's gradient for every parameter in ``like``, in float32."""
     clip = claim.clip_milli / 1e3
+    bounded = partial(_scaled, clip=clip, stretched=claim.mechanism == "dp-sgd")
     sums = [torch.zeros_like(one, dtype=torch.float32) for one in like]
     chosen: list[int] = draws.drawn(records.count, claim.q_ppm).tolist()
     if chosen:
         for rows in records.gradients(chosen):
-            sums = [total + part for total, part in zip(sums, _scaled(rows, clip), strict=True)]
+            sums = [total + part for total, part in zip(sums, bounded(rows), strict=True)]
     noise = claim.sigma_milli / 1e3 * clip * draws.normal(sum(one.numel() for one in like))
     expected = claim.q_ppm / 1e6 * claim.images
     ends = np.cumsum([one.numel() for one in like])[:-1]
@@ -71,11 +76,16 @@ def noisy_gradient(
     ]
 
 
-def _scaled(rows: Sequence[Tensor], clip: float) -> Iterator[Tensor]:
-    """Yield the sum over images of their gradients, each whole vector of norm ``clip`` or 0."""
+def _scaled(rows: Sequence[Tensor], *, clip: float, stretched: bool) -> Iterator[Tensor]:
+    """Yield the sum over images of their vectors, each whole one of norm ``clip`` at most.
+
+    ``stretched``: exactly that, but for those that are nothing.
+    """
     squares = sum(part.double().flatten(1).square().sum(1) for part in rows)
     norms = torch.as_tensor(squares).sqrt()
     share = torch.where(norms.isfinite() & (norms > _LEAST), _BELOW * clip / norms, 0.0)
+    if not stretched:
+        share = share.clamp(max=1.0)
     for part in rows:
         finite = torch.nan_to_num(part, nan=0.0, posinf=0.0, neginf=0.0)
         yield torch.einsum("k,k...->...", share.to(finite.dtype), finite)

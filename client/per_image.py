@@ -12,7 +12,7 @@ Measured (docs/log.md): against the plain way, a pass an image. Source: security
 """
 
 import contextlib
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -31,11 +31,27 @@ from .tokens import LearnedTokens, laid_over
 class PerImage:
     """Copies of A and vectors for ``count`` images; every copy starts as what it is a copy of."""
 
-    def __init__(self, base: Base, adapter: Adapter, tokens: LearnedTokens, count: int) -> None:
-        """Make the copies; they share the memory of what they copy."""
-        self._base, self._adapter, self._tokens, self._count = base, adapter, tokens, count
-        self._a = {path: _copies(layer.a, count) for path, layer in adapter.layers.items()}
-        self._vectors = {name: _copies(v, count) for name, v in tokens.vectors.items()}
+    def __init__(
+        self,
+        base: Base,
+        adapter: Adapter | None,
+        tokens: LearnedTokens,
+        count: int,
+        *,
+        vectors: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Make the copies; they share the memory of what they copy.
+
+        Without an ``adapter`` the vectors alone are copied; ``vectors``: each image's own, in place
+        of the tokens', by encoder, (count, rows, width).
+        """
+        self._base, self._adapter, self._tokens = base, adapter, tokens
+        layers = {} if adapter is None else adapter.layers
+        self._a = {path: _copies(layer.a, count) for path, layer in layers.items()}
+        if vectors is None:
+            self._vectors = {name: _copies(v, count) for name, v in tokens.vectors.items()}
+        else:
+            self._vectors = {name: v.detach().requires_grad_() for name, v in vectors.items()}
 
     @contextlib.contextmanager
     def attached(self) -> Generator[None]:
@@ -43,7 +59,7 @@ class PerImage:
 
         Raises SpecError: something else is attached.
         """
-        layers = self._adapter.members()
+        layers = {} if self._adapter is None else self._adapter.members()
         for target, _ in layers.values():
             check_plain(target)
         with contextlib.ExitStack() as stack:

@@ -140,6 +140,7 @@ class _TrainCommand:
             seed=options.seed,
             device=options.device,
             dp_epsilon=options.dp_epsilon,
+            dp_mode=options.dp_mode,
         )
         self._renewals: Renewals | None = None
         self._progress = 0

@@ -37,6 +37,7 @@ class TrainOptions:
     device: str | None = None  # None: the settings'
     private_to: tuple[Recipient, ...] = ()  # empty: a public contribution
     dp_epsilon: float | None = None  # as above; 0: no differential privacy
+    dp_mode: str | None = None  # as above
 
     @staticmethod
     def epsilon_of(text: str | None) -> float | None:
@@ -56,6 +57,13 @@ class TrainOptions:
 
         Raises InputError: one of them may not.
         """
+        if self.dp_mode not in (None, "sgd", "mean"):
+            raise InputError(
+                f"--dp-mode {self.dp_mode[:40]!r}",
+                why="noise is added to every step (sgd), or once to one mean (mean)",
+                fix="write --dp-mode mean, or leave it away",
+                code="bad-dp",
+            )
         if self.private_to:
             check_recipients(self.private_to)
         if self.title is not None:

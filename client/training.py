@@ -40,6 +40,7 @@ from .captions import TEMPLATES
 from .checkpoint import TrainingSaves, TrainingState
 from .dataset import ConceptImages
 from .dp_draws import DpDraws
+from .dp_mean import DpMean
 from .dp_step import DpStep
 from .image_records import ImageRecords
 from .material import Material
@@ -169,6 +170,7 @@ class _Run:
 
     passes: Passes  # made when there is a step to do, before anything is attached
     dp_step: DpStep | None = None
+    dp_mean: DpMean | None = None
 
     def __init__(  # as train()
         self,
@@ -203,6 +205,9 @@ class _Run:
 
     def step(self, number: int) -> float:
         """Do step ``number`` and return its loss on the concept's images."""
+        if self.dp_mean is not None:
+            self.losses.append(self.dp_mean.step(number))
+            return self.losses[-1]
         losses = self.dp_step.gradients(number) if self.dp_step else self._gradients(number)
         total = sum(weight * loss for weight, loss in zip(self._weights, losses, strict=True))
         if not math.isfinite(total):
@@ -235,7 +240,10 @@ class _Run:
         """Let every step from now on be one of ``claim``."""
         assert isinstance(self.residuals, Adapter)  # noqa: S101  # the product trains no other kind
         records = ImageRecords(self.passes, self.residuals, self.tokens, images.train, DpDraws())
-        self.dp_step = DpStep(records, self.passes, claim, self.attachment)
+        if claim.mechanism == "mean":
+            self.dp_mean = DpMean(records, claim, self.attachment)
+        else:
+            self.dp_step = DpStep(records, self.passes, claim, self.attachment)
 
     @property
     def _weights(self) -> tuple[float, float, float]:
@@ -249,8 +257,8 @@ class _Run:
 
     def restore(self, state: TrainingState | None) -> int:
         """Take over ``state`` and return the number of the step that comes next."""
-        if state is None:
-            return 0
+        if state is None or (self.settings.is_mean and state.step < self.settings.steps):
+            return 0  # of a mean nothing is kept before it is whole
         self.optimisation.restore(state.tensors, state.numbers)
         self.losses = list(state.losses)
         return state.step

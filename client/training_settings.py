@@ -25,6 +25,7 @@ Schedule = Literal["cosine", "linear", "constant"]
 Optimiser = Literal["adamw", "adamw8bit", "prodigy"]
 CacheKind = Literal["memory", "disk"]
 Precision = Literal["fp32", "bf16", "fp16"]
+DpMode = Literal["sgd", "mean"]
 
 _PRESET: Final = "preset"
 _MOST_TEXTS: Final = 16
@@ -139,6 +140,11 @@ class TrainingSettings:
     dp_clip: float = _number(
         0.02, 0.001, 1e5, "norm that each image's gradient is given in it, beside the null response"
     )
+    dp_mode: DpMode = _choice("sgd", DpMode, "mean, for fewer images, learns the words alone")
+    dp_move: float = _number(
+        0.5, 0.001, 1e5, "with mean, the farthest that an image moves the vectors, all together"
+    )
+    dp_mean_steps: int = _number(32, 1, 10_000, "with mean, steps on each image alone")
     wandb: bool = _switch(False, "send loss and rate of each step to Weights & Biases")
 
     def __post_init__(self) -> None:
@@ -174,6 +180,11 @@ class TrainingSettings:
             f"a multiple of processes = {self.processes}, which share its passes; batch x "
             "accumulation images are seen in a step with any number of them",
         )
+
+    @property
+    def is_mean(self) -> bool:
+        """Whether one noisy mean is trained, of vectors alone (dp_mean.py)."""
+        return self.dp_epsilon > 0 and self.dp_mode == "mean"
 
     @property
     def own_states(self) -> int:

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core.errors import InputError
 from ..core.quantise import Quantised
 from ..core.spec import FederationSpec
 from .session import Session
@@ -49,6 +50,7 @@ class Workbench:
     seed: int | None = None
     device: str | None = None
     dp_epsilon: float | None = None
+    dp_mode: str | None = None
     seen: Mapping[str, object] = field(default_factory=dict[str, object])  # settings of a training
     _probes: "list[Probed]" = field(default_factory=list)  # of this process
 
@@ -67,8 +69,20 @@ class Workbench:
             "seed": self.seed,
             "device": self.device,
             "dp_epsilon": self.dp_epsilon,
+            "dp_mode": self.dp_mode,
         }
-        return replace(settings, **{k: v for k, v in given.items() if v is not None})
+        settings = replace(settings, **{k: v for k, v in given.items() if v is not None})
+        if self.dp_mode is not None and not settings.dp_epsilon:
+            raise InputError(
+                f"--dp-mode {self.dp_mode} without --dp",
+                why="without an epsilon no noise is added",
+                fix="add --dp eps=8, or leave --dp-mode away",
+                code="bad-dp",
+            )
+        if not settings.is_mean:
+            return settings
+        steps = self.steps or settings.dp_mean_steps
+        return replace(settings, steps=steps, null_images=0, prior_weight=0.0)
 
     @cached_property
     def base(self) -> "Base":
@@ -127,7 +141,8 @@ class Workbench:
         from ..core.layout import ContributionLayout
         from .dp_plan import check_floor, num_sent
 
-        return check_floor(self.dp, num_sent(ContributionLayout(self.spec, session.vectors)))
+        layout = ContributionLayout(self.spec, session.vectors)
+        return check_floor(self.dp, num_sent(layout, self.dp.mechanism))
 
     @cached_property
     def scorer(self) -> "Scorer":

@@ -8,7 +8,8 @@ from the owner's count, which one image more or less would change.
 
     mechanism  dp-sgd  ``steps`` times: each image drawn with probability q, its gradient scaled to
                        the norm C, the sum with Gaussian noise of deviation sigma C an entry
-               mean    once: one vector of norm C at most an image, their sum with such noise
+               mean    once: one vector of norm C at most an image, their sum with such noise;
+                       epsilon is that of one Gaussian, exactly (arXiv:1805.06530)
 
 Law: it is the client's own claim. Nobody else can check that the noise was drawn, so whoever shows
 it says whose it is, in `said`'s words and no others. Source: security.md 4.5, 9.1, 9.3. Not here:
@@ -18,11 +19,13 @@ the accountant and the data sizes that are refused (client/dp_plan.py).
 from dataclasses import asdict, dataclass
 from typing import Final, Literal, cast
 
-from .fields import Fields
+from .fields import Fields, bad_field
 from .promises import PER_IMAGE
 
 Mechanism = Literal["dp-sgd", "mean"]
-_MECHANISMS: Final[tuple[Mechanism, Mechanism]] = ("dp-sgd", "mean")
+Accountant = Literal["rdp", "gaussian"]
+_ACCOUNTANTS: Final[dict[Mechanism, Accountant]] = {"dp-sgd": "rdp", "mean": "gaussian"}
+_SAID: Final = {"rdp": "RDP", "gaussian": "exact, one Gaussian"}
 _AUDIT: Final = "benchmarks/dp_audit.py"
 _MOST: Final = {
     "clip_milli": 10**9,
@@ -47,7 +50,7 @@ class DpClaim:
     sigma_milli: int  # noise of each entry, as a multiple of C
     steps: int
     mechanism: Mechanism = "dp-sgd"
-    accountant: Literal["rdp"] = "rdp"
+    accountant: Accountant = "rdp"
     unit: Literal["image"] = "image"
 
     def body(self) -> dict[str, int | str]:
@@ -58,10 +61,12 @@ class DpClaim:
     def from_body(value: object) -> "DpClaim":
         """Return the claim of one object. Raises VerificationFailed ``bad-field``."""
         fields = Fields(value, "a DP claim", need=(*_MOST, "accountant", "mechanism", "unit"))
-        fields.one_of("accountant", ("rdp",))
         fields.one_of("unit", ("image",))
         numbers = {name: fields.integer(name, 1, most) for name, most in _MOST.items()}
-        mechanism = cast("Mechanism", fields.one_of("mechanism", _MECHANISMS))
+        mechanism = cast("Mechanism", fields.one_of("mechanism", tuple(_ACCOUNTANTS)))
+        accountant = fields.one_of("accountant", (_ACCOUNTANTS[mechanism],))
+        if mechanism == "mean" and (numbers["q_ppm"], numbers["steps"]) != (10**6, 1):
+            raise bad_field("a DP claim of one mean draws every image, once")
         return DpClaim(
             clip_milli=numbers["clip_milli"],
             delta_e12=numbers["delta_e12"],
@@ -71,6 +76,7 @@ class DpClaim:
             sigma_milli=numbers["sigma_milli"],
             steps=numbers["steps"],
             mechanism=mechanism,
+            accountant=cast("Accountant", accountant),
         )
 
     @property
@@ -84,4 +90,6 @@ class DpClaim:
         '(8, 0.0001) per image, add or remove one, for what was sent'
         """
         epsilon, delta = f"{self.eps_milli / 1e3:g}", f"{self.delta_e12 / 1e12:.3g}"
-        return PER_IMAGE.format(epsilon=epsilon, delta=delta, accountant="RDP", audit=_AUDIT)
+        return PER_IMAGE.format(
+            epsilon=epsilon, delta=delta, accountant=_SAID[self.accountant], audit=_AUDIT
+        )

@@ -139,7 +139,7 @@ PRIVATE = MANIFEST | {
     "wraps": "3" * 64,
     "dp": {
         "accountant": "rdp",
-        "mechanism": "mean",
+        "mechanism": "dp-sgd",
         "unit": "image",
         **dict.fromkeys(("clip_milli", "delta_e12", "eps_milli", "images"), 1),
         **dict.fromkeys(("q_ppm", "sigma_milli", "steps"), 1),

@@ -6,6 +6,7 @@ this audit."
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import torch
 
 from orthofed.client.dp_accountant import epsilon
 from orthofed.client.egress import EgressList
+from orthofed.client.gaussian_accountant import gaussian_epsilon
 from orthofed.client.home import Home
 from orthofed.client.join import join
 from orthofed.client.state import MANIFEST
@@ -20,18 +22,20 @@ from orthofed.client.status import status_of
 from orthofed.client.train_command import Happened, train_concept
 from orthofed.client.train_options import TrainOptions
 from orthofed.client.train_view import TrainView
+from orthofed.client.workbench import Workbench
 from orthofed.core.contribution import ContributionManifest
 from orthofed.core.document import parse
 from orthofed.core.errors import InputError
 
 from .coordinator_process import Coordinator, run
 from .tiny_base import tiny_base
-from .tiny_concept import write_images
+from .tiny_concept import tiny_spec, write_images
 
 SETTINGS = """\
 steps = 4
 batch = 16
 dp_batch = 30
+dp_mean_steps = 4
 null_images = 2
 null_sampling_steps = 2
 warmup_steps = 1
@@ -108,6 +112,51 @@ def test_a_private_training_is_claimed_signed_shown_and_released(
     (entry,) = json.loads((out / "info.json").read_bytes())["concepts"]
     assert entry["dp"] == claim.body()
     assert f"- `foxes-p1`: {claim.said}" in (out / "card.md").read_text()
+
+
+def test_one_noisy_mean_goes_the_whole_way(
+    coordinator: Coordinator, place: Path, tmp_path: Path
+) -> None:
+    """`--dp-mode mean`: the claim names its mode everywhere; A is zero in what was sent."""
+    home, events, shown = _home(coordinator, tmp_path), list[Happened](), list[EgressList]()
+
+    def accept(listing: EgressList) -> bool:
+        shown.append(listing)
+        return True
+
+    options = replace(_options(place), concept="foxes-m2", dp_mode="mean")
+    session = train_concept(home, options, report=events.append, ask=accept, patience_s=20)
+
+    assert session.phase == "receipted"
+    signed = parse((home.run("foxes-m2") / MANIFEST).read_bytes(), kind="contribution")
+    claim = ContributionManifest.from_document(signed).dp
+    assert claim is not None
+    assert (claim.mechanism, claim.accountant) == ("mean", "gaussian")
+    assert (claim.images, claim.steps, claim.q_ppm) == (60, 1, 10**6)
+    found = gaussian_epsilon(sigma_milli=claim.sigma_milli, delta_e12=claim.delta_e12)
+    assert 7.9 < found <= 8
+    norms = {tensor.name: tensor.norm for tensor in shown[0].tensors}
+    assert {norm for name, norm in norms.items() if name.startswith("a.")} == {0.0}
+    assert norms["embed.text_encoder.0"] > 0
+    assert sum(event.name == "step" for event in events) == 4, "no count of images is renewed"
+
+    coordinator.release()
+    out = tmp_path / "release"
+    run("pull", coordinator.link(), "-o", str(out))
+    entries = json.loads((out / "info.json").read_bytes())["concepts"]
+    assert claim.body() in [entry.get("dp") for entry in entries]
+    assert f"- `foxes-m2`: {claim.said}" in (out / "card.md").read_text()
+
+
+def test_a_mode_without_an_epsilon_is_refused(place: Path) -> None:
+    """`--dp-mode mean` alone would train without noise; a misspelt mode is named."""
+    spec = tiny_spec(place / "base", rank=1)
+    bench = Workbench(spec, place / "base", place / "images", "fox", dp_mode="mean")
+
+    with pytest.raises(InputError, match="--dp-mode mean without --dp"):
+        _ = bench.settings
+    with pytest.raises(InputError, match="--dp-mode 'median'"):
+        replace(_options(place), dp_mode="median").check()
 
 
 def test_too_few_images_are_refused_before_a_lease(

@@ -30,11 +30,12 @@ def statistic() -> ModuleType:
     return module
 
 
-def test_the_audit_stays_below_the_claim_and_sees_the_missing_noise() -> None:
+@pytest.mark.parametrize("mode", ["sgd", "mean"])
+def test_the_audit_stays_below_the_claim_and_sees_the_missing_noise(mode: str) -> None:
     """One seed: at most epsilon 3 as trained; above it with the noise off, the seeded control."""
     # A script finds its neighbours beside it, which PYTHONSAFEPATH would forbid.
     env = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
-    words = [sys.executable, str(FOLDER / "dp_audit.py"), "--json", "--seeds", "1"]
+    words = [sys.executable, str(FOLDER / "dp_audit.py"), "--json", "--seeds", "1", "--mode", mode]
 
     done = subprocess.run(
         [*words, "--images", "4"], check=True, capture_output=True, env=env, text=True
@@ -49,9 +50,10 @@ def test_the_audit_stays_below_the_claim_and_sees_the_missing_noise() -> None:
         assert found[key], key
 
 
-def test_the_kept_result_meets_the_aim() -> None:
+@pytest.mark.parametrize("name", ["dp-audit-cpu-1", "dp-mean-audit-cpu-1"])
+def test_the_kept_result_meets_the_aim(name: str) -> None:
     """20 of 20 seeds at most the claim; 18 of 20 or more above it without noise."""
-    results = json.loads((FOLDER / "results" / "dp-audit-cpu-1.json").read_bytes())["results"]
+    results = json.loads((FOLDER / "results" / f"{name}.json").read_bytes())["results"]
 
     assert results["seeds"] == results["at_most_the_claim"] == 20
     assert results["above_the_claim_without_noise"] >= 18
