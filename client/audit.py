@@ -200,10 +200,12 @@ class Audit:
         share = total.dot / total.sent if total.sent else 0.0
         # With the weight found instead of the one said; squared norms, so no more than 1e-8 exact.
         shape = max(total.found - share * total.dot, 0.0)
+        # One layer that is off moves the weight of all by less than rounding does: no other weight.
+        off = abs(share - leased.lambda_1024 / 1024) * math.sqrt(total.sent)
         verdict: Verdict = "differs"
         if total.worst <= 1.0:
             verdict = "matches"
-        elif shape <= total.floor + 1e-14 * total.found:
+        elif shape <= total.floor + 1e-14 * total.found and off > math.sqrt(total.floor):
             verdict = "another weight"
         return replace(
             plain,

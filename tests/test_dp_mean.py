@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from orthofed.client import noisy_gradient as module
 from orthofed.client.checkpoint import TrainingSaves
 from orthofed.client.dp_draws import DpDraws
 from orthofed.client.dp_mean import Moves
 from orthofed.client.dp_plan import check_floor, noise_to_signal, num_sent, planned
 from orthofed.client.gaussian_accountant import gaussian_epsilon, least_gaussian_sigma_milli
-from orthofed.client.noisy_gradient import noisy_gradient
 from orthofed.client.packing import packed
 from orthofed.client.score import Scorer, phrase_of
 from orthofed.client.tokens import LearnedTokens, Trigger
@@ -28,6 +28,7 @@ from orthofed.core.dp_claim import DpClaim
 from orthofed.core.errors import InputError, VerificationFailed
 from orthofed.core.layout import ContributionLayout
 
+from .seeded import Bug
 from .tiny_concept import NOUN, SETTINGS, Bench, bench
 
 TRIGGERS = [Trigger("anna-k7")]
@@ -68,7 +69,7 @@ def _summed(rows: np.ndarray) -> np.ndarray:
     """Return the released sum of ``rows``, one an image, without noise."""
     tensor = torch.from_numpy(rows.astype(np.float32))
     parts = [tensor[:, :6].reshape(-1, 3, 2), tensor[:, 6:]]
-    found = noisy_gradient(Moves(parts), MEAN, NoNoise(), LIKE)
+    found = module.noisy_gradient(Moves(parts), MEAN, NoNoise(), LIKE)
     return torch.cat([part.flatten() for part in found]).double().numpy() * MEAN.images
 
 
@@ -85,6 +86,17 @@ def test_one_image_more_moves_the_sum_by_the_clip_at_most(seed: int, sizes: list
 
     assert np.isfinite(whole).all()
     assert np.linalg.norm(whole - without) <= CLIP * (1 + 1e-6)
+
+
+def test_a_seeded_bug_that_cuts_no_move_is_caught() -> None:
+    """The property above sees it: a long move comes through whole."""
+    rows = np.full((1, 10), 40.0)
+
+    with Bug.named("dp-move-not-cut").everywhere():
+        found = _summed(rows)
+
+    assert np.linalg.norm(found) > 100 * CLIP
+    assert np.linalg.norm(_summed(rows)) <= CLIP
 
 
 def test_a_longer_move_is_cut_and_a_shorter_one_stays() -> None:
@@ -105,7 +117,9 @@ def test_the_noise_has_the_promised_deviation() -> None:
     moves, like = Moves([torch.zeros(3, count)]), [torch.zeros(count)]
     claim = replace(MEAN, images=30, sigma_milli=443)
 
-    first, again = (noisy_gradient(moves, claim, DpDraws(), like)[0].numpy() for _ in range(2))
+    first, again = (
+        module.noisy_gradient(moves, claim, DpDraws(), like)[0].numpy() for _ in range(2)
+    )
 
     wanted = 0.443 * CLIP / 30
     assert first.std() == pytest.approx(wanted, rel=0.005)
