@@ -1,8 +1,11 @@
-"""What every test can have: a seed that can be given again, and a table of figures at the end."""
+"""What every test has: a seed that can be given again, a table of figures, a search of argv."""
 
 import random
+from collections.abc import Iterator
 
 import pytest
+
+from .argv_watch import ArgvWatch, keys_below
 
 FIGURES = pytest.StashKey[list[tuple[str, str]]]()
 
@@ -15,6 +18,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Start with no figures."""
     config.stash[FIGURES] = []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_secret_among_arguments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fail at the end of the run if a test gave a process a secret among its arguments (T27)."""
+    watch = ArgvWatch()
+    watch.begin()
+    yield
+    leaks = watch.leaks(keys_below(tmp_path_factory.getbasetemp()))
+    assert not leaks, f"secrets among the arguments of processes that were started by {leaks}"
 
 
 @pytest.fixture
