@@ -26,7 +26,4 @@ def least_gaussian_sigma_milli(*, delta_e12: int, eps_milli: int) -> int:
     Raises InputError: as `gaussian_epsilon`.
     """
     dp = dp_accounting_package()
-    found = math.ceil(1e3 * float(dp.get_sigma_gaussian(eps_milli / 1e3, delta_e12 / 1e12)))
-    while gaussian_epsilon(sigma_milli=found, delta_e12=delta_e12) > eps_milli / 1e3:
-        found += 1
-    return found
+    return math.ceil(1e3 * float(dp.get_sigma_gaussian(eps_milli / 1e3, delta_e12 / 1e12)))
