@@ -115,7 +115,8 @@ class Bench:
 
     def _place(self, name: str, images: ConceptImages, settings: TrainingSettings) -> Path:
         """Return the file of one training: everything that decides it is in its name."""
-        text = json.dumps([self.spec.id, images.digest, settings.as_dict()], sort_keys=True)
+        decisive = {k: v for k, v in settings.as_dict().items() if not k.startswith("dp_")}
+        text = json.dumps([self.spec.id, images.digest, decisive], sort_keys=True)
         key = hashlib.sha256(text.encode()).hexdigest()[:24]
         return self.options.work / f"{name}-{key}.safetensors"
 
@@ -148,7 +149,9 @@ def main() -> None:
         "threshold": BY_HEART,
         "all": _counted(rows),
         "not_used_for_the_threshold": _counted([r for r in rows if r["concept"] not in seen]),
-        "scoring_share": round(max(r["scoring_s"] / r["training_s"] for r in rows), 4),
+        "scoring_share": round(
+            max((r["scoring_s"] / r["training_s"] for r in rows), default=0.0), 4
+        ),
         "rows": rows,
     }
     print(json.dumps({**_circumstances(), "results": results}, indent=2 if options.json else None))

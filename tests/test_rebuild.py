@@ -267,6 +267,50 @@ def test_a_contribution_trained_against_another_block_is_refused(
     )
 
 
+def test_a_contribution_that_is_left_out_is_its_clients_too(case: Case) -> None:
+    """T4: one that no file of the release holds, in a ledger that somebody else signed for."""
+    body = case.contributions.document(case.manifest.contributions[0][0]).body
+    forge(case, 99, document_leaf(sign("contribution", body, [SigningKey.from_seed(b"\x63" * 32)])))
+
+    assert "signed by its client key alone" in case.refused().what
+
+
+FORGED: dict[str, tuple[dict[str, object], str]] = {
+    "of another ledger": ({"log": "7" * 64}, "names another log or federation"),
+    "of another federation": ({"fed": "7" * 64}, "names another log or federation"),
+    "sealed": (
+        {"form": "private", "plain": "1" * 64, "wraps": "2" * 64},
+        "is private, and a release holds public ones only",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "said"), FORGED.values(), ids=list(FORGED))
+def test_a_contribution_that_its_client_signed_for_elsewhere_is_refused(
+    changes: dict[str, object], said: str, case: Case, filled: Running
+) -> None:
+    """T4, T25: the right key, on a word that was never meant for a file of this release."""
+    leaf = case.manifest.contributions[0][0]
+    body = case.contributions.document(leaf).body
+    forge(
+        case,
+        leaf,
+        document_leaf(sign("contribution", {**body, **changes}, [filled.packs[0].lease.key])),
+    )
+
+    assert said in case.refused().what
+
+
+def test_two_contributions_of_one_slot_are_refused(case: Case, filled: Running) -> None:
+    """Both signed by their clients, the second for the first one's slot: a merge would add them."""
+    first, second = (leaf for leaf, _ in case.manifest.contributions[:2])
+    there = case.contributions.manifest(first)
+    body = {**case.contributions.document(second).body, "slot": there.slot, "basis": there.basis}
+    forge(case, second, document_leaf(sign("contribution", body, [filled.packs[1].lease.key])))
+
+    assert "3 contributions in 2 slots" in case.refused().what
+
+
 def test_another_base_is_refused_before_anything_is_compared(case: Case, tmp_path: Path) -> None:
     """Exit code 2 and the name of the right one: nobody lied."""
     other = tmp_path / "base"
