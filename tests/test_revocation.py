@@ -4,6 +4,9 @@ import json
 
 import pytest
 
+from orthofed.client.renewals import Renewals
+from orthofed.client.rotation import rotate
+from orthofed.client.status import status_of
 from orthofed.coordinator import records
 from orthofed.coordinator.control import ControlServer
 from orthofed.coordinator.doctor import examine
@@ -18,6 +21,7 @@ from orthofed.proto import methods, wire
 
 from .coordinator_process import run
 from .member import Leased, Member, Packed, Wire
+from .owner import PATIENCE_S, Owner
 from .serving import Running, founded, running
 
 
@@ -92,6 +96,41 @@ def test_a_revoked_member_leases_renews_uploads_and_commits_nothing(coordinator)
     assert (other.slot, other.fence) == (lease.slot, lease.fence + 1)
     assert code_of(member.commit, packed) == REVOKED
     assert not list(coordinator.house.store.run(lambda db: [*check_rows(db)]))
+
+
+def test_an_owners_training_ends_at_its_next_renewal_and_withdraw_goes_on(coordinator, tmp_path):
+    """By the client's own code: the reason stops the renewals, the withdrawal has its receipt."""
+    owner = Owner.joined(tmp_path / "home", coordinator.invite())
+    owner.contribute("wren")
+    session = owner.lease("robin")
+    revoke(coordinator.house, status_of(owner.home)["member"], Terms(why="it squats"))
+
+    with (
+        owner.channel() as channel,
+        pytest.raises(Refused, match="revoked this member key: it squats") as refused,
+        Renewals(
+            channel,
+            key=owner.key(session),
+            slot=session.slot,
+            fence=session.fence,
+            ttl_s=session.ttl_s,
+            on_trouble=lambda _: None,
+        ),
+    ):
+        pass
+    rows = {row["concept"]: row for row in status_of(owner.home)["concepts"]}
+
+    assert refused.value.exit_code == 3
+    assert "client withdraw" in refused.value.fix
+    assert (rows["robin"]["state"], rows["wren"]["promise"]) == ("lost", "kept")
+    assert owner.withdraw("wren").receipt.is_file()
+    assert code_of_rotation(owner) == "revoked"
+
+
+def code_of_rotation(owner: Owner) -> str:
+    with pytest.raises(Refused) as refused:
+        rotate(owner.home, patience_s=PATIENCE_S)
+    return refused.value.code
 
 
 def test_the_same_lease_request_is_refused_too(coordinator):

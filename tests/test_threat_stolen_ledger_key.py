@@ -44,6 +44,11 @@ def robbed(coordinator: Running) -> SigningKey:
     return stolen
 
 
+def load_key_now(coordinator: Running) -> SigningKey:
+    """Return the ledger key of the newest keyring."""
+    return find_key(coordinator.folder.keys, "ledger", (coordinator.house.facts.ring.ledger,))
+
+
 def train(owner: Owner, concept: str) -> None:
     """Run `orthofed client train` for what is packed and approved: it uploads and is done."""
     nowhere = owner.home.folder / "none"
@@ -82,7 +87,7 @@ def test_what_a_stolen_ledger_key_signs_is_refused_by_train_status_withdraw_and_
     owner = Owner.joined(tmp_path / "home", coordinator.invite())
     owner.contribute("anna")
     stolen = robbed(coordinator)
-    mine = find_key(coordinator.folder.keys, "ledger", (coordinator.house.facts.ring.ledger,))
+    mine = load_key_now(coordinator)
     owner.pack("bert")
     coordinator.house.ledger.take_over(stolen)
 
@@ -154,6 +159,13 @@ def test_the_place_of_a_keyring_cannot_be_moved_by_an_older_key(coordinator):
     body = document_leaf(parse(reply.keyrings[1], kind="keyring"))
     moved = forged_receipt(stolen, coordinator.house.facts.log, body, 60)
 
+    later = document_leaf(parse(reply.keyrings[2], kind="keyring"))
+    mine = load_key_now(coordinator)
+    late_and_early = tuple(
+        forged_receipt(mine, coordinator.house.facts.log, leaf, size)
+        for leaf, size in ((body, 60), (later, 40))
+    )
+
     assert federation_of(coordinator, (second, third)).keyring_leaves == (1, 2, 3)
     for proofs, said in (
         ((), "0 proofs for 3 keyrings"),
@@ -161,6 +173,7 @@ def test_the_place_of_a_keyring_cannot_be_moved_by_an_older_key(coordinator):
         ((second, third, third), "3 proofs"),
         ((third, second), "another one than the keyring's"),
         ((moved, third), "not signed by this ledger"),
+        (late_and_early, "follows leaf 59"),
     ):
         with pytest.raises(VerificationFailed, match=f"check failed: keyring proof: .*{said}"):
             federation_of(coordinator, proofs)
