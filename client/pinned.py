@@ -3,13 +3,15 @@
     GetSpec -> spec and keyrings, bound to the pinned log id (trust.py)
             -> where each keyring lies in the ledger, proven under the newest ledger key   (T25)
             -> no keyring is missing or another one than this home has seen                (T16)
+            -> the newest one is in force: it has not run out
 
 Law: so a receipt is judged by the one ledger key that signs checkpoints of its size, and a key that
 was rotated away signs nothing newer, at home as for who reads the whole ledger. Bound: a home that
 has not heard of a keyring yet can be held at the one before by a thief of its ledger key who also
-answers in the coordinator's place. Cost: one call.
+answers in the coordinator's place, until that keyring runs out. Cost: one call.
 """
 
+import time
 from dataclasses import dataclass
 
 from ..core.errors import VerificationFailed
@@ -43,6 +45,8 @@ def ask_federation(home: Home, channel: Channel, log: str) -> Told:
                 fix="tell the operator; nothing was sent",
                 code="keyrings-went-back",
             )
+    with check("expiry"):
+        federation.keyring.check_time(int(time.time()))
     return Told(placed(federation, reply.keyrings, reply.keyring_proofs), reply)
 
 

@@ -5,12 +5,15 @@ key in place of the new one. So keyrings and proofs are genuine, and receipts ar
 """
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from orthofed.client import pinned
 from orthofed.client.recovery import recover
 from orthofed.client.status import status_of
 from orthofed.client.train_command import train_concept
@@ -148,6 +151,24 @@ def test_a_home_does_not_go_back_behind_a_keyring_that_it_has_seen(coordinator, 
     assert seen == 2
     assert "do not continue" in row["why"]
     assert owner.saved("anna").phase == "receipted"
+
+
+def test_a_home_takes_no_keyring_that_has_run_out(coordinator, tmp_path, monkeypatch):
+    """The bound of a thief who keeps newer keyrings from a home: a year, as founded; then nothing.
+
+    The home is told what is wrong before anything is sent in its name.
+    """
+    owner = Owner.joined(tmp_path / "home", coordinator.invite())
+    owner.contribute("anna")
+    later = SimpleNamespace(time=lambda: time.time() + 366 * 86_400)
+    monkeypatch.setattr(pinned, "time", later)
+
+    with pytest.raises(VerificationFailed, match="check failed: expiry: keyring 1 ran out"):
+        owner.withdraw("anna")
+    (row,) = status_of(owner.home)["concepts"]
+
+    assert (row["state"], owner.saved("anna").phase) == ("unknown", "receipted")
+    assert "ran out" in row["why"]
 
 
 def test_the_place_of_a_keyring_cannot_be_moved_by_an_older_key(coordinator):
