@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from orthofed.client.base_folder import BaseFolder
 from orthofed.client.channel import Channel
@@ -15,9 +16,11 @@ from orthofed.client.verify import verify_folder
 from orthofed.coordinator.removal import Removal
 from orthofed.core.address import FederationAddress
 from orthofed.core.errors import InputError, Refused
+from orthofed.core.recipient import Recipient
 from orthofed.proto import methods, wire
 
 from .member import Member, Packed
+from .private_owner import pack_private
 from .serving import Running, founded, running
 from .test_removal import word
 
@@ -102,3 +105,28 @@ def test_a_withdrawn_blob_stays_until_the_next_release_and_is_then_refused(
     verify_folder(tmp_path / "new")
     base = BaseFolder(coordinator.folder.settings().base)
     assert Rebuild(Contributions(tmp_path / "new", found)).run(base) > 0  # lists the withdrawal
+
+
+def test_a_private_contribution_is_given_while_it_stands_and_not_once_rejected(
+    coordinator: Running,
+) -> None:
+    """Ciphertext and wraps together, in no release; after the operator's no neither of both.
+
+    The bytes are still there, for the owner to ask why: standing decides, not the disk.
+    """
+    member = coordinator.member()
+    private = X25519PrivateKey.generate()
+    reader = Recipient(private.public_key().public_bytes_raw())
+    packed, _ = pack_private(member, member.lease("rex", ("rex-p2",)), [reader])
+    leaf = member.check(member.contribute(packed)).index
+    request = wire.ContributionRequest(leaf)
+
+    def wraps() -> bytes:
+        return member.link.call(methods.GET_CONTRIBUTION, request, wire.ContributionReply).wraps
+
+    assert wraps()
+    assert read(member, leaf).data == packed.blob
+    Removal(coordinator.house).reject(leaf, why="not what it says")
+
+    assert wraps() == b""
+    assert refused(member, leaf).code == "no-such-contribution"

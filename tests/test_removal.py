@@ -12,6 +12,7 @@ from orthofed.core.document import sign
 from orthofed.core.errors import Refused, VerificationFailed
 from orthofed.core.receipt import verify_receipt
 from orthofed.core.withdrawal import Withdrawal
+from orthofed.proto import wire
 
 from .member import Leased, Member
 from .seeded import Bug
@@ -96,6 +97,21 @@ def test_nobody_withdraws_what_is_not_its_own(coordinator):
     with pytest.raises(VerificationFailed):
         removal.withdraw(word(coordinator, lease, leaf, client=other.key.public_hex))
     assert phase(coordinator, lease) == "filled"
+
+
+def test_anothers_word_is_not_sent_for_it(coordinator):
+    """T2: a signed word that somebody came by is no word of whoever calls with it."""
+    _, lease, leaf, _ = contributed(coordinator)
+    _, other, _, _ = contributed(coordinator, "bert")
+    request = wire.WithdrawRequest(word(coordinator, lease, leaf))
+    removal = Removal(coordinator.house)
+
+    with pytest.raises(Refused) as refused:
+        removal.asked(other.key.public_hex, request)
+
+    assert refused.value.code == "not-found"
+    assert phase(coordinator, lease) == "filled"
+    assert removal.asked(lease.key.public_hex, request).receipt
 
 
 def test_a_rejection_frees_the_slot_and_keeps_the_blob(coordinator):
