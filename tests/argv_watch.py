@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _INVITE = re.compile(r"ofi1:[A-Za-z0-9_-]{40}")
+_PRIVATE_BLOCK = re.compile(r"PRIVATE KEY-----(.*?)-----END", re.DOTALL)
+_LONG = 40
 _EVENTS = {"subprocess.Popen": 1, "os.posix_spawn": 1, "os.exec": 1}
 """Events of starts, and where their arguments stand."""
 GIVEN_ON_PURPOSE = ("tests/test_join.py", "tests/test_argv_watch.py")
@@ -51,13 +53,18 @@ class ArgvWatch:
 
 
 def keys_below(folder: Path) -> set[str]:
-    """Return every private key in the files below ``folder``: master keys, and lines of PEM."""
+    """Return every private key in the files below ``folder``: master keys, and lines of PEM.
+
+    The certificate beside a key is public, and so is the last line of a key over a curve: it holds
+    the public half. An address carries both in base64, now and then with the same line ends.
+    """
     found = set[str]()
     for path in folder.rglob("*"):
         if path.suffix in (".key", ".pem") and path.is_file():
-            lines = path.read_text("ascii", errors="replace").split()
-            private = "PRIVATE" in lines or path.name == "master.key"
-            found |= {line for line in lines if private and len(line) >= 40}  # no BEGIN
+            text = path.read_text("ascii", errors="replace")
+            blocks = [text] if path.name == "master.key" else _PRIVATE_BLOCK.findall(text)
+            for lines in (block.split() for block in blocks):
+                found |= {line for line in lines[:-1] or lines if len(line) >= _LONG}
     return found
 
 

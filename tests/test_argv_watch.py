@@ -1,10 +1,18 @@
 """The search of all arguments finds what it is made for: an invite, and a key out of a file."""
 
+import base64
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
 from .argv_watch import ArgvWatch, keys_below
 
@@ -28,3 +36,17 @@ def test_a_secret_among_the_arguments_is_found(
 
     leaks = watch.leaks(keys_below(tmp_path), but=())
     assert leaks == ([] if way == "nothing" else ["tests/test_argv_watch.py::planted"])
+
+
+def test_what_a_certificate_shows_too_is_no_secret(tmp_path: Path) -> None:
+    """An address carries the authority in base64: its lines, where they happen to end alike."""
+    private = ec.generate_private_key(ec.SECP256R1())
+    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    certificate = "-----BEGIN CERTIFICATE-----\n" + "y" * 64 + "\n-----END CERTIFICATE-----\n"
+    (tmp_path / "tls.pem").write_text(certificate + pem)
+    point = private.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+
+    found = keys_below(tmp_path)
+
+    assert found == set(pem.split("\n")[1:3])
+    assert not any(base64.b64decode(line) in point for line in found)
