@@ -133,12 +133,13 @@ class World:
         """Announce a blob; another one takes the place of what is not in yet."""
         lease = self.leases[number]
         known = self.uploads.get(lease.at)
-        if known is not None and known.variant == variant:
-            if known.leaf is not None:
-                return f"receipt {known.leaf}", self
-            return "known", self._upload(lease.at, replace(known, part=True))
+        again = known is not None and known.variant == variant
+        if known is not None and again and known.leaf is not None:
+            return f"receipt {known.leaf}", self
         if self._held(number, lease.at) is None:
             return "lease-lost", self
+        if known is not None and again:
+            return "known", self._upload(lease.at, replace(known, part=True))
         return "known", self._upload(lease.at, Upload(variant))
 
     def half_begun(self, number: int) -> "World":
