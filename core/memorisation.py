@@ -3,15 +3,15 @@
     gain(images) = 1 - L_contribution / L_base          score = gain(trained on) - gain(held out)
 
 Law: 0 for the base itself, for a training that taught nothing, and for one whose gain is the same
-on images it never saw. ``BY_HEART`` is where the owner is warned: benchmarks/memorisation.py chose
-it on some concepts and counted on others. Sources and what it does not show: client/memorisation.py
-and docs/privacy.md. T21.
+on images it never saw. ``BY_HEART`` is where the owner is warned, between the two kinds of training
+of benchmarks/memorisation.py on the shipped base; another base may want another. Sources and what
+it does not show: client/memorisation.py and docs/privacy.md. T21.
 """
 
 from dataclasses import dataclass
 from typing import Final
 
-BY_HEART: Final = 0.06
+BY_HEART: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)

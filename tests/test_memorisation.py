@@ -1,5 +1,6 @@
 """The memorisation score (T21): it separates, costs little, is shown where the owner says yes."""
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from .tiny_concept import tiny_spec
 
 ROOT = Path(__file__).parents[1]
 ASSETS = ROOT / "assets"
+RESULTS = ROOT / "benchmarks" / "results" / "memorisation-cpu-1.json"
 TRIGGERS, NOUN = [Trigger("anna-k7")], "person"
 QUICK = TrainingSettings(
     threads=1, null_images=2, null_sampling_steps=2, null_states=2, null_batch=4, warmup_steps=5
@@ -123,3 +125,18 @@ def test_the_list_shows_the_score_and_warns_in_plain_words(memory: Memorisation)
     assert ("WARNING" in told) == memory.by_heart
     for word in ("more images", "fewer --steps", "--dp", "--private-to"):
         assert (word in told) == memory.by_heart
+
+
+def test_the_kept_result_meets_the_aim() -> None:
+    """T21: every run that was overfitted on purpose is flagged, of the others one in 20 at most.
+
+    Scoring took less than a tenth of what the training took.
+    """
+    results = json.loads(RESULTS.read_bytes())["results"]
+
+    assert results["threshold"] == BY_HEART
+    for part in ("all", "not_seen_when_the_threshold_was_set"):
+        found = results[part]
+        assert found["overfitted"]["flagged"] == found["overfitted"]["runs"] > 0
+        assert found["regularised"]["flagged"] <= 0.05 * found["regularised"]["runs"]
+    assert 0 < results["scoring_share"] < 0.1
