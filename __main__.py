@@ -13,6 +13,7 @@ from importlib.metadata import version as installed_version
 
 import click
 import typer
+import typer.core
 
 from .admission import admit_command
 from .client import audit_command, ledger_command, pull_command, recipient_command
@@ -20,6 +21,7 @@ from .client import cli as client
 from .coordinator import cli as coordinator
 from .core.errors import OrthoFedError
 
+typer.core.HAS_RICH = False  # else "[required]" is escaped for rich, which prints none of our help
 app = typer.Typer(
     name="orthofed",
     help="Teach one text-to-image model many concepts, each on its owner's own machine.",

@@ -48,6 +48,15 @@ def test_every_command_has_help_that_ends_with_an_example(path: tuple[str, ...])
         assert getattr(parameter, "help", "argument"), f"{parameter.name} has no help"
 
 
+def test_the_help_is_printed_as_it_is_meant() -> None:
+    """Arguments that have to be given and defaults, in plain brackets."""
+    shown = _run("client", "rotate", "--help").stdout + _run("audit", "--help").stdout
+
+    assert "[required]" in shown
+    assert "[default: 120" in shown
+    assert "\\" not in shown
+
+
 def test_the_version_names_code_wire_and_formats() -> None:
     """What a bug report needs."""
     done = _run("--version")
