@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _INVITE = re.compile(r"ofi1:[A-Za-z0-9_-]{40}")
-_PRIVATE_BLOCK = re.compile(r"PRIVATE KEY-----(.*?)-----END", re.DOTALL)
+_PRIVATE_BLOCK = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(.*?)-----END", re.DOTALL)
 _LONG = 40
 _EVENTS = {"subprocess.Popen": 1, "os.posix_spawn": 1, "os.exec": 1}
 """Events of starts, and where their arguments stand."""

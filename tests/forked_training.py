@@ -107,7 +107,8 @@ def _fork(tiny: Bench, place: Path) -> int:
         return process
     code = 1
     try:
-        (place / "end").write_text(_hash(_train(tiny, place)))
+        (place / "ending").write_text(_hash(_train(tiny, place)))
+        (place / "ending").rename(place / "end")  # a kill may fall between open and write
         code = 0
     except KeyboardInterrupt:
         code = 4

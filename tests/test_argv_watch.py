@@ -43,7 +43,7 @@ def test_what_a_certificate_shows_too_is_no_secret(tmp_path: Path) -> None:
     private = ec.generate_private_key(ec.SECP256R1())
     pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     certificate = "-----BEGIN CERTIFICATE-----\n" + "y" * 64 + "\n-----END CERTIFICATE-----\n"
-    (tmp_path / "tls.pem").write_text(certificate + pem)
+    (tmp_path / "tls.pem").write_text(certificate + pem + certificate)
     point = private.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
 
     found = keys_below(tmp_path)

@@ -127,7 +127,7 @@ def test_unknown_components_are_refused() -> None:
         ("vae.a", "sd1"),
         ("text_encoder_2.a", "sd1"),
         ("unet.time", "sdxl"),
-        ("unet.mid_block.resnets.0.norm1", "sdxl"),
+        ("unet.mid_block.resnets.0.dropout", "sdxl"),
     ):
         with pytest.raises(SpecError):
             kohya_key(path, family)
