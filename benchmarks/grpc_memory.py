@@ -15,7 +15,7 @@ import gc
 import json
 import multiprocessing
 import sys
-from multiprocessing.connection import Connection
+from typing import Any
 
 import grpc
 
@@ -74,7 +74,7 @@ async def _measure(size: int, num: int) -> tuple[int, int]:
     return idle, after
 
 
-async def _in_use(pipe: Connection) -> int:
+async def _in_use(pipe: Any) -> int:
     await asyncio.sleep(_SETTLE_S)
     pipe.send("?")
     return await asyncio.to_thread(pipe.recv)
@@ -87,11 +87,11 @@ async def _send(channel: grpc.aio.Channel, body: bytes) -> None:
             await call
 
 
-def _serve(pipe: Connection) -> None:
+def _serve(pipe: Any) -> None:
     asyncio.run(_answer(pipe))
 
 
-async def _answer(pipe: Connection) -> None:
+async def _answer(pipe: Any) -> None:
     async def take(_requests: object, context: grpc.aio.ServicerContext) -> bytes:
         await context.read()
         return b"x"
