@@ -28,6 +28,7 @@ from .stale_parts import StaleParts
 from .tls import server_tls
 
 Ready = Callable[[str, str, bool], None]
+_LOOK_S = 0.5
 _SWITCH_S = 0.0005
 """What the event loop waits for the interpreter behind a thread at work, at most: with Python's own
 0.005 s a thousand uploads took a third longer, since each call needs the loop several times."""
@@ -59,7 +60,10 @@ def run(directory: Path, *, listen: str, ready: Ready, clock: Clock | None = Non
         ready(folder.address(), desk.link(), interrupted)
         house.sweep()
         child = _finish_release(directory) if interrupted else None
-        stop.wait()
+        # Python's handler runs when the main thread does. A signal that falls between its last look
+        # and an endless wait would end nothing, which a busy machine makes likely at the start.
+        while not stop.wait(_LOOK_S):
+            pass
         server.stop()
         control.close()
         if child is not None and child.poll() is None:
