@@ -49,7 +49,11 @@ def main() -> None:
             (after - idle) / options.connections / 1e3
         )
         result[f"kb_a_connection_before_{size >> 10}_kib"] = round(idle / options.connections / 1e3)
-    print(json.dumps(result, indent=2) if options.json else result)
+    if options.json:
+        print(json.dumps(result, indent=2))
+        return
+    for name, value in result.items():
+        print(f"{name:32} {value}")
 
 
 async def _measure(size: int, num: int) -> tuple[int, int]:
