@@ -45,6 +45,7 @@ def audit_source(where: str, *, log: str | None, home: Path | None) -> Generator
 
 def _fetched(address: FederationAddress, folder: Path, home: Home) -> Contributions:
     from .channel import Channel  # noqa: PLC0415  # a folder needs no network, so no grpc
+    from .origin import WireOrigin  # noqa: PLC0415  # as above
     from .pull import Pull  # noqa: PLC0415  # as above
     from .seen_heads import SeenHeads  # noqa: PLC0415  # as above
 
@@ -52,7 +53,7 @@ def _fetched(address: FederationAddress, folder: Path, home: Home) -> Contributi
         Channel(address.host_port, ca=address.ca, log=address.log) as channel,
         TransferView("fetching") as view,
     ):
-        pull = Pull(channel, address.log, folder, SeenHeads(home.folder), view.show)
+        pull = Pull(WireOrigin(channel), address.log, folder, SeenHeads(home.folder), view.show)
         release = pull.begin().release
         pull.fetch(release, [e for e in release.manifest.files if e.name == _INFO])
         pull.fetch_contributions(release)

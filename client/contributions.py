@@ -12,20 +12,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ..core.contribution import ContributionManifest
 from ..core.document import Document
 from ..core.errors import InputError, VerificationFailed
 from ..core.release import FileEntry
-from ..proto import methods, wire
-from .fetch import Fetch
-from .home import appear, told_when_full
+from .origin import Wanted
 from .trust import check
 from .trusted_ledger import TrustedRelease
-
-if TYPE_CHECKING:  # verifying needs no network, so it does not load grpc
-    from .channel import Channel
 
 FOLDER: Final = "trust/contributions"
 _FILE: Final = re.compile(rf"{FOLDER}/(0|[1-9][0-9]{{0,15}})\.safetensors")
@@ -114,34 +109,14 @@ class Contributions:
         with check("contribution"):
             return tuple(self._entry(leaf) for leaf in sorted(leaves & set(self.leaves)))
 
-    def fetch_blob(self, channel: "Channel", entry: FileEntry, part: Path) -> None:
-        """Fetch one of ``entries`` through its part file.
-
-        Raises Refused: it was withdrawn and is gone. Raises VerificationFailed: other bytes came.
-        """
-        fetch_contribution(channel, int(Path(entry.name).stem), entry, part)
-        target = self.folder / entry.name
-        with told_when_full(target, wanted=entry.bytes):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            appear(part, target)
+    def wanted(self) -> Iterator[Wanted]:
+        """Give the blob of each contribution as a file to be fetched."""
+        for leaf in self.leaves:
+            yield Wanted.blob(self._entry(leaf), leaf)
 
     def _entry(self, leaf: int) -> FileEntry:
         said = self.manifest(leaf)
         return FileEntry(blob_name(leaf), said.bytes, said.blob, (said.blob,))
-
-
-def fetch_contribution(channel: "Channel", leaf: int, entry: FileEntry, part: Path) -> None:
-    """Fetch the blob of the contribution at ``leaf`` into its part file, which may be begun.
-
-    Raises Refused: it is not given any more. Raises VerificationFailed: other bytes came.
-    """
-
-    def read(offset: int, length: int) -> wire.ReadReply:
-        request = wire.ReadContributionRequest(leaf, offset, length)
-        return channel.call(methods.READ_CONTRIBUTION, request, wire.ReadReply)
-
-    of = f"contribution {leaf}"
-    Fetch(entry, part, read, lambda _: None, of=of, chunk_bytes=entry.bytes).run()
 
 
 def _not_there(leaf: int) -> InputError:

@@ -34,6 +34,7 @@ from ..core.release_file import MadeFile, PlainFile
 from .channel import Channel
 from .contributions import Contributions, blob_name
 from .home import sync_folder
+from .origin import WireOrigin
 from .private_contributions import PrivateContributions
 from .pull import OnBytes, Pull
 from .rebuild import check_base
@@ -82,7 +83,7 @@ class LocalMerge:
         ContributionRejected: something is not what was signed, or breaks a rule.
         """
         self._claim()
-        pull = Pull(self.channel, self.log, self.work, self.seen, self.on_bytes)
+        pull = Pull(WireOrigin(self.channel), self.log, self.work, self.seen, self.on_bytes)
         release = pull.begin(n).release
         spec = release.federation.spec
         check_base(self.base, spec)

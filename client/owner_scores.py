@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from ..core.errors import Refused
 from .channel import Channel
 from .home import write_whole
+from .origin import WireOrigin
 from .pull import Pull
 from .seen_heads import SeenHeads
 
@@ -68,7 +69,7 @@ class OwnerScores:
         """Fetch what scoring needs of the newest release, or None before the first."""
         folder = self.folder / _NEWEST
         shutil.rmtree(folder, ignore_errors=True)  # of an earlier try, perhaps of an older release
-        pull = Pull(channel, log, folder, self.seen)
+        pull = Pull(WireOrigin(channel), log, folder, self.seen)
         try:
             release = pull.begin().release
         except Refused as error:

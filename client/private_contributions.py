@@ -30,8 +30,10 @@ from ..core.sizes import long_vector, sizes_of
 from ..core.spec import FederationSpec
 from ..proto import methods, wire
 from .channel import Channel
-from .contributions import Contributions, fetch_contribution
-from .home import write_whole
+from .contributions import Contributions
+from .download import Download
+from .home import appear, write_whole
+from .origin import Wanted, WireOrigin
 from .sealing import check_wraps_of, open_private
 from .trust import check
 from .wraps import unwrap
@@ -132,7 +134,8 @@ class PrivateContributions:
         sealed = self._place("sealed", leaf)
         sealed.parent.mkdir(parents=True, exist_ok=True)
         entry = FileEntry(f"sealed/{leaf}", manifest.bytes, manifest.blob, (manifest.blob,))
-        fetch_contribution(channel, leaf, entry, sealed)
+        download = Download([WireOrigin(channel)], sealed.parent, lambda *_: None)
+        download.run([Wanted.blob(entry, leaf)], lambda _, part: appear(part, sealed))
         with check("contribution"):
             plain = open_private(manifest, sealed.read_bytes(), wraps, self.private)
         write_whole(self._place("plain", leaf), plain, mode=0o600)

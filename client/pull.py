@@ -25,13 +25,12 @@ from typing import Final
 from ..core.errors import InputError, VerificationFailed
 from ..core.release import FileEntry
 from ..core.tile import TILE_WIDTH, join_entries
-from ..proto import methods, wire
-from .channel import Channel
 from .contributions import Contributions
-from .fetch import Fetch
+from .download import Download
 from .home import appear, disk_full, sync_folder, told_when_full, write_whole
 from .ledger_view import LedgerView, look, remember
-from .public_source import WireSource, read_entries
+from .origin import Origin, Wanted
+from .public_source import read_entries
 from .seen_heads import SeenHeads
 from .trust import check, mismatch
 from .trusted_ledger import TrustedLedger, TrustedRelease, trusted_ledger
@@ -50,6 +49,9 @@ PART: Final = ".pull"
 _RESERVE: Final = 1 << 20
 """Bytes to be left free besides the release: folders, proofs, the file system's own."""
 
+_BLOCK: Final = 512
+"""The unit of ``st_blocks``."""
+
 OnBytes = Callable[[str, int, int], None]
 
 
@@ -67,15 +69,17 @@ class Begun:
 class Pull:
     """One release on its way into ``out``. ``on_bytes(name, done, total)`` hears the progress.
 
-    ``seen``: what this client remembers of ledgers; ``clock`` gives Unix seconds.
+    ``seen``: what this client remembers of ledgers; ``clock`` gives Unix seconds. ``origin`` shows
+    the ledger; files come from ``mirrors``, where there are some, and from it what they lack.
     """
 
-    channel: Channel
+    origin: Origin
     log: str
     out: Path
     seen: SeenHeads
     on_bytes: OnBytes = lambda *_: None
     clock: Callable[[], float] = time.time
+    mirrors: tuple[Origin, ...] = ()
 
     def run(self, n: int = 0, *, contributions: bool = False) -> TrustedRelease:
         """Fetch release ``n``, 0 for the newest, and return it trusted and whole.
@@ -96,7 +100,7 @@ class Pull:
     def begin(self, n: int = 0) -> Begun:
         """Take the folder and return the release, trusted; none of its files yet."""
         self._claim()
-        source = WireSource(self.channel)
+        source = self.origin
         view = look(source, self.log, self.seen, now_s=int(self.clock()))
         with check("ledger"):
             bodies = read_entries(source, view.head.size)
@@ -116,50 +120,40 @@ class Pull:
 
     def _manifest(self, n: int, ledger: TrustedLedger) -> bytes:
         ledger.manifest_id(n)  # before a question that may have no answer
-        reply = self.channel.call(methods.GET_MANIFEST, wire.ManifestRequest(n), wire.ManifestReply)
-        found = ledger.release(reply.document)
+        signed = self.origin.manifest(n)
+        found = ledger.release(signed)
         with check("manifest"):
             if found.manifest.n != n:  # T16: a release of the ledger, and not the one asked for
                 raise mismatch(f"release {found.manifest.n} was served, asked for was {n}")
-        return reply.document
+        return signed
 
     def fetch(self, release: TrustedRelease, entries: Iterable[FileEntry]) -> None:
         """Fetch the files of ``entries`` that are not whole yet."""
-        waiting = [entry for entry in entries if not self._is_whole(entry)]
-        self._check_room(waiting)
-        total, before = sum(entry.bytes for entry in waiting), 0
-        for entry in waiting:
-            self._fetch(release, entry, before, total)
-            before += entry.bytes
+        self._download([Wanted(entry, n=release.manifest.n) for entry in entries])
 
     def fetch_contributions(self, release: TrustedRelease) -> None:
         """Fetch what the release was made of."""
-        made_of = Contributions(self.out, release)
-        waiting = [entry for entry in made_of.entries() if not self._is_whole(entry)]
+        self._download(Contributions(self.out, release).wanted())
+
+    def _download(self, wanted: Iterable[Wanted]) -> None:
+        waiting = [each for each in wanted if not self._is_whole(each.entry)]
         self._check_room(waiting)
-        total, done = sum(entry.bytes for entry in waiting), 0
-        for entry in waiting:
-            made_of.fetch_blob(self.channel, entry, self.out / PART / entry.sha256)
-            done += entry.bytes
-            self.on_bytes(entry.name, done, total)
+        origins = (*self.mirrors, self.origin)
+        while waiting:  # two files of the same bytes have one part: they come after one another
+            once = {each.entry.sha256: each for each in reversed(waiting)}
+            waiting = [each for each in waiting if once[each.entry.sha256] is not each]
+            unique = sorted(once.values(), key=lambda each: each.entry.name)
+            Download(origins, self.out / PART, self.on_bytes).run(unique, self._arrived)
 
-    def _fetch(self, release: TrustedRelease, entry: FileEntry, before: int, total: int) -> None:
-        def on_bytes(done: int) -> None:
-            self.on_bytes(entry.name, before + done, total)
-
-        def read(offset: int, length: int) -> wire.ReadReply:
-            request = wire.ReadRequest(release.manifest.n, entry.name, offset, length)
-            return self.channel.call(methods.READ, request, wire.ReadReply)
-
-        part = self.out / PART / entry.sha256
+    def _arrived(self, wanted: Wanted, part: Path) -> None:
+        """Give one whole file its name."""
+        entry = wanted.entry
         target = place(self.out, entry.name)
-        Fetch(entry, part, read, on_bytes, of=f"release {release.manifest.n}").run()
         with check("header"):
             check_header(part, entry.name)
         with told_when_full(target, wanted=entry.bytes):
             target.parent.mkdir(parents=True, exist_ok=True)
             appear(part, target)
-        on_bytes(entry.bytes)
 
     def _finish(self, begun: Begun) -> None:
         """Write what proves the release; the manifest last, then drop the part folder."""
@@ -212,11 +206,12 @@ class Pull:
             return True
         return False
 
-    def _check_room(self, waiting: Iterable[FileEntry]) -> None:
+    def _check_room(self, waiting: Iterable[Wanted]) -> None:
         wanted = _RESERVE
-        for entry in waiting:
+        for entry in (each.entry for each in waiting):
             part = self.out / PART / entry.sha256
-            wanted += entry.bytes - (min(part.stat().st_size, entry.bytes) if part.exists() else 0)
+            there = part.stat().st_blocks * _BLOCK if part.exists() else 0  # a part has holes
+            wanted += entry.bytes - min(there, entry.bytes)
         if wanted > shutil.disk_usage(self.out).free:
             raise disk_full(self.out, wanted=wanted)
 

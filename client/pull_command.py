@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from .channel import Channel
     from .local_merge import Merged
+    from .open_origin import Opened
     from .seen_heads import SeenHeads
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
@@ -16,12 +16,18 @@ EXAMPLE = "Example: orthofed pull orthofed://example.org:7443/LOG -o release-1"
 
 
 def pull(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
-    url: Annotated[str, typer.Argument(help="The federation's link, orthofed://...")],
+    url: Annotated[
+        str, typer.Argument(help="The federation's link, orthofed://..., or https://HOST/PATH#LOG.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the release.")],
     release: Annotated[int, typer.Option(min=0, help="Release number; 0: the newest.")] = 0,
     contributions: Annotated[
         bool, typer.Option("--contributions", help="Also fetch what verify --rebuild needs.")
     ] = False,
+    mirror: Annotated[
+        list[str] | None,
+        typer.Option(help="https://HOST/PATH that has the files too; asked first; repeatable."),
+    ] = None,
     key: Annotated[
         Path | None,
         typer.Option(help="Merge at home with what is sealed for this key; needs --base."),
@@ -45,32 +51,25 @@ def pull(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
     ] = 120,
 ) -> None:
     """Fetch a release and check every byte. Run again to go on after a break."""
-    from ..core.address import FederationAddress
-    from .channel import Channel
     from .client_certificate import read_certificate
     from .home import Home
+    from .open_origin import open_origin
     from .seen_heads import SeenHeads
 
-    address, place = FederationAddress.from_text(url), Home.at(home)
-    with Channel(
-        address.host_port,
-        ca=address.ca,
-        log=address.log,
-        certificate=place.certificate() if certificate is None else read_certificate(certificate),
-        patience_s=patience_s,
-    ) as channel:
+    place = Home.at(home)
+    shown = place.certificate() if certificate is None else read_certificate(certificate)
+    with open_origin(url, mirrors=mirror or (), certificate=shown, patience_s=patience_s) as opened:
         seen = SeenHeads(place.folder)
         if key is None:
-            _pull(channel, seen, address.log, out, release, contributions, as_json)
+            _pull(opened, seen, out, release, contributions, as_json)
         else:
-            merged = _merge(channel, seen, address.log, out, release, key, base, lambda_)
+            merged = _merge(opened, seen, out, release, key, base, lambda_)
             _tell_merged(merged, out, as_json)
 
 
 def _pull(
-    channel: "Channel",
+    opened: "Opened",
     seen: "SeenHeads",
-    log: str,
     out: Path,
     release: int,
     contributions: bool,
@@ -80,7 +79,14 @@ def _pull(
     from .transfer_view import TransferView
 
     with TransferView("pulling") as view:
-        pull = Pull(channel, log, out.absolute(), seen, view.show)
+        pull = Pull(
+            opened.origin,
+            opened.log,
+            out.absolute(),
+            seen,
+            view.show,
+            mirrors=opened.mirrors,
+        )
         found = pull.run(release, contributions=contributions)
     manifest = found.manifest
     total = sum(entry.bytes for entry in manifest.files)
@@ -101,9 +107,8 @@ def _pull(
 
 
 def _merge(
-    channel: "Channel",
+    opened: "Opened",
     seen: "SeenHeads",
-    log: str,
     out: Path,
     release: int,
     key: Path,
@@ -123,6 +128,14 @@ def _merge(
             fix="add --base and the folder of the base model",
             code="option-missing",
         )
+    if opened.channel is None:
+        raise InputError(
+            "--key with the address of a web server",
+            why="what is sealed is given by the coordinator alone",
+            fix="give the federation's link, orthofed://...",
+            code="needs-link",
+        )
+    channel, log = opened.channel, opened.log
     private = load_recipient(key)
     with TransferView("pulling") as view:
         merge = LocalMerge(channel, log, out.absolute(), seen, private, BaseFolder(base), view.show)

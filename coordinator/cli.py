@@ -17,6 +17,7 @@ from . import (
     contributions_command,
     keyring_command,
     members_command,
+    publish_command,
     reject_command,
     revoke_command,
 )
@@ -428,6 +429,7 @@ app.command(epilog=contributions_command.EXAMPLE)(contributions_command.contribu
 app.command(epilog=approve_command.EXAMPLE)(approve_command.approve)
 app.command(epilog=keyring_command.ROTATE_EXAMPLE)(keyring_command.rotate)
 app.add_typer(keyring_command.app, name="keyring", help="Keyrings: show, root, propose, sign.")
+app.command(epilog=publish_command.EXAMPLE)(publish_command.publish)
 app.command(epilog=reject_command.EXAMPLE)(reject_command.reject)
 app.command(epilog=members_command.EXAMPLE)(members_command.members)
 app.command(epilog=revoke_command.EXAMPLE)(revoke_command.revoke)

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from orthofed.client.base_folder import BaseFolder
 from orthofed.client.channel import Channel
 from orthofed.client.contributions import Contributions
+from orthofed.client.origin import WireOrigin
 from orthofed.client.pull import Pull
 from orthofed.client.rebuild import Rebuild
 from orthofed.client.seen_heads import SeenHeads
@@ -95,9 +96,13 @@ def test_a_withdrawn_blob_stays_until_the_next_release_and_is_then_refused(
     seen = SeenHeads(tmp_path / "home")
     with Channel(address.host_port, ca=address.ca, log=address.log) as channel:
         with pytest.raises(Refused, match="releases that hold it can no longer be rebuilt"):
-            Pull(channel, address.log, tmp_path / "old", seen).run(1, contributions=True)
-        Pull(channel, address.log, tmp_path / "old", seen).run(1)
-        found = Pull(channel, address.log, tmp_path / "new", seen).run(2, contributions=True)
+            Pull(WireOrigin(channel), address.log, tmp_path / "old", seen).run(
+                1, contributions=True
+            )
+        Pull(WireOrigin(channel), address.log, tmp_path / "old", seen).run(1)
+        found = Pull(WireOrigin(channel), address.log, tmp_path / "new", seen).run(
+            2, contributions=True
+        )
 
     assert before == packed.blob
     assert (gone.code, "deleted" in gone.why) == ("withdrawn", True)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from orthofed.client.channel import Channel
+from orthofed.client.origin import WireOrigin
 from orthofed.client.pull import PART, Pull
 from orthofed.client.seen_heads import SeenHeads
 from orthofed.client.verify import verify_folder
@@ -31,7 +32,7 @@ def pull(server: SignedRelease, out: Path, *, now_s: int = NOW_S, **twists: Any)
         address = mirror.address
         with Channel(address.host_port, ca=address.ca, log=GOOD.log_id, patience_s=0) as channel:
             seen = SeenHeads(out.parent / "home")
-            Pull(channel, GOOD.log_id, out, seen, clock=lambda: now_s).run()
+            Pull(WireOrigin(channel), GOOD.log_id, out, seen, clock=lambda: now_s).run()
 
 
 def test_the_good_bundle_is_a_pulled_folder_and_verifies(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from orthofed.client.channel import Channel
 from orthofed.client.ledger_reader import LedgerReader, folder_reader, wire_reader
+from orthofed.client.origin import WireOrigin
 from orthofed.client.public_source import WireSource
 from orthofed.client.pull import Pull
 from orthofed.client.seen_heads import SeenHeads
@@ -51,7 +52,7 @@ def folder(mirror: Mirror, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("pulled") / "release-1"
     address = mirror.address
     with Channel(address.host_port, ca=address.ca, log=address.log) as channel:
-        Pull(channel, address.log, out, SeenHeads(out.parent / "home")).run()
+        Pull(WireOrigin(channel), address.log, out, SeenHeads(out.parent / "home")).run()
     return out
 
 

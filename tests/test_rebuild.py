@@ -19,6 +19,7 @@ import pytest
 from orthofed.client.base_folder import BaseFolder
 from orthofed.client.channel import Channel
 from orthofed.client.contributions import Contributions, blob_name
+from orthofed.client.origin import WireOrigin
 from orthofed.client.pull import Pull
 from orthofed.client.rebuild import Rebuild
 from orthofed.client.seen_heads import SeenHeads
@@ -97,7 +98,9 @@ def pulled(filled: Running, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pull(coordinator: Running, out: Path, n: int = 0) -> None:
     address = FederationAddress.from_text(coordinator.desk.link())
     with Channel(address.host_port, ca=address.ca, log=address.log) as channel:
-        Pull(channel, address.log, out, SeenHeads(out.parent / "home")).run(n, contributions=True)
+        Pull(WireOrigin(channel), address.log, out, SeenHeads(out.parent / "home")).run(
+            n, contributions=True
+        )
 
 
 @pytest.fixture

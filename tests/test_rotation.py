@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from orthofed.client.channel import Channel
+from orthofed.client.origin import WireOrigin
 from orthofed.client.pull import Pull
 from orthofed.client.seen_heads import SeenHeads
 from orthofed.client.trust import TrustedFederation, placed, trusted_federation
@@ -48,7 +49,7 @@ def pull(coordinator: Running, out: Path):
     address = FederationAddress.from_text(coordinator.desk.link())
     with Channel(address.host_port, ca=address.ca, log=address.log, patience_s=10) as channel:
         seen = SeenHeads(out.parent / "home")
-        return Pull(channel, address.log, out, seen).run(contributions=True)
+        return Pull(WireOrigin(channel), address.log, out, seen).run(contributions=True)
 
 
 def test_old_receipts_and_releases_stay_good_over_every_rotation(tmp_path):

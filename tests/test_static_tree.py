@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from orthofed.client.channel import Channel
+from orthofed.client.origin import WireOrigin
 from orthofed.client.pull import Pull
 from orthofed.client.seen_heads import SeenHeads
 from orthofed.client.verify import verify_folder
@@ -49,7 +50,7 @@ def asked(member: Member, name: str, offset: int = 0, length: int = 1 << 20) -> 
 def pull(coordinator: Running, out: Path) -> None:
     address = FederationAddress.from_text(coordinator.desk.link())
     with Channel(address.host_port, ca=address.ca, log=address.log, patience_s=5) as channel:
-        Pull(channel, address.log, out, SeenHeads(out.parent / "home")).run()
+        Pull(WireOrigin(channel), address.log, out, SeenHeads(out.parent / "home")).run()
 
 
 def test_the_files_are_those_of_the_folder(coordinator):

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from orthofed.client.channel import Channel
+from orthofed.client.origin import WireOrigin
 from orthofed.client.pull import Pull
 from orthofed.client.seen_heads import SeenHeads
 from orthofed.client.trust import placed, trusted_federation, trusted_receipt
@@ -40,7 +41,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with Mirror(RELEASE) as mirror:
         address = mirror.address
         with Channel(address.host_port, ca=address.ca, log=address.log) as channel:
-            Pull(channel, address.log, out, SeenHeads(out.parent / "home")).run()
+            Pull(WireOrigin(channel), address.log, out, SeenHeads(out.parent / "home")).run()
     return out
 
 
