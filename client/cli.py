@@ -335,17 +335,19 @@ def verify(
     from .rebuild_command import rebuild_release
     from .transfer_view import TransferView
     from .verify import verify_folder
+    from .verify_composed import is_composed
+    from .verify_composed_command import tell_composed
 
     if rebuild and base is None:
         raise _needs("--base", "the same command with --base FOLDER")
     with TransferView("verifying") as view:
         now_s = int(at.replace(tzinfo=UTC).timestamp() + 86_399 if at else time.time())
+        max_age_s = None if max_age_days is None else max_age_days * 86_400
+        if is_composed(directory):
+            tell_composed(directory, log=log, now_s=now_s, max_age_s=max_age_s, as_json=as_json)
+            return
         found = verify_folder(
-            directory,
-            log=log,
-            now_s=now_s,
-            max_age_s=None if max_age_days is None else max_age_days * 86_400,
-            on_bytes=view.show,
+            directory, log=log, now_s=now_s, max_age_s=max_age_s, on_bytes=view.show
         )
     head, age_s = found.view.head, max(0, now_s - found.view.head.t)
     if rebuild and base is not None:

@@ -3,7 +3,7 @@
     1  manifest, proofs, public blobs          pull.py, contributions.py
     2  private ones: fetched, opened, checked  private_contributions.py
     3  the files of a release, as a public merge of the same contributions would give them
-                                               core/loras.py, core/pipeline.py, core/described.py
+                                               composer.py
 
 Laws (formats.md 1, laws 1 and 7): the same bytes as if all of it had been public; nobody signed the
 result, so it has no manifest and `orthofed verify` refuses it; what is private stays in files of
@@ -11,36 +11,28 @@ this machine. Everything lies in ``.private`` inside the folder until the result
 rest of that is removed; a run that was cut goes on. Cost: one merge, one read of the base model.
 """
 
-import os
 import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from ..core.base_files import BaseFiles
-from ..core.basis_fingerprint import basis_fingerprint
-from ..core.described import card_text, info_bytes
 from ..core.errors import InputError, Refused, VerificationFailed
-from ..core.lorafile import FileOrigin
-from ..core.loras import adapter_files
 from ..core.merging import Merge, Part
-from ..core.pipeline import checkpoint_files
-from ..core.release import FileEntry, check_release_name
-from ..core.release_file import MadeFile, PlainFile
 from .channel import Channel
-from .contributions import Contributions, blob_name
+from .composer import Composer
+from .contributions import Contributions
 from .home import sync_folder
+from .open_part import open_part
 from .origin import WireOrigin
 from .private_contributions import PrivateContributions
 from .pull import OnBytes, Pull
 from .rebuild import check_base
 from .seen_heads import SeenHeads
 from .trusted_ledger import TrustedRelease
-from .write_file import write_file
 
 WORK: Final = ".private"
 
@@ -96,7 +88,7 @@ class LocalMerge:
         share = spec.lambda_1024 if lambda_1024 is None else lambda_1024
         with ExitStack() as stack:
             shares = release.manifest.contributions
-            parts = [_public(contributions, leaf, weight, stack) for leaf, weight in shares]
+            parts = [open_part(contributions, leaf, weight, stack) for leaf, weight in shares]
             for leaf, manifest in opened:
                 part = ours.part(leaf, manifest, self.base, lambda_1024=share, stack=stack)
                 parts.append(part)
@@ -131,21 +123,13 @@ class LocalMerge:
         """Write every file anew under ``made``; return how many, and their bytes."""
         made = self.work / "made"
         shutil.rmtree(made, ignore_errors=True)
-        n = contributions.release.manifest.n
-        basis = basis_fingerprint(merge.spec, 0)
-        origin = FileOrigin(merge.spec, basis, self.base.prediction)
-        told, entries = list[MadeFile](), list[FileEntry]()
-        for file in chain(adapter_files(merge, origin, n=n), checkpoint_files(self.base, merge)):
-            check_release_name(file.name)  # T10
-            entry, says = write_file(made, file)
-            entries.append(entry)
-            told += [] if says is None else [says]
-            self.on_bytes(file.name, len(entries), len(entries))
-        withdrawn = contributions.withdrawn_slots()
-        info = info_bytes(merge, n, told, entries, basis=basis, withdrawn=withdrawn)
-        card = card_text(merge, n, told, withdrawn=withdrawn).encode()
-        for name, data in (("info.json", info), ("card.md", card)):
-            entries.append(write_file(made, PlainFile(name, (data,)))[0])
+        entries = Composer(
+            merge,
+            contributions.release.manifest.n,
+            self.base.prediction,
+            contributions.withdrawn_slots(),
+            base=self.base,
+        ).write(made, self.on_bytes)
         return len(entries), sum(entry.bytes for entry in entries)
 
     def _finish(self) -> None:
@@ -157,18 +141,6 @@ class LocalMerge:
             path.replace(target)
         sync_folder(self.out)
         shutil.rmtree(self.work)
-
-
-def _public(contributions: Contributions, leaf: int, share: int, stack: ExitStack) -> Part:
-    path = contributions.folder / blob_name(leaf)
-    fd = stack.enter_context(path.open("rb")).fileno()
-    return Part.open(
-        contributions.release.federation.spec,
-        contributions.document(leaf).to_bytes(),
-        leaf=leaf,
-        lambda_1024=share,
-        read=lambda offset, length: os.pread(fd, length, offset),
-    )
 
 
 def _check_apart(parts: list[Part]) -> None:

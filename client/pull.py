@@ -17,7 +17,7 @@ ledger's word whatever they are. Source: reliability.md R17, formats.md 2.
 import contextlib
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -131,9 +131,12 @@ class Pull:
         """Fetch the files of ``entries`` that are not whole yet."""
         self._download([Wanted(entry, n=release.manifest.n) for entry in entries])
 
-    def fetch_contributions(self, release: TrustedRelease) -> None:
-        """Fetch what the release was made of."""
-        self._download(Contributions(self.out, release).wanted())
+    def fetch_contributions(
+        self, release: TrustedRelease, leaves: Collection[int] | None = None
+    ) -> None:
+        """Fetch what the release was made of, or those at ``leaves`` alone."""
+        wanted = Contributions(self.out, release).wanted()
+        self._download(each for each in wanted if leaves is None or each.leaf in leaves)
 
     def _download(self, wanted: Iterable[Wanted]) -> None:
         waiting = [each for each in wanted if not self._is_whole(each.entry)]
@@ -157,19 +160,23 @@ class Pull:
 
     def _finish(self, begun: Begun) -> None:
         """Write what proves the release; the manifest last, then drop the part folder."""
-        trust, bodies = self.out / TRUST, begun.ledger.bodies
+        self.write_trust(self.out, begun)
+        write_whole(self.out / MANIFEST, begun.document)
+        shutil.rmtree(self.out / PART)
+        sync_folder(self.out)
+
+    def write_trust(self, out: Path, begun: Begun) -> None:
+        """Write into ``out`` what proves the release without a network."""
+        trust, bodies = out / TRUST, begun.ledger.bodies
         shutil.rmtree(trust / "tile", ignore_errors=True)  # of an earlier pull: fewer leaves
-        write_whole(self.out / LOG, self.log.encode() + b"\n")
+        write_whole(out / LOG, self.log.encode() + b"\n")
         for name, data in begun.view.files.items():
             write_whole(trust / name, data)
         for tile in entry_tiles(len(bodies)):
             some = bodies[tile.index * TILE_WIDTH :][: tile.width]
             write_whole(trust / tile.name, join_entries(some))
         proof = begun.ledger.prove(begun.release.leaf, begun.view.note)
-        write_whole(self.out / PROOF, proof)
-        write_whole(self.out / MANIFEST, begun.document)
-        shutil.rmtree(self.out / PART)
-        sync_folder(self.out)
+        write_whole(out / PROOF, proof)
 
     def _claim(self) -> None:
         """Take the folder: new, empty, or begun by a pull of the same ledger."""

@@ -24,6 +24,14 @@ def pull(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
     contributions: Annotated[
         bool, typer.Option("--contributions", help="Also fetch what verify --rebuild needs.")
     ] = False,
+    concept: Annotated[
+        list[str] | None,
+        typer.Option(help="Compose this concept's files at home, exactly; repeatable."),
+    ] = None,
+    weight: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=0.8: weight of a concept, to 1/1024; repeatable; composes too."),
+    ] = None,
     mirror: Annotated[
         list[str] | None,
         typer.Option(help="https://HOST/PATH that has the files too; asked first; repeatable."),
@@ -60,7 +68,11 @@ def pull(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
     shown = place.certificate() if certificate is None else read_certificate(certificate)
     with open_origin(url, mirrors=mirror or (), certificate=shown, patience_s=patience_s) as opened:
         seen = SeenHeads(place.folder)
-        if key is None:
+        if concept or weight:
+            if key is not None or base is not None or contributions:
+                raise _either()
+            _compose(opened, seen, out, release, concept or [], weight or [], as_json)
+        elif key is None:
             _pull(opened, seen, out, release, contributions, as_json)
         else:
             merged = _merge(opened, seen, out, release, key, base, lambda_)
@@ -104,6 +116,59 @@ def _pull(
         print(json.dumps(facts))
         return
     print(f"release {manifest.n} in {out}: {len(manifest.files)} files, {total:,} bytes, verified")
+
+
+def _compose(
+    opened: "Opened",
+    seen: "SeenHeads",
+    out: Path,
+    release: int,
+    concepts: list[str],
+    weights: list[str],
+    as_json: bool,
+) -> None:
+    from .compose import Compose
+    from .composition import weights_of
+    from .transfer_view import TransferView
+
+    chosen = weights_of(weights)
+    with TransferView("pulling") as view:
+        compose = Compose(
+            opened.origin, opened.log, out.absolute(), seen, view.show, mirrors=opened.mirrors
+        )
+        found = compose.run(release, concepts, chosen)
+    if as_json:
+        facts = {
+            "schema": "orthofed.pull.composed/1",
+            "release": found.n,
+            "fed": found.fed,
+            "log": found.log,
+            "files": found.num_files,
+            "bytes": found.num_bytes,
+            "fetched_bytes": found.fetched_bytes,
+            "weights_1024": found.weights,
+            "folder": str(out),
+        }
+        print(json.dumps(facts))
+        return
+    print(
+        f"composed from release {found.n} in {out}: {found.num_files} files,"
+        f" {found.num_bytes:,} bytes, out of {found.fetched_bytes:,} fetched"
+    )
+    for name, share in found.weights.items():
+        print(f"{name}  weight {share}/1024 = {share / 1024:.4f}")
+    print("signed by nobody; orthofed verify derives every byte anew")
+
+
+def _either() -> Exception:
+    from ..core.errors import InputError
+
+    return InputError(
+        "--concept or --weight beside --key, --base or --contributions",
+        why="a composition is of public contributions, and always holds what it was made of",
+        fix="run the command with one of them",
+        code="bad-option",
+    )
 
 
 def _merge(

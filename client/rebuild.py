@@ -13,7 +13,6 @@ merge weight is the operator's choice, and said openly. The folder itself is ver
 written, and one tensor is in memory at a time.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -26,13 +25,14 @@ from ..core.described import card_text, info_bytes
 from ..core.errors import InputError
 from ..core.lorafile import FileOrigin
 from ..core.loras import adapter_files
-from ..core.merging import Merge, Part
+from ..core.merging import Merge
 from ..core.pipeline import checkpoint_files
 from ..core.release import ReleaseManifest
 from ..core.release_file import MadeFile, PlainFile, ReleaseFile, TensorFile
 from ..core.spec import FederationSpec
 from .compared import compare_plain, compare_tensors, differs
-from .contributions import Contributions, blob_name
+from .contributions import Contributions
+from .open_part import open_shares
 from .trust import check
 from .verify import place
 
@@ -75,35 +75,11 @@ class Rebuild:
 
     @contextmanager
     def _merge(self) -> Iterator[Merge]:
-        with ExitStack() as stack, check("contribution"):
-            lambdas = self.manifest.contributions
-            parts = [self._part(leaf, share, stack) for leaf, share in lambdas]
-            slots = {part.manifest.slot for part in parts}
-            if len(slots) < len(parts):
-                raise differs(f"{len(parts)} contributions in {len(slots)} slots")
-            merge = Merge.of(self.spec, parts)
-            kept = stack.pop_all()
-        with kept:
+        with ExitStack() as stack:
+            with check("contribution"):
+                opened = open_shares(self.contributions, self.manifest.contributions)
+                merge = stack.enter_context(opened)
             yield merge
-
-    def _part(self, leaf: int, lambda_1024: int, stack: ExitStack) -> Part:
-        blob = place(self.folder, blob_name(leaf))
-        fd = stack.enter_context(blob.open("rb")).fileno()
-        part = Part.open(
-            self.spec,
-            self.contributions.document(leaf).to_bytes(),
-            leaf=leaf,
-            lambda_1024=lambda_1024,
-            read=lambda offset, length: os.pread(fd, length, offset),
-        )
-        said = part.manifest
-        if said.form != "public":
-            raise differs(f"contribution {leaf} is private, and a release holds public ones only")
-        if said.basis != basis_fingerprint(self.spec, said.slot):  # T11
-            raise differs(
-                f"contribution {leaf} was trained against another block than slot {said.slot}'s"
-            )
-        return part
 
     def _compare(self, merge: Merge, base: BaseFiles) -> int:
         basis, n = basis_fingerprint(self.spec, 0), self.manifest.n

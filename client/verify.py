@@ -72,9 +72,9 @@ def verify_folder(
     """
     now_s = int(time.time()) if now_s is None else now_s
     with check("folder"):
-        present = _files(folder)
+        present = files_of(folder)
     with check("log id"):
-        pinned = _pinned(folder, log)
+        pinned = pinned_log(folder, log)
     view, ledger, own = read_trust(folder, pinned)
     with check("expiry"):
         view.federation.keyring.check_time(now_s)
@@ -82,13 +82,13 @@ def verify_folder(
     with check("freeze"):
         view.head.check_age(now_s=now_s, most_s=max_age_s)
     with check("folder"):
-        manifest = _small(folder, MANIFEST)
+        manifest = small_file(folder, MANIFEST)
     release = ledger.release(manifest)
     with check("ledger proof"):
-        _check_proof(_small(folder, PROOF), view, release)
+        check_proof(small_file(folder, PROOF), view, release)
     entries = (*release.manifest.files, *Contributions(folder, release).known(present))
     with check("folder"):
-        _compare(present, own | {entry.name for entry in entries})
+        compare_names(present, own | {entry.name for entry in entries})
     total, done = sum(entry.bytes for entry in entries), 0
     for entry in entries:
         path = place(folder, entry.name)
@@ -115,12 +115,17 @@ def read_trust(folder: Path, log: str) -> tuple[LedgerView, TrustedLedger, set[s
     return view, ledger, {MANIFEST, LOG, PROOF, *(f"{TRUST}/{name}" for name in names)}
 
 
+def proof_of(folder: Path) -> bytes:
+    """Return the proof that travels alone. Raises VerificationFailed."""
+    return small_file(folder, PROOF)
+
+
 def entry_tiles(size: int) -> list[Tile]:
     """Return the tiles that hold the first ``size`` leaves."""
     return [Tile(ENTRIES, at >> 8, min(256, size - at)) for at in range(0, size, 256)]
 
 
-def _check_proof(proof: bytes, view: LedgerView, release: TrustedRelease) -> None:
+def check_proof(proof: bytes, view: LedgerView, release: TrustedRelease) -> None:
     """Check the proof that travels alone: of this leaf, under this very checkpoint."""
     federation = view.federation
     found = verify_receipt(proof, log=federation.log, ledger_key=federation.keyring.ledger)
@@ -177,8 +182,9 @@ def place(folder: Path, name: str) -> Path:
     return path
 
 
-def _pinned(folder: Path, log: str | None) -> str:
-    text = _small(folder, LOG).decode("ascii", errors="replace")
+def pinned_log(folder: Path, log: str | None) -> str:
+    """Return the log id in ``folder``; with ``log``, if it is that one."""
+    text = small_file(folder, LOG).decode("ascii", errors="replace")
     pinned = text.removesuffix("\n")
     if not re.fullmatch("[0-9a-f]{64}", pinned) or text == pinned:
         raise _wrong(f"{LOG} is not one log id", "somebody changed it")
@@ -187,7 +193,7 @@ def _pinned(folder: Path, log: str | None) -> str:
     return pinned
 
 
-def _files(folder: Path) -> set[str]:
+def files_of(folder: Path) -> set[str]:
     """Return the names of all files, or refuse what is neither file nor folder."""
     if not folder.is_dir() or folder.is_symlink():
         raise _wrong(f"{folder} is not a folder", "there is nothing to check")
@@ -210,14 +216,16 @@ def _files(folder: Path) -> set[str]:
     return found
 
 
-def _compare(present: set[str], wanted: set[str]) -> None:
+def compare_names(present: set[str], wanted: set[str]) -> None:
+    """Refuse a file too few or too many. Raises VerificationFailed."""
     if missing := sorted(wanted - present):
         raise _wrong(f"{missing[0]} is missing", "the pull was not finished, or it was removed")
     if extra := sorted(present - wanted):
         raise _wrong(f"{extra[0]} is not part of the release", "somebody added it")
 
 
-def _small(folder: Path, name: str) -> bytes:
+def small_file(folder: Path, name: str) -> bytes:
+    """Return a file of at most 1 MiB. Raises VerificationFailed."""
     path = place(folder, name)
     if not path.is_file() or path.stat().st_size > _SMALL:
         raise _wrong(f"{name} is missing or larger than {_SMALL} bytes", "it was changed")

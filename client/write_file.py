@@ -31,7 +31,11 @@ def write_file(out: Path, file: TensorFile | PlainFile) -> tuple[FileEntry, Made
         if tensors:
             written.seek(0)
             written.write(file.header(digest.hexdigest()))
+    return entry_of(path, file.name), file.made(digest.hexdigest()) if tensors else None
+
+
+def entry_of(path: Path, name: str) -> FileEntry:
+    """Return length and hash of a file that lies at ``path``, under its name in the folder."""
     with path.open("rb") as read:
         sha256 = hashlib.file_digest(read, "sha256").hexdigest()
-    entry = FileEntry(file.name, path.stat().st_size, sha256, (sha256,))
-    return entry, file.made(digest.hexdigest()) if tensors else None
+    return FileEntry(name, path.stat().st_size, sha256, (sha256,))
