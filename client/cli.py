@@ -360,7 +360,9 @@ def verify(
             "release": manifest.n,
             "fed": manifest.fed,
             "log": manifest.log,
-            "files": len(manifest.files),
+            "files": found.num_files,
+            "of_files": len(manifest.files),
+            "as": found.kinds,
             "bytes": found.num_bytes,
             "rebuilt": rebuild,
             "size": head.size,
@@ -369,7 +371,9 @@ def verify(
         }
         print(json.dumps(facts))
         return
-    print(f"verified: release {manifest.n}, {len(manifest.files)} files, {found.num_bytes:,} bytes")
+    part = f" of {len(manifest.files)}, for {', '.join(found.kinds)}" if found.kinds else ""
+    files = f"{found.num_files} files{part}"
+    print(f"verified: release {manifest.n}, {files}, {found.num_bytes:,} bytes")
     if rebuild:
         print(f"rebuilt:  every byte follows from {len(manifest.contributions)} contributions")
     print(f"ledger    {head.size} leaves, head signed {age_s / 86_400:.1f} days before")

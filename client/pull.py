@@ -25,6 +25,8 @@ from typing import Final
 from ..core.errors import InputError, VerificationFailed
 from ..core.release import FileEntry
 from ..core.tile import TILE_WIDTH, join_entries
+from .choice import CHOICE, choice_bytes, chosen_files
+from .contributions import FOLDER as CONTRIBUTIONS
 from .contributions import Contributions
 from .download import Download
 from .home import appear, disk_full, sync_folder, told_when_full, write_whole
@@ -81,20 +83,25 @@ class Pull:
     clock: Callable[[], float] = time.time
     mirrors: tuple[Origin, ...] = ()
 
-    def run(self, n: int = 0, *, contributions: bool = False) -> TrustedRelease:
+    def run(
+        self, n: int = 0, *, contributions: bool = False, kinds: Collection[str] = ()
+    ) -> TrustedRelease:
         """Fetch release ``n``, 0 for the newest, and return it trusted and whole.
 
-        ``contributions``: also what it was made of, for `orthofed verify --rebuild`.
+        ``contributions``: also what it was made of, for `orthofed verify --rebuild`. ``kinds``:
+        only the files for these (choice.py). An older release in the folder is brought up to this
+        one: files that are the same stay, those that it lacks go.
 
         Raises InputError: the folder holds something else. Raises VerificationFailed: the other
         side served bytes that are not the release, or an old or a forked ledger. Raises Refused:
         there is no such release. Raises OrthoFedError (disk-full).
         """
         begun = self.begin(n)
-        self.fetch(begun.release, begun.release.manifest.files)
+        files = chosen_files(begun.release.manifest, kinds)
+        self.fetch(begun.release, files)
         if contributions:
             self.fetch_contributions(begun.release)
-        self._finish(begun)
+        self._finish(begun, {entry.name for entry in files}, kinds)
         return begun.release
 
     def begin(self, n: int = 0) -> Begun:
@@ -109,7 +116,7 @@ class Pull:
             if view.head.release and ledger.manifest_id(view.head.release) != view.head.manifest:
                 raise mismatch("the head names another manifest than the ledger")
         remember(view, self.seen)
-        signed = self._begun(ledger)
+        signed = self._begun(ledger, n or view.head.release)
         if signed is None:
             signed = self._manifest(n or view.head.release, ledger)
         release = ledger.release(signed)
@@ -158,8 +165,13 @@ class Pull:
             target.parent.mkdir(parents=True, exist_ok=True)
             appear(part, target)
 
-    def _finish(self, begun: Begun) -> None:
+    def _finish(self, begun: Begun, files: Collection[str], kinds: Collection[str]) -> None:
         """Write what proves the release; the manifest last, then drop the part folder."""
+        self._prune(begun, files)
+        if kinds:
+            write_whole(self.out / CHOICE, choice_bytes(kinds))
+        else:
+            (self.out / CHOICE).unlink(missing_ok=True)
         self.write_trust(self.out, begun)
         write_whole(self.out / MANIFEST, begun.document)
         shutil.rmtree(self.out / PART)
@@ -177,6 +189,22 @@ class Pull:
             write_whole(trust / tile.name, join_entries(some))
         proof = begun.ledger.prove(begun.release.leaf, begun.view.note)
         write_whole(out / PROOF, proof)
+
+    def _prune(self, begun: Begun, files: Collection[str]) -> None:
+        """Remove what this and an older release put here and this pull does not.
+
+        Only names of manifests that the ledger has, and of blobs: nobody's own file goes.
+        """
+        known = {entry.name for entry in begun.release.manifest.files}
+        with contextlib.suppress(OSError, VerificationFailed):
+            older = begun.ledger.release((self.out / MANIFEST).read_bytes())
+            known |= {entry.name for entry in older.manifest.files}
+        for name in sorted(known - set(files)):
+            remove(self.out, name)
+        kept = {entry.name for entry in Contributions(self.out, begun.release).entries()}
+        for path in (self.out / CONTRIBUTIONS).glob("*.safetensors"):
+            if (name := path.relative_to(self.out).as_posix()) not in kept:
+                remove(self.out, name)
 
     def _claim(self) -> None:
         """Take the folder: new, empty, or begun by a pull of the same ledger."""
@@ -197,13 +225,17 @@ class Pull:
             code="folder-taken",
         )
 
-    def _begun(self, ledger: TrustedLedger) -> bytes | None:
-        """Return the manifest that this folder was begun or finished with, if it can be trusted."""
+    def _begun(self, ledger: TrustedLedger, n: int) -> bytes | None:
+        """Return the manifest that this folder was begun with, or with ``n`` finished.
+
+        None where it cannot be trusted, or is that of another whole release.
+        """
         for path in (self.out / PART / MANIFEST, self.out / MANIFEST):
             with contextlib.suppress(OSError, VerificationFailed):
                 signed = path.read_bytes()
-                ledger.release(signed)
-                return signed
+                found = ledger.release(signed)
+                if path.parent.name == PART or found.manifest.n == n:
+                    return signed
         return None
 
     def _is_whole(self, entry: FileEntry) -> bool:
@@ -221,6 +253,17 @@ class Pull:
             wanted += entry.bytes - min(there, entry.bytes)
         if wanted > shutil.disk_usage(self.out).free:
             raise disk_full(self.out, wanted=wanted)
+
+
+def remove(folder: Path, name: str) -> None:
+    """Remove one file of a release, and the folders that it leaves empty."""
+    path = place(folder, name)
+    path.unlink(missing_ok=True)
+    for above in path.parents:
+        if above == folder:
+            return
+        with contextlib.suppress(OSError):  # not empty, or not there
+            above.rmdir()
 
 
 def _holds(path: Path, data: bytes) -> bool:

@@ -1,6 +1,7 @@
 """``orthofed pull``: a release, or with ``--key`` a merge with what only this key opens."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,12 @@ def pull(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
     contributions: Annotated[
         bool, typer.Option("--contributions", help="Also fetch what verify --rebuild needs.")
     ] = False,
+    kinds: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--as", help="Only files for kohya, diffusers, peft, checkpoint or full; repeatable."
+        ),
+    ] = None,
     concept: Annotated[
         list[str] | None,
         typer.Option(help="Compose this concept's files at home, exactly; repeatable."),
@@ -69,11 +76,11 @@ def pull(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
     with open_origin(url, mirrors=mirror or (), certificate=shown, patience_s=patience_s) as opened:
         seen = SeenHeads(place.folder)
         if concept or weight:
-            if key is not None or base is not None or contributions:
+            if key is not None or base is not None or contributions or kinds:
                 raise _either()
             _compose(opened, seen, out, release, concept or [], weight or [], as_json)
         elif key is None:
-            _pull(opened, seen, out, release, contributions, as_json)
+            _pull(opened, seen, out, release, contributions, kinds or [], as_json)
         else:
             merged = _merge(opened, seen, out, release, key, base, lambda_)
             _tell_merged(merged, out, as_json)
@@ -85,8 +92,10 @@ def _pull(
     out: Path,
     release: int,
     contributions: bool,
+    kinds: list[str],
     as_json: bool,
 ) -> None:
+    from .choice import chosen_files
     from .pull import Pull
     from .transfer_view import TransferView
 
@@ -99,23 +108,30 @@ def _pull(
             view.show,
             mirrors=opened.mirrors,
         )
-        found = pull.run(release, contributions=contributions)
+        found = pull.run(release, contributions=contributions, kinds=kinds)
     manifest = found.manifest
-    total = sum(entry.bytes for entry in manifest.files)
+    files = chosen_files(manifest, kinds)
+    total, gone = sum(entry.bytes for entry in files), Counter(why for _, why in manifest.left_out)
     if as_json:
         facts = {
             "schema": "orthofed.pull/1",
             "release": manifest.n,
             "fed": manifest.fed,
             "log": manifest.log,
-            "files": len(manifest.files),
+            "files": len(files),
+            "of_files": len(manifest.files),
             "bytes": total,
             "concepts": len(manifest.contributions),
+            "left_out": dict(sorted(gone.items())),
             "folder": str(out),
         }
         print(json.dumps(facts))
         return
-    print(f"release {manifest.n} in {out}: {len(manifest.files)} files, {total:,} bytes, verified")
+    part = f" of {len(manifest.files)}" if kinds else ""
+    print(f"release {manifest.n} in {out}: {len(files)} files{part}, {total:,} bytes, verified")
+    if gone:
+        told = ", ".join(f"{number} {why}" for why, number in sorted(gone.items()))
+        print(f"left out of it: {told}")
 
 
 def _compose(
@@ -164,7 +180,7 @@ def _either() -> Exception:
     from ..core.errors import InputError
 
     return InputError(
-        "--concept or --weight beside --key, --base or --contributions",
+        "--concept or --weight beside --as, --key, --base or --contributions",
         why="a composition is of public contributions, and always holds what it was made of",
         fix="run the command with one of them",
         code="bad-option",

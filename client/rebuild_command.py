@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+from ..core.errors import InputError
 from .base_folder import BaseFolder
+from .choice import read_choice
 from .contributions import Contributions
 from .rebuild import Rebuild
 from .transfer_view import TransferView
@@ -16,6 +18,13 @@ def rebuild_release(folder: Path, release: TrustedRelease, base: Path) -> int:
     they are not there, or the base is another one.
     """
     contributions = Contributions(folder, release)
+    if kinds := read_choice(folder):
+        raise InputError(
+            f"{folder} was pulled for {', '.join(kinds)} alone",
+            why="a rebuild compares every file of a release",
+            fix="pull it again with --contributions and without --as",
+            code="partial-release",
+        )
     contributions.check_present()
     with TransferView("rebuilding") as view:
         return Rebuild(contributions, view.show).run(BaseFolder(base))

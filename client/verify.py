@@ -30,6 +30,7 @@ from ..core.receipt import verify_receipt
 from ..core.release import FileEntry
 from ..core.tensorfile import header_length, parse_header
 from ..core.tile import ENTRIES, Tile
+from .choice import CHOICE, chosen_files, read_choice
 from .contributions import Contributions
 from .ledger_view import LedgerView, read_view
 from .public_source import FolderSource, read_entries
@@ -49,11 +50,16 @@ OnBytes = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """A release folder that passed every check, and what its ledger's head said."""
+    """A release folder that passed every check, and what its ledger's head said.
+
+    ``kinds``: what it was pulled for, none for all; ``num_files`` of the release's are there.
+    """
 
     release: TrustedRelease
     view: LedgerView
     num_bytes: int
+    num_files: int = 0
+    kinds: tuple[str, ...] = ()
 
 
 def verify_folder(
@@ -86,7 +92,11 @@ def verify_folder(
     release = ledger.release(manifest)
     with check("ledger proof"):
         check_proof(small_file(folder, PROOF), view, release)
-    entries = (*release.manifest.files, *Contributions(folder, release).known(present))
+    with check("choice"):
+        kinds = read_choice(folder)
+        files = chosen_files(release.manifest, kinds)
+        own |= {CHOICE} if kinds else set()
+    entries = (*files, *Contributions(folder, release).known(present))
     with check("folder"):
         compare_names(present, own | {entry.name for entry in entries})
     total, done = sum(entry.bytes for entry in entries), 0
@@ -98,7 +108,7 @@ def verify_folder(
             check_header(path, entry.name)
         done += entry.bytes
         on_bytes(entry.name, done, total)
-    return Verified(release, view, total)
+    return Verified(release, view, total, len(files), kinds)
 
 
 def read_trust(folder: Path, log: str) -> tuple[LedgerView, TrustedLedger, set[str]]:

@@ -21,7 +21,7 @@ from orthofed.client.origin import WireOrigin
 from orthofed.client.pull import PART, Pull
 from orthofed.client.seen_heads import SeenHeads
 from orthofed.client.verify import verify_folder
-from orthofed.core.errors import InputError, OrthoFedError, Unreachable, VerificationFailed
+from orthofed.core.errors import InputError, OrthoFedError, Refused, Unreachable, VerificationFailed
 from orthofed.core.release import CHUNK_BYTES
 from orthofed.proto import wire
 
@@ -317,11 +317,13 @@ def test_a_folder_with_other_files_is_left_alone(mirror: Mirror, tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_a_begun_folder_stays_with_its_release(mirror: Mirror, tmp_path: Path) -> None:
-    """Release 1 lies there: release 2 into the same folder is an error, not a mixture."""
+def test_a_folder_stays_as_it_is_where_the_wanted_release_is_not(
+    mirror: Mirror, tmp_path: Path
+) -> None:
+    """Release 1 lies there, release 2 is in no ledger: refused, and the folder still verifies."""
     _pull(mirror, tmp_path / "out")
 
-    with pytest.raises(InputError, match="was begun with release 1, not 2"):
+    with pytest.raises(Refused, match="there is no release 2"):
         _pull(mirror, tmp_path / "out", 2)
 
     verify_folder(tmp_path / "out")

@@ -1,0 +1,87 @@
+"""Which files of a release a folder holds: all, or those for one or more programs.
+
+    trust/choice.json    {"as": [kind, ...], "v": 1}; absent: all files
+
+Law: the record is signed by nobody, as nothing that a consumer chooses is. It makes a removed file
+a missing one: what it names has to be there, whole, and nothing else; and who verifies prints how
+many files of the release these are. Source: formats.md 2 and 11.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from ..core import canonical
+from ..core.errors import InputError, VerificationFailed
+from ..core.fields import Fields
+from ..core.release import FileEntry, ReleaseManifest
+
+CHOICE: Final = "trust/choice.json"
+_VECTORS: Final = ("embeddings/", "layerwise/")
+_TEXTS: Final = ("card.md", "info.json")
+KINDS: Final = {
+    "checkpoint": ("checkpoint/",),
+    "diffusers": ("diffusers/", *_VECTORS),
+    "full": ("full/", *_VECTORS),
+    "kohya": ("lora/", *_VECTORS),
+    "peft": ("peft/", *_VECTORS),
+}
+"""What each kind of consumer loads; info.json and card.md come with every one."""
+_BUNDLE: Final = "-a1111.safetensors"
+"""Not for kohya's readers: others refuse it or drop it (formats.md 5.3)."""
+_MOST_BYTES: Final = 1 << 10
+
+
+def chosen_files(manifest: ReleaseManifest, kinds: Iterable[str]) -> tuple[FileEntry, ...]:
+    """Return the files of a release that ``kinds`` name; without a kind, all of them.
+
+    Raises InputError: a kind that the release was published without, or no kind at all.
+    """
+    there = {kind for kind, folders in KINDS.items() if _any_in(manifest, folders[0])}
+    known = ", ".join(sorted(there)) or "none of the known kinds"
+    wanted: set[str] = set()
+    for kind in kinds:
+        if kind not in there:
+            raise InputError(
+                f"release {manifest.n} has no files for {kind[:20]!r}",
+                why=f"it was published with {known}",
+                fix="give one of these after --as, or leave it out to get all",
+                code="not-published",
+            )
+        wanted |= {e.name for e in manifest.files if _is_of(e.name, KINDS[kind])}
+    return tuple(e for e in manifest.files if not wanted or e.name in wanted)
+
+
+def choice_bytes(kinds: Iterable[str]) -> bytes:
+    """Return the record of a choice."""
+    return canonical.encode({"as": sorted(set(kinds)), "v": 1})
+
+
+def read_choice(folder: Path) -> tuple[str, ...]:
+    """Return the kinds that a folder says it was pulled for, none for all.
+
+    Raises VerificationFailed: the record is damaged.
+    """
+    try:
+        data = (folder / CHOICE).read_bytes()[: _MOST_BYTES + 1]
+    except FileNotFoundError:
+        return ()
+    fields = Fields(canonical.decode(data[:_MOST_BYTES]), "a choice", need=("as", "v"))
+    fields.version()
+    kinds = [str(kind) for kind in fields.items("as", least=1, most=len(KINDS))]
+    if data != choice_bytes(kinds) or not set(kinds) <= KINDS.keys():
+        raise VerificationFailed(
+            f"{CHOICE} names kinds of files that there are not",
+            why="it was changed after the pull",
+            fix="pull the release again into a new folder",
+            code="not-as-signed",
+        )
+    return tuple(kinds)
+
+
+def _any_in(manifest: ReleaseManifest, folder: str) -> bool:
+    return any(entry.name.startswith(folder) for entry in manifest.files)
+
+
+def _is_of(name: str, folders: tuple[str, ...]) -> bool:
+    return name in _TEXTS or (name.startswith(folders) and not name.endswith(_BUNDLE))
