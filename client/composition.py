@@ -27,6 +27,7 @@ from .contributions import Contributions
 
 COMPOSITION: Final = "composition.json"
 MANIFEST_OF: Final = "trust/manifest.json"
+VECTORS: Final = ("embeddings/", "layerwise/")
 LIKE: Final = "trust/published.safetensors"
 _LARGEST: Final = 2048
 _UNIT: Final = 1024
@@ -142,8 +143,7 @@ def smallest_vectors(manifest: ReleaseManifest) -> FileEntry:
 
     Raises VerificationFailed: it has none.
     """
-    folders = ("embeddings/", "layerwise/")
-    found = [entry for entry in manifest.files if entry.name.startswith(folders)]
+    found = [entry for entry in manifest.files if entry.name.startswith(VECTORS)]
     if not found:
         raise VerificationFailed(
             f"release {manifest.n} has no learned vectors",

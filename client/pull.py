@@ -26,8 +26,10 @@ from ..core.errors import InputError, VerificationFailed
 from ..core.release import FileEntry
 from ..core.tile import TILE_WIDTH, join_entries
 from .choice import CHOICE, choice_bytes, chosen_files
+from .composition import VECTORS
 from .contributions import FOLDER as CONTRIBUTIONS
 from .contributions import Contributions
+from .derived import make_adapters
 from .download import Download
 from .home import appear, disk_full, sync_folder, told_when_full, write_whole
 from .ledger_view import LedgerView, look, remember
@@ -98,9 +100,10 @@ class Pull:
         """
         begun = self.begin(n)
         files = chosen_files(begun.release.manifest, kinds)
-        self.fetch(begun.release, files)
         if contributions:
             self.fetch_contributions(begun.release)
+            self._make(begun.release, files)
+        self.fetch(begun.release, files)
         self._finish(begun, {entry.name for entry in files}, kinds)
         return begun.release
 
@@ -137,6 +140,22 @@ class Pull:
     def fetch(self, release: TrustedRelease, entries: Iterable[FileEntry]) -> None:
         """Fetch the files of ``entries`` that are not whole yet."""
         self._download([Wanted(entry, n=release.manifest.n) for entry in entries])
+
+    def _make(self, release: TrustedRelease, files: Collection[FileEntry]) -> None:
+        """Make what follows from the contributions, which are there, instead of fetching it."""
+        vectors = [entry for entry in files if entry.name.startswith(VECTORS)]
+        missing = [entry for entry in files if not self._is_whole(entry)]
+        if not vectors or not missing or not release.manifest.contributions:
+            return
+        like = min(vectors, key=lambda entry: (entry.bytes, entry.name))
+        self.fetch(release, [like])
+        make_adapters(
+            Contributions(self.out, release),
+            place(self.out, like.name),
+            [entry for entry in missing if entry is not like],
+            work=self.out / PART,
+            arrived=lambda entry, part: self._arrived(Wanted(entry), part),
+        )
 
     def fetch_contributions(
         self, release: TrustedRelease, leaves: Collection[int] | None = None

@@ -182,3 +182,34 @@ def test_the_next_release_comes_into_the_same_folder(tmp_path):
     assert "concepts/wren-fed-cleo.safetensors" in fetched
     assert "concepts/wren-fed-bert.safetensors" not in fetched
     assert "embeddings/bert-k7.safetensors" not in fetched
+
+
+def test_an_update_with_contributions_fetches_no_lora(tmp_path):
+    """The blob of the new concept comes; stacked LoRA and concepts' files are made of the blobs.
+
+    A blob that the folder has is not asked for again; every file has its signed hash.
+    """
+    out, fetched = tmp_path / "out", list[str]()
+    with running(founded(tmp_path)) as coordinator:
+        member = coordinator.member()
+        for seed, name in enumerate(("anna", "bert")):
+            contributed(member, name, seed)
+        coordinator.release(614)
+        pull(coordinator, out, "--contributions")
+        first = {p.name for p in (out / "trust" / "contributions").iterdir()}
+        contributed(member, "cleo", 7)
+        coordinator.release(614)
+        address = FederationAddress.from_text(coordinator.desk.link())
+        with Channel(address.host_port, ca=address.ca, log=address.log) as channel:
+            seen = SeenHeads(tmp_path / "home")
+            origin = WireOrigin(channel)
+            Pull(origin, address.log, out, seen, lambda name, *_: fetched.append(name)).run(
+                contributions=True
+            )
+    found = verify_folder(out)
+
+    assert found.release.manifest.n == 2
+    assert (out / "lora" / "wren-fed-r0002.safetensors").is_file()
+    assert not [name for name in fetched if name.startswith(("lora/", "concepts/"))]
+    assert not {Path(name).name for name in fetched if "trust/" in name} & first
+    assert len([name for name in set(fetched) if "trust/contributions" in name]) == 1
