@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -55,6 +56,20 @@ class Figures:
 def figures(request: pytest.FixtureRequest) -> Figures:
     """Give the collector."""
     return Figures(request.config.stash[FIGURES])
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand the figures of a worker of pytest-xdist to the process that prints them."""
+    told: dict[str, object] | None = getattr(session.config, "workeroutput", None)
+    if told is not None:
+        told["figures"] = session.config.stash[FIGURES]
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist, which a run of one file does without
+def pytest_testnodedown(node: Any) -> None:  # it publishes no types
+    """Keep what a worker measured; one that crashed has nothing to say."""
+    for suite, told in getattr(node, "workeroutput", {}).get("figures", ()):
+        node.config.stash[FIGURES].append((suite, told))
 
 
 def pytest_terminal_summary(
