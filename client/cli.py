@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from .import_command import IMPORT_EXAMPLE, import_
 from .recover_command import RECOVER_EXAMPLE, recover
 from .rotate_command import ROTATE_EXAMPLE, rotate
 from .sent_command import SENT_EXAMPLE, sent
@@ -168,6 +169,7 @@ def train(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
     print(f"{session.concept} is with the federation: slot {session.slot}, receipt kept")
 
 
+app.command("import", epilog=IMPORT_EXAMPLE)(import_)
 app.command(epilog=SETTINGS_EXAMPLE)(settings)
 
 

@@ -77,8 +77,11 @@ def train_concept(
     report: Callable[[Happened], None],
     ask: Callable[[EgressList], bool],
     patience_s: float,
+    bench: Callable[[FederationSpec, TrainOptions], Workbench] | None = None,
 ) -> Session:
     """Bring one concept as far as its receipt and return its session.
+
+    ``bench`` makes where the concept is learnt; None: from images, by training.
 
     Raises InputError: options, base or images are bad, or the owner said no. Raises LeaseLost: the
     slot went to somebody else. Raises Refused: no slot is free, or a name is taken. Raises
@@ -97,17 +100,22 @@ def train_concept(
         ) as channel:
             told = remembered(home, channel)
             federation, bounds = told.federation, told.reply.bounds
-            command = _TrainCommand(home, options, channel, outbox, federation, bounds, report, ask)
+            made = (bench or Workbench.of)(federation.spec, options)
+            told_to = (report, ask)
+            command = _TrainCommand(
+                home, options, made, channel, outbox, federation, bounds, *told_to
+            )
             return command.run()
 
 
 class _TrainCommand:
     """One run of the command."""
 
-    def __init__(  # the parts of one run, each used once
+    def __init__(  # noqa: PLR0913, PLR0917  # the parts of one run, each used once
         self,
         home: Home,
         options: TrainOptions,
+        bench: Workbench,
         channel: Channel,
         outbox: Outbox,
         federation: TrustedFederation,
@@ -128,20 +136,7 @@ class _TrainCommand:
         self._folder = home.run(options.concept)
         self._packed = PackedContribution(self._folder, federation.spec, federation.log)
         self._scores = OwnerScores(self._folder, SeenHeads(home.folder))
-        self._bench = Workbench(
-            federation.spec,
-            options.base,
-            options.images,
-            options.noun,
-            triggers=options.triggers or (options.concept,),
-            config=options.config,
-            preset=options.preset,
-            steps=options.steps,
-            seed=options.seed,
-            device=options.device,
-            dp_epsilon=options.dp_epsilon,
-            dp_mode=options.dp_mode,
-        )
+        self._bench = bench
         self._renewals: Renewals | None = None
         self._progress = 0
         self._trained: Trained | None = None
@@ -269,15 +264,9 @@ class _TrainCommand:
 
     def _lease(self, session: Session) -> flow.Granted:
         """Check everything at home first, then ask for the slot."""
-        self._say("checking", what="base, images and settings")
         self._check_options(session)
-        self._bench.check(self._home.folder)
-        if self._bench.images.duplicates:
-            self._say("duplicates", pairs=[list(pair) for pair in self._bench.images.duplicates])
-        ratio = self._bench.noise_to_signal(session)
-        if ratio is not None and (claim := self._bench.dp) is not None:
-            self._say("dp", noise_to_signal=round(ratio, 3), **claim.body())
-        self._probe(session)
+        for name, values in self._bench.before_lease(session, self._home.folder):
+            self._say(name, **values)
         log = self._federation.log
         # The newest master's, even for a client key of an older one: a rotation moved the request.
         member, key = self._masters.newest().member(log), self._key(session)
@@ -296,19 +285,6 @@ class _TrainCommand:
             raise _confused(f"slot {lease.slot} of {self._spec.capacity}")
         self._say("leased", slot=lease.slot, fence=lease.fence, ttl_s=lease.ttl_s)
         return flow.Granted(lease.slot, lease.fence, lease.ttl_s, lease.hold_s)
-
-    def _probe(self, session: Session) -> None:
-        """Do five steps, say what the training will cost, refuse what does not fit."""
-        self._say("checking", what="time and memory of a step")
-        probed = self._bench.probe(session)
-        self._say(
-            "probed",
-            seconds_per_step=round(probed.seconds_per_step, 4),
-            total_s=round(probed.total_s, 1),
-            hold_s=self._spec.limits.hold_s,
-            peak_bytes=probed.peak_bytes,
-            free_bytes=probed.free_bytes,
-        )
 
     def _check_options(self, session: Session) -> None:
         """Find what the coordinator would refuse in the manifest, hours before it is signed."""
@@ -410,13 +386,16 @@ class _TrainCommand:
     def _show_egress(self, session: Session) -> flow.Approved:
         """Weigh and score what is packed, show what would leave, and go on only with a yes."""
         warnings = self._weigh(session).warnings
-        scores = self._scored(session)
-        self._say("scored", **scores)
-        listing = replace(
-            self._packed.listing(session),
-            memorisation=Memorisation(scores["gain_trained"], scores["gain_held_out"]),
-            warnings=warnings,
-        )
+        listing = replace(self._packed.listing(session), warnings=warnings)
+        memorised: dict[str, float] = {}
+        for name, values in self._bench.told(self._folder):
+            self._say(name, **values)
+        if self._bench.has_images:
+            scores = self._scored(session)
+            self._say("scored", **scores)
+            found = Memorisation(scores["gain_trained"], scores["gain_held_out"])
+            listing = replace(listing, memorisation=found)
+            memorised = {"memorisation": scores["memorisation"]}
         files = [
             {"name": file.name, "bytes": file.num_bytes, "sha256": file.sha256}
             for file in listing.files
@@ -428,7 +407,7 @@ class _TrainCommand:
             bytes=listing.num_bytes,
             upload_bytes=listing.num_bytes,
             lora_bytes=_lora_bytes(self._spec),
-            memorisation=scores["memorisation"],
+            **memorised,
         )
         self._write_report(session, state="asking for your yes", listing=listing)
         gate(listing, ask=self._ask)

@@ -158,7 +158,7 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def _sentence(name: str, happened: Happened) -> str:  # noqa: C901, PLR0912  # one case an event
+def _sentence(name: str, happened: Happened) -> str:  # noqa: C901, PLR0912, PLR0915  # one case an event
     values = happened.values
     match name:
         case "checking":
@@ -177,6 +177,18 @@ def _sentence(name: str, happened: Happened) -> str:  # noqa: C901, PLR0912  # o
             pairs = cast("list[list[str]]", values["pairs"])
             near = "; ".join(f"{a} and {b}" for a, b in pairs)
             text = f"nearly the same image, counted twice: {near}; remove one of each"
+        case "dropped":
+            share = float(str(values["energy_share"]))
+            text = f"{values['layers']} layers are not adapted here: {share:.1%} of the LoRA's "
+            text += "energy is dropped"
+        case "kept":
+            layers = cast("dict[str, float]", values["layers"])
+            lines = [f"  {kept:7.1%}  {path}" for path, kept in layers.items()]
+            text = "\n".join([*lines, f"kept {values['kept']:.1%} of what the LoRA answers"])
+        case "fidelity":
+            text = f"kept {values['kept']:.1%} in this slot; error beside the LoRA "
+            text += f"{values['error_closed_form']:.2%} at first, {values['error']:.2%} after "
+            text += f"{values['distilled_steps']} steps, of what the LoRA changes"
         case "leased":
             text = f"leased slot {values['slot']} at fence {values['fence']}"
         case "validated":

@@ -6,7 +6,7 @@ still never loads torch. Law: a wrong base, image or setting is an InputError be
 """
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from ..core.errors import InputError
 from ..core.quantise import Quantised
 from ..core.spec import FederationSpec
 from .session import Session
+from .train_options import TrainOptions
 from .training_log import TrainingLog
 from .wandb_run import check_wandb
 
@@ -53,6 +54,58 @@ class Workbench:
     dp_mode: str | None = None
     seen: Mapping[str, object] = field(default_factory=dict[str, object])  # settings of a training
     _probes: "list[Probed]" = field(default_factory=list)  # of this process
+
+    @staticmethod
+    def of(spec: FederationSpec, options: TrainOptions) -> "Workbench":
+        """Return the bench of what the owner asks for."""
+        return Workbench(
+            spec,
+            options.base,
+            options.images,
+            options.noun,
+            triggers=options.triggers or (options.concept,),
+            config=options.config,
+            preset=options.preset,
+            steps=options.steps,
+            seed=options.seed,
+            device=options.device,
+            dp_epsilon=options.dp_epsilon,
+            dp_mode=options.dp_mode,
+        )
+
+    @property
+    def has_images(self) -> bool:
+        """Whether there are images to score what was learnt on."""
+        return True
+
+    def before_lease(
+        self, session: Session, home: Path
+    ) -> "Iterator[tuple[str, Mapping[str, object]]]":
+        """Check all at home and do five steps; give what happens, each by its name.
+
+        Raises OrthoFedError: something is bad, or does not fit.
+        """
+        yield "checking", {"what": "base, images and settings"}
+        self.check(home)
+        if self.images.duplicates:
+            yield "duplicates", {"pairs": [list(pair) for pair in self.images.duplicates]}
+        ratio = self.noise_to_signal(session)
+        if ratio is not None and (claim := self.dp) is not None:
+            yield "dp", {"noise_to_signal": round(ratio, 3), **claim.body()}
+        yield "checking", {"what": "time and memory of a step"}
+        probed = self.probe(session)
+        facts = {
+            "seconds_per_step": round(probed.seconds_per_step, 4),
+            "total_s": round(probed.total_s, 1),
+            "hold_s": self.spec.limits.hold_s,
+            "peak_bytes": probed.peak_bytes,
+            "free_bytes": probed.free_bytes,
+        }
+        yield "probed", facts
+
+    def told(self, folder: Path) -> "Iterator[tuple[str, Mapping[str, object]]]":  # noqa: ARG002  # an import has some
+        """Give what else the owner is to know before the yes, from the concept's ``folder``."""
+        yield from ()
 
     @cached_property
     def settings(self) -> "TrainingSettings":

@@ -1,0 +1,189 @@
+"""Where an ordinary LoRA is brought into a slot, in the place of a training from images.
+
+File -> layers of the federation; what lies elsewhere is counted and dropped -> words that call it
+-> before the lease what slot 0 would keep, as an estimate -> in the leased slot A' and distillation
+(distillation.py) -> figures for the owner's eye. Law: of the file only numbers of adapted layers
+and the rows of its words go on; no name or metadata of it is in any record that could leave.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ..core.errors import InputError
+from ..core.spec import FederationSpec
+from .adapter_file import AdapterFile
+from .home import write_whole
+from .session import Session
+from .train_options import TrainOptions
+from .workbench import Workbench, triggers_of
+
+if TYPE_CHECKING:
+    from .distillation import Foreign, Importer
+    from .training import Step, Trained
+
+# torch costs seconds to import, so every import of it stands in the function that needs it.
+# ruff: noqa: PLC0415
+
+FIDELITY: Final = "fidelity.json"
+ENOUGH_KEPT: Final = 0.9
+"""Share of the LoRA's answers that A' must keep for no distillation (our choice, method.md 7)."""
+
+
+@dataclass(frozen=True)  # no slots, as Workbench
+class ImportBench(Workbench):
+    """The base, one LoRA file and the words that call it."""
+
+    embedding: Path | None = None
+    foreign_trigger: str = ""
+    distil: bool | None = None  # None: where less than ENOUGH_KEPT is kept
+
+    @staticmethod
+    def asking(
+        *, embedding: Path | None, foreign_trigger: str, distil: bool | None
+    ) -> Callable[[FederationSpec, TrainOptions], Workbench]:
+        """Return what makes the bench of a federation; the file is the options' ``images``."""
+
+        def made(spec: FederationSpec, options: TrainOptions) -> Workbench:
+            return ImportBench(
+                spec,
+                options.base,
+                options.images,
+                options.noun,
+                triggers=options.triggers or (options.concept,),
+                config=options.config,
+                preset=options.preset,
+                steps=options.steps,
+                seed=options.seed,
+                device=options.device,
+                embedding=embedding,
+                foreign_trigger=foreign_trigger,
+                distil=distil,
+            )
+
+        return made
+
+    @property
+    def has_images(self) -> bool:
+        """There are none: what is known of the LoRA is the LoRA."""
+        return False
+
+    @cached_property
+    def file(self) -> AdapterFile:
+        """The LoRA's header, checked.
+
+        Raises InputError: it is no LoRA that adds to weights.
+        """
+        opened = AdapterFile.open(self.images_folder, self.spec)
+        if opened.strange:
+            raise InputError(
+                f"{len(opened.strange)} tensors that are no part of a plain LoRA",
+                why="what they do is no sum of weight changes (DoRA and LyCORIS are not)",
+                fix="give a plain LoRA, or merge and extract one with the tool that made it",
+                code="bad-adapter",
+            )
+        return opened
+
+    @cached_property
+    def foreign(self) -> "Foreign":
+        """The changes of adapted layers and the rows of the words that call them."""
+        from .distillation import Foreign
+        from .foreign_words import rows_of
+        from .variant import Residual
+
+        residuals = dict[str, Residual]()
+        for layer in self.spec.layers:
+            change = self.file.change(layer)
+            if change.energy > 0:
+                up = (change.up * change.scale).astype("float32")
+                residuals[layer.path] = Residual(up, change.down.astype("float32"))
+        return Foreign(residuals, rows_of(self.base, self.embedding, self.foreign_trigger))
+
+    def before_lease(
+        self, session: Session, home: Path
+    ) -> Iterator[tuple[str, Mapping[str, object]]]:
+        """Read all, say what is dropped, and what slot 0 would keep: another keeps about as much.
+
+        Raises OrthoFedError: the file, the words or the settings are bad.
+        """
+        del home
+        if self.settings.dp_epsilon:
+            raise InputError(
+                "differential privacy of an import",
+                why="noise here would cover none of the images that the LoRA was made from",
+                fix="leave dp_epsilon away, or train from the images",
+                code="bad-dp",
+            )
+        yield "checking", {"what": "base, LoRA and settings"}
+        yield "dropped", self._dropped()
+        yield "checking", {"what": "what a slot would keep"}
+        importer = self.importer(session, max(session.slot, 0))
+        yield "kept", self._kept(importer)
+
+    def importer(self, session: Session, slot: int) -> "Importer":
+        """Return the LoRA's nearest A' in ``slot``, ready to be distilled."""
+        from .distillation import Importer
+
+        told = (triggers_of(session), self.noun, self.foreign, self.settings)
+        return Importer(self.base, self.spec, slot, *told)
+
+    def train(
+        self,
+        session: Session,
+        saves: Path,
+        *,
+        cache: Path,
+        classes: Path,
+        log: Path,
+        on_step: "Callable[[Step], None]",
+    ) -> "Trained":
+        """Return what goes into the leased slot; goes on from the newest save in ``saves``."""
+        from .checkpoint import TrainingSaves
+        from .training import Step, Trained
+
+        del cache, classes
+        started_s = time.monotonic()
+        importer = self.importer(session, session.slot)
+        wanted = importer.kept < ENOUGH_KEPT if self.distil is None else self.distil
+        steps = 0
+
+        def told(number: int, loss: float) -> None:
+            left_s = (time.monotonic() - started_s) / number * (self.settings.steps - number)
+            rate = self.settings.rate * self.settings.rate_at(number - 1)
+            total = self.settings.steps
+            on_step(Step(number, total, loss, 0.0, 0.0, rate, left_s, importer.tokens))
+
+        if wanted:
+            kept = TrainingSaves(saves, importer.identity(session.fence))
+            steps = importer.distil(saves=kept, on_step=told)
+        found = importer.result(steps)
+        figures = {
+            **self._kept(importer),
+            "error_closed_form": round(found.error_closed, 4),
+            "error": round(found.error, 4),
+            "distilled_steps": steps,
+        }
+        write_whole(saves.parent / FIDELITY, json.dumps(figures).encode())
+        write_whole(log / "grid.png", importer.grid())
+        seconds = time.monotonic() - started_s
+        return Trained(found.a, found.embeddings, found.probes, (), seconds, 0)
+
+    def told(self, folder: Path) -> Iterator[tuple[str, Mapping[str, object]]]:
+        """Give the loss of fidelity, which was measured in the leased slot."""
+        yield "fidelity", json.loads((folder / FIDELITY).read_bytes())
+
+    def _dropped(self) -> Mapping[str, object]:
+        """Return how much of the file lies in layers that the federation does not adapt."""
+        outside = [energy for _, energy in self.file.foreign_changes()]
+        inside = sum(self.file.change(layer).energy for layer in self.spec.layers)
+        total = inside + sum(outside)
+        share = sum(outside) / total if total else 0.0
+        return {"layers": len(outside), "energy_share": round(share, 4)}
+
+    def _kept(self, importer: "Importer") -> Mapping[str, object]:
+        layers = {path: round(kept, 4) for path, kept in importer.kept_by_layer.items()}
+        return {"kept": round(importer.kept, 4), "layers": layers}

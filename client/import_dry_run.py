@@ -1,0 +1,46 @@
+"""`orthofed client import --dry-run`: what a slot would keep; nothing is leased, nothing sent.
+
+Only the spec is asked for. The figures are those of the command itself for the slot that is named.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from ..core.spec import FederationSpec
+from .channel import Channel
+from .home import Home
+from .outbox import Outbox
+from .pinned import remembered
+from .session import Session
+from .train_command import Happened
+from .train_options import TrainOptions
+from .workbench import Workbench
+
+
+def dry_run(
+    home: Home,
+    options: TrainOptions,
+    bench: Callable[[FederationSpec, TrainOptions], Workbench],
+    *,
+    slot: int,
+    report: Callable[[Happened], None],
+) -> None:
+    """Report what the LoRA would keep in ``slot``.
+
+    Raises InputError: file, words or settings are bad. Raises SpecError: there is no such slot.
+    """
+    member = home.membership()
+    with Channel(
+        member.host_port,
+        ca=member.ca,
+        log=member.log,
+        outbox=Outbox(home.folder / "outbox.jsonl"),
+        certificate=home.certificate(),
+        patience_s=10,
+    ) as channel:
+        spec = remembered(home, channel).federation.spec
+    triggers = options.triggers or (options.concept,)
+    vectors = (options.vectors,) * len(triggers)
+    session = Session(options.concept, triggers, vectors, options.noun, "", 0)
+    for name, values in bench(spec, options).before_lease(replace(session, slot=slot), home.folder):
+        report(Happened(name, values))

@@ -1,0 +1,239 @@
+"""`orthofed client import` against a real coordinator: from somebody's LoRA to a receipt."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+
+from orthofed.client.base import Base
+from orthofed.client.egress import EgressList
+from orthofed.client.home import Home
+from orthofed.client.import_bench import FIDELITY, ImportBench
+from orthofed.client.import_dry_run import dry_run
+from orthofed.client.join import join
+from orthofed.client.state import BLOB, RECEIPT
+from orthofed.client.train_command import Happened, train_concept
+from orthofed.client.train_options import TrainOptions
+from orthofed.core.errors import InputError
+
+from .coordinator_process import Coordinator
+from .tiny_base import tiny_base
+
+ROOT = Path(__file__).parents[1]
+SETTINGS = "steps = 3\nbatch = 4\nnull_batch = 2\nwarmup_steps = 1\nrate = 1e-4\nthreads = 1\n"
+SECRET = "planted-secret-of-the-foreign-file"  # noqa: S105  # looked for in what leaves
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a base, and a LoRA of some of its layers that says a secret wherever it can."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("import")
+    tiny_base(folder / "base")
+    (folder / "quick.toml").write_text(SETTINGS)
+    base, random = Base.load(folder / "base"), np.random.default_rng(0)
+    tensors = dict[str, np.ndarray]()
+    for name, module in base.family.denoiser.named_modules():
+        if name.endswith(("attn2.to_k", "attn2.to_v", "ff.net.2")):
+            n, m = module.weight.shape
+            sides = random.normal(0, 0.02, (n, 2)), random.normal(0, 0.02, (2, m))
+            tensors[f"unet.{name}.lora_B.weight"] = sides[0].astype(np.float32)
+            tensors[f"unet.{name}.lora_A.weight"] = sides[1].astype(np.float32)
+    save_file(tensors, folder / f"{SECRET}.safetensors", metadata={"ss_caption": SECRET})
+    width = next(iter(base.towers.values())).width
+    words = {SECRET: random.normal(0, 0.02, (2, width)).astype(np.float32)}
+    save_file(words, folder / "words.safetensors", metadata={"name": SECRET})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def coordinator(place: Path) -> Iterator[Coordinator]:
+    with Coordinator.found(place / "fed", place / "base", "--rank", "1") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def coordinator_of_the_pocket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Coordinator]:
+    folder = tmp_path_factory.mktemp("pocket")
+    with Coordinator.found(folder / "fed", ROOT / "assets" / "pocket-base") as running:
+        yield running
+
+
+@pytest.fixture
+def home(coordinator: Coordinator, tmp_path: Path) -> Home:
+    home = Home.at(tmp_path / "home")
+    join(home, coordinator.invite(uses=1), url=None, patience_s=20)
+    return home
+
+
+def _options(place: Path, concept: str) -> TrainOptions:
+    return TrainOptions(
+        concept=concept,
+        noun="fox",
+        images=place / f"{SECRET}.safetensors",
+        base=place / "base",
+        config=place / "quick.toml",
+    )
+
+
+def _import(
+    home: Home,
+    place: Path,
+    concept: str,
+    *,
+    answer: bool = True,
+    on_event: Callable[[Happened], None] = lambda _: None,
+) -> list[Happened]:
+    events = list[Happened]()
+
+    def report(happened: Happened) -> None:
+        events.append(happened)
+        on_event(happened)
+
+    def ask(_listing: EgressList) -> bool:
+        return answer
+
+    asking = ImportBench.asking(
+        embedding=place / "words.safetensors", foreign_trigger="", distil=True
+    )
+    options = _options(place, concept)
+    train_concept(home, options, report=report, ask=ask, patience_s=20, bench=asking)
+    return events
+
+
+def test_a_lora_goes_into_a_slot_and_nothing_of_its_file_leaves_but_numbers(
+    home: Home, place: Path
+) -> None:
+    """What is dropped and kept is said before the lease, the fidelity before the yes; then a
+    receipt. File name, metadata and tensor names, each a planted secret, are in no byte sent.
+    """  # noqa: D205  # one scenario
+    events = _import(home, place, "wolf-a1")
+
+    names = [happened.name for happened in events]
+    assert names.index("dropped") < names.index("kept") < names.index("leased")
+    assert names.index("leased") < names.index("fidelity") < names.index("egress")
+    assert names[-1] == "receipt"
+    dropped = next(e.values for e in events if e.name == "dropped")
+    assert dropped["layers"]
+    assert 0 < float(str(dropped["energy_share"])) < 1
+    folder = home.run("wolf-a1")
+    assert (folder / RECEIPT).is_file()
+    figures = json.loads((folder / FIDELITY).read_bytes())
+    assert figures["error"] <= figures["error_closed_form"]
+    assert list(folder.glob("log/*/grid.png"))
+    sent = (home.folder / "outbox.jsonl").read_bytes() + (folder / BLOB).read_bytes()
+    for secret in (SECRET, str(place)):
+        assert secret.encode() not in sent
+        assert secret.encode().hex().encode() not in sent
+
+
+def test_an_import_that_was_killed_goes_on_and_gives_the_bytes_of_one_that_was_not(
+    home: Home, place: Path
+) -> None:
+    """Killed behind the last save of its distillation: the same slot, no step done twice."""
+
+    def stop(happened: Happened) -> None:
+        if happened.name == "trained":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _import(home, place, "wolf-b2", on_event=stop)
+    first = json.loads((home.run("wolf-b2") / FIDELITY).read_bytes())
+
+    events = _import(home, place, "wolf-b2")
+
+    assert "leased" not in [e.name for e in events]
+    assert not [e for e in events if e.name == "step"]
+    assert json.loads((home.run("wolf-b2") / FIDELITY).read_bytes()) == first
+
+
+def test_an_owner_who_says_no_has_sent_nothing_of_the_lora(home: Home, place: Path) -> None:
+    """No chunk and no manifest is in the outbox."""
+    with pytest.raises(InputError):
+        _import(home, place, "wolf-c3", answer=False)
+
+    assert b'"chunk"' not in (home.folder / "outbox.jsonl").read_bytes()
+
+
+def test_a_dry_run_leases_nothing(home: Home, place: Path) -> None:
+    """It asks for the spec alone, and says what is dropped and kept in the slot that is named."""
+    events = list[Happened]()
+    asking = ImportBench.asking(
+        embedding=place / "words.safetensors", foreign_trigger="", distil=None
+    )
+
+    dry_run(home, _options(place, "wolf-d4"), asking, slot=1, report=events.append)
+
+    assert [e.name for e in events] == ["checking", "dropped", "checking", "kept"]
+    assert b"Lease" not in (home.folder / "outbox.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("bad", ["dora", "words", "nan"])
+def test_what_cannot_be_imported_is_refused_before_a_lease(
+    bad: str, home: Home, place: Path, tmp_path: Path
+) -> None:
+    """An adapter that is no sum, words of another width, a number that is none: named, no lease."""
+    from safetensors.numpy import load_file  # noqa: PLC0415  # used here alone
+
+    tensors = load_file(place / f"{SECRET}.safetensors")
+    words = load_file(place / "words.safetensors")
+    name = next(n for n in tensors if "to_k.lora_B" in n)
+    if bad == "dora":
+        tensors[name.replace("lora_B.weight", "lora_magnitude_vector")] = np.ones(4, np.float32)
+    elif bad == "nan":
+        tensors[name][0, 0] = np.nan
+    else:
+        words = {"x": np.zeros((2, 3), np.float32)}
+    save_file(tensors, tmp_path / f"{SECRET}.safetensors")
+    save_file(words, tmp_path / "words.safetensors")
+    for shared in ("base", "quick.toml"):
+        (tmp_path / shared).symlink_to(place / shared)
+
+    with pytest.raises(InputError):
+        _import(home, tmp_path, "wolf-e5")
+
+    assert b"Lease" not in (home.folder / "outbox.jsonl").read_bytes()
+
+
+def test_the_documented_dry_run_runs_as_it_is_typed(
+    coordinator_of_the_pocket: Coordinator, tmp_path: Path
+) -> None:
+    """The console block of docs/import.md, in a folder with the two files that it names."""
+    text = (ROOT / "docs" / "import.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^\$ (orthofed .*)$", text, re.MULTILINE)
+    home = Home.at(tmp_path / "home")
+    join(home, coordinator_of_the_pocket.invite(uses=1), url=None, patience_s=20)
+    (tmp_path / "assets").symlink_to(ROOT / "assets")
+    random = np.random.default_rng(1)
+    at = "unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_k"
+    out, width = Base.load(ROOT / "assets" / "pocket-base").layer(at).weight.shape
+    sides = {
+        f"{at}.lora_A.weight": random.normal(0, 0.1, (2, width)).astype(np.float32),
+        f"{at}.lora_B.weight": random.normal(0, 0.1, (out, 2)).astype(np.float32),
+    }
+    save_file(sides, tmp_path / "anna.safetensors")
+    words = {"anna": random.normal(0, 0.02, (2, 128)).astype(np.float32)}
+    save_file(words, tmp_path / "anna-words.safetensors")
+
+    done = subprocess.run(
+        [Path(sys.executable).parent / "orthofed", *shlex.split(line)[1:], "--home", home.folder],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "0 layers are not adapted here" in done.stderr
+    assert "of what the LoRA answers" in done.stderr
