@@ -13,10 +13,10 @@ from pathlib import Path
 from ..core.base_files import BaseFiles
 from ..core.basis_fingerprint import basis_fingerprint
 from ..core.described import card_text, info_bytes
+from ..core.kinds import release_files
 from ..core.lorafile import FileOrigin, content_digest
-from ..core.loras import adapter_files, release_tag
+from ..core.loras import release_tag
 from ..core.merging import Merge
-from ..core.pipeline import checkpoint_files
 from ..core.release import FileEntry, check_release_name
 from ..core.release_file import MadeFile, PlainFile, ReleaseFile
 from .write_file import write_file
@@ -43,10 +43,8 @@ class Composer:
         """Give every file that holds tensors, or is the base's."""
         basis = basis_fingerprint(self.merge.spec, 0)
         origin = FileOrigin(self.merge.spec, basis, self.prediction)
-        for file in adapter_files(self.merge, origin, n=self.n):
+        for file in release_files(self.merge, origin, self.base, n=self.n):
             yield replace(file, name=self._name(file.name))
-        if self.base is not None:
-            yield from checkpoint_files(self.base, self.merge)
 
     def texts(self, made: Sequence[MadeFile], entries: Sequence[FileEntry]) -> Iterator[PlainFile]:
         """Give info.json and card.md; ``entries`` has the SHA-256 of every file in ``made``."""

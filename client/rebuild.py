@@ -3,7 +3,7 @@
     1  the base model is the spec's                                 core/fingerprint.py
     2  each contribution in the ledger: its client's signature; of those in the release also the
        block fingerprint and the SHA-256 of the blob
-    3  each file of the release, as its bytes are made              core/loras.py, core/pipeline.py
+    3  each file of the release, as its bytes are made              core/kinds.py
     4  info.json and card.md, from what was made; and no file more
 
 Law (T25): who holds the release key, or the whole coordinator, can sign anything, and gets nothing
@@ -16,17 +16,15 @@ written, and one tensor is in memory at a time.
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 from ..core.base_files import BaseFiles
 from ..core.basis_fingerprint import basis_fingerprint
 from ..core.described import card_text, info_bytes
 from ..core.errors import InputError
+from ..core.kinds import release_files
 from ..core.lorafile import FileOrigin
-from ..core.loras import adapter_files
 from ..core.merging import Merge
-from ..core.pipeline import checkpoint_files
 from ..core.release import ReleaseManifest
 from ..core.release_file import MadeFile, PlainFile, ReleaseFile, TensorFile
 from ..core.spec import FederationSpec
@@ -84,7 +82,7 @@ class Rebuild:
     def _compare(self, merge: Merge, base: BaseFiles) -> int:
         basis, n = basis_fingerprint(self.spec, 0), self.manifest.n
         origin = FileOrigin(self.spec, basis, base.prediction)
-        files = chain(adapter_files(merge, origin, n=n), checkpoint_files(base, merge))
+        files = release_files(merge, origin, base, n=n)
         tally = _Tally(self)
         made = [each for file in files if (each := tally.compare(file)) is not None]
         withdrawn = self.contributions.withdrawn_slots()

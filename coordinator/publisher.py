@@ -17,8 +17,8 @@ from ..core.described import card_text, info_bytes
 from ..core.document import parse, sign
 from ..core.errors import InputError, OrthoFedError
 from ..core.keys import SigningKey
+from ..core.kinds import release_files
 from ..core.lorafile import FileOrigin
-from ..core.loras import adapter_files
 from ..core.merging import Merge
 from ..core.release import ReleaseManifest, check_release_name
 from ..core.spec import FederationSpec
@@ -127,7 +127,7 @@ def _write_files(  # as above
     say: Progress,
 ) -> list[Written]:
     say("writing LoRA files")
-    files = adapter_files(merge, origin, n=n)
+    files = release_files(merge, origin, None, n=n)
     written = list(write_files(out, files, carried=carried, fs=fs))
     say("writing the checkpoint")
     written += write_checkpoint(out, base, merge, carried=carried, fs=fs)

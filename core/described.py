@@ -12,21 +12,13 @@ from textwrap import wrap
 from typing import Any
 
 from .canonical import encode, encode_text
+from .kinds import loads
 from .lorafile import file_rank
 from .loras import release_tag
 from .merging import Merge, Part
 from .promises import AFTER_WITHDRAWAL, COPIES_REMAIN, MAY_REVEAL
 from .release import FileEntry
 from .release_file import MadeFile
-
-_LOADS = {
-    "lora": ["diffusers", "comfyui", "a1111", "forge"],
-    "concept": ["diffusers", "comfyui", "a1111", "forge"],
-    "embedding": ["diffusers", "comfyui", "a1111", "forge"],
-    "layerwise": ["orthofed"],
-    "checkpoint": ["diffusers"],
-}
-
 
 Left = tuple[int, int]
 """Slot and contribution leaf of a withdrawal that came before the release was planned."""
@@ -111,7 +103,7 @@ def _file(file: MadeFile, sha256: str) -> dict[str, Any]:
         "autov3": file.tensors[:12],
         "dtype": file.dtype,
         "kind": file.kind,
-        "loads": _LOADS[file.kind],
+        "loads": loads(file.kind),
         "name": file.name,
         "tensors": file.tensors,
     }
@@ -193,6 +185,13 @@ def _use(merge: Merge, tag: str, trigger: str) -> list[str]:
         "it with strength 1 and the files of `embeddings/` as textual inversions. ComfyUI: write",
         f"`embedding:{trigger}` after a space. AUTOMATIC1111 and Forge:",
         f"`<lora:{name}-{tag}:1> a photo of {trigger}`.",
+        "",
+        f"`lora/{name}-{tag}-a1111.safetensors` is the same with the triggers inside, for",
+        "AUTOMATIC1111 alone: diffusers refuses it and Forge may drop it. `diffusers/` holds the",
+        "same LoRA under diffusers' own names; each folder of `peft/` is one adapter for",
+        "`PeftModel.from_pretrained`. Never give `peft/` to `pipe.load_lora_weights`, which loads",
+        "nothing from it and does not complain, and do not merge two LoRA files with kohya's merge",
+        "script, which gives another sum.",
     ]
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from .errors import SpecError
 from .fields import is_hex
 from .ldm import ldm_path
+from .rounding import DType
 from .spec import BaseModel, Encoder, FederationSpec
 
 _VALUE = re.compile(r"[A-Za-z0-9 .,:;/_()+#={}\[\]\"-]*")
@@ -46,11 +47,15 @@ class ConceptEntry:
 
 @dataclass(frozen=True, slots=True)
 class FileOrigin:
-    """What every file of a release says of its federation; ``basis`` is the fingerprint of B."""
+    """What every file of a release says of its federation; ``basis`` is the fingerprint of B.
+
+    ``dtype``: of LoRA files; a release has F16.
+    """
 
     spec: FederationSpec
     basis: str
     prediction: str = "epsilon"
+    dtype: DType = "F16"
 
 
 def kohya_key(path: str, family: str = "sd1") -> str:
@@ -205,6 +210,13 @@ def embedding_metadata(
     )
 
 
+def origin_metadata(
+    origin: FileOrigin, concepts: Sequence[ConceptEntry], said: Mapping[str, str]
+) -> dict[str, str]:
+    """Return ``said``, what a loader asks for, and whose file it is: ``diffusers/``, ``peft/``."""
+    return _checked({**said, **_whose(origin, _by_slot(concepts))})
+
+
 def checkpoint_metadata() -> dict[str, str]:
     """Return the metadata of the weights in ``checkpoint/``: what diffusers asks for."""
     return {"format": "pt"}
@@ -250,10 +262,17 @@ def _modelspec(
         "modelspec.title": f"{spec.name}: {title}",
         "modelspec.trigger_phrase": triggers,
         "modelspec.usage_hint": f"Trigger words: {triggers}",
+        **_whose(origin, concepts),
+    }
+
+
+def _whose(origin: FileOrigin, concepts: Sequence[ConceptEntry]) -> dict[str, str]:
+    """Return our own keys, which all files but those of ``checkpoint/`` have."""
+    return {
         "orthofed.basis": origin.basis,
         "orthofed.content": content_digest(concepts),
         "orthofed.format": "1",
-        "orthofed.spec": spec.id,
+        "orthofed.spec": origin.spec.id,
     }
 
 

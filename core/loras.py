@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from .lora_tensors import lora_tensors
 from .lorafile import (
     FileOrigin,
     embedding_folder,
@@ -23,8 +24,8 @@ from .lorafile import (
 )
 from .merging import Merge, Part
 from .release_file import TensorFile
+from .rounding import DType, round_once
 from .spec import FederationSpec
-from .stack import stacked
 
 
 def release_tag(n: int) -> str:
@@ -36,20 +37,17 @@ def release_tag(n: int) -> str:
     return f"r{n:04d}"
 
 
-def adapter_files(merge: Merge, origin: FileOrigin, *, n: int) -> Iterator[TensorFile]:
-    """Give all of them, in the order in which the card lists them."""
-    yield from lora_files(merge, origin, n=n)
-    yield from embedding_files(merge, origin)
-
-
 def lora_files(merge: Merge, origin: FileOrigin, *, n: int) -> Iterator[TensorFile]:
-    """Give the stacked file of release ``n`` and one file a concept."""
-    spec = merge.spec
-    name = f"lora/{spec.name}-{release_tag(n)}.safetensors"
-    yield _lora(name, spec, merge.parts, origin)
+    """Give the stacked file of release ``n``."""
+    name = f"lora/{merge.spec.name}-{release_tag(n)}.safetensors"
+    yield _lora(name, merge.spec, merge.parts, origin)
+
+
+def concept_files(merge: Merge, origin: FileOrigin) -> Iterator[TensorFile]:
+    """Give one file a concept."""
     for part in merge.parts:
-        name = f"concepts/{spec.name}-{part.manifest.concept}.safetensors"
-        yield _lora(name, spec, (part,), origin)
+        name = f"concepts/{merge.spec.name}-{part.manifest.concept}.safetensors"
+        yield _lora(name, merge.spec, (part,), origin)
 
 
 def embedding_files(merge: Merge, origin: FileOrigin) -> Iterator[TensorFile]:
@@ -70,28 +68,22 @@ def _lora(name: str, spec: FederationSpec, parts: Sequence[Part], origin: FileOr
     return TensorFile(
         name=name,
         kind="concept" if single else "lora",
-        dtype="F16",
-        entries=tuple((key, "F16", shape) for key, shape in lora_entries(spec, rank)),
-        data=_lora_data(spec, parts, rank),
+        dtype=origin.dtype,
+        entries=tuple((key, origin.dtype, shape) for key, shape in lora_entries(spec, rank)),
+        data=lora_data(spec, parts, rank, origin.dtype),
         metadata=metadata,
     )
 
 
-def _lora_data(spec: FederationSpec, parts: Sequence[Part], rank: int) -> Iterator[bytes]:
+def lora_data(
+    spec: FederationSpec, parts: Sequence[Part], rank: int, dtype: DType
+) -> Iterator[bytes]:
     """Give alpha, down and up of each layer, in the order of the file: by key."""
     by_key = sorted((kohya_key(layer.path, spec.base.family), layer) for layer in spec.layers)
     for _, layer in by_key:
-        up, down = stacked(
-            [part.term(spec, layer) for part in parts],
-            family=spec.basis,
-            width=layer.width,
-            out=layer.out,
-            rank=rank,
-            dtype="F16",
-        )
-        yield np.array(rank, dtype="<f2").tobytes()
-        yield down.tobytes()
-        yield up.tobytes()
+        yield round_once(np.array(float(rank)), dtype).tobytes()
+        for tensor in lora_tensors(spec, parts, layer, rank=rank, dtype=dtype):
+            yield tensor.tobytes()
 
 
 def _embedding(

@@ -3,7 +3,7 @@
     python -P merging_process.py FOLDER PLAN SEED NUM
 
 ``NUM`` times: the contributions of the plan in a random order, a random number of threads, rows in
-batches of a random size; the stacked LoRA, a concept's own and the checkpoint; one SHA-256 of all.
+batches of a random size; all kinds of files; one SHA-256 of all.
 """
 
 import hashlib
@@ -22,8 +22,8 @@ from orthofed.coordinator.publications import Plan
 from orthofed.coordinator.writing import write_checkpoint, write_files
 from orthofed.core import hadamard_product
 from orthofed.core.basis_fingerprint import basis_fingerprint
+from orthofed.core.kinds import release_files
 from orthofed.core.lorafile import FileOrigin
-from orthofed.core.loras import adapter_files
 from orthofed.core.spec import FederationSpec
 
 
@@ -48,16 +48,16 @@ def digest_of(root: Path, plan: Plan, draw: random.Random) -> str:
     with tempfile.TemporaryDirectory() as scratch, open_merge(spec, included, folder) as merge:
         out = Path(scratch)
         nothing, threads = Carried(out, {}), draw.choice([1, 2, 5])
-        files = adapter_files(merge, origin, n=plan.n)
+        files = release_files(merge, origin, None, n=plan.n)
         list(write_files(out, files, carried=nothing, fs=fs))
         list(write_checkpoint(out, base, merge, carried=nothing, fs=fs, threads=threads))
         return digest(out)
 
 
 def digest(folder: Path) -> str:
-    """Return one SHA-256 of the names and contents of the four folders of sums."""
+    """Return one SHA-256 of the names and contents of the six folders of sums."""
     found = hashlib.sha256()
-    for kind in ("lora", "concepts", "embeddings", "checkpoint"):
+    for kind in ("lora", "concepts", "embeddings", "diffusers", "peft", "checkpoint"):
         for path in sorted((folder / kind).rglob("*")):
             if path.is_file():
                 found.update(f"{path.relative_to(folder)}\n".encode())

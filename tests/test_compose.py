@@ -53,8 +53,9 @@ def test_all_at_the_releases_weights_are_the_releases_own_bytes(shared, tmp_path
     )
 
     made, published = files(tmp_path / "out"), files(shared.folder.releases / "1")
-    adapters = [name for name in made if name.split("/")[0] in ("lora", "concepts", "embeddings")]
-    assert len(adapters) == 1 + 3 + 4
+    kinds = ("lora", "concepts", "embeddings", "diffusers", "peft")
+    adapters = [name for name in made if name.split("/")[0] in kinds]
+    assert len(adapters) == 2 + 3 + 4 + 1 + 2 * 2
     for name in adapters:
         assert made[name] == published[name]
 

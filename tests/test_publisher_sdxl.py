@@ -167,6 +167,6 @@ def test_headers_say_what_the_model_predicts(filled: Running, tmp_path: Path) ->
 
 
 def _prediction(release: Path) -> str:
-    (path,) = (release / "lora").glob("*.safetensors")
+    path = release / "lora" / "wren-fed-r0001.safetensors"
     with safe_open(path, "np") as file:
         return file.metadata()["modelspec.prediction_type"]

@@ -147,6 +147,10 @@ def test_a_changed_lora_names_its_tensor_and_both_values(case: Case) -> None:
 
 FILES: list[tuple[str, str]] = [
     ("concepts/wren-fed-rex.safetensors", "tensor"),
+    ("lora/wren-fed-r0001-a1111.safetensors", "tensor"),
+    ("diffusers/pytorch_lora_weights.safetensors", "tensor"),
+    ("peft/text_encoder/adapter_model.safetensors", "tensor"),
+    ("peft/unet/adapter_config.json", "byte"),
     ("embeddings/anna-k7.safetensors", "tensor anna-k7"),
     ("checkpoint/unet/diffusion_pytorch_model.safetensors", "tensor"),
     ("checkpoint/text_encoder/model.safetensors", "tensor"),

@@ -1,0 +1,81 @@
+"""Every kind of file that a release is made of, and what makes it: one table for all who ask.
+
+The coordinator writes them (coordinator/writing.py), a consumer rebuilds and compares them
+(client/rebuild.py) or makes those that it wants (client/local_merge.py, `pull --as`). Law: a kind's
+files follow from (merge, origin, base, n) alone, so whoever has the contributions and the base has
+the same bytes. ``loads``: the programs that take them (formats.md 11). Not here: info.json and the
+card, which are made of what these gave (core/described.py).
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from .a1111 import a1111_files
+from .base_files import BaseFiles
+from .diffusers_lora import diffusers_files
+from .lorafile import FileOrigin
+from .loras import concept_files, embedding_files, lora_files
+from .merging import Merge
+from .peft_folder import peft_files
+from .pipeline import checkpoint_files
+from .release_file import ReleaseFile, Run, in_turn
+
+Make = Callable[[Merge, FileOrigin, BaseFiles | None, int, Run], Iterator[ReleaseFile]]
+"""Gives the files of one kind, in the order in which they are written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """``make``: its files; ``loads``: who takes them, in info.json's words."""
+
+    make: Make
+    loads: tuple[str, ...]
+
+
+_UIS = ("diffusers", "comfyui", "a1111", "forge")
+KINDS: Final[Mapping[str, Kind]] = {
+    "lora": Kind(lambda merge, origin, _base, n, _run: lora_files(merge, origin, n=n), _UIS),
+    "a1111": Kind(lambda m, origin, _base, n, _run: a1111_files(m, origin, n=n), ("a1111",)),
+    "concept": Kind(lambda merge, origin, _base, _n, _run: concept_files(merge, origin), _UIS),
+    "embedding": Kind(lambda merge, origin, _base, _n, _run: embedding_files(merge, origin), _UIS),
+    "diffusers": Kind(
+        lambda merge, origin, _base, _n, _run: diffusers_files(merge, origin), ("diffusers",)
+    ),
+    "peft": Kind(lambda merge, origin, _base, _n, _run: peft_files(merge, origin), ("peft",)),
+    "checkpoint": Kind(
+        lambda merge, _origin, base, _n, run: _checkpoint(merge, base, run), ("diffusers",)
+    ),
+}
+"""In the order in which a release is written and its card lists it."""
+_LAYERWISE = ("orthofed",)
+
+
+def release_files(  # what a release follows from
+    merge: Merge,
+    origin: FileOrigin,
+    base: BaseFiles | None,
+    *,
+    n: int,
+    kinds: Collection[str] = tuple(KINDS),
+    run: Run = in_turn,
+) -> Iterator[ReleaseFile]:
+    """Give the files of ``kinds`` of release ``n``; ``run`` computes adapted weights.
+
+    ``base``: None leaves out what is made of the base, ``checkpoint``.
+
+    Raises InputError: the base lacks a layer or a table of the spec.
+    """
+    for name, kind in KINDS.items():
+        if name in kinds:
+            yield from kind.make(merge, origin, base, n, run)
+
+
+def _checkpoint(merge: Merge, base: BaseFiles | None, run: Run) -> Iterator[ReleaseFile]:
+    if base is not None:
+        yield from checkpoint_files(base, merge, run=run)
+
+
+def loads(kind: str) -> list[str]:
+    """Return who takes a file of ``kind``; ``layerwise`` vectors are no other program's."""
+    return list(_LAYERWISE if kind == "layerwise" else KINDS[kind].loads)
