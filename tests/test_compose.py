@@ -76,9 +76,10 @@ def test_a_concepts_own_file_does_not_depend_on_the_others(shared, composed):
 
 def test_it_is_not_to_be_mistaken_for_the_release(composed):
     """The stacked file's name, the card and the absence of a manifest say so."""
-    (stacked,) = (composed / "lora").iterdir()
+    stacked, bundle = sorted((composed / "lora").iterdir(), key=lambda path: len(path.name))
 
     assert stacked.name.startswith("wren-fed-r0001-mix-")
+    assert bundle.stem == f"{stacked.stem}-a1111"
     assert not (composed / "manifest.json").exists()
     assert "composed from release 1, signed by nobody" in (composed / "card.md").read_text()
     assert not (composed / "concepts" / "wren-fed-cleo.safetensors").exists()
