@@ -19,7 +19,7 @@ from ..core.release import FileEntry, ReleaseManifest
 CHOICE: Final = "trust/choice.json"
 _VECTORS: Final = ("embeddings/", "layerwise/")
 _TEXTS: Final = ("card.md", "info.json")
-KINDS: Final = {
+PROGRAMS: Final = {
     "checkpoint": ("checkpoint/",),
     "diffusers": ("diffusers/", *_VECTORS),
     "full": ("full/", *_VECTORS),
@@ -37,7 +37,7 @@ def chosen_files(manifest: ReleaseManifest, kinds: Iterable[str]) -> tuple[FileE
 
     Raises InputError: a kind that the release was published without, or no kind at all.
     """
-    there = {kind for kind, folders in KINDS.items() if _any_in(manifest, folders[0])}
+    there = {kind for kind, folders in PROGRAMS.items() if _any_in(manifest, folders[0])}
     known = ", ".join(sorted(there)) or "none of the known kinds"
     wanted: set[str] = set()
     for kind in kinds:
@@ -48,7 +48,7 @@ def chosen_files(manifest: ReleaseManifest, kinds: Iterable[str]) -> tuple[FileE
                 fix="give one of these after --as, or leave it out to get all",
                 code="not-published",
             )
-        wanted |= {e.name for e in manifest.files if _is_of(e.name, KINDS[kind])}
+        wanted |= {e.name for e in manifest.files if _is_of(e.name, PROGRAMS[kind])}
     return tuple(e for e in manifest.files if not wanted or e.name in wanted)
 
 
@@ -68,8 +68,8 @@ def read_choice(folder: Path) -> tuple[str, ...]:
         return ()
     fields = Fields(canonical.decode(data[:_MOST_BYTES]), "a choice", need=("as", "v"))
     fields.version()
-    kinds = [str(kind) for kind in fields.items("as", least=1, most=len(KINDS))]
-    if data != choice_bytes(kinds) or not set(kinds) <= KINDS.keys():
+    kinds = [str(kind) for kind in fields.items("as", least=1, most=len(PROGRAMS))]
+    if data != choice_bytes(kinds) or not set(kinds) <= PROGRAMS.keys():
         raise VerificationFailed(
             f"{CHOICE} names kinds of files that there are not",
             why="it was changed after the pull",

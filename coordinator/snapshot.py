@@ -89,9 +89,10 @@ def _copy_files(database: Path, path: Path) -> None:
 
 
 def _settle(path: Path) -> None:
-    # A damaged copy is left as it is: whoever looks at it will say so.
+    # A damaged copy is left as it is: whoever looks at it will say so. A damaged name in SQLite's
+    # own error text is no UTF-8, and Python raises that instead.
     with (
-        contextlib.suppress(sqlite3.Error),
+        contextlib.suppress(sqlite3.Error, UnicodeDecodeError),
         contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db,
     ):
         db.execute("PRAGMA locking_mode=EXCLUSIVE")

@@ -162,6 +162,17 @@ def test_without_its_sum_a_changed_row_is_named_if_a_leaf_says_otherwise(filled,
     assert silent < num
 
 
+def test_a_table_whose_name_is_no_text_is_named(filled, tmp_path):
+    """SQLite's own error then holds a byte that is no UTF-8: a finding all the same."""
+    folder = DataFolder(shutil.copytree(filled.root, tmp_path / "fed"))
+    folder.database_sum.unlink()
+    data = bytearray(folder.database.read_bytes())
+    data[data.index(b"CREATE TABLE") + len("CREATE ")] = 0xA0
+    folder.database.write_bytes(data)
+
+    assert not examine(folder.root, say=quiet).healthy
+
+
 @pytest.mark.parametrize("name", ["scrub-compares-sizes"])
 def test_a_seeded_bug_of_the_scrub_is_caught(filled, name, monkeypatch):
     """Lengths are compared and hashes are not: most flips go unseen."""
