@@ -1,15 +1,23 @@
 # Two commands do everything on a fresh machine with Python 3.11: make demo, make check.
 PYTHON ?= python3.11
 VENV ?= .venv
+# Libraries of the generation before, which tests load release files with.
+export VENV_BEFORE ?= $(CURDIR)/.venv-before
 export PYTHONSAFEPATH = 1
 
 .PHONY: setup check faults demo clean
-setup: $(VENV)/.installed
+setup: $(VENV)/.installed $(VENV_BEFORE)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt "torch==2.13.0"
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable ".[client,dev]"
+	touch $@
+
+$(VENV_BEFORE)/.installed: constraints-before.txt
+	$(PYTHON) -m venv $(VENV_BEFORE)
+	$(VENV_BEFORE)/bin/pip install --quiet --constraint $< "torch==2.13.0"
+	$(VENV_BEFORE)/bin/pip install --quiet --requirement $<
 	touch $@
 
 $(VENV)/.fuzzer: $(VENV)/.installed
@@ -22,8 +30,8 @@ check: setup
 faults: setup $(VENV)/.fuzzer
 	$(VENV)/bin/pytest -m faults $(FAULTS)
 
-demo: setup
+demo: $(VENV)/.installed
 	$(VENV)/bin/orthofed demo $(DEMO)
 
 clean:
-	rm -rf $(VENV) build demo
+	rm -rf $(VENV) $(VENV_BEFORE) build demo

@@ -1,0 +1,90 @@
+"""Every kind of file, loaded by two generations of diffusers, transformers and PEFT.
+
+The libraries renamed layers between transformers 4 and 5, and a file with the wrong names is loaded
+without a word (formats.md 3.3). So the older generation has an environment of its own, which `make
+setup` builds, and a script that imports nothing of ours compares there.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from orthofed.client.base_folder import BaseFolder
+from orthofed.client.write_file import write_file
+from orthofed.coordinator.merging import open_merge
+from orthofed.coordinator.publications import newest
+from orthofed.core.basis_fingerprint import basis_fingerprint
+from orthofed.core.kinds import release_files
+from orthofed.core.lorafile import FileOrigin
+from orthofed.core.merge import residual
+
+from .serving import founded, running
+from .tiny_base import tiny_base
+from .tiny_families import tiny_sdxl
+
+ROOT = Path(__file__).parent.parent
+SCRIPT = Path(__file__).parent / "loaders" / "merged.py"
+BEFORE = Path(os.environ.get("VENV_BEFORE", ROOT / ".venv-before"))
+"""The environment of the older generation; `make setup` builds it."""
+PYTHONS = {"4": BEFORE / "bin" / "python", "5": Path(sys.executable)}
+"""By the major version of transformers."""
+BOUND = 1e-5
+KINDS = ("lora", "concepts", "diffusers", "peft", "checkpoint")
+
+
+@pytest.fixture(scope="module", params=[tiny_base, tiny_sdxl], ids=["one", "two"])
+def release(request: pytest.FixtureRequest, tmp_path_factory: Any) -> tuple[Path, Path, Path]:
+    """Give a base, a release of two concepts on it in F32, and the exact merge of every layer."""
+    folder = tmp_path_factory.mktemp("generations")
+    with running(founded(folder, make=request.param)) as coordinator:
+        for seed, (name, vectors) in enumerate([("anna", 2), ("rex", 1)]):
+            member = coordinator.member()
+            lease = member.lease(name, (f"{name}-k7",), vectors=(vectors,))
+            member.contribute(member.pack(lease, seed=seed, size=0.05))
+        coordinator.release(614)
+        found = coordinator.house.store.run(newest)
+        assert found is not None
+        where = Path(coordinator.folder.settings().base)
+        base, spec = BaseFolder(where), coordinator.house.facts.spec
+        origin = FileOrigin(spec, basis_fingerprint(spec, 0), "epsilon", "F32")
+        targets = {}
+        with open_merge(spec, found.plan.included, coordinator.folder) as merge:
+            for file in release_files(merge, origin, base, n=1):
+                write_file(folder / "release", file)
+            for layer in spec.layers:
+                terms = merge.terms(layer)
+                dw = residual(terms, family=spec.basis, width=layer.width, out=layer.out)
+                targets[layer.path] = base.place(layer).values().astype(np.float64) + dw
+    save_file(targets, folder / "targets.safetensors")
+    return where, folder / "release", folder / "targets.safetensors"
+
+
+@pytest.mark.parametrize("generation", PYTHONS)
+def test_both_generations_load_the_exact_merge(
+    generation: str, release: tuple[Path, Path, Path]
+) -> None:
+    """Max |W - target| <= 1e-5 max |dW| in float32 for each kind, and the words to the bit."""
+    python = PYTHONS[generation]
+    assert python.exists(), f"{python} is not there: run make setup"
+
+    said = subprocess.run(
+        [python, SCRIPT, *release], check=True, capture_output=True, text=True, env=_clean()
+    )
+
+    told = json.loads(said.stdout.splitlines()[-1])
+    assert told["transformers_version"].startswith(f"{generation}.")
+    assert told["base"] > 0.9, "the comparison sees a file that did nothing"
+    assert {kind: told[kind] for kind in KINDS if not told[kind] <= BOUND} == {}
+    assert told["words"] == 0
+
+
+def _clean() -> dict[str, str]:
+    """Return an environment in which nothing is asked of a hub."""
+    return {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
