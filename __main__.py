@@ -16,7 +16,13 @@ import typer
 import typer.core
 
 from .admission import admit_command
-from .client import audit_command, ledger_command, pull_command, recipient_command
+from .client import (
+    audit_command,
+    ledger_command,
+    pull_command,
+    recipient_command,
+    sample_command,
+)
 from .client import cli as client
 from .coordinator import cli as coordinator
 from .core.errors import OrthoFedError
@@ -35,8 +41,9 @@ app.add_typer(ledger_command.app, name="ledger", help="The public ledger: show, 
 app.add_typer(recipient_command.app, name="recipient", help="A consumer's key: new, show.")
 app.command(epilog="Example: orthofed doctor fed")(coordinator.doctor)
 app.command(epilog=pull_command.EXAMPLE)(pull_command.pull)
-for _command in (client.demo, client.verify, client.sample):
+for _command in (client.demo, client.verify):
     app.command(epilog=client.EXAMPLES[_command.__name__])(_command)
+app.command(epilog=sample_command.EXAMPLE)(sample_command.sample)
 app.command(epilog=audit_command.EXAMPLE)(audit_command.audit)
 app.command(epilog=coordinator.PLAN_EXAMPLE)(coordinator.plan)
 app.command(epilog=admit_command.EXAMPLE)(admit_command.admit)

@@ -1,7 +1,7 @@
 """The commands of the data owner and of the consumer: options in, text or JSON out.
 
-`app` is mounted as ``orthofed client``; `verify`, `sample` and `demo` stand at the root, as `pull`
-does (pull_command.py). Results go to stdout, everything else to stderr; with ``--json`` one object,
+`app` is mounted as ``orthofed client``; `verify` and `demo` stand at the root, as `pull` does
+(pull_command.py). Results go to stdout, everything else to stderr; with ``--json`` one object,
 or one a line where the command reports progress. Nothing is imported before a command runs but
 typer, so that ``--help`` is quick. Exit codes are made by __main__ from the errors' classes.
 """
@@ -30,7 +30,6 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 EXAMPLES: Final = {
     "demo": "Example: orthofed demo --concepts 4 --out demo",
     "verify": "Example: orthofed verify release-1",
-    "sample": 'Example: orthofed sample release-1 --prompt "a picture of anna-k7" -o grid.png',
 }
 
 HomeOption = Annotated[
@@ -380,37 +379,6 @@ def verify(
         print(f"rebuilt:  every byte follows from {len(manifest.contributions)} contributions")
     print(f"ledger    {head.size} leaves, head signed {age_s / 86_400:.1f} days before")
     print(f"log id    {manifest.log}")
-
-
-def sample(  # noqa: PLR0913, PLR0917  # as train
-    directory: Annotated[Path, typer.Argument(help="A pulled release, or a base model.")],
-    prompts: Annotated[list[str], typer.Option("--prompt", help="Prompt; repeatable.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The picture, PNG.")] = Path("grid.png"),
-    count: Annotated[int, typer.Option(min=1, max=64, help="Images a prompt.")] = 4,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the first image.")] = 0,
-    steps: Annotated[int, typer.Option(min=1, max=1000, help="Sampling steps.")] = 25,
-    guidance: Annotated[float, typer.Option(min=0, help="Guidance scale.")] = 4.0,
-    device: Device = None,
-    as_json: Json = False,
-) -> None:
-    """Draw pictures from a release, one row a prompt."""
-    from .sample import sample as draw
-
-    picture = draw(
-        directory,
-        prompts,
-        count=count,
-        seed=seed,
-        steps=steps,
-        guidance=guidance,
-        device=device or "auto",
-    )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(out, format="PNG")
-    if as_json:
-        print(json.dumps({"schema": "orthofed.sample/1", "file": str(out)}))
-        return
-    print(f"{len(prompts)} x {count} pictures in {out}")
 
 
 def _print_event(happened: "Happened") -> None:

@@ -43,6 +43,11 @@ class LayeredText:
         self._readers = [unet.get_submodule(p.partition(".")[2]) for p in places if p != POOLED]
         self._first = len(places) - len(self._readers)  # the set of the first cross-attention
 
+    @property
+    def readers(self) -> int:
+        """Return how many cross-attentions have a text of their own."""
+        return len(self._readers)
+
     def joined(self, conditioning: Conditioning, rows: Sequence[Sequence[int]]) -> Conditioning:
         """Return the conditions of n prompts, ``rows`` (n, places) of ``conditioning``."""
         index = torch.tensor(rows, device=conditioning.text.device)

@@ -4,13 +4,15 @@
 
 `sample` is the consumer's view: the folder's own pipeline, opened by diffusers and nothing of ours,
 so that what it shows is what anybody gets; only layer-wise tokens, which diffusers does not know,
-come to that pipeline as our text features. `compare` is the report's: base, single and merged in
-one process, each image of a column from the same noise. Both are deterministic on the CPU for a
-seed. Cost: two forward passes a step and image (guidance), on all threads of torch.
+come to that pipeline as our text features, and regions as a processor (regions.py). `compare` is
+the report's: base, single and merged in one process, each image of a column from the same noise.
+Both are deterministic on the CPU for a seed. Cost: two forward passes a step and image (guidance),
+on all threads of torch.
 """
 
 import contextlib
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,55 +20,86 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from ..core.errors import InputError
+from ..core.regions import Region
 from .base import Base, quiet
 from .draws import generator
 from .placement import Machine, Placement
+from .regions import checked_size, regional, side_by_side
 from .tokens import LearnedTokens
 from .variant import Variant, has_layerwise
 
 _CELL = 160  # pixels, the least width of an image in a grid
 _LINE = 14  # pixels, one line of a label
 
-Asked = Callable[[str, int], dict[str, Any]]
-"""From a prompt and a number of images to the arguments of a pipeline."""
+Encode = Callable[[str, str, int], dict[str, Any]]
+"""From a prompt, a negative one and a number of images to embeddings, a pipeline's arguments."""
 Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 
 
-def sample(  # what a person chooses
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A folder's pipeline, how prompts are put to it, and how many texts of its own one has."""
+
+    pipeline: Any
+    encode: Encode
+    readers: int = 1
+
+    def asked(
+        self, prompt: str, regions: Sequence[Region], negative: str, count: int
+    ) -> dict[str, Any]:
+        """Return the pipeline's arguments for ``count`` images; pooled vectors are ``prompt``'s."""
+        whole = self.encode(prompt, negative, count)
+        for side in ("prompt_embeds", "negative_prompt_embeds"):
+            parts = [self.encode(region.prompt, negative, count)[side] for region in regions]
+            whole[side] = side_by_side([whole[side], *parts], self.readers)
+        return whole
+
+
+def sample(  # noqa: PLR0913  # what a person chooses
     folder: Path,
     prompts: Sequence[str],
     *,
-    count: int = 4,
-    seed: int = 0,
+    regions: Sequence[Region] = (),
+    negative: str = "",
+    size: tuple[int, int] | None = None,
+    seeds: Sequence[int] = (0, 1, 2, 3),
     steps: int = 25,
     guidance: float = 4.0,
     device: str = "auto",
 ) -> Image.Image:
-    """Return a grid: a row for each prompt, ``count`` images each, labelled with prompt and seed.
+    """Return a grid: a row for each prompt, an image each of ``seeds``, labelled with both.
 
-    ``folder`` is a release (its `checkpoint/` is used) or a pipeline's folder. Image k of every
-    row starts from seed + k, drawn on the CPU whatever ``device`` it runs on. Raises InputError: no
-    pipeline there, no prompt, or no such device.
+    ``folder`` is a release (its `checkpoint/` is used) or a pipeline's folder. ``regions`` read
+    their own prompts, the rest of the picture the row's. ``size`` is (width, height) in pixels, by
+    default the model's. A seed's noise is drawn on the CPU whatever ``device`` it runs on. Raises
+    InputError: no pipeline there, no prompt, no such device, or a size or region that does not fit.
     """
     placement = Placement.of(device, "fp32", Machine.here())
-    if not prompts or not 1 <= count <= 64:  # noqa: PLR2004  # a grid that one can look at
+    if not prompts or not 1 <= len(seeds) <= 64:  # noqa: PLR2004  # a grid that one can look at
         raise InputError(
-            f"{len(prompts)} prompts and {count} images a prompt",
+            f"{len(prompts)} prompts and {len(seeds)} images a prompt",
             why="a grid needs a prompt, and 1 to 64 images of each",
             fix="give --prompt TEXT at least once",
             code="no-prompt",
         )
+    told = "".join(f"\n{region.prompt}" for region in regions)
     rows = []
-    with _opened(folder, placement) as (pipeline, asked):
-        for prompt in prompts:
-            noise = [torch.Generator().manual_seed(seed + k) for k in range(count)]
-            images = pipeline(
-                **asked(prompt, count),
-                num_inference_steps=steps,
-                guidance_scale=guidance,
-                generator=noise,
-            ).images
-            rows.append([(image, f"{prompt}\nseed {seed + k}") for k, image in enumerate(images)])
+    with _opened(folder, placement) as opened:
+        pipeline = opened.pipeline
+        width, height = checked_size(pipeline, size)
+        patch = pipeline.vae_scale_factor
+        with regional(pipeline.unet, regions, (height // patch, width // patch)):
+            for prompt in prompts:
+                images = pipeline(
+                    **opened.asked(prompt, regions, negative, len(seeds)),
+                    width=width,
+                    height=height,
+                    num_inference_steps=steps,
+                    guidance_scale=guidance,
+                    generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+                ).images
+                labels = [f"{prompt}{told}\nseed {seed}" for seed in seeds]
+                rows.append(list(zip(images, labels, strict=True)))
     return grid(rows)
 
 
@@ -165,22 +198,49 @@ def _wrapped(text: str, width: int, font: Font) -> list[str]:
 
 
 @contextlib.contextmanager
-def _opened(folder: Path, placement: Placement) -> Generator[tuple[Any, Asked]]:
+def _opened(folder: Path, placement: Placement) -> Generator[_Opened]:
     """Give the folder's pipeline, and how a prompt is put to it."""
     inside = folder / "checkpoint"
     if not has_layerwise(folder):
         pipeline = _open(inside if inside.is_dir() else folder).to(placement.device)
-        yield pipeline, lambda prompt, count: {"prompt": [prompt] * count}
+        yield _Opened(pipeline, _by_pipeline(pipeline))
         return
     base = Base.load(inside, placement=placement)
 
     @torch.no_grad()
-    def asked(prompt: str, count: int) -> dict[str, Any]:
-        sides = (tokens.encode([text] * count) for text in (tokens.spelt(prompt), ""))
-        return base.family.guided(*sides)
+    def encode(prompt: str, negative: str, count: int) -> dict[str, Any]:
+        given, against = (
+            tokens.encode([tokens.spelt(text)] * count) for text in (prompt, negative)
+        )
+        found = base.family.guided(given, against)
+        if negative:  # only an empty one may be zeros
+            for name, value in base.family.guided(against, against).items():
+                found |= {} if name.startswith("negative") else {f"negative_{name}": value}
+        return found
 
     with Variant.of_layerwise(folder, base).applied(base) as tokens:
-        yield base.pipeline(), asked
+        assert tokens.layered is not None, "a layer-wise release"  # noqa: S101  # our own bug
+        yield _Opened(base.pipeline(), encode, tokens.layered.readers)
+
+
+def _by_pipeline(pipeline: Any) -> Encode:  # noqa: ANN401  # diffusers' own
+    """Return the pipeline's own way of encoding prompts."""
+
+    @torch.no_grad()
+    def encode(prompt: str, negative: str, count: int) -> dict[str, Any]:
+        found = pipeline.encode_prompt(
+            prompt=[prompt] * count,
+            device=pipeline.device,
+            num_images_per_prompt=1,
+            do_classifier_free_guidance=True,
+            # SDXL may take zeros for none, never for a text.
+            negative_prompt=[negative] * count if negative else None,
+        )
+        names = ("prompt_embeds", "negative_prompt_embeds")  # then SDXL's pooled
+        pooled = tuple(f"{side}pooled_prompt_embeds" for side in ("", "negative_"))
+        return dict(zip((*names, *pooled), found, strict=False))
+
+    return encode
 
 
 def _open(pipeline_folder: Path) -> Any:  # noqa: ANN401  # the folder names the pipeline's class

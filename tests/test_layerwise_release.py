@@ -144,14 +144,14 @@ def test_the_checkpoint_with_its_vectors_answers_as_the_merged_model(filled: Run
 def test_a_release_is_drawn_with_its_vectors_or_not_at_all(filled: Running, tmp_path: Path) -> None:
     """The first word calls all of a trigger's; without the vectors' files it is an error."""
     out = _release(filled)
-    first = sample(out, ["a photo of anna-k7"], count=1, steps=2)
-    again = sample(out, ["a photo of anna-k7"], count=1, steps=2)
-    other = sample(out, ["a photo of rex-p2"], count=1, steps=2)
+    first = sample(out, ["a photo of anna-k7"], seeds=[0], steps=2)
+    again = sample(out, ["a photo of anna-k7"], seeds=[0], steps=2)
+    other = sample(out, ["a photo of rex-p2"], seeds=[0], steps=2)
     bare = tmp_path / "bare"
     shutil.copytree(out, bare, ignore=shutil.ignore_patterns("layerwise"))
 
     with pytest.raises(InputError) as caught:
-        sample(bare, ["a photo of anna-k7"], count=1, steps=2)
+        sample(bare, ["a photo of anna-k7"], seeds=[0], steps=2)
 
     assert first.tobytes() == again.tobytes() != other.tobytes()
     assert caught.value.code == "release-unusable"
@@ -163,7 +163,7 @@ def test_a_trigger_drawn_by_its_first_word_is_the_whole_phrase(filled: Running) 
     out = _release(filled)
 
     images = [
-        np.asarray(sample(out, [prompt], count=1, steps=1))[:150]
+        np.asarray(sample(out, [prompt], seeds=[0], steps=1))[:150]
         for prompt in ("a photo of anna-k7", "a photo of anna-k7 anna-k7_1", "a photo of anna")
     ]
 

@@ -24,9 +24,9 @@ def test_a_release_is_sampled_from_its_checkpoint(tiny: Bench, tmp_path: Path) -
     """`checkpoint/` of a pulled folder is the pipeline; equal seeds give equal pictures."""
     (tmp_path / "checkpoint").symlink_to(tiny.base.folder)
 
-    first = sample(tmp_path, ["a red fox"], count=2, seed=3, steps=2)
-    again = sample(tmp_path, ["a red fox"], count=2, seed=3, steps=2)
-    other = sample(tmp_path, ["a red fox"], count=2, seed=4, steps=2)
+    first = sample(tmp_path, ["a red fox"], seeds=[3, 4], steps=2)
+    again = sample(tmp_path, ["a red fox"], seeds=[3, 4], steps=2)
+    other = sample(tmp_path, ["a red fox"], seeds=[4, 5], steps=2)
 
     assert first.tobytes() == again.tobytes() != other.tobytes()
     assert first.width >= 2 * 160

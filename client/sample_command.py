@@ -1,0 +1,83 @@
+"""``orthofed sample``: options in, one PNG out; what it draws is sample.py's."""
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+EXAMPLE: Final = (
+    'Example: orthofed sample release-1 --size 128x64 --prompt "two people" '
+    '--region "left: a picture of anna-k7" --region "right: a picture of bodo-x4" -o grid.png'
+)
+
+
+def sample(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
+    directory: Annotated[Path, typer.Argument(help="A pulled release, or a base model.")],
+    prompts: Annotated[
+        list[str], typer.Option("--prompt", help="Prompt of the whole picture; repeatable.")
+    ],
+    region: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="AREA: PROMPT, read there only; left, right, top, bottom, center, top-left and the"
+            " other quarters, or x0,y0,x1,y1 in fractions; repeatable."
+        ),
+    ] = None,
+    negative: Annotated[str, typer.Option(help="What the pictures should not be.")] = "",
+    size: Annotated[
+        str | None, typer.Option(help="WIDTHxHEIGHT in pixels; default: the model's own.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The picture, PNG.")] = Path("grid.png"),
+    count: Annotated[
+        int | None,
+        typer.Option(min=1, max=64, help="Images a prompt and seed; default: 4 of one seed, or 1."),
+    ] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(min=0, help="Seed of an image; repeatable; default: 0.")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, max=1000, help="Sampling steps.")] = 25,
+    guidance: Annotated[float, typer.Option(min=0, help="Guidance scale.")] = 4.0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+) -> None:
+    """Draw pictures from a release, one row a prompt; with --region, prompts by area."""
+    from ..core.regions import Region
+    from .sample import sample as draw
+
+    first = seed or [0]
+    each = count or (4 if len(first) == 1 else 1)
+    seeds = [start + k for start in first for k in range(each)]
+    picture = draw(
+        directory,
+        prompts,
+        regions=[Region.parse(text) for text in region or []],
+        negative=negative,
+        size=_size(size) if size else None,
+        seeds=seeds,
+        steps=steps,
+        guidance=guidance,
+        device=device,
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(out, format="PNG")
+    if as_json:
+        print(json.dumps({"schema": "orthofed.sample/1", "file": str(out)}))
+        return
+    print(f"{len(prompts)} x {len(seeds)} pictures in {out}")
+
+
+def _size(text: str) -> tuple[int, int]:
+    """Return (width, height) of ``128x64``. Raises InputError: it is written otherwise."""
+    from ..core.errors import InputError
+
+    found = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", text)
+    if found is None:
+        raise InputError(
+            f"--size {text[:40]!r} is no size",
+            why="a size is a width and a height in pixels",
+            fix="write it as --size 128x64",
+            code="size-does-not-fit",
+        )
+    return int(found[1]), int(found[2])
