@@ -136,10 +136,10 @@ def test_a_lora_goes_into_a_slot_and_nothing_of_its_file_leaves_but_numbers(
         assert secret.encode().hex().encode() not in sent
 
 
-def test_an_import_that_was_killed_goes_on_and_gives_the_bytes_of_one_that_was_not(
+def test_an_import_that_was_killed_behind_its_last_step_goes_on_with_the_same_figures(
     home: Home, place: Path
 ) -> None:
-    """Killed behind the last save of its distillation: the same slot, no step done twice."""
+    """Stopped between distillation and the owner's yes: the same slot, no step done twice."""
 
     def stop(happened: Happened) -> None:
         if happened.name == "trained":
