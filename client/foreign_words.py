@@ -63,10 +63,12 @@ def _read(base: Base, path: Path) -> dict[str, np.ndarray]:
     for name in base.towers:
         wanted = _ALIASES.get(name, (name,))
         some = [t for t in header.tensors if t.name in wanted or len(base.towers) == 1]
-        if len(some) != 1 or len(some[0].shape) != 2 or some[0].dtype not in ("F16", "BF16", "F32"):  # noqa: PLR2004  # (v, width)
+        # Asked of the header, before a byte is read: a few vectors, however long the file is.
+        is_small = len(some) == 1 and len(some[0].shape) == 2 and 1 <= some[0].shape[0] <= _MOST  # noqa: PLR2004  # (v, width)
+        if not is_small or some[0].dtype not in ("F16", "BF16", "F32"):
             raise InputError(
                 f"an embedding file with {len(header.tensors)} tensors, none or many for {name}",
-                why="one of shape (vectors, width) is needed for each text encoder",
+                why=f"one of 1 to {_MOST} vectors is needed an encoder, F16, BF16 or F32",
                 fix="give a safetensors embedding of this base model",
                 code="bad-embedding",
             )

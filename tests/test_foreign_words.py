@@ -1,0 +1,27 @@
+"""The words of somebody's LoRA, read from a file that is not ours."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from orthofed.client.base import Base
+from orthofed.client.foreign_words import rows_of
+from orthofed.core.errors import InputError
+
+from .tiny_base import tiny_base
+
+
+def test_a_file_of_too_many_vectors_is_refused_by_its_header(tmp_path: Path) -> None:
+    """Eight vectors are read to the bit; of nine not a byte is, however long the file."""
+    base = Base.load(tiny_base(tmp_path / "base"))
+    (name, tower), *_ = base.towers.items()
+    rows = np.random.default_rng(0).normal(size=(9, tower.width)).astype(np.float32)
+    save_file({"words": rows[:8]}, tmp_path / "eight.safetensors")
+    save_file({"words": rows}, tmp_path / "nine.safetensors")
+
+    assert np.array_equal(rows_of(base, tmp_path / "eight.safetensors", "")[name], rows[:8])
+    with pytest.raises(InputError, match="1 to 8 vectors") as refused:
+        rows_of(base, tmp_path / "nine.safetensors", "")
+    assert refused.value.code == "bad-embedding"
