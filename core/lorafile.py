@@ -13,18 +13,18 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from .architecture import Architecture
 from .errors import SpecError
 from .fields import is_hex
 from .ldm import ldm_path
 from .rounding import DType
-from .spec import BaseModel, Encoder, FederationSpec
+from .spec import Encoder, FederationSpec
 
 _VALUE = re.compile(r"[A-Za-z0-9 .,:;/_()+#={}\[\]\"-]*")
 _SLUG = re.compile(r"[a-z0-9](?:-?[a-z0-9]){2,30}")
 _MAX_VALUE = 4096
 _JSON_KEYS = frozenset({"ss_tag_frequency", "lora_adapter_metadata"})
 _GENERATIVE_MODELS = "https://github.com/Stability-AI/generative-models"
-_ARCHITECTURES = {"sdxl": "stable-diffusion-xl-v1-base"}
 _TEXT_PREFIXES = {
     "sd1": {"text_encoder": "lora_te"},
     "sdxl": {"text_encoder": "lora_te1", "text_encoder_2": "lora_te2"},
@@ -56,6 +56,11 @@ class FileOrigin:
     basis: str
     prediction: str = "epsilon"
     dtype: DType = "F16"
+
+    @property
+    def architecture(self) -> Architecture:
+        """What the base is like, in the words of headers."""
+        return Architecture.of(self.spec, self.prediction)
 
 
 def kohya_key(path: str, family: str = "sd1") -> str:
@@ -166,20 +171,20 @@ def lora_metadata(
     ordered = _by_slot(concepts)
     title = ordered[0].concept if single else f"{len(ordered)} concepts"
     suffix = f"-{ordered[0].concept}" if single else ""
-    implementation = _GENERATIVE_MODELS if _is_sdxl(spec.base) else "diffusers"
+    like = origin.architecture
     tags = {c.concept: dict.fromkeys(sorted(c.triggers), 1) for c in ordered}
     return _checked(
         {
             **_modelspec(origin, ordered, title=title, tensor_hash=tensor_hash, kind="lora"),
-            "modelspec.implementation": implementation,
-            "ss_base_model_version": "sdxl_base_v1-0" if _is_sdxl(spec.base) else "sd_v1",
+            "modelspec.implementation": _GENERATIVE_MODELS if like.is_sdxl else "diffusers",
+            "ss_base_model_version": like.version,
             "ss_network_alpha": str(rank),
             "ss_network_dim": str(rank),
             "ss_network_module": "networks.lora",
             "ss_output_name": f"{spec.name}{suffix}",
             "ss_sd_model_name": spec.base.name,
             "ss_tag_frequency": json.dumps(tags, sort_keys=True, separators=(",", ":")),
-            "ss_v2": "False",
+            "ss_v2": str(like.is_sd2),
             "sshs_model_hash": tensor_hash,
         }
     )
@@ -222,10 +227,6 @@ def checkpoint_metadata() -> dict[str, str]:
     return {"format": "pt"}
 
 
-def _is_sdxl(base: BaseModel) -> bool:
-    return base.family == "sdxl"
-
-
 def _by_slot(concepts: Sequence[ConceptEntry]) -> tuple[ConceptEntry, ...]:
     """Return the concepts by slot, their slugs and hashes checked by their own patterns."""
     for entry in concepts:
@@ -250,13 +251,13 @@ def _modelspec(
         raise _bad("a hash that is no SHA-256", "hashes are 64 lower-case hex digits")
     spec = origin.spec
     triggers = ", ".join(trigger for entry in concepts for trigger in entry.triggers)
-    architecture = _ARCHITECTURES.get(spec.base.family, "stable-diffusion-v1")
+    like = origin.architecture
     return {
-        "modelspec.architecture": f"{architecture}/{kind}",
+        "modelspec.architecture": f"{like.name}/{kind}",
         "modelspec.hash_sha256": f"0x{tensor_hash}",
         "modelspec.license": " AND ".join(sorted({entry.licence for entry in concepts})),
         "modelspec.prediction_type": origin.prediction,
-        "modelspec.resolution": "1024x1024" if _is_sdxl(spec.base) else "512x512",
+        "modelspec.resolution": f"{like.side}x{like.side}",
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.tags": "orthogonal-adaptation",
         "modelspec.title": f"{spec.name}: {title}",

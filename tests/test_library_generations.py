@@ -27,7 +27,7 @@ from orthofed.core.merge import residual
 
 from .serving import founded, running
 from .tiny_base import tiny_base
-from .tiny_families import tiny_sdxl
+from .tiny_families import tiny_sd2, tiny_sdxl
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = Path(__file__).parent / "loaders" / "merged.py"
@@ -39,7 +39,7 @@ BOUND = 1e-5
 KINDS = ("lora", "concepts", "diffusers", "peft", "checkpoint")
 
 
-@pytest.fixture(scope="module", params=[tiny_base, tiny_sdxl], ids=["one", "two"])
+@pytest.fixture(scope="module", params=[tiny_base, tiny_sdxl, tiny_sd2], ids=["one", "two", "sd2"])
 def release(request: pytest.FixtureRequest, tmp_path_factory: Any) -> tuple[Path, Path, Path]:
     """Give a base, a release of two concepts on it in F32, and the exact merge of every layer."""
     folder = tmp_path_factory.mktemp("generations")

@@ -32,7 +32,7 @@ from orthofed.core.published import PublishedModel, published_layers
 from .serving import Running, founded, running
 from .test_lorafile import digest, sd1, sdxl
 from .tiny_base import tiny_base
-from .tiny_families import tiny_sdxl
+from .tiny_families import tiny_sd2, tiny_sd2_epsilon, tiny_sdxl
 
 pytestmark = pytest.mark.filterwarnings(  # peft asks for it while it wraps a text encoder
     "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
@@ -41,9 +41,12 @@ BOUND = 1e-5
 LORAS = ("lora", "a1111", "concept", "embedding", "diffusers", "peft")
 
 
-@pytest.fixture(scope="module", params=[tiny_base, tiny_sdxl], ids=["one", "two"])
+BASES = {"one": tiny_base, "two": tiny_sdxl, "sd2-v": tiny_sd2, "sd2-noise": tiny_sd2_epsilon}
+
+
+@pytest.fixture(scope="module", params=BASES.values(), ids=list(BASES))
 def filled(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Running]:
-    """Two concepts on a base with one and with two text encoders, released at 0.6."""
+    """Two concepts on a base of each family, released at 0.6."""
     with running(founded(tmp_path_factory.mktemp("kinds"), make=request.param)) as coordinator:
         for seed, (name, vectors) in enumerate([("anna", 2), ("rex", 1)]):
             member = coordinator.member()
@@ -200,6 +203,19 @@ def test_diffusers_and_peft_hold_the_stacked_tensors(filled: Running) -> None:
 
     assert total == len(named)
     assert sorted(t.tobytes() for t in named.values()) == by_bytes
+
+
+def test_the_checkpoint_draws_with_what_its_scheduler_says(filled: Running) -> None:
+    """Opened by diffusers; a base that answers with a velocity stays one."""
+    folder = filled.folder.releases / "1" / "checkpoint"
+    pipeline: Any = DiffusionPipeline.from_pretrained(folder, local_files_only=True)
+    pipeline.set_progress_bar_config(disable=True)
+    said = {"v": "v_prediction"}.get(_base(filled).prediction, "epsilon")
+
+    drawn = pipeline("a photo of anna-k7", num_inference_steps=1, output_type="np").images
+
+    assert pipeline.scheduler.config.prediction_type == said
+    assert np.isfinite(drawn).all()
 
 
 def test_headers_of_the_new_kinds_are_their_allow_lists(filled: Running) -> None:

@@ -1,9 +1,10 @@
 """Tiny random models with the real structure of Stable Diffusion 2.1 and XL, as pipeline folders.
 
 ``tiny_sd2(folder)``: velocity, OpenCLIP-like text (gelu, one layer fewer than trained), linear
-projections. ``tiny_sdxl(folder)``: two text encoders of different width and length of vocabulary's
-padding, depths 1 and 2, pooled vector, six sizes, `eos_token_id` 2 as published. On disk they look
-as the published ones do: ``text_model.`` keys in both encoders.
+projections; ``tiny_sd2_epsilon``: the same with noise. ``tiny_sdxl(folder)``: two text encoders of
+different width and length of vocabulary's padding, depths 1 and 2, pooled vector, six sizes,
+`eos_token_id` 2 as published. On disk they look as the published ones do: ``text_model.`` keys in
+both encoders.
 """
 # pyright: reportPrivateImportUsage=false, reportArgumentType=false
 # diffusers publishes partial types.
@@ -27,7 +28,12 @@ from .tiny_base import LENGTH, _write_tokenizer
 SEED = 20_261_124
 
 
-def tiny_sd2(folder: Path) -> Path:
+def tiny_sd2_epsilon(folder: Path) -> Path:
+    """Write a small Stable Diffusion 2.1 base: the same, but it answers with the noise."""
+    return tiny_sd2(folder, prediction="epsilon")
+
+
+def tiny_sd2(folder: Path, *, prediction: str = "v_prediction") -> Path:
     """Write a small Stable Diffusion 2.1: one encoder, velocity."""
     torch.manual_seed(SEED)
     vocabulary = _write_tokenizer(folder / "tokenizer")
@@ -46,7 +52,7 @@ def tiny_sd2(folder: Path) -> Path:
     _vae(folder)
     DDIMScheduler(
         **_BETAS,
-        prediction_type="v_prediction",
+        prediction_type=prediction,
         clip_sample=False,
         set_alpha_to_one=False,
         steps_offset=1,
