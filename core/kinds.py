@@ -14,6 +14,7 @@ from typing import Final
 from .a1111 import a1111_files
 from .base_files import BaseFiles
 from .diffusers_lora import diffusers_files
+from .full_file import full_files
 from .lorafile import FileOrigin
 from .loras import concept_files, embedding_files, lora_files
 from .merging import Merge
@@ -33,6 +34,20 @@ class Kind:
     loads: tuple[str, ...]
 
 
+def _checkpoint(
+    merge: Merge, _origin: FileOrigin, base: BaseFiles | None, _n: int, run: Run
+) -> Iterator[ReleaseFile]:
+    if base is not None:
+        yield from checkpoint_files(base, merge, run=run)
+
+
+def _full(
+    merge: Merge, origin: FileOrigin, base: BaseFiles | None, n: int, run: Run
+) -> Iterator[ReleaseFile]:
+    if base is not None:
+        yield from full_files(base, merge, origin, n=n, run=run)
+
+
 _UIS = ("diffusers", "comfyui", "a1111", "forge")
 KINDS: Final[Mapping[str, Kind]] = {
     "lora": Kind(lambda merge, origin, _base, n, _run: lora_files(merge, origin, n=n), _UIS),
@@ -43,11 +58,12 @@ KINDS: Final[Mapping[str, Kind]] = {
         lambda merge, origin, _base, _n, _run: diffusers_files(merge, origin), ("diffusers",)
     ),
     "peft": Kind(lambda merge, origin, _base, _n, _run: peft_files(merge, origin), ("peft",)),
-    "checkpoint": Kind(
-        lambda merge, _origin, base, _n, run: _checkpoint(merge, base, run), ("diffusers",)
-    ),
+    "checkpoint": Kind(_checkpoint, ("diffusers",)),
+    "full": Kind(_full, (*_UIS, "kohya")),
 }
 """In the order in which a release is written and its card lists it."""
+PUBLISHED: Final = tuple(kind for kind in KINDS if kind != "full")
+"""What a release holds where nobody says otherwise: a full file is the checkpoint once more."""
 _LAYERWISE = ("orthofed",)
 
 
@@ -57,23 +73,18 @@ def release_files(  # what a release follows from
     base: BaseFiles | None,
     *,
     n: int,
-    kinds: Collection[str] = tuple(KINDS),
+    kinds: Collection[str] = PUBLISHED,
     run: Run = in_turn,
 ) -> Iterator[ReleaseFile]:
     """Give the files of ``kinds`` of release ``n``; ``run`` computes adapted weights.
 
-    ``base``: None leaves out what is made of the base, ``checkpoint``.
+    ``base``: None leaves out what is made of the base, ``checkpoint`` and ``full``.
 
     Raises InputError: the base lacks a layer or a table of the spec.
     """
     for name, kind in KINDS.items():
         if name in kinds:
             yield from kind.make(merge, origin, base, n, run)
-
-
-def _checkpoint(merge: Merge, base: BaseFiles | None, run: Run) -> Iterator[ReleaseFile]:
-    if base is not None:
-        yield from checkpoint_files(base, merge, run=run)
 
 
 def loads(kind: str) -> list[str]:

@@ -215,6 +215,20 @@ def embedding_metadata(
     )
 
 
+def full_metadata(
+    origin: FileOrigin, concepts: Sequence[ConceptEntry], *, tensor_hash: str
+) -> dict[str, str]:
+    """Return the metadata of the single file in ``full/``; ``tensor_hash`` in hex."""
+    ordered = _by_slot(concepts)
+    title = f"{len(ordered)} concepts"
+    return _checked(
+        {
+            **_modelspec(origin, ordered, title=title, tensor_hash=tensor_hash),
+            "modelspec.implementation": _GENERATIVE_MODELS,
+        }
+    )
+
+
 def origin_metadata(
     origin: FileOrigin, concepts: Sequence[ConceptEntry], said: Mapping[str, str]
 ) -> dict[str, str]:
@@ -244,16 +258,16 @@ def _modelspec(
     *,
     title: str,
     tensor_hash: str,
-    kind: str,
+    kind: str = "",
 ) -> dict[str, str]:
-    """Return the keys that LoRA and embedding files share."""
+    """Return the keys that LoRA, embedding and full files share; no ``kind``: a whole model."""
     if not is_hex(tensor_hash) or not is_hex(origin.basis):
         raise _bad("a hash that is no SHA-256", "hashes are 64 lower-case hex digits")
     spec = origin.spec
     triggers = ", ".join(trigger for entry in concepts for trigger in entry.triggers)
     like = origin.architecture
     return {
-        "modelspec.architecture": f"{like.name}/{kind}",
+        "modelspec.architecture": f"{like.name}/{kind}" if kind else like.name,
         "modelspec.hash_sha256": f"0x{tensor_hash}",
         "modelspec.license": " AND ".join(sorted({entry.licence for entry in concepts})),
         "modelspec.prediction_type": origin.prediction,

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from .adapted_weight import adapted_layers, adapted_weight
 from .base_files import BaseFiles, Place, WeightFile
 from .errors import VerificationFailed
 from .lorafile import checkpoint_metadata
-from .merged_weight import merged_weight
 from .merging import Merge
 from .release import check_release_name
 from .release_file import Buffer, PlainFile, ReleaseFile, Run, TensorFile, in_turn
@@ -67,7 +67,7 @@ def checkpoint_files(base: BaseFiles, merge: Merge, *, run: Run = in_turn) -> It
         )
         for encoder in (() if merge.spec.token_layers else merge.spec.encoders)
     }
-    layers = _layers_by_place(base, merge)
+    layers = adapted_layers(base, merge)
     rewritten = {name for name, _ in layers} | {e.place.file.name for e in encoders.values()}
     made = _made_texts(base, encoders)
     for name in _names(base, set(made)):
@@ -98,15 +98,6 @@ def _is_release_name(name: str) -> bool:
     return True
 
 
-def _layers_by_place(base: BaseFiles, merge: Merge) -> dict[tuple[str, str], Layer]:
-    """Return the adapted layers by (file, tensor name)."""
-    found: dict[tuple[str, str], Layer] = {}
-    for layer in merge.spec.layers:
-        place = base.place(layer)
-        found[(place.file.name, place.info.name)] = layer
-    return found
-
-
 def _weights(
     file: WeightFile,
     merge: Merge,
@@ -124,7 +115,7 @@ def _weights(
         return info.shape
 
     work = [
-        partial(_adapted, Place(file, info), layer, merge)
+        partial(adapted_weight, Place(file, info), layer, merge)
         for info in kept
         if (layer := layers.get((file.name, info.name))) is not None
     ]
@@ -153,19 +144,6 @@ def _weights(
 
 def _where(encoder: _Encoder) -> tuple[str, str]:
     return encoder.place.file.name, encoder.place.info.name
-
-
-def _adapted(place: Place, layer: Layer, merge: Merge) -> memoryview:
-    """Return float64(W) + dW, rounded once."""
-    spec = merge.spec
-    values = merged_weight(
-        place.matrix(),
-        merge.terms(layer),
-        family=spec.basis,
-        dtype=place.dtype,
-        window=(spec.exponent_low, spec.exponent_high),
-    )
-    return values.data.cast("B")
 
 
 def _made_texts(base: BaseFiles, encoders: Mapping[str, _Encoder]) -> dict[str, bytes]:

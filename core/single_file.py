@@ -10,12 +10,13 @@
 OpenCLIP keeps q, k and v in one ``in_proj``, rows in that order, and its text projection the other
 way round. Laws: a tensor of the pipeline has one place here, no two share a row, and no name is
 guessed: it is there or None is said. A sampler's place, the blocks' length and the number of the
-VAE's levels are read off the names. Source: formats.md 5.7; the published layouts, held against
-diffusers' own converter by tests/test_single_file.py. Not here: reading files.
+VAE's levels are read off the names, of a file or of a pipeline that becomes one. Source: formats.md
+5.7; the published layouts, held against diffusers' own converter by tests/test_single_file.py. Not
+here: reading files, writing one (core/full_file.py).
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -69,6 +70,13 @@ _LAYER = re.compile(r"encoder\.layers\.(\d+)\.(.+)\.(weight|bias)")
 _UP_VAE = re.compile(r"(decoder\.)up_blocks\.(\d+)\.(.+)")
 _TEXT_MODEL: Final = "text_model."
 _SAMPLER: Final = ".2.conv"
+_DOWN = re.compile(r"down_blocks\.\d+\.resnets\.(\d+)\..+")
+_DECODER_UP = re.compile(r"decoder\.up_blocks\.(\d+)\..+")
+_UPSAMPLER = re.compile(r"(up_blocks\.\d+\.)upsamplers\..+")
+_PROJ_IN = re.compile(r".+\.attentions\.\d+\.proj_in\.weight")
+_NUM_AXES_LINEAR: Final = 2
+Shapes = Mapping[str, Mapping[str, tuple[int, ...]]]
+"""The shape of each tensor of a pipeline, by component and name."""
 _SCHEDULE = re.compile(
     r"betas|alphas_cumprod(?:_prev)?|lvlb_weights|posterior_(?:variance|log_variance_clipped"
     r"|mean_coef[12])|sqrt_(?:one_minus_|recip_|recipm1_)?alphas_cumprod|log_one_minus_alphas_cumprod"
@@ -91,15 +99,37 @@ class Spot:
 class SingleFileNames:
     """The tensor names of one file, and what of a pipeline each of them holds."""
 
-    def __init__(self, names: Collection[str]) -> None:
-        """Read the file's shape off its names."""
+    def __init__(self, names: Collection[str], *, each: int = 0, levels: int = 0) -> None:
+        """Read the file's shape off its names; ``each`` and ``levels`` where they are known."""
         self._names = frozenset(names)
         number = re.compile(rf"{re.escape(UNET)}input_blocks\.(\d+)\.0\.op\.weight")
         samplers = [int(m[1]) for name in names if (m := number.fullmatch(name))]
-        self._each = min(samplers, default=3)
+        self._each = each or min(samplers, default=3)
         level = re.compile(rf"{re.escape(_VAE)}decoder\.up\.(\d+)\..+")
-        levels = [int(m[1]) for name in names if (m := level.fullmatch(name))]
-        self._levels = max(levels, default=0) + 1
+        found = [int(m[1]) for name in names if (m := level.fullmatch(name))]
+        self._levels = levels or max(found, default=0) + 1
+
+    @classmethod
+    def of_pipeline(cls, shapes: Shapes) -> "SingleFileNames":
+        """Return the names of the file that a pipeline becomes.
+
+        A text encoder alone is CLIP's where the UNet's projections are convolutions, as in SD 1,
+        and OpenCLIP's where they are linear, as in SD 2: so readers tell the two apart. A tensor
+        that no such file holds is not among the names.
+        """
+        unet = shapes.get("unet", {})
+        each = max((int(m[1]) for n in unet if (m := _DOWN.fullmatch(n))), default=1) + 2
+        ups = [int(m[1]) for n in shapes.get("vae", {}) if (m := _DECODER_UP.fullmatch(n))]
+        plain = cls((), each=each, levels=max(ups, default=0) + 1)
+        prefixes = _text_prefixes(shapes)
+        chosen = set[str]()
+        for component, tensors in shapes.items():
+            for name in tensors:
+                for spot in plain.candidates(component, name):
+                    if _fits(spot.key, component, name, unet, prefixes):
+                        chosen.add(spot.key)
+                        break
+        return cls(chosen, each=each, levels=max(ups, default=0) + 1)
 
     @staticmethod
     def is_one(names: Collection[str]) -> bool:
@@ -112,7 +142,7 @@ class SingleFileNames:
         >>> SingleFileNames(["model.diffusion_model.out.2.bias"]).spot("unet", "conv_out.bias")
         Spot(key='model.diffusion_model.out.2.bias', part=None, turned=False)
         """
-        return next((s for s in self._spots(component, name) if s.key in self._names), None)
+        return next((s for s in self.candidates(component, name) if s.key in self._names), None)
 
     def unread(self, last_layers: Collection[str] = ()) -> frozenset[str]:
         """Return the names of what no loader makes pictures with, though it is there.
@@ -136,7 +166,8 @@ class SingleFileNames:
         }
         return tuple(f"{prefix}{number}." for number in sorted(numbers) if number >= num_layers)
 
-    def _spots(self, component: str, name: str) -> list[Spot]:
+    def candidates(self, component: str, name: str) -> list[Spot]:
+        """Return the places that a tensor may have in files of every family."""
         if component == "unet":
             return [Spot(UNET + path) for path in self._unet(name)]
         if component == "vae":
@@ -182,6 +213,41 @@ class SingleFileNames:
             return name
         stem, _, leaf = part.rpartition(".")
         return f"{head}mid.attn_1.{_VAE_ATTENTION.get(stem, stem)}.{leaf}"
+
+
+def _text_prefixes(shapes: Shapes) -> Mapping[str, str]:
+    """Return how the names of each text encoder begin; none for a pipeline of another family."""
+    linear = any(
+        len(shape) == _NUM_AXES_LINEAR
+        for name, shape in shapes.get("unet", {}).items()
+        if _PROJ_IN.fullmatch(name)
+    )
+    if "text_encoder" not in shapes:
+        return {}
+    if "text_encoder_2" in shapes:
+        return {
+            "text_encoder": f"{_CLIP['text_encoder'][1]}{_TEXT_MODEL}",
+            "text_encoder_2": _OPEN_CLIP["text_encoder_2"][0],
+        }
+    if linear:
+        return {"text_encoder": _OPEN_CLIP["text_encoder"][0]}
+    return {"text_encoder": f"{_CLIP['text_encoder'][0]}{_TEXT_MODEL}"}
+
+
+def _fits(
+    key: str,
+    component: str,
+    name: str,
+    unet: Collection[str],
+    prefixes: Mapping[str, str],
+) -> bool:
+    """Return whether a place that a tensor may have is the one in this pipeline's file."""
+    if component.startswith("text_encoder"):
+        return component in prefixes and key.startswith(prefixes[component])
+    if component == "unet" and (match := _UPSAMPLER.fullmatch(name)) is not None:
+        attended = any(other.startswith(f"{match[1]}attentions.") for other in unet)
+        return attended == (_SAMPLER in key)
+    return True
 
 
 def _open_clip(name: str) -> Spot | None:

@@ -1,14 +1,15 @@
-"""Which names of a LoRA the web UIs and kohya's scripts know, derived anew from what they publish.
+"""Which names the web UIs and kohya's scripts know, derived anew from what they publish.
 
 Each rule starts from the layers that the program's own model has, laid out here as that model
 builds them from its config, and says which keys of a file find a layer. Nothing of core/ is asked,
-so a name that core/ spells wrongly stays unmatched. Sources read: ComfyUI comfy/lora.py and
-comfy/utils.py, AUTOMATIC1111 extensions-builtin/Lora/networks.py, Forge's networks.py, kohya
+so a name that core/ spells wrongly stays unmatched. The last part is of whole checkpoints: how each
+program tells a family. Sources read: ComfyUI comfy/lora.py, comfy/utils.py, model_detection.py,
+AUTOMATIC1111 extensions-builtin/Lora/networks.py, sd_models_config.py, Forge's networks.py, kohya
 sd-scripts' lora.py and merge scripts; formats.md 13, points 4 to 6.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 SUFFIXES = (".lora_up.weight", ".lora_down.weight", ".alpha")
@@ -150,3 +151,78 @@ def unmatched(program: str, model: Model, keys: Iterable[str]) -> list[str]:
         if f"{dot}{rest}" not in SUFFIXES or not knows(name):
             left.append(key)
     return left
+
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""The tensors of a whole checkpoint in one file, name to shape."""
+_UNET = "model.diffusion_model."
+_FAMILIES = {  # ComfyUI's supported_models: width of the first level, text width, linear, adm
+    (320, 768, False, None): "sd1",
+    (320, 1024, True, None): "sd2",
+    (320, 2048, True, 2816): "sdxl",
+}
+
+
+def comfyui_family(file: Shapes) -> str:
+    """Read the UNet's shape off its tensors, then look for that family's text encoders."""
+    first = file.get(f"{_UNET}input_blocks.0.0.weight")
+    texts = [shape for name, shape in file.items() if name.endswith(".attn2.to_k.weight")]
+    linear = [len(s) == 2 for name, s in file.items() if re.search(r"\.1\.proj_in\.weight$", name)]
+    if first is None or not texts or not linear:
+        return "none"
+    adm = file.get(f"{_UNET}label_emb.0.0.weight")
+    said = (first[0], texts[0][1], linear[0], adm and adm[1])
+    family = _FAMILIES.get(said, "none")
+    wanted = {
+        "sd1": ("cond_stage_model.transformer.text_model.encoder.layers.11.layer_norm1.weight",),
+        "sd2": ("cond_stage_model.model.transformer.resblocks.22.ln_1.weight",),
+        "sdxl": (
+            "conditioner.embedders.0.transformer.text_model.encoder.layers.11.layer_norm1.weight",
+            "conditioner.embedders.1.model.transformer.resblocks.31.ln_1.weight",
+        ),
+    }
+    there = all(
+        name in file
+        for name in (*wanted.get(family, ()), "first_stage_model.decoder.conv_in.weight")
+    )
+    return family if there else "none"
+
+
+def a1111_family(file: Shapes) -> str:
+    """Ask for one tensor a family, in this order; what has none of them is taken for SD 1."""
+    first = file.get(f"{_UNET}input_blocks.0.0.weight")
+    if first is None or first[1] != 4:  # 9: inpainting, 8: pix2pix
+        return "none"
+    if "conditioner.embedders.1.model.ln_final.weight" in file:
+        return "sdxl"
+    if "conditioner.embedders.0.model.ln_final.weight" in file:
+        return "refiner"
+    fused = file.get("cond_stage_model.model.transformer.resblocks.0.attn.in_proj_weight")
+    if fused is not None and fused[1] == 1024:
+        return "sd2"
+    return (
+        "sd1"
+        if "cond_stage_model.transformer.text_model.final_layer_norm.weight" in file
+        else "none"
+    )
+
+
+def kohya_family(file: Shapes) -> str:
+    """Follow the scripts' readers: the person says which of them, and it asks for these."""
+    if not {f"{_UNET}time_embed.0.weight", "first_stage_model.encoder.conv_in.weight"} <= set(file):
+        return "none"
+    if "conditioner.embedders.1.model.ln_final.weight" in file:
+        return "sdxl" if "conditioner.embedders.1.model.text_projection" in file else "none"
+    if "cond_stage_model.model.ln_final.weight" in file:
+        return "sd2"
+    clip = "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"
+    return "sd1" if clip in file else "none"
+
+
+FULL_RULES = {
+    "comfyui": comfyui_family,
+    "forge": comfyui_family,
+    "a1111": a1111_family,
+    "kohya": kohya_family,
+}
+"""How each program tells what a whole checkpoint is."""

@@ -21,6 +21,7 @@ from orthofed.client.write_file import write_file
 from orthofed.coordinator.merging import open_merge
 from orthofed.coordinator.publications import newest
 from orthofed.core.basis_fingerprint import basis_fingerprint
+from orthofed.core.kinds import KINDS as TABLE
 from orthofed.core.kinds import release_files
 from orthofed.core.lorafile import FileOrigin
 from orthofed.core.merge import residual
@@ -36,7 +37,7 @@ BEFORE = Path(os.environ.get("VENV_BEFORE", ROOT / ".venv-before"))
 PYTHONS = {"4": BEFORE / "bin" / "python", "5": Path(sys.executable)}
 """By the major version of transformers."""
 BOUND = 1e-5
-KINDS = ("lora", "concepts", "diffusers", "peft", "checkpoint")
+KINDS = ("lora", "concepts", "diffusers", "peft", "checkpoint", "full")
 
 
 @pytest.fixture(scope="module", params=[tiny_base, tiny_sdxl, tiny_sd2], ids=["one", "two", "sd2"])
@@ -56,7 +57,7 @@ def release(request: pytest.FixtureRequest, tmp_path_factory: Any) -> tuple[Path
         origin = FileOrigin(spec, basis_fingerprint(spec, 0), "epsilon", "F32")
         targets = {}
         with open_merge(spec, found.plan.included, coordinator.folder) as merge:
-            for file in release_files(merge, origin, base, n=1):
+            for file in release_files(merge, origin, base, n=1, kinds=tuple(TABLE)):
                 write_file(folder / "release", file)
             for layer in spec.layers:
                 terms = merge.terms(layer)

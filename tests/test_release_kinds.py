@@ -22,7 +22,7 @@ from orthofed.coordinator.publications import newest
 from orthofed.core.base_files import BaseFiles
 from orthofed.core.basis_fingerprint import basis_fingerprint
 from orthofed.core.diffusers_lora import diffusers_files
-from orthofed.core.kinds import KINDS, release_files
+from orthofed.core.kinds import PUBLISHED, release_files
 from orthofed.core.lorafile import FileOrigin
 from orthofed.core.merge import residual
 from orthofed.core.merging import Merge
@@ -243,7 +243,7 @@ def test_info_and_card_name_every_tensor_file(filled: Running) -> None:
     copied = {name for name in written - set(told) if name.startswith("checkpoint/")}
 
     assert set(told) == written - copied
-    assert {file["kind"] for file in told.values()} == set(KINDS)
+    assert {file["kind"] for file in told.values()} == set(PUBLISHED)
     assert told["lora/wren-fed-r0001-a1111.safetensors"]["loads"] == ["a1111"]
     assert told["diffusers/pytorch_lora_weights.safetensors"]["loads"] == ["diffusers"]
     assert told["peft/unet/adapter_model.safetensors"]["loads"] == ["peft"]

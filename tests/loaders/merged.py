@@ -34,6 +34,14 @@ def opened(folder: Path) -> Any:
     ).to(torch.float32)
 
 
+def single(file: Path, base: Path) -> Any:
+    """Return the pipeline of one file, in float32; its configs are the base's."""
+    kind = json.loads((base / "model_index.json").read_text())["_class_name"]
+    return getattr(diffusers, kind).from_single_file(
+        str(file), config=str(base), local_files_only=True, torch_dtype=torch.float32
+    )
+
+
 def networks(pipeline: Any) -> dict[str, Any]:
     """Return the adapted models of a pipeline by name."""
     return {
@@ -119,6 +127,8 @@ def main() -> None:
     }
     told["peft"] = far(merged, targets, start)
     told["checkpoint"] = far(networks(opened(release / "checkpoint")), targets, start)
+    (full,) = (release / "full").iterdir()
+    told["full"] = far(networks(single(full, base)), targets, start)
     told["words"] = words(base, release)
     print(json.dumps(told))
 
