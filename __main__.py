@@ -10,6 +10,8 @@ import json
 import os
 import sys
 from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Annotated
 
 import click
 import typer
@@ -18,6 +20,7 @@ import typer.core
 from .admission import admit_command
 from .client import (
     audit_command,
+    file_command,
     ledger_command,
     pull_command,
     recipient_command,
@@ -39,7 +42,6 @@ app.add_typer(client.app, name="client", help="The data owner: join, train, with
 app.add_typer(coordinator.app, name="coordinator", help="The operator: init, serve, release.")
 app.add_typer(ledger_command.app, name="ledger", help="The public ledger: show, prove, check.")
 app.add_typer(recipient_command.app, name="recipient", help="A consumer's key: new, show.")
-app.command(epilog="Example: orthofed doctor fed")(coordinator.doctor)
 app.command(epilog=pull_command.EXAMPLE)(pull_command.pull)
 for _command in (client.demo, client.verify):
     app.command(epilog=client.EXAMPLES[_command.__name__])(_command)
@@ -47,6 +49,27 @@ app.command(epilog=sample_command.EXAMPLE)(sample_command.sample)
 app.command(epilog=audit_command.EXAMPLE)(audit_command.audit)
 app.command(epilog=coordinator.PLAN_EXAMPLE)(coordinator.plan)
 app.command(epilog=admit_command.EXAMPLE)(admit_command.admit)
+
+
+@app.command(epilog=file_command.EXAMPLE)
+def doctor(
+    place: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE|DIR", help="A model file; a coordinator's folder, or a backup."
+        ),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+) -> None:
+    """Say what a file is, which programs load it and what is wrong with it.
+
+    Of a coordinator's folder: read every stored byte and name each bad file. Exit code 4: a check
+    failed. Warnings are not failures.
+    """
+    if place.is_dir():
+        coordinator.doctor(place, as_json=as_json)
+    else:
+        file_command.examine(place, as_json=as_json)
 
 
 def _print_version(wanted: bool) -> None:

@@ -21,7 +21,15 @@ from ..core.change import LowRank, held_in
 from ..core.errors import InputError
 from ..core.rounding import DType, exact
 from ..core.spec import FederationSpec, Layer
-from ..core.tensorfile import Header, TensorInfo, header_length, parse_header, read_tensor
+from ..core.tensorfile import (
+    STRICT,
+    Header,
+    Limits,
+    TensorInfo,
+    header_length,
+    parse_header,
+    read_tensor,
+)
 
 _LENGTH_BYTES: Final = 8
 _CONFIG: Final = "adapter_config.json"
@@ -162,16 +170,16 @@ class AdapterFile:
         return float(alpha)
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path, limits: Limits = STRICT) -> Header:
     """Return the checked header of a safetensors file.
 
-    Raises InputError: the strict reader refuses it.
+    Raises InputError: the reader refuses it.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
         first = file.read(_LENGTH_BYTES)
-        length = header_length(first, file_size=size)
-        return parse_header(first + file.read(length), file_size=size)
+        length = header_length(first, file_size=size, limits=limits)
+        return parse_header(first + file.read(length), file_size=size, limits=limits)
 
 
 def _same(one: LowRank, other: LowRank) -> bool:

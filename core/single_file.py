@@ -32,7 +32,7 @@ _OPEN_CLIP: Final = {
     "text_encoder": ("cond_stage_model.model.",),
     "text_encoder_2": ("conditioner.embedders.1.model.",),
 }
-_OUTER: Final = {
+OUTER: Final = {
     "time_embedding.linear_1": "time_embed.0",
     "time_embedding.linear_2": "time_embed.2",
     "add_embedding.linear_1": "label_emb.0.0",
@@ -189,8 +189,8 @@ class SingleFileNames:
     def _unet(self, name: str) -> list[str]:
         """Return the original paths that one of the UNet's tensors may have."""
         module, _, leaf = name.rpartition(".")
-        if module in _OUTER:
-            return [f"{_OUTER[module]}.{leaf}"]
+        if module in OUTER:
+            return [f"{OUTER[module]}.{leaf}"]
         try:
             path = ldm_path(module, each=self._each)
         except SpecError:

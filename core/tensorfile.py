@@ -26,10 +26,29 @@ MAX_HEADER = 1 << 20
 _READ_SIZES: Mapping[str, int] = {**SIZES, "I64": 8}
 _NUMPY = {"F16": "<f2", "BF16": "<u2", "F32": "<f4", "I16": "<i2", "I64": "<i8"}
 _MAX_DIGITS = 16
-_MAX_DIMENSIONS = 4
-_MAX_METADATA = 64
 _ALIGNMENT = 8
 _LENGTH_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a reader takes: bytes of header, keys of metadata, dimensions, bytes by type."""
+
+    header_bytes: int
+    metadata_keys: int
+    dimensions: int
+    sizes: Mapping[str, int]
+
+
+STRICT = Limits(MAX_HEADER, 64, 4, _READ_SIZES)
+WIDE = Limits(
+    16 * MAX_HEADER,
+    4096,
+    8,
+    {**_READ_SIZES, "F64": 8, "I32": 4, "U64": 8, "U32": 4, "U16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+    | {"F8_E4M3": 1, "F8_E5M2": 1},
+)
+"""For saying what a stranger's file is, never for using it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,37 +110,41 @@ def header_bytes(
     return struct.pack("<Q", len(text) + len(padding)) + (text + padding).encode("ascii")
 
 
-def header_length(first8: bytes, *, file_size: int) -> int:
+def header_length(first8: bytes, *, file_size: int, limits: Limits = STRICT) -> int:
     """Return the JSON's length in bytes, from the file's first eight.
 
-    Raises InputError: too short a file, or a length beyond 1 MiB or the file's end.
+    Raises InputError: too short a file, or a length beyond the limit or the file's end.
     """
     if len(first8) != _LENGTH_BYTES or file_size < _LENGTH_BYTES:
         raise _bad(f"a tensor file of {file_size} bytes", "its first 8 bytes are a length")
     length = int(struct.unpack("<Q", first8)[0])
-    if not 2 <= length <= min(MAX_HEADER, file_size - _LENGTH_BYTES):  # noqa: PLR2004  # {}
+    if not 2 <= length <= min(limits.header_bytes, file_size - _LENGTH_BYTES):  # noqa: PLR2004  # {}
         raise _bad(
             f"a header of {length} bytes in a file of {file_size}",
-            f"it has 2 to {MAX_HEADER} bytes and ends before the file",
+            f"it has 2 to {limits.header_bytes} bytes and ends before the file",
         )
     return length
 
 
-def parse_header(prefix: bytes, *, file_size: int, ours: bool = False) -> Header:
+def parse_header(
+    prefix: bytes, *, file_size: int, ours: bool = False, limits: Limits = STRICT
+) -> Header:
     """Return the checked header of a file that starts with ``prefix`` (length and JSON, or more).
 
     ``ours``: the bytes must also be those that `header_bytes` writes.
 
     Raises InputError: anything that a strict reader does not take.
     """
-    length = header_length(prefix[:_LENGTH_BYTES], file_size=file_size)
+    length = header_length(prefix[:_LENGTH_BYTES], file_size=file_size, limits=limits)
     text = prefix[_LENGTH_BYTES : _LENGTH_BYTES + length]
     if len(text) != length or text[:1] != b"{":
         raise _bad("a header that is cut short or no JSON object", "it starts with a brace")
     body = _json_object(text)
-    metadata = _metadata(body.pop("__metadata__", {}))
+    metadata = _metadata(body.pop("__metadata__", {}), limits)
     tensors = tuple(
-        sorted((_tensor(name, entry) for name, entry in body.items()), key=lambda t: t.offset)
+        sorted(
+            (_tensor(name, entry, limits) for name, entry in body.items()), key=lambda t: t.offset
+        )
     )
     _check_extents(tensors, file_size - _LENGTH_BYTES - length)
     header = Header(tensors, metadata, _LENGTH_BYTES + length)
@@ -178,16 +201,18 @@ def _no_number(_text: str) -> NoReturn:
     raise _bad("a header with a fraction", "shapes and offsets are integers")
 
 
-def _metadata(value: object) -> dict[str, str]:
+def _metadata(value: object, limits: Limits) -> dict[str, str]:
     if not isinstance(value, dict):
         raise _bad("metadata that is no object", "it maps text to text")
     pairs = cast("dict[str, object]", value)
-    if len(pairs) > _MAX_METADATA or not all(isinstance(text, str) for text in pairs.values()):
-        raise _bad(f"metadata of {len(pairs)} keys", f"it maps at most {_MAX_METADATA} to text")
+    if len(pairs) > limits.metadata_keys or not all(isinstance(t, str) for t in pairs.values()):
+        raise _bad(
+            f"metadata of {len(pairs)} keys", f"it maps at most {limits.metadata_keys} to text"
+        )
     return {key: str(text) for key, text in pairs.items()}
 
 
-def _tensor(name: str, entry: object) -> TensorInfo:
+def _tensor(name: str, entry: object, limits: Limits) -> TensorInfo:
     """Check one entry by itself."""
     if not isinstance(entry, dict):
         raise _bad(f"tensor {name[:80]!r} is no object", "it has dtype, shape and data_offsets")
@@ -195,15 +220,16 @@ def _tensor(name: str, entry: object) -> TensorInfo:
     if set(fields) != {"dtype", "shape", "data_offsets"}:
         raise _bad(f"tensor {name[:80]!r}", "it has exactly dtype, shape and data_offsets")
     dtype = fields["dtype"]
-    if not isinstance(dtype, str) or dtype not in _READ_SIZES:
-        raise _bad(f"type {str(dtype)[:20]!r} of {name[:80]!r}", "F16, BF16, F32 and I16 are read")
+    if not isinstance(dtype, str) or dtype not in limits.sizes:
+        read = ", ".join(limits.sizes)
+        raise _bad(f"type {str(dtype)[:20]!r} of {name[:80]!r}", f"{read} are read")
     shape = _counts(fields["shape"])
     offsets = _counts(fields["data_offsets"])
-    if shape is None or len(shape) > _MAX_DIMENSIONS:
-        raise _bad(f"shape of {name[:80]!r}", f"it has at most {_MAX_DIMENSIONS} counts")
+    if shape is None or len(shape) > limits.dimensions:
+        raise _bad(f"shape of {name[:80]!r}", f"it has at most {limits.dimensions} counts")
     if offsets is None or len(offsets) != 2 or offsets[0] > offsets[1]:  # noqa: PLR2004  # a pair
         raise _bad(f"offsets of {name[:80]!r}", "they are a start and an end")
-    size = _READ_SIZES[dtype] * math.prod(shape)
+    size = limits.sizes[dtype] * math.prod(shape)
     if offsets[1] - offsets[0] != size:
         raise _bad(f"{offsets[1] - offsets[0]} bytes of {name[:80]!r}", f"its shape takes {size}")
     return TensorInfo(name, dtype, shape, offsets[0], size)

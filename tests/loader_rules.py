@@ -9,7 +9,7 @@ sd-scripts' lora.py and merge scripts; formats.md 13, points 4 to 6.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 SUFFIXES = (".lora_up.weight", ".lora_down.weight", ".alpha")
@@ -76,9 +76,14 @@ def comfyui(model: Model) -> Callable[[str], bool]:
     """Both spellings of the UNet; ``lora_te_`` and ``lora_te1_`` the first encoder."""
     known = {f"lora_unet_{name}" for each in (True, False) for name in unet(model, original=each)}
     for prefix in ("lora_te", "lora_te1"):
-        known |= texts(prefix, 32)  # it takes any number of layers up to 32
+        known |= texts(prefix, model.texts[0])  # it counts to 32 and takes what the model has
     if len(model.texts) > 1:
-        known |= texts("lora_te2", 32)
+        known |= texts("lora_te2", model.texts[1])
+    for k, layers in enumerate(model.texts):  # and diffusers' names, of text encoders alone
+        place = "text_encoder" if k == 0 else f"text_encoder_{k + 1}"
+        for i in range(layers):
+            inside = f"{place}.text_model.encoder.layers.{i}.self_attn"
+            known |= {f"{inside}.{name.removeprefix('self_attn_')}" for name in TEXT}
     return known.__contains__
 
 
@@ -110,7 +115,8 @@ def a1111(model: Model) -> Callable[[str], bool]:
                 return f"{place}model_transformer_resblocks_{match[2]}_{match[3][len('self_') :]}"
             return key.replace("lora_te_", "transformer_", 1)
         if key.startswith("lora_te1_text_model"):
-            return key.replace("lora_te1_text_model", "0_transformer_text_model", 1)
+            there = key.replace("lora_te1_text_model", "0_transformer_text_model", 1)
+            return there if there in modules else there[2:]  # "some SD1 Loras", it says
         return key.replace("lora_unet", "diffusion_model", 1)
 
     def knows(key: str) -> bool:
@@ -138,7 +144,7 @@ def _modules(model: Model) -> set[str]:
 RULES = {"comfyui": comfyui, "forge": comfyui, "a1111": a1111, "kohya": kohya}
 
 
-def unmatched(program: str, model: Model, keys: Iterable[str]) -> list[str]:
+def unmatched(program: str, model: Model, keys: Sequence[str]) -> list[str]:
     """Return the keys of a file that find no layer; A1111 takes a key's layer up to its first dot.
 
     A1111 also finds its bundled vectors, ``bundle_emb.<name>.<rest>``.
@@ -148,9 +154,29 @@ def unmatched(program: str, model: Model, keys: Iterable[str]) -> list[str]:
         name, dot, rest = key.partition(".")
         if program == "a1111" and name == "bundle_emb" and len(rest.split(".", 1)) > 1:
             continue
-        if f"{dot}{rest}" not in SUFFIXES or not knows(name):
+        end = next((end for end in SUFFIXES if key.endswith(end)), "")
+        name, rest = (name, f"{dot}{rest}") if program == "a1111" else (key[: -len(end)], end)
+        if rest not in SUFFIXES or not end or not knows(name):
             left.append(key)
+    if program == "a1111":
+        left += [key for key in _torn(model, keys) if key not in left]
     return left
+
+
+def _torn(model: Model, keys: Iterable[str]) -> Iterator[str]:
+    """Give the keys of fused attentions of which q, k, v and out are not all there."""
+    prefix = "lora_te2_" if len(model.texts) > 1 else "lora_te_"
+    if not any(model.fused):
+        return
+    found: dict[str, set[str]] = {}
+    attention = re.compile(rf"({prefix}text_model_encoder_layers_\d+_self_attn)_(q|k|v|out)_proj")
+    for key in keys:
+        if match := attention.fullmatch(key.partition(".")[0]):
+            found.setdefault(match[1], set()).add(match[2])
+    for key in keys:
+        match = attention.fullmatch(key.partition(".")[0])
+        if match and found[match[1]] != {"q", "k", "v", "out"}:
+            yield key
 
 
 Shapes = Mapping[str, tuple[int, ...]]
