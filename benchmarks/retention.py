@@ -25,8 +25,9 @@ from safetensors import safe_open
 
 from orthofed.client.base import Base, fingerprint_of
 from orthofed.client.dataset import ConceptImages
+from orthofed.client.grid import grid
 from orthofed.client.packing import lora_bytes, packed, vectors_of
-from orthofed.client.sample import compare, grid
+from orthofed.client.sample import compare
 from orthofed.client.score import Scorer, phrase_of
 from orthofed.client.training import TrainingSettings, Trigger, train
 from orthofed.client.variant import Variant

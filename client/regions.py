@@ -1,21 +1,30 @@
 # pyright: basic
 # diffusers publishes partial types.
-"""Regions in a picture: each position of a cross-attention reads the prompt of its own area.
+"""Regions in a picture: each is drawn as a picture of its own first, then all of them together.
 
-    out(p) = sum_r w_r(p) attn2(h(p), text_r)        r = 0: the prompt of the whole picture
+    t > (1 - apart) T   eps(p) = sum_r w_r(p) eps_r(p)    eps_r: the network's answer to the window
+                                                          of region r alone, under its own prompt
+    later               eps of the whole latent, where out(p) = sum_r w_r(p) attn2(h(p), text_r)
 
-One forward pass. The prompts lie side by side in the text that diffusers' pipelines pass on
-(n, parts x length, width), and a processor on each `attn2` takes them apart again and asks the
-network's own processor, for those positions alone that read a part. Laws: where w_r is 0 nothing
-of prompt r is computed, so there the attention's bits are those of any other prompt r; one part
-gives the bits of the plain attention. What regions do not part: self-attention, convolutions and
-SDXL's pooled vector, which is of the whole picture's prompt. Geometry: core/regions.py.
+t is the noise level, T the schedule's length, r = 0 the prompt of the whole picture. What a base
+was trained to draw fills a picture of its own size; on a wider canvas, masked attention or not, it
+smears heads over the seams. So the windows, which have that size, settle what is where, and the
+passes over everything then give it one ground and one light (docs/sample.md has the figures).
 
-Cost of an attention: as one, plus overlaps; k and v are made for every prompt.
+The prompts lie side by side in the text that diffusers' pipelines pass on (n, parts x length,
+width), and a processor on each `attn2` takes them apart again and asks the network's own
+processor, for those positions alone that read a part; in a window all positions read its region's.
+SDXL's pooled vectors lie side by side as well: a window gets its region's, and its own size.
+Laws: where w_r is 0 nothing of prompt r is computed, so there the attention's bits are those of any
+other prompt r; one part gives the bits of the plain attention. What regions do not part: in the
+later passes self-attention and convolutions. Geometry: core/regions.py.
+
+Cost of a window's pass: its area. Of a pass over everything: one, plus overlaps in attention; k and
+v are made for every prompt.
 """
 
 import contextlib
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,20 +32,26 @@ import torch
 from torch import Tensor
 
 from ..core.errors import InputError
-from ..core.regions import Region, region_weights
+from ..core.regions import APART, Region, region_weights, window
 
 _READS = ".attn2.processor"
+_Masks = Mapping[int, Sequence[tuple[Tensor, Tensor]]]
+"""Number of positions -> for each part the positions that read it, and their weights (k, 1)."""
+
+
+@dataclass(slots=True)
+class _Area:
+    """What the network answers for at the moment: everything, or one window."""
+
+    masks: _Masks
 
 
 @dataclass(frozen=True, slots=True)
 class RegionReader:
-    """A processor of diffusers' Attention: ``parts`` prompts in one text, read by position.
-
-    ``masks``: number of positions -> for each part the positions that read it and their weights.
-    """
+    """A processor of diffusers' Attention: prompts side by side in one text, read by position."""
 
     inner: Any  # the processor that was there: how the network itself attends
-    masks: Mapping[int, Sequence[tuple[Tensor, Tensor]]]
+    area: _Area
 
     def __call__(
         self,
@@ -47,7 +62,7 @@ class RegionReader:
         **kwargs: Any,  # noqa: ANN401  # diffusers' own
     ) -> Tensor:
         """Return the attention's answer. Shapes: (n, positions, d), (n, parts x length, width)."""
-        masks = self.masks[hidden_states.shape[1]]
+        masks = self.area.masks[hidden_states.shape[1]]
         out = torch.zeros_like(hidden_states)
         texts = encoder_hidden_states.chunk(len(masks), dim=1)
         for text, (places, weights) in zip(texts, masks, strict=True):
@@ -57,27 +72,116 @@ class RegionReader:
         return out
 
 
-@contextlib.contextmanager
-def regional(unet: Any, regions: Sequence[Region], shape: tuple[int, int]) -> Generator[None]:  # noqa: ANN401  # diffusers' own
-    """Let ``unet`` read prompts by region inside the block, for latents (height, width) ``shape``.
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """One region's part of the latent, the masks of its own passes, and its weights there."""
 
+    rows: slice
+    columns: slice
+    masks: _Masks
+    weights: Tensor  # (height, width) of the window
+
+
+@dataclass(frozen=True, slots=True)
+class _Regional:
+    """The network's forward pass with regions; diffusers' pipelines call it as the network's."""
+
+    forward: Callable[..., Any]
+    area: _Area
+    whole: _Masks
+    rest: Tensor  # (height, width): 1 where no region is
+    windows: Sequence[_Window]
+    until: float  # the noise level down to which windows answer
+    patch: int  # pixels of a position
+
+    def __call__(
+        self,
+        sample: Tensor,
+        timestep: Tensor | float,
+        encoder_hidden_states: Tensor,
+        added_cond_kwargs: Mapping[str, Tensor] | None = None,
+        **kwargs: Any,  # noqa: ANN401  # diffusers' own
+    ) -> tuple[Tensor]:
+        """Return what the network says of ``sample`` (n, channels, height, width)."""
+
+        def asked(part: int, of: Tensor, masks: _Masks) -> Tensor:
+            self.area.masks = masks
+            added = self._added(added_cond_kwargs, part, of.shape[-2:])
+            kwargs["return_dict"] = False
+            return self.forward(
+                of, timestep, encoder_hidden_states, added_cond_kwargs=added, **kwargs
+            )[0]
+
+        if float(timestep) <= self.until:
+            return (asked(0, sample, self.whole),)
+        out = torch.zeros_like(sample)
+        if self.rest.any():
+            out += self.rest.to(out.dtype) * asked(0, sample, self.whole)
+        for part, one in enumerate(self.windows, start=1):
+            inside = (..., one.rows, one.columns)
+            told = asked(part, sample[inside].contiguous(), one.masks)
+            out[inside] += one.weights.to(out.dtype) * told
+        return (out,)
+
+    def _added(
+        self, given: Mapping[str, Tensor] | None, part: int, shape: Sequence[int]
+    ) -> Mapping[str, Tensor] | None:
+        """Return SDXL's conditions of one part: its pooled vector; in a window, the window's size.
+
+        They are as of a picture of that size that nobody cut.
+        """
+        if given is None:
+            return None
+        pooled = given["text_embeds"].chunk(len(self.windows) + 1, dim=1)[part]
+        sizes = given["time_ids"]
+        if part:
+            height, width = (side * self.patch for side in shape)
+            sizes = sizes.new_tensor([height, width, 0, 0, height, width]).expand_as(sizes)
+        return {"text_embeds": pooled, "time_ids": sizes}
+
+
+@contextlib.contextmanager
+def regional(
+    unet: Any,  # noqa: ANN401  # diffusers' own
+    regions: Sequence[Region],
+    shape: tuple[int, int],
+    *,
+    apart: float = APART,
+    levels: int = 1000,
+    patch: int = 8,
+) -> Generator[None]:
+    """Let ``unet`` draw by region inside the block, for latents (height, width) ``shape``.
+
+    ``apart``: the share of the noise ``levels``, from the noisiest down, where each region is drawn
+    on its own; at 0 all are drawn together throughout. ``patch``: pixels of a position.
     Raises InputError: a region is too small for the coarsest level.
     """
-    depth = len(unet.config["block_out_channels"])
-    masks = {}
-    for level in reversed(range(depth)):  # the coarsest first: its bound is the one to name
-        height, width = (side >> level for side in shape)
-        masks[height * width] = _masks(regions, height, width, unet.device)
-    before = dict(unet.attn_processors)
+    if not regions:
+        yield
+        return
+    area = _Area(_masks(unet, regions, shape))
+    weights = torch.from_numpy(region_weights(regions, *shape)).float().to(unet.device)
+    own = unet.config["sample_size"]
+    step = 2 ** (len(unet.config["block_out_channels"]) - 1)
+    windows = []
+    for number, region in enumerate(regions, start=1):
+        rows, columns = window(region, *shape, own=(own, own), step=step)
+        size = rows.stop - rows.start, columns.stop - columns.start
+        masks = _all_read(unet, number, len(regions) + 1, size)
+        windows.append(_Window(rows, columns, masks, weights[number, rows, columns]))
+    before, forward = dict(unet.attn_processors), unet.forward
     unet.set_attn_processor(
         {
-            name: RegionReader(own, masks) if name.endswith(_READS) else own
+            name: RegionReader(own, area) if name.endswith(_READS) else own
             for name, own in before.items()
         }
     )
+    until = (1 - apart) * levels
+    unet.forward = _Regional(forward, area, area.masks, weights[0], windows, until, patch)
     try:
         yield
     finally:
+        del unet.forward  # the class's own is back
         unet.set_attn_processor(before)
 
 
@@ -110,13 +214,32 @@ def checked_size(pipeline: Any, size: tuple[int, int] | None) -> tuple[int, int]
     return width, height
 
 
-def _masks(
-    regions: Sequence[Region], height: int, width: int, device: torch.device
-) -> list[tuple[Tensor, Tensor]]:
-    """Return for each part the positions that read it, row by row, and their weights (k, 1)."""
-    found = []
-    for row in region_weights(regions, height, width).reshape(len(regions) + 1, -1):
-        weights = torch.from_numpy(row).float().to(device)
-        places = weights.nonzero()[:, 0]
-        found.append((places, weights[places, None]))
-    return found
+def _masks(unet: Any, regions: Sequence[Region], shape: tuple[int, int]) -> _Masks:  # noqa: ANN401  # diffusers' own
+    """Return who reads what in a pass over everything, for each level of the network."""
+    masks = {}
+    for height, width in _levels(unet, shape):
+        found = []
+        for row in region_weights(regions, height, width).reshape(len(regions) + 1, -1):
+            weights = torch.from_numpy(row).float().to(unet.device)
+            places = weights.nonzero()[:, 0]
+            found.append((places, weights[places, None]))
+        masks[height * width] = found
+    return masks
+
+
+def _all_read(unet: Any, part: int, parts: int, shape: tuple[int, int]) -> _Masks:  # noqa: ANN401  # diffusers' own
+    """Return who reads what in a window: every position ``part``."""
+    masks = {}
+    for height, width in _levels(unet, shape):
+        every = torch.arange(height * width, device=unet.device)
+        ones = torch.ones(len(every), 1, device=unet.device)
+        masks[len(every)] = [
+            (every, ones) if k == part else (every[:0], ones[:0]) for k in range(parts)
+        ]
+    return masks
+
+
+def _levels(unet: Any, shape: tuple[int, int]) -> list[tuple[int, int]]:  # noqa: ANN401  # diffusers' own
+    """Return each level's size, the coarsest first, since its bound is the one to name."""
+    depth = len(unet.config["block_out_channels"])
+    return [(shape[0] >> level, shape[1] >> level) for level in reversed(range(depth))]

@@ -7,6 +7,8 @@ from typing import Annotated, Final
 
 import typer
 
+from ..core.regions import APART
+
 EXAMPLE: Final = (
     'Example: orthofed sample release-1 --size 128x64 --prompt "two people" '
     '--region "left: a picture of anna-k7" --region "right: a picture of bodo-x4" -o grid.png'
@@ -39,11 +41,21 @@ def sample(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
     ] = None,
     steps: Annotated[int, typer.Option(min=1, max=1000, help="Sampling steps.")] = 25,
     guidance: Annotated[float, typer.Option(min=0, help="Guidance scale.")] = 4.0,
+    apart: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="With --region: the share of the noise, from the start, over which each area is"
+            " drawn as a picture of its own; 0: all areas together throughout.",
+        ),
+    ] = APART,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
 ) -> None:
     """Draw pictures from a release, one row a prompt; with --region, prompts by area."""
     from ..core.regions import Region
+    from .drawing import Drawing
     from .sample import sample as draw
 
     first = seed or [0]
@@ -52,12 +64,15 @@ def sample(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
     picture = draw(
         directory,
         prompts,
-        regions=[Region.parse(text) for text in region or []],
-        negative=negative,
-        size=_size(size) if size else None,
+        Drawing(
+            [Region.parse(text) for text in region or []],
+            negative,
+            _size(size) if size else None,
+            steps,
+            guidance,
+            apart,
+        ),
         seeds=seeds,
-        steps=steps,
-        guidance=guidance,
         device=device,
     )
     out.parent.mkdir(parents=True, exist_ok=True)

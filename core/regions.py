@@ -3,11 +3,16 @@
     w_r(p) = 1 / n(p)  where the centre of p lies in region r and in n(p) regions in all
     w_0(p) = 1         where it lies in none: there the prompt of the whole picture is read
 
+and the window of a region: the part of the latent in which it can be drawn as a picture of its own,
+which is the region, made as large as the model's own pictures where there is room.
+
 Laws: the weights sum to 1 at every position, at every resolution and for every aspect ratio; boxes
 are half-open (x0 <= x < x1), so boxes that meet neither overlap nor leave a gap; a region that
 holds no position is an error, since its prompt would be dropped without a word. A box at least one
-position wide and high always holds one. Numpy only. Not here: attention that reads by the weights.
-Source: masked cross-attention as in arXiv:2302.02412, with equal shares.
+position wide and high always holds one. A window holds every position
+of its region. Numpy only. Not here: attention that reads by the weights, passes over windows.
+Source: masked cross-attention as in arXiv:2302.02412, with equal shares; windows of the model's own
+size as in arXiv:2302.08113.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,12 +20,14 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int
 
 from .errors import InputError
 
 MAX_REGIONS: Final = 16
 """Each is one more prompt to encode and one more share of every cross-attention."""
+APART: Final = 0.6
+"""Share of the noise levels, from the noisiest down, where each region is drawn on its own."""
 PLACES: Final[Mapping[str, tuple[float, float, float, float]]] = {
     "left": (0.0, 0.0, 0.5, 1.0),
     "right": (0.5, 0.0, 1.0, 1.0),
@@ -95,6 +102,29 @@ def region_weights(
             raise _empty(region, height, width)
     held[0] = held.sum(0) == 0
     return held / held.sum(0)
+
+
+def window(
+    region: Region, height: int, width: int, *, own: tuple[int, int], step: int
+) -> tuple[slice, slice]:
+    """Return rows and columns of ``height`` x ``width`` positions: the window of ``region``.
+
+    It is at least ``own`` (height, width) large where there is room, around the region's middle;
+    its sides are multiples of ``step``, as those of the latent have to be. The region holds some.
+
+    >>> window(Region.parse("left: a fox"), 8, 24, own=(8, 8), step=2)
+    (slice(0, 8, None), slice(0, 12, None))
+    """
+    y, x = region.holds(height, width).nonzero()
+    return _stretch(y, height, own[0], step), _stretch(x, width, own[1], step)
+
+
+def _stretch(held: Int[np.ndarray, " k"], full: int, least: int, step: int) -> slice:
+    """Return the part of ``full`` positions that has all of ``held`` and ``least``, if it fits."""
+    first, last = int(held.min()), int(held.max()) + 1
+    length = min(full, -(-max(last - first, least) // step) * step)
+    start = min(max((first + last - length) // 2, 0), full - length)
+    return slice(start, start + length)
 
 
 def _box(area: str) -> tuple[float, float, float, float]:

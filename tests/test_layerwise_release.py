@@ -13,6 +13,7 @@ import torch
 from safetensors.numpy import load_file
 
 from orthofed.client.base import Base
+from orthofed.client.drawing import Drawing
 from orthofed.client.sample import sample
 from orthofed.client.tokens import LearnedTokens, Trigger
 from orthofed.client.variant import Variant
@@ -144,14 +145,14 @@ def test_the_checkpoint_with_its_vectors_answers_as_the_merged_model(filled: Run
 def test_a_release_is_drawn_with_its_vectors_or_not_at_all(filled: Running, tmp_path: Path) -> None:
     """The first word calls all of a trigger's; without the vectors' files it is an error."""
     out = _release(filled)
-    first = sample(out, ["a photo of anna-k7"], seeds=[0], steps=2)
-    again = sample(out, ["a photo of anna-k7"], seeds=[0], steps=2)
-    other = sample(out, ["a photo of rex-p2"], seeds=[0], steps=2)
+    first = sample(out, ["a photo of anna-k7"], Drawing(steps=2), seeds=[0])
+    again = sample(out, ["a photo of anna-k7"], Drawing(steps=2), seeds=[0])
+    other = sample(out, ["a photo of rex-p2"], Drawing(steps=2), seeds=[0])
     bare = tmp_path / "bare"
     shutil.copytree(out, bare, ignore=shutil.ignore_patterns("layerwise"))
 
     with pytest.raises(InputError) as caught:
-        sample(bare, ["a photo of anna-k7"], seeds=[0], steps=2)
+        sample(bare, ["a photo of anna-k7"], Drawing(steps=2), seeds=[0])
 
     assert first.tobytes() == again.tobytes() != other.tobytes()
     assert caught.value.code == "release-unusable"
@@ -163,7 +164,7 @@ def test_a_trigger_drawn_by_its_first_word_is_the_whole_phrase(filled: Running) 
     out = _release(filled)
 
     images = [
-        np.asarray(sample(out, [prompt], seeds=[0], steps=1))[:150]
+        np.asarray(sample(out, [prompt], Drawing(steps=1), seeds=[0]))[:150]
         for prompt in ("a photo of anna-k7", "a photo of anna-k7 anna-k7_1", "a photo of anna")
     ]
 

@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from orthofed.client.base import Base
+from orthofed.client.drawing import Drawing
 from orthofed.client.sample import sample
 from orthofed.client.variant import Variant
 from orthofed.core.layout import ContributionLayout, unpack
@@ -148,8 +149,8 @@ def test_the_checkpoints_second_encoder_knows_its_end_of_text(filled: Running) -
 )
 def test_a_release_is_sampled_like_any_other(filled: Running) -> None:
     """`orthofed sample` opens the checkpoint with its triggers in both tokenizers."""
-    with_trigger = sample(_release(filled), ["a photo of anna-k7"], seeds=[0], steps=2)
-    other = sample(_release(filled), ["a photo of rex-p2"], seeds=[0], steps=2)
+    with_trigger = sample(_release(filled), ["a photo of anna-k7"], Drawing(steps=2), seeds=[0])
+    other = sample(_release(filled), ["a photo of rex-p2"], Drawing(steps=2), seeds=[0])
 
     assert with_trigger.size == other.size
     assert with_trigger.tobytes() != other.tobytes()

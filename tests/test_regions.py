@@ -12,12 +12,15 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from torch import Tensor
 
 from orthofed.client.base import Base
+from orthofed.client.drawing import Drawing
 from orthofed.client.regions import regional, side_by_side
 from orthofed.client.sample import sample
 from orthofed.core.errors import InputError
-from orthofed.core.regions import MAX_REGIONS, PLACES, Region, region_weights
+from orthofed.core.regions import MAX_REGIONS, PLACES, Region, region_weights, window
 
 from .serving import founded, running
 from .tiny_base import tiny_base
@@ -149,6 +152,68 @@ def test_a_prompt_changes_nothing_outside_its_region(base: Base) -> None:
     assert unet.attn_processors == own, "what was there is back"
 
 
+def _told(
+    base: Base, latents: Tensor, level: int, texts: list[Tensor], pooled: list[Tensor]
+) -> Tensor:
+    """Return what the network says under prompts side by side, as diffusers' pipelines ask it."""
+    unet, (height, width) = base.family.denoiser, latents.shape[-2:]
+    added = {}
+    if unet.config["addition_embed_type"] == "text_time":
+        sizes = torch.tensor([[8.0 * height, 8.0 * width, 0, 0, 8.0 * height, 8.0 * width]])
+        added["added_cond_kwargs"] = {"text_embeds": torch.cat(pooled, 1), "time_ids": sizes}
+    with torch.no_grad():
+        return unet(
+            latents, torch.tensor(level), encoder_hidden_states=side_by_side(texts), **added
+        )[0]
+
+
+def test_at_the_noisy_end_a_region_is_a_picture_of_its_own(base: Base) -> None:
+    """Right half: the network's own answer to it, with its own pooled vector and size; later one.
+
+    Below the bound the whole canvas is one picture, and behind the block nothing is left.
+    """
+    unet, random = base.family.denoiser, torch.Generator().manual_seed(7)
+    own, width = unet.config["sample_size"], unet.config["cross_attention_dim"]
+    across = unet.config["projection_class_embeddings_input_dim"] or 0
+    given = across - 6 * (unet.config["addition_time_embed_dim"] or 0)
+    texts = [torch.randn(1, 7, width, generator=random) for _ in "ab"]
+    pooled = [torch.randn(1, given, generator=random) for _ in "ab"]
+    x = torch.randn(1, unet.config["in_channels"], own, 2 * own, generator=random)
+    region = [Region.parse("right: a fox")]
+
+    with regional(unet, region, (own, 2 * own), apart=0.6):
+        noisy, late = (_told(base, x, level, texts, pooled) for level in (401, 400))
+    with regional(unet, region, (own, 2 * own), apart=0):
+        together = [_told(base, x, level, texts, pooled) for level in (401, 400)]
+
+    alone = _told(base, x[..., own:].contiguous(), 401, texts[1:], pooled[1:])
+    assert torch.allclose(noisy[..., own:], alone, atol=1e-5)
+    assert torch.equal(noisy[..., :own], together[0][..., :own]), "where no region is"
+    assert torch.equal(late, together[1])
+    assert not torch.allclose(noisy[..., own:], together[0][..., own:], atol=1e-3)
+    assert "forward" not in vars(unet)
+
+
+@settings(derandomize=True, deadline=None)
+@given(_regions(), SIDES, SIDES, SIDES, st.sampled_from([1, 2, 4, 8]))
+def test_a_window_holds_its_region_and_is_as_large_as_a_picture_of_the_model(
+    region: Region, height: int, width: int, own: int, step: int
+) -> None:
+    """Any box, any canvas whose sides are multiples of the step."""
+    height, width = height * step, width * step
+    held = region.holds(height, width)
+    assume(held.any())
+
+    rows, columns = window(region, height, width, own=(own, own), step=step)
+
+    assert held[rows, columns].sum() == held.sum()
+    for side, full in ((rows, height), (columns, width)):
+        assert side.start >= 0
+        assert side.stop <= full
+        assert side.stop - side.start >= min(own, full)
+        assert (side.stop - side.start) % step == 0
+
+
 def test_an_overlap_is_shared(base: Base) -> None:
     """Two regions over everything: the mean of what each would be alone."""
     unet, random = base.family.denoiser, torch.Generator().manual_seed(6)
@@ -168,13 +233,15 @@ def test_an_overlap_is_shared(base: Base) -> None:
 def test_regions_change_a_picture_the_same_way_each_time(base: Base) -> None:
     """Twice as wide as the model's own, with a negative prompt; one family after the other."""
     side = base.image_size
-    asked: dict[str, Any] = {"size": (2 * side, side), "seeds": [3, 7], "steps": 2}
+    size, seeds = (2 * side, side), [3, 7]
     regions = [Region.parse("left: a red fox"), Region.parse("right: a blue tree")]
 
-    first = sample(base.folder, ["a fox"], regions=regions, **asked)
-    again = sample(base.folder, ["a fox"], regions=regions, **asked)
-    plain = sample(base.folder, ["a fox"], **asked)
-    against = sample(base.folder, ["a fox"], regions=regions, negative="a tree", **asked)
+    def drawn(*regions: Region, negative: str = "") -> Image.Image:
+        asked = Drawing(regions, negative, size, steps=2)
+        return sample(base.folder, ["a fox"], asked, seeds=seeds)
+
+    first, again = drawn(*regions), drawn(*regions)
+    plain, against = drawn(), drawn(*regions, negative="a tree")
 
     assert first.tobytes() == again.tobytes()
     cell = [np.asarray(picture)[:side, : 2 * side] for picture in (first, plain, against)]
@@ -215,4 +282,4 @@ def test_the_commands_of_the_page_run_and_write_no_metadata(tmp_path: Path) -> N
 def test_a_size_that_does_not_fit_is_an_error(base: Base) -> None:
     """Not a multiple of what the levels need; the bound is named."""
     with pytest.raises(InputError, match="each side is a multiple of"):
-        sample(base.folder, ["a fox"], size=(base.image_size + 1, base.image_size), steps=1)
+        sample(base.folder, ["a fox"], Drawing(size=(base.image_size + 1, base.image_size)))

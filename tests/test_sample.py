@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from orthofed.client.drawing import Drawing
+from orthofed.client.grid import grid
 from orthofed.client.packing import packed
-from orthofed.client.sample import compare, grid, sample
+from orthofed.client.sample import compare, sample
 from orthofed.client.tokens import Trigger
 from orthofed.client.variant import Variant
 from orthofed.core.errors import InputError
@@ -24,9 +26,9 @@ def test_a_release_is_sampled_from_its_checkpoint(tiny: Bench, tmp_path: Path) -
     """`checkpoint/` of a pulled folder is the pipeline; equal seeds give equal pictures."""
     (tmp_path / "checkpoint").symlink_to(tiny.base.folder)
 
-    first = sample(tmp_path, ["a red fox"], seeds=[3, 4], steps=2)
-    again = sample(tmp_path, ["a red fox"], seeds=[3, 4], steps=2)
-    other = sample(tmp_path, ["a red fox"], seeds=[4, 5], steps=2)
+    first = sample(tmp_path, ["a red fox"], Drawing(steps=2), seeds=[3, 4])
+    again = sample(tmp_path, ["a red fox"], Drawing(steps=2), seeds=[3, 4])
+    other = sample(tmp_path, ["a red fox"], Drawing(steps=2), seeds=[4, 5])
 
     assert first.tobytes() == again.tobytes() != other.tobytes()
     assert first.width >= 2 * 160

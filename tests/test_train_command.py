@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from orthofed.client.drawing import Drawing
 from orthofed.client.egress import EgressList
 from orthofed.client.home import Home
 from orthofed.client.join import join
@@ -203,7 +204,7 @@ def test_layer_wise_tokens_go_the_whole_way(place: Path, tmp_path: Path) -> None
     scored = [h.values for h in owner.events if h.name == "scored"]
 
     verified = verify_folder(out)
-    drawn = sample(out, ["photo of wolf-a1", "photo of bear-b2"], seeds=[0], steps=1)
+    drawn = sample(out, ["photo of wolf-a1", "photo of bear-b2"], Drawing(steps=1), seeds=[0])
     _, found = score_release(
         owner.home,
         "wolf-a1",
