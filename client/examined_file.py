@@ -5,20 +5,25 @@ no part of it is in memory but the header, of at most 16 MiB, and one piece of o
 that cannot be read is a report with a failed check, and no error. Cost: one pass over the bytes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ..core.adapter_checks import adapter_checks
 from ..core.errors import InputError
 from ..core.file_check import FileCheck
 from ..core.file_kind import FileKind
 from ..core.file_loads import file_loads
+from ..core.file_values import FileValues
+from ..core.header_checks import header_checks
 from ..core.loaders import Verdict
 from ..core.shown import shown
 from ..core.tensorfile import WIDE, Header
 from .adapter_file import read_header
+from .read_values import read_values
 
+_CONFIG: Final = "adapter_config.json"
 _PICKLES: Final = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 _MAGIC: Final = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
@@ -50,8 +55,9 @@ def examine_file(path: Path) -> ExaminedFile:
     """Return what is to be said of the file at ``path``. Raises OSError: it cannot be opened."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        first = file.read(8)
-    if path.suffix.lower() in _PICKLES or first.startswith(_MAGIC):
+        first = file.read(9)
+    # A header of 1,152 bytes starts as pickles do, but the ninth byte is its brace.
+    if path.suffix.lower() in _PICKLES or (first.startswith(_MAGIC) and first[8:] != b"{"):
         return _unread(path, size, _pickle(path))
     try:
         header = read_header(path, WIDE)
@@ -60,11 +66,28 @@ def examine_file(path: Path) -> ExaminedFile:
         return _unread(path, size, FileCheck("fail", "readable", why, error.fix))
     kind = FileKind.of(header.tensors)
     loads = file_loads(kind, [info.name for info in header.tensors])
-    return ExaminedFile(path, size, header, kind, loads, tuple(_checks(header)))
+    checks = tuple(_checks(path, header, kind, loads, read_values(path, header)))
+    return ExaminedFile(path, size, header, kind, loads, checks)
 
 
-def _checks(header: Header) -> Iterator[FileCheck]:
-    yield FileCheck("ok", "readable", f"safetensors, {len(header.tensors)} tensors")
+def _checks(
+    path: Path, header: Header, kind: FileKind, loads: Sequence[Verdict], values: FileValues
+) -> Iterator[FileCheck]:
+    yield FileCheck("ok", "readable", "safetensors, whole")
+    if kind.kind == "LoRA, PEFT's names":
+        yield _peft(path)
+    if kind.is_lora:
+        yield from adapter_checks(header, kind, loads, values)
+    yield from header_checks(header, values)
+
+
+def _peft(path: Path) -> FileCheck:
+    """Say that PEFT's folder is one thing; diffusers takes its file and does nothing with it."""
+    fix = "give the folder to PeftModel.from_pretrained, never to load_lora_weights"
+    if (path.parent / _CONFIG).is_file():
+        return FileCheck("warn", "kind", f"PEFT's: its scale is in {_CONFIG} beside it", fix)
+    what = f"PEFT's, and the {_CONFIG} with its scale is not beside it"
+    return FileCheck("fail", "kind", what, "get the whole folder")
 
 
 def _unread(path: Path, size: int, check: FileCheck) -> ExaminedFile:

@@ -20,10 +20,12 @@ from .ldm import ldm_path
 from .rounding import DType
 from .spec import Encoder, FederationSpec
 
-_VALUE = re.compile(r"[A-Za-z0-9 .,:;/_()+#={}\[\]\"-]*")
+PLAIN_VALUE = re.compile(r"[A-Za-z0-9 .,:;/_()+#={}\[\]\"-]*")
+"""What a value in a header may be made of (formats.md 6)."""
 _SLUG = re.compile(r"[a-z0-9](?:-?[a-z0-9]){2,30}")
-_MAX_VALUE = 4096
-_JSON_KEYS = frozenset({"ss_tag_frequency", "lora_adapter_metadata"})
+MAX_VALUE = 4096
+JSON_KEYS = frozenset({"ss_tag_frequency", "lora_adapter_metadata"})
+"""Whose values may be longer than `MAX_VALUE` characters."""
 _GENERATIVE_MODELS = "https://github.com/Stability-AI/generative-models"
 _TEXT_PREFIXES = {
     "sd1": {"text_encoder": "lora_te"},
@@ -294,8 +296,10 @@ def _whose(origin: FileOrigin, concepts: Sequence[ConceptEntry]) -> dict[str, st
 def _checked(metadata: Mapping[str, str]) -> dict[str, str]:
     """Refuse a value that could be read as anything but text (A1111's page shows some)."""
     for key, value in metadata.items():
-        if _VALUE.fullmatch(value) is None or (len(value) > _MAX_VALUE and key not in _JSON_KEYS):
-            raise _bad(f"{key} = {value[:40]!r}", f"plain ASCII, at most {_MAX_VALUE} characters")
+        if PLAIN_VALUE.fullmatch(value) is None or (
+            len(value) > MAX_VALUE and key not in JSON_KEYS
+        ):
+            raise _bad(f"{key} = {value[:40]!r}", f"plain ASCII, at most {MAX_VALUE} characters")
     return dict(sorted(metadata.items()))
 
 

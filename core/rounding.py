@@ -71,6 +71,16 @@ def all_finite(values: Shaped[np.ndarray, "..."], dtype: str) -> bool:
     return bool(((values.view("<u2") & ones) != ones).all())
 
 
+def num_not_finite(values: Shaped[np.ndarray, "..."], dtype: str) -> int:
+    """Return how many stored values are infinite or NaN; mostly the cost of `all_finite`."""
+    if all_finite(values, dtype):
+        return 0
+    ones = _EXPONENT.get(dtype)
+    if ones is None:
+        return int(np.count_nonzero(~np.isfinite(values)))
+    return int(np.count_nonzero((values.view("<u2") & ones) == ones))
+
+
 def _bfloat16(values: Float64[np.ndarray, "..."]) -> tuple[Shaped[np.ndarray, "..."], bool]:
     """Round float64 to bfloat16's grid in one step, then keep the upper half of a float32.
 

@@ -144,6 +144,23 @@ def test_a_pickle_is_refused_by_name_and_by_its_first_bytes(tmp_path, name):
     assert not trap.exists()
 
 
+@pytest.mark.parametrize("length", [640, 896, 1152, 1408])
+def test_a_header_whose_length_starts_as_pickles_do_is_none(tmp_path, length):
+    """1,152 is 80 04 in the file's first bytes, a pickle's of protocol 4."""
+    path = tmp_path / "anna.safetensors"
+    write(path, {"anna-k7": np.ones((1, 768), "f4")}, {"k": "x" * (length - 96)})
+    data = path.read_bytes()
+    own = int.from_bytes(data[:8], "little")
+    header = data[8 : 8 + own].ljust(length)
+    path.write_bytes(length.to_bytes(8, "little") + header + data[8 + own :])
+
+    file = examine_file(path)
+
+    assert own <= length
+    assert path.read_bytes()[0] == 0x80
+    assert file.kind is not None
+
+
 def test_the_command_prints_one_report_and_json_says_the_same(tmp_path):
     """Exit code 0; the JSON names every key left over."""
     path = write(tmp_path / "anna.safetensors", diffusers())

@@ -1,0 +1,214 @@
+"""The checks of `orthofed doctor FILE` that a LoRA gets: kind, pairs, shapes, scale, types, names.
+
+Scale is alpha / rank. A LoRA without alpha plays at scale 1 in ComfyUI, A1111, diffusers and kohya
+alike, whatever its metadata says of alpha, which none of them reads; so a written alpha of the rank
+changes nothing and says it aloud. Sources: formats.md 4.3, 12; ComfyUI weight_adapter/lora.py,
+A1111 network.py, diffusers utils/peft_utils.py. Cost: linear in the tensors.
+"""
+
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, cast
+
+from .file_check import FileCheck
+from .file_kind import FileKind, module_shape
+from .file_values import FileValues
+from .header_checks import FIX, named
+from .loaders import Verdict
+from .module_spelling import Named, module_spellings
+from .tensor_part import TensorPart, tensor_part
+from .tensorfile import Header, TensorInfo
+
+_LARGEST_SCALE: Final = 4.0
+_ADAPTER_METADATA: Final = "lora_adapter_metadata"
+_SCALES_SHOWN: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A LoRA file's tensors by module and role, as the file spells them."""
+
+    header: Header
+    kind: FileKind
+    modules: Mapping[str, Mapping[str, TensorInfo]]
+    parts: Mapping[str, TensorPart]
+
+    @classmethod
+    def of(cls, header: Header, kind: FileKind) -> "Adapter":
+        """Take the names apart."""
+        modules: dict[str, dict[str, TensorInfo]] = defaultdict(dict)
+        parts: dict[str, TensorPart] = {}
+        for info in header.tensors:
+            part = tensor_part(info.name)
+            if part is not None:
+                parts[info.name] = part
+                modules[part.module][part.role] = info
+        return cls(header, kind, modules, parts)
+
+    @property
+    def plain(self) -> dict[str, Mapping[str, TensorInfo]]:
+        """The modules with both factors of a LoRA."""
+        return {m: roles for m, roles in self.modules.items() if {"up", "down"} <= set(roles)}
+
+
+def adapter_checks(
+    header: Header, kind: FileKind, loads: Sequence[Verdict], values: FileValues
+) -> Iterator[FileCheck]:
+    """Give the checks of a LoRA file."""
+    adapter = Adapter.of(header, kind)
+    yield from _kind(adapter)
+    yield _pairs(adapter)
+    yield from _shapes(adapter)
+    yield from _alpha(adapter, values)
+    yield _types(adapter)
+    yield from _names(adapter, loads)
+
+
+def _kind(adapter: Adapter) -> Iterator[FileCheck]:
+    others = [name for name in adapter.kind.algorithms if name != "LoRA"]
+    if others:
+        what = f"{' and '.join(others)}, no plain LoRA: diffusers and kohya's merge do not apply it"
+        if others == ["DoRA"]:
+            what = "a DoRA: diffusers and kohya's merge leave dora_scale out and change the result"
+        fix = "load it in ComfyUI or A1111; OrthoFed cannot import it"
+        yield FileCheck("warn", "kind", what, fix)
+    if any(part.style == "old diffusers" for part in adapter.parts.values()):
+        what = "names as older diffusers wrote them (lora_linear_layer, _lora.up)"
+        yield FileCheck("warn", "spelling", what, FIX)
+
+
+def _pairs(adapter: Adapter) -> FileCheck:
+    halves = [
+        f"{module} has no {'down' if 'up' in roles else 'up'}"
+        for module, roles in adapter.modules.items()
+        if ("up" in roles) != ("down" in roles)
+    ]
+    lonely = [module for module, roles in adapter.modules.items() if set(roles) == {"alpha"}]
+    if halves:
+        fix = "get the file again, or save it again from the trainer; half of a pair is lost"
+        return FileCheck("fail", "pairs", f"{len(halves)} broken: {named(halves)}", fix)
+    if lonely:
+        what = f"{len(lonely)} alphas without a layer: {named(lonely)}"
+        return FileCheck("warn", "pairs", what, FIX)
+    return FileCheck("ok", "pairs", "every up has its down")
+
+
+def _shapes(adapter: Adapter) -> Iterator[FileCheck]:
+    torn: list[str] = []
+    other: list[str] = []
+    known: Mapping[str, Named] = {}
+    if adapter.kind.families:
+        known = module_spellings(adapter.kind.families[0])
+    for module, roles in adapter.plain.items():
+        shape = module_shape(roles)
+        up, down = roles["up"].shape, roles["down"].shape
+        if shape is None or math.prod(up[1:]) != down[0] or not down[0]:
+            torn.append(f"{module}: up {list(up)}, down {list(down)}")
+            continue
+        layer = known[module].layer if module in known else None
+        if layer is not None and shape != (layer.out, layer.width):
+            other.append(f"{module}: {shape[0]} x {shape[1]}, not {layer.out} x {layer.width}")
+    if torn:
+        what = f"up and down do not fit each other in {len(torn)} layers: {named(torn)}"
+        yield FileCheck("fail", "shapes", what, "get the file again from its source")
+    if other:
+        what = f"{len(other)} layers of another base model: {named(other)}"
+        yield FileCheck("fail", "shapes", what, "load it on the base model that it was made for")
+    if not torn and not other and known:
+        yield FileCheck("ok", "shapes", "each pair fits its layer of the base model")
+
+
+def _alpha(adapter: Adapter, values: FileValues) -> Iterator[FileCheck]:
+    if len(adapter.kind.ranks) > 1:
+        what = f"ranks from {min(adapter.kind.ranks)} to {max(adapter.kind.ranks)}"
+        told = f"{what}: diffusers gives some layers another's scale (huggingface/diffusers#14409)"
+        yield FileCheck("warn", "rank", told, "use it in ComfyUI, A1111 or Forge")
+    header_scale = _header_scale(adapter.header.metadata)
+    if header_scale is not None and header_scale != 1:
+        what = f"{_ADAPTER_METADATA} asks for scale {header_scale:g}, which diffusers alone reads"
+        yield FileCheck("warn", "alpha", what, "load it in diffusers")
+    elif "PEFT" not in adapter.kind.kind and adapter.plain:
+        yield from _scales(adapter, values)
+
+
+def _scales(adapter: Adapter, values: FileValues) -> Iterator[FileCheck]:
+    wrong = [m for m in values.alphas if not math.isfinite(values.alphas[m])]
+    if wrong:
+        what = f"{len(wrong)} that are no finite number: {named(wrong)}"
+        yield FileCheck("fail", "alpha", what, "save the file again from the trainer")
+    scales: Counter[float] = Counter()
+    for module, roles in adapter.plain.items():
+        rank = roles["down"].shape[0] if roles["down"].shape else 0
+        if module in values.alphas and rank and module not in wrong:
+            scales[values.alphas[module] / rank] += 1
+    missing = [module for module in adapter.plain if module not in values.alphas]
+    said = adapter.header.metadata.get("ss_network_alpha", "")
+    if missing and adapter.kind.kind in _WITHOUT_ALPHA:
+        yield FileCheck("ok", "alpha", "none, as diffusers writes it: scale 1")
+    elif missing:
+        also = f"; the {said[:12]!r} of ss_network_alpha is read by none" if said else ""
+        what = f"missing in {len(missing)} layers, so they play at scale 1 everywhere{also}"
+        yield FileCheck("warn", "alpha", what, FIX)
+    odd = sorted(scale for scale in scales if not 0 < scale <= _LARGEST_SCALE)
+    if odd:
+        what = f"alpha / rank of {', '.join(f'{scale:g}' for scale in odd[:_SCALES_SHOWN])}"
+        told = f"{what} in {sum(scales[scale] for scale in odd)} layers"
+        yield FileCheck("warn", "alpha", told, "try a smaller strength in the program")
+    if len(scales) > 1:
+        told = ", ".join(f"{s:g} in {n} layers" for s, n in scales.most_common(_SCALES_SHOWN))
+        fix = "make one picture in two programs before you trust its strength"
+        yield FileCheck("warn", "alpha", f"several scales: {told}", fix)
+    elif scales and not missing and not odd and not wrong:
+        yield FileCheck("ok", "alpha", f"alpha / rank is {next(iter(scales)):g} in every layer")
+
+
+_WITHOUT_ALPHA: Final = frozenset(
+    {"LoRA, diffusers' names", "LoRA, older diffusers' names", "LoRA, ComfyUI's own names"}
+)
+
+
+def _header_scale(metadata: Mapping[str, str]) -> float | None:
+    """Return the largest alpha / r that diffusers' metadata states, None where it states none."""
+    try:
+        said = json.loads(metadata.get(_ADAPTER_METADATA, "{}"))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(said, dict):
+        return None
+    found: list[float] = []
+    for key, value in cast("dict[str, object]", said).items():
+        rank = cast("dict[str, object]", said).get(f"{key.removesuffix('lora_alpha')}r")
+        if key.endswith("lora_alpha") and _is_number(value) and _is_number(rank) and rank:
+            found.append(float(cast("float", value)) / float(cast("float", rank)))
+    return max(found, default=None)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _HUGE
+
+
+_HUGE: Final = 2**53
+
+
+def _types(adapter: Adapter) -> FileCheck:
+    count = Counter(info.dtype for info in adapter.header.tensors)
+    told = ", ".join(f"{number} {dtype}" for dtype, number in count.most_common())
+    if len(count) > 1:
+        what = f"mixed ({told}): OrthoFed imports a layer of one type only"
+        return FileCheck("warn", "types", what, FIX)
+    return FileCheck("ok", "types", told)
+
+
+def _names(adapter: Adapter, loads: Sequence[Verdict]) -> Iterator[FileCheck]:
+    nobody = {info.name for info in adapter.header.tensors}
+    for verdict in loads:
+        nobody &= set(verdict.left)
+    if adapter.kind.families and loads and all(each.outcome == "nothing" for each in loads):
+        what = "none of these programs loads it"
+        yield FileCheck("warn", "names", what, "see above what each of them says")
+    elif nobody and adapter.kind.families:
+        what = f"{len(nobody)} tensors that no program knows: {named(sorted(nobody))}"
+        yield FileCheck("warn", "names", what, "ask its author what they are for")
