@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from ..core import canonical
+from ..core.derived_file import DerivedFile
 from ..core.errors import InputError, VerificationFailed
 from ..core.fields import Fields
 from ..core.release import FileEntry, ReleaseManifest
@@ -19,7 +20,10 @@ from ..core.release import FileEntry, ReleaseManifest
 CHOICE: Final = "trust/choice.json"
 _VECTORS: Final = ("embeddings/", "layerwise/")
 _TEXTS: Final = ("card.md", "info.json")
+_BUNDLE: Final = "-a1111.safetensors"
+"""For AUTOMATIC1111 alone: others refuse such a file or drop it (formats.md 5.3)."""
 PROGRAMS: Final = {
+    "a1111": ("lora/",),
     "checkpoint": ("checkpoint/",),
     "diffusers": ("diffusers/", *_VECTORS),
     "full": ("full/", *_VECTORS),
@@ -27,17 +31,19 @@ PROGRAMS: Final = {
     "peft": ("peft/", *_VECTORS),
 }
 """What each kind of consumer loads; info.json and card.md come with every one."""
-_BUNDLE: Final = "-a1111.safetensors"
-"""Not for kohya's readers: others refuse it or drop it (formats.md 5.3)."""
 _MOST_BYTES: Final = 1 << 10
 
 
-def chosen_files(manifest: ReleaseManifest, kinds: Iterable[str]) -> tuple[FileEntry, ...]:
-    """Return the files of a release that ``kinds`` name; without a kind, all of them.
+def chosen_files(
+    manifest: ReleaseManifest, kinds: Iterable[str], derived: Iterable[DerivedFile] = ()
+) -> tuple[FileEntry, ...]:
+    """Return the published files of a release that ``kinds`` name; without a kind, all of them.
 
-    Raises InputError: a kind that the release was published without, or no kind at all.
+    ``derived``: what info.json says that a consumer can make.
+    Raises InputError: a kind that the release has neither of, or no kind at all.
     """
-    there = {kind for kind, folders in PROGRAMS.items() if _any_in(manifest, folders[0])}
+    can_be_made = {file.kind for file in derived}
+    there = {kind for kind in PROGRAMS if kind in can_be_made or _has(manifest, kind)}
     known = ", ".join(sorted(there)) or "none of the known kinds"
     wanted: set[str] = set()
     for kind in kinds:
@@ -48,8 +54,14 @@ def chosen_files(manifest: ReleaseManifest, kinds: Iterable[str]) -> tuple[FileE
                 fix="give one of these after --as, or leave it out to get all",
                 code="not-published",
             )
-        wanted |= {e.name for e in manifest.files if _is_of(e.name, PROGRAMS[kind])}
+        wanted |= {entry.name for entry in manifest.files if _is_of(entry.name, kind)}
     return tuple(e for e in manifest.files if not wanted or e.name in wanted)
+
+
+def chosen_derived(derived: Iterable[DerivedFile], kinds: Iterable[str]) -> tuple[DerivedFile, ...]:
+    """Return the files that a consumer of ``kinds`` makes; without a kind, none."""
+    chosen = set(kinds)
+    return tuple(file for file in derived if file.kind in chosen)
 
 
 def choice_bytes(kinds: Iterable[str]) -> bytes:
@@ -79,9 +91,11 @@ def read_choice(folder: Path) -> tuple[str, ...]:
     return tuple(kinds)
 
 
-def _any_in(manifest: ReleaseManifest, folder: str) -> bool:
-    return any(entry.name.startswith(folder) for entry in manifest.files)
+def _has(manifest: ReleaseManifest, kind: str) -> bool:
+    folder = PROGRAMS[kind][0]
+    return any(e.name.startswith(folder) and _is_of(e.name, kind) for e in manifest.files)
 
 
-def _is_of(name: str, folders: tuple[str, ...]) -> bool:
-    return name in _TEXTS or (name.startswith(folders) and not name.endswith(_BUNDLE))
+def _is_of(name: str, kind: str) -> bool:
+    bundle = name.endswith(_BUNDLE)
+    return name in _TEXTS or (name.startswith(PROGRAMS[kind]) and bundle == (kind == "a1111"))

@@ -4,13 +4,14 @@
     2  each contribution in the ledger: its client's signature; of those in the release also the
        block fingerprint and the SHA-256 of the blob
     3  each file of the release, as its bytes are made              core/kinds.py
-    4  info.json and card.md, from what was made; and no file more
+    4  what info.json calls derived: made, hashed, let go          core/derived_file.py
+    5  info.json and card.md, from what was made; and no file more
 
 Law (T25): who holds the release key, or the whole coordinator, can sign anything, and gets nothing
 past this that does not follow from what the contributors signed. Lambdas are the manifest's: a
-merge weight is the operator's choice, and said openly. The folder itself is verified before
-(verify.py). Source: security.md 4.8. Cost: one merge and one read of the release; nothing is
-written, and one tensor is in memory at a time.
+merge weight is the operator's choice, and said openly; so is which kinds of files are published.
+The folder itself is verified before (verify.py). Source: security.md 4.8. Cost: one merge and one
+read of the release; nothing is written, and one tensor is in memory at a time.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,16 +21,19 @@ from pathlib import Path
 
 from ..core.base_files import BaseFiles
 from ..core.basis_fingerprint import basis_fingerprint
+from ..core.derived_file import derive, published_kinds
 from ..core.described import card_text, info_bytes
-from ..core.errors import InputError
-from ..core.kinds import release_files
+from ..core.errors import InputError, VerificationFailed
+from ..core.kinds import DERIVABLE, KINDS, release_files
 from ..core.lorafile import FileOrigin
 from ..core.merging import Merge
 from ..core.release import ReleaseManifest
 from ..core.release_file import MadeFile, PlainFile, ReleaseFile, TensorFile
 from ..core.spec import FederationSpec
+from .base_folder import BaseFolder
 from .compared import compare_plain, compare_tensors, differs
 from .contributions import Contributions
+from .derived_files import INFO, derived_of
 from .open_part import open_shares
 from .trust import check
 from .verify import place
@@ -82,14 +86,37 @@ class Rebuild:
     def _compare(self, merge: Merge, base: BaseFiles) -> int:
         basis, n = basis_fingerprint(self.spec, 0), self.manifest.n
         origin = FileOrigin(self.spec, basis, base.prediction)
-        files = release_files(merge, origin, base, n=n)
+        info = place(self.folder, INFO)
+        try:
+            said = derived_of(info, self.manifest)
+            # A release of an earlier version lacks kinds, and says so by listing none of them.
+            listed = published_kinds(info.read_bytes())
+        except VerificationFailed as error:
+            raise differs(f"{INFO} differs: {error.what}") from error
+        kinds = KINDS.keys() - (set(DERIVABLE) - listed)
+        files = release_files(merge, origin, base, n=n, kinds=kinds)
         tally = _Tally(self)
         made = [each for file in files if (each := tally.compare(file)) is not None]
         withdrawn = self.contributions.withdrawn_slots()
-        info = info_bytes(merge, n, made, self.manifest.files, basis=basis, withdrawn=withdrawn)
+        whole = BaseFolder(self.folder / "checkpoint") if said and "checkpoint" in listed else None
+        derived = derive(merge, origin, base, n=n, kinds={file.kind for file in said}, merged=whole)
+        if wrong := [file.name for file, it in zip(said, derived, strict=False) if file != it]:
+            raise differs(f"{wrong[0]} is derived with other hashes than its contributions give")
+        written = info_bytes(
+            merge,
+            n,
+            made,
+            self.manifest.files,
+            basis=basis,
+            withdrawn=withdrawn,
+            derived=derived,
+        )
         card = card_text(merge, n, made, withdrawn=withdrawn).encode()
-        tally.compare(PlainFile("info.json", (info,)))
-        tally.compare(PlainFile("card.md", (card,)))
+        tally.compare(PlainFile(INFO, (written,)))
+        try:
+            tally.compare(PlainFile("card.md", (card,)))
+        except VerificationFailed as error:
+            raise _other_words(error.what) from error
         return tally.finish()
 
 
@@ -123,6 +150,15 @@ class _Tally:
             raise differs(f"{min(self._waiting)} is in the release and follows from nothing")
         self._rebuild.on_bytes("", self._done, self._total)
         return self._done
+
+
+def _other_words(what: str) -> VerificationFailed:
+    return VerificationFailed(
+        f"{what}; every file of numbers and info.json follow from the contributions",
+        why="another version of orthofed words the card otherwise, or somebody changed it",
+        fix="do not rely on card.md; run the version that made the release to compare it too",
+        code="card-differs",
+    )
 
 
 def check_base(base: BaseFiles, spec: FederationSpec) -> None:

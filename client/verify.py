@@ -6,8 +6,9 @@
     4 ledger             every leaf, up to the checkpoint                      trusted_ledger.py
     5 manifest, ledger proof, release signature, completeness                  trusted_ledger.py
     6 contribution       what it was made of, where pull was asked for it: each client's signature
-    7 file hash          every file, its size and SHA-256, against the signed manifest
-    8 header             every safetensors file, by our own strict reader
+    7 derived            what info.json says that a consumer can make, after its own hash
+    8 file hash          every file, its size and SHA-256, against the signed manifest or info.json
+    9 header             every safetensors file, by our own strict reader
 
 Laws: one byte changed, added or removed anywhere in the folder gives exit code 4 and the name of
 the check (formats.md 2, law 8). A folder cannot know what came after it: its head says when it was
@@ -25,13 +26,15 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from ..core.derived_file import DerivedFile
 from ..core.errors import VerificationFailed
 from ..core.receipt import verify_receipt
-from ..core.release import FileEntry
+from ..core.release import FileEntry, ReleaseManifest
 from ..core.tensorfile import header_length, parse_header
 from ..core.tile import ENTRIES, Tile
-from .choice import CHOICE, chosen_files, read_choice
+from .choice import CHOICE, chosen_derived, chosen_files, read_choice
 from .contributions import Contributions
+from .derived_files import derived_of, entries_of, info_entry
 from .ledger_view import LedgerView, read_view
 from .public_source import FolderSource, read_entries
 from .trust import check, mismatch
@@ -52,7 +55,8 @@ OnBytes = Callable[[str, int, int], None]
 class Verified:
     """A release folder that passed every check, and what its ledger's head said.
 
-    ``kinds``: what it was pulled for, none for all; ``num_files`` of the release's are there.
+    ``kinds``: what it was pulled for, none for all; ``num_files`` of the release's are there, and
+    ``num_made`` that info.json calls derived.
     """
 
     release: TrustedRelease
@@ -60,6 +64,7 @@ class Verified:
     num_bytes: int
     num_files: int = 0
     kinds: tuple[str, ...] = ()
+    num_made: int = 0
 
 
 def verify_folder(
@@ -92,11 +97,16 @@ def verify_folder(
     release = ledger.release(manifest)
     with check("ledger proof"):
         check_proof(small_file(folder, PROOF), view, release)
+    with check("derived"):
+        derived = _derived(folder, release.manifest)
     with check("choice"):
         kinds = read_choice(folder)
-        files = chosen_files(release.manifest, kinds)
+        files = chosen_files(release.manifest, kinds, derived)
         own |= {CHOICE} if kinds else set()
-    entries = (*files, *Contributions(folder, release).known(present))
+        made = entries_of(chosen_derived(derived, kinds))
+        also = [e for e in entries_of(derived) if e not in made and e.name in present]
+    known = Contributions(folder, release).known(present)
+    entries = (*files, *made, *also, *known)
     with check("folder"):
         compare_names(present, own | {entry.name for entry in entries})
     total, done = sum(entry.bytes for entry in entries), 0
@@ -108,7 +118,17 @@ def verify_folder(
             check_header(path, entry.name)
         done += entry.bytes
         on_bytes(entry.name, done, total)
-    return Verified(release, view, total, len(files), kinds)
+    return Verified(release, view, total, len(files), kinds, len(made) + len(also))
+
+
+def _derived(folder: Path, manifest: ReleaseManifest) -> tuple[DerivedFile, ...]:
+    """Return what may be there beside the published files; info.json's own hash comes first."""
+    entry = info_entry(manifest)
+    path = place(folder, entry.name)
+    if not path.is_file():
+        return ()  # it is missing, which the comparison of names says
+    check_file(path, entry)
+    return derived_of(path, manifest)
 
 
 def read_trust(folder: Path, log: str) -> tuple[LedgerView, TrustedLedger, set[str]]:

@@ -17,6 +17,7 @@ from ..core.errors import InputError, OrthoFedError, Refused, VerificationFailed
 from ..core.fields import NO_ID
 from ..core.invite import Invite
 from ..core.keys import SigningKey
+from ..core.kinds import DERIVED
 from ..core.leaf import release_leaf
 from ..core.release import ReleaseManifest, Why
 from . import ledger, publications, records
@@ -77,7 +78,9 @@ class Desk:
             ),
             "to_measure": lambda: to_measure(self._house),
             "measured": lambda: take_measured(self._house, int(args["leaf"]), args),
-            "plan": lambda: self.plan(args["lambda_1024"]),
+            "plan": lambda: self.plan(
+                args["lambda_1024"], derived=tuple(args.get("derived", DERIVED))
+            ),
             "publish": lambda: self.publish(int(args["n"])),
             "snapshot": lambda: self._snapshot(str(args["name"])),
         }
@@ -163,8 +166,13 @@ class Desk:
             **counts,
         }
 
-    def plan(self, lambda_1024: int | None) -> dict[str, Any]:
-        """Return the open plan, or open one; ``new`` is False when nothing has changed."""
+    def plan(
+        self, lambda_1024: int | None, *, derived: tuple[str, ...] = DERIVED
+    ) -> dict[str, Any]:
+        """Return the open plan, or open one; ``new`` is False when nothing has changed.
+
+        ``derived``: the kinds that a new plan does not publish; other ones alone are no change.
+        """
         house = self._house
         share = house.facts.spec.lambda_1024 if lambda_1024 is None else lambda_1024
         now_s = house.clock.wall_s()
@@ -174,7 +182,7 @@ class Desk:
             before = publications.planned(db)
             if before is not None:
                 return before, True
-            plan = self._draw(db, share, now_s)
+            plan = self._draw(db, share, derived, now_s)
             last = publications.newest(db)
             if last is not None and _same_content(last.plan, plan):
                 return last.plan, False
@@ -218,7 +226,7 @@ class Desk:
         house.sweep()  # withdrawn blobs that were in the release before
         return {"n": n, "leaf": leaf, "manifest": signed.id}
 
-    def _draw(self, db: records.Db, share: int, now_s: int) -> Plan:
+    def _draw(self, db: records.Db, share: int, derived: tuple[str, ...], now_s: int) -> Plan:
         entries = records.contributions(db)
         private = {upload.leaf for upload in records.committed(db) if upload.wraps}
         included = {
@@ -249,6 +257,7 @@ class Desk:
             included=tuple(_included(db, e, share) for e in entries if e.leaf in included),
             left_out=tuple(left_out),
             withdrawn=tuple((e.slot, e.leaf) for e in entries if e.state == "withdrawn"),
+            derived=derived,
         )
 
     def _check_files(self, manifest: ReleaseManifest) -> None:

@@ -13,15 +13,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from ..core.errors import InputError, Refused
+from ..core.kinds import DERIVABLE, DERIVED
 from .fs import Fs
 from .policy import Policy
 
 _RESERVE_MIB = 2_048
 _TEXTS = ("base", "base_hint", "address", "listen", "high_water", "client_ca")
 _DAILY = {"uploads_a_day": 32, "upload_mib_a_day": 4_096}
-_KNOWN = {*_TEXTS, *_DAILY, "hostnames", "reserve_mib", "admission"}
+_KNOWN = {*_TEXTS, *_DAILY, "hostnames", "reserve_mib", "admission", "derive"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,9 @@ class Settings:
     ``client_ca``: a PEM file; only who shows a certificate of these authorities is listened to,
     empty: everybody. ``uploads_a_day``, ``upload_mib_a_day``: what one client key may announce and
     send, 1 or more.
+    ``derive``: kinds of files that releases do not hold; info.json says their hashes, and consumers
+    make them (core/derived_file.py). It is the house's choice and stands here, so that one release
+    is like the next whoever types the command.
     ``admission``: what a contribution may do (policy.py).
     """
 
@@ -49,6 +54,7 @@ class Settings:
     client_ca: str = ""
     uploads_a_day: int = _DAILY["uploads_a_day"]
     upload_mib_a_day: int = _DAILY["upload_mib_a_day"]
+    derive: tuple[str, ...] = DERIVED
     admission: Policy = field(default_factory=Policy)
 
     def to_toml(self) -> str:
@@ -71,6 +77,9 @@ class Settings:
             "# What one client key may announce and send in a day (UTC); it has one contribution.",
             f"uploads_a_day = {self.uploads_a_day}",
             f"upload_mib_a_day = {self.upload_mib_a_day}",
+            f"# Of {', '.join(DERIVABLE)}: what releases",
+            "# leave out, since consumers make it; its hashes are signed.",
+            f"derive = {json.dumps(list(self.derive))}",
             self.admission.to_toml(),
         ]
         return "\n".join(lines)
@@ -114,9 +123,17 @@ class Settings:
             reserve_mib=reserve,
             high_water=high_water,
             client_ca=client_ca,
+            derive=_derive(path, table.get("derive", list(DERIVED))),
             admission=admission,
             **numbers,
         )
+
+
+def _derive(path: Path, value: object) -> tuple[str, ...]:
+    kinds = cast("list[object]", value) if isinstance(value, list) else [""]
+    if not all(kind in DERIVABLE for kind in kinds):
+        raise _bad_settings(path, f"derive is a list of {', '.join(DERIVABLE)}")
+    return tuple(kind for kind in DERIVABLE if kind in kinds)
 
 
 def _bad_settings(path: Path, what: str) -> InputError:

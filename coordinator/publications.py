@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Self
 
 from ..core.document import parse
+from ..core.kinds import DERIVED
 from ..core.release import ReleaseManifest, Why
 
 
@@ -32,6 +33,7 @@ class Plan:
     """What release ``n`` holds; ``size`` leaves of ledger, ``t`` Unix seconds.
 
     ``withdrawn``: (slot, leaf) of every contribution that was withdrawn before the plan.
+    ``derived``: the kinds of files that are not published; info.json has their hashes.
     """
 
     n: int
@@ -43,6 +45,7 @@ class Plan:
     included: tuple[Included, ...]
     left_out: tuple[tuple[int, Why], ...]
     withdrawn: tuple[tuple[int, int], ...] = ()
+    derived: tuple[str, ...] = DERIVED
 
     @property
     def slots(self) -> frozenset[int]:
@@ -65,7 +68,10 @@ class Plan:
             (leaf, why) for leaf, why in value.pop("left_out")
         )
         withdrawn = tuple((slot, leaf) for slot, leaf in value.pop("withdrawn", ()))
-        return cls(included=included, left_out=left_out, withdrawn=withdrawn, **value)
+        derived = tuple(value.pop("derived", DERIVED))
+        return cls(
+            included=included, left_out=left_out, withdrawn=withdrawn, derived=derived, **value
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..core.basis_fingerprint import basis_fingerprint
+from ..core.derived_file import DerivedFile
 from ..core.described import card_text, info_bytes
 from ..core.document import parse, sign
 from ..core.errors import InputError, OrthoFedError
+from ..core.full_file import full_files
 from ..core.keys import SigningKey
-from ..core.kinds import release_files
+from ..core.kinds import KINDS, release_files
 from ..core.lorafile import FileOrigin
 from ..core.merging import Merge
 from ..core.release import ReleaseManifest, check_release_name
@@ -31,7 +33,7 @@ from .folder import DataFolder
 from .fs import Fs
 from .merging import open_merge
 from .publications import Plan
-from .writing import Written, write_checkpoint, write_files
+from .writing import Written, derive_files, write_checkpoint, write_files
 
 Progress = Callable[[str], None]
 _MANIFEST = "manifest.json"
@@ -83,14 +85,21 @@ def _build(  # as above
     with open_merge(spec, plan.included, folder) as merge:
         carried = Carried.of(folder.releases / str(plan.n - 1), plan.prev)
         origin = FileOrigin(spec, basis, base.prediction)
-        written = _write_files(out, merge, origin, base, plan.n, carried, fs, say)
+        written = _write_files(out, merge, origin, base, plan, carried, fs, say)
+        derived = _derive(out, merge, origin, base, plan, say)
         say("hashing")
         known = {file.name: file.entry for file in written}
         made = [file.made for file in written if file.made is not None]
         files = [known.get(name) or file_entry(out, name) for name in _names(out)]
         texts = {
             "info.json": info_bytes(
-                merge, plan.n, made, files, basis=basis, withdrawn=plan.withdrawn
+                merge,
+                plan.n,
+                made,
+                files,
+                basis=basis,
+                withdrawn=plan.withdrawn,
+                derived=derived,
             ),
             "card.md": card_text(merge, plan.n, made, withdrawn=plan.withdrawn).encode(),
         }
@@ -121,17 +130,39 @@ def _write_files(  # as above
     merge: Merge,
     origin: FileOrigin,
     base: BaseFolder,
-    n: int,
+    plan: Plan,
     carried: Carried,
     fs: Fs,
     say: Progress,
 ) -> list[Written]:
+    kinds = KINDS.keys() - set(plan.derived)
     say("writing LoRA files")
-    files = release_files(merge, origin, None, n=n)
+    files = release_files(merge, origin, None, n=plan.n, kinds=kinds)
     written = list(write_files(out, files, carried=carried, fs=fs))
-    say("writing the checkpoint")
-    written += write_checkpoint(out, base, merge, carried=carried, fs=fs)
+    if "checkpoint" in kinds:
+        say("writing the checkpoint")
+        written += write_checkpoint(out, base, merge, carried=carried, fs=fs)
+    if "full" in kinds:
+        say("writing the full file")
+        full = full_files(base, merge, origin, n=plan.n, merged=_merged(out, plan))
+        written += write_files(out, full, carried=carried, fs=fs)
     return written
+
+
+def _derive(  # as above
+    out: Path, merge: Merge, origin: FileOrigin, base: BaseFolder, plan: Plan, say: Progress
+) -> list[DerivedFile]:
+    """Return what the files are that the plan does not publish."""
+    if not plan.derived:
+        return []
+    say(f"deriving {', '.join(plan.derived)}")
+    merged = _merged(out, plan)
+    return derive_files(base, merge, origin, n=plan.n, kinds=plan.derived, merged=merged)
+
+
+def _merged(out: Path, plan: Plan) -> BaseFolder | None:
+    """Return the checkpoint that was just written, so that its weights are not computed again."""
+    return None if "checkpoint" in plan.derived else BaseFolder(out / "checkpoint")
 
 
 def _check_base(base: BaseFolder, spec: FederationSpec) -> None:

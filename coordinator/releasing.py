@@ -45,7 +45,8 @@ def publish_newest(
             fix="run orthofed coordinator release without --resume",
             code="nothing-to-resume",
         )
-    answer = desk.ask("plan", {"lambda_1024": lambda_1024})
+    derived = list(folder.settings().derive)
+    answer = desk.ask("plan", {"lambda_1024": lambda_1024, "derived": derived})
     if not answer["new"]:
         return _told(Plan.from_bytes(answer["plan"].encode()), folder, new=False)
     return _publish(folder, desk, answer, say)

@@ -7,13 +7,15 @@ caller syncs the last of them. Cost: the adapted weights under way are the most 
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from ..core.base_files import BaseFiles
+from ..core.derived_file import DerivedFile, derive
+from ..core.lorafile import FileOrigin
 from ..core.merging import Merge
 from ..core.pipeline import checkpoint_files
 from ..core.release import FileEntry
@@ -61,6 +63,22 @@ def write_checkpoint(
     with ThreadPoolExecutor(threads) as pool:
         files = checkpoint_files(base, merge, run=partial(ahead, pool=pool, num=_AHEAD))
         yield from write_files(out, files, carried=carried, fs=fs)
+
+
+def derive_files(  # what they follow from
+    base: BaseFiles,
+    merge: Merge,
+    origin: FileOrigin,
+    *,
+    n: int,
+    kinds: Collection[str],
+    merged: BaseFiles | None,
+    threads: int = _THREADS,
+) -> list[DerivedFile]:
+    """Return what the files of ``kinds`` would be, weights computed on ``threads`` threads."""
+    with ThreadPoolExecutor(threads) as pool:
+        run = partial(ahead, pool=pool, num=_AHEAD)
+        return derive(merge, origin, base, n=n, kinds=kinds, run=run, merged=merged)
 
 
 def _write_tensors(out: Path, file: TensorFile, carried: Carried, fs: Fs) -> Written:

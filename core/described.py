@@ -3,7 +3,7 @@
 Laws (formats.md 9 and 10): info.json is canonical JSON of what spec, ledger and tensor files say,
 so anyone rebuilds it; the card is generated and says about privacy only what security.md 9.1
 permits. Titles that contributors typed appear in these two files alone. Fields whose parts come
-later (derived files, figures) are left out until they are true.
+later (figures) are left out until they are true.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ from textwrap import wrap
 from typing import Any
 
 from .canonical import encode, encode_text
+from .derived_file import DerivedFile
 from .kinds import loads
 from .lorafile import file_rank
 from .loras import release_tag
@@ -32,10 +33,12 @@ def info_bytes(
     *,
     basis: str,
     withdrawn: Sequence[Left],
+    derived: Sequence[DerivedFile] = (),
 ) -> bytes:
     """Return info.json of release ``n``; ``files`` has the SHA-256 of every file in ``made``.
 
-    ``withdrawn``: every withdrawal so far, ascending by leaf.
+    ``withdrawn``: every withdrawal so far, ascending by leaf. ``derived``: what is not published
+    and follows, by name; nothing is said where there is none.
     """
     spec = merge.spec
     sha256 = {file.name: file.sha256 for file in files}
@@ -69,6 +72,8 @@ def info_bytes(
         "v": 1,
         "withdrawn": [{"leaf": leaf, "slot": slot} for slot, leaf in withdrawn],
     }
+    if derived:
+        body["derived"] = [file.body() for file in derived]
     if spec.token_layers:  # what the sets of `layerwise/` belong to, in their order
         body["token_layers"] = list(spec.token_layers)
     return encode(body)

@@ -56,17 +56,25 @@ class _Tensor:
         return (rows, *rest, *pixel)
 
 
-def full_files(
-    base: BaseFiles, merge: Merge, origin: FileOrigin, *, n: int, run: Run = in_turn
+def full_files(  # what the file follows from
+    base: BaseFiles,
+    merge: Merge,
+    origin: FileOrigin,
+    *,
+    n: int,
+    run: Run = in_turn,
+    merged: BaseFiles | None = None,
 ) -> Iterator[TensorFile]:
     """Give the single file of release ``n``; nothing where the base's family has none.
 
-    Raises InputError: the base lacks a layer of the spec.
+    ``merged``: a checkpoint of the very merge, from which adapted weights are copied.
+    Raises InputError: the base or the checkpoint lacks a layer of the spec.
     """
     tensors = _tensors(base)
     if not tensors:
         return
     layers = adapted_layers(base, merge)
+    ready = {} if merged is None else {key: merged.place(x) for key, x in layers.items()}
 
     work = [
         partial(adapted_weight, place, found, merge)
@@ -76,11 +84,13 @@ def full_files(
     ]
 
     def data() -> Iterator[Buffer]:
-        adapted = run(work)
+        adapted = run(() if ready else work)
         for tensor in tensors:
             for place in tensor.places:
-                changed = (place.file.name, place.info.name) in layers
-                pieces = [next(adapted)] if changed else place.file.stored(place.info)
+                key = (place.file.name, place.info.name)
+                kept = ready.get(key, place)
+                changed = key in layers and key not in ready
+                pieces = [next(adapted)] if changed else kept.file.stored(kept.info)
                 if tensor.turned:
                     yield _turned(b"".join(pieces), place.info)
                 else:

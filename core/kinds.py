@@ -62,8 +62,13 @@ KINDS: Final[Mapping[str, Kind]] = {
     "full": Kind(_full, (*_UIS, "kohya")),
 }
 """In the order in which a release is written and its card lists it."""
-PUBLISHED: Final = tuple(kind for kind in KINDS if kind != "full")
-"""What a release holds where nobody says otherwise: a full file is the checkpoint once more."""
+DERIVABLE: Final = ("a1111", "checkpoint", "diffusers", "full", "peft")
+"""What a consumer makes from the contributions, some of it with the base: the LoRA in other
+spellings, and whole models. A release may leave it out and say its hashes (derived_file.py)."""
+DERIVED: Final = ("full",)
+"""What is left out where the operator says nothing: a full file is the checkpoint once more."""
+PUBLISHED: Final = tuple(kind for kind in KINDS if kind not in DERIVED)
+"""What a release holds then."""
 _LAYERWISE = ("orthofed",)
 
 

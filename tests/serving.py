@@ -18,6 +18,7 @@ from orthofed.coordinator.server import Server
 from orthofed.coordinator.service import Service
 from orthofed.coordinator.tls import server_tls
 from orthofed.core.basis import Family
+from orthofed.core.kinds import DERIVED
 from orthofed.core.spec import Limits
 
 from .lenient import ANYTHING
@@ -80,6 +81,7 @@ def founded(
     layerwise_tokens: bool = False,
     policy: Policy = ANYTHING,
     family: Family = "hadamard",
+    derive: tuple[str, ...] = DERIVED,
 ) -> DataFolder:
     """Found a federation on the base of ``make``; the coordinator's folder is ``path/fed``."""
     base = make(path / "base")
@@ -91,7 +93,9 @@ def founded(
         layerwise_tokens=layerwise_tokens,
         family=family,
     )
-    settings = Settings(base=base, listen="127.0.0.1:0", reserve_mib=0, admission=policy)
+    settings = Settings(
+        base=base, listen="127.0.0.1:0", reserve_mib=0, admission=policy, derive=derive
+    )
     found(path / "fed", choices, settings, clock=SystemClock(), fs=FastFs(), say=lambda _: None)
     return DataFolder.open(path / "fed")
 
