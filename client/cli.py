@@ -23,7 +23,7 @@ from .settings_command import SETTINGS_EXAMPLE, settings
 from .withdraw_command import WITHDRAW_EXAMPLE, withdraw
 
 if TYPE_CHECKING:
-    from .train_command import Happened
+    from .happened import Happened
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 

@@ -52,9 +52,10 @@ def import_(  # noqa: PLR0913, PLR0917  # each is an option that a person may se
 ) -> None:
     """Bring a LoRA that you have into a slot, and send it. Run again to go on."""
     from ..core.errors import InputError
+    from .happened import Happened
     from .home import Home
     from .import_bench import ImportBench
-    from .train_command import Happened, train_concept
+    from .train_command import train_concept
     from .train_options import TrainOptions
     from .train_view import TrainView
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 
 from ..core.spec import FederationSpec
 from .channel import Channel
+from .happened import Happened
 from .home import Home
 from .outbox import Outbox
 from .pinned import remembered
 from .session import Session
-from .train_command import Happened
 from .train_options import TrainOptions
 from .workbench import Workbench
 

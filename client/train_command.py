@@ -3,7 +3,8 @@
     spec -> base, images, settings checked, five steps probed -> lease -> train, renewing -> pack
          -> weigh, score -> the owner sees what leaves, says yes -> upload -> receipt verified, kept
 
-session.py decides what comes next; this module does it and reports. Laws: nothing is leased before
+session.py decides what comes next; this module does it, with showing.py and sending.py for what
+follows packing, and reports. Laws: nothing is leased before
 base, images and settings are known to be good and to fit; packed bytes are read back from the disk
 and never made again; a lost lease keeps the work aside and says so. Source: reliability.md 5.
 """
@@ -11,9 +12,8 @@ and never made again; a lost lease keeps the work aside and says so. Source: rel
 import contextlib
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from ..core import document
@@ -26,55 +26,45 @@ from ..core.errors import (
     VerificationFailed,
 )
 from ..core.keys import SigningKey
-from ..core.memorisation import Memorisation
 from ..core.names import slug
-from ..core.receipt import Receipt
 from ..core.spec import FederationSpec
 from ..proto import methods, wire
 from . import session as flow
 from .channel import Channel
-from .egress import EgressList, gate
-from .home import Home, write_whole
+from .concept_page import ConceptPage
+from .egress import EgressList
+from .happened import Happened, Report
+from .home import Home
 from .interrupts import Interrupts
 from .masters import Masters
 from .outbox import Outbox
 from .owner_scores import SCORES, OwnerScores
-from .packed_contribution import PackedContribution, sha256
+from .packed_contribution import PackedContribution
 from .pinned import remembered
 from .renewals import Renewals
 from .seen_heads import SeenHeads
+from .sending import Sending
 from .session import Session
-from .state import BLOB, LOG, MANIFEST, RECEIPT, RECIPIENTS, SEALED, WRAPS, load, save
+from .showing import Showing
+from .state import BLOB, MANIFEST, RECIPIENTS, SEALED, WRAPS, load, save
 from .train_options import TrainOptions
-from .training_report import TrainingReport
-from .trust import TrustedFederation, trusted_receipt
-from .upload import Upload, chunk_hashes
+from .trust import TrustedFederation
 from .wandb_run import SENT
-from .weighing import Weighing
 from .withdrawal import keep_withdrawn, refuse_while_withdrawing
 from .workbench import Workbench
 
 if TYPE_CHECKING:
-    from .acceptance import Acceptance
     from .training import Step, Trained
 
 _SAVES: Final = "training"
 _CACHE: Final = "cache"
 
 
-@dataclass(frozen=True, slots=True)
-class Happened:
-    """One step of the way: a name and its plain values, ready to be a JSON object."""
-
-    name: str
-    values: Mapping[str, object]
-
-
 def train_concept(
     home: Home,
     options: TrainOptions,
     *,
-    report: Callable[[Happened], None],
+    report: Report,
     ask: Callable[[EgressList], bool],
     patience_s: float,
     bench: Callable[[FederationSpec, TrainOptions], Workbench] | None = None,
@@ -120,23 +110,32 @@ class _TrainCommand:
         outbox: Outbox,
         federation: TrustedFederation,
         bounds: Bounds | None,
-        report: Callable[[Happened], None],
+        report: Report,
         ask: Callable[[EgressList], bool],
     ) -> None:
         self._home = home
         self._masters = Masters(home)
         self._options = options
         self._channel = channel
-        self._outbox = outbox
         self._federation = federation
         self._spec = federation.spec
-        self._bounds = bounds
         self._report = report
-        self._ask = ask
         self._folder = home.run(options.concept)
         self._packed = PackedContribution(self._folder, federation.spec, federation.log)
-        self._scores = OwnerScores(self._folder, SeenHeads(home.folder))
+        self._page = ConceptPage(self._folder, OwnerScores(self._folder, SeenHeads(home.folder)))
         self._bench = bench
+        self._showing = Showing(
+            self._packed,
+            self._page,
+            bench,
+            channel,
+            options.base,
+            bounds,
+            report,
+            ask,
+            lambda: self._advance(self._progress + 1),
+        )
+        self._sending = Sending(home, self._packed, self._page, channel, outbox, federation, report)
         self._renewals: Renewals | None = None
         self._progress = 0
         self._trained: Trained | None = None
@@ -202,7 +201,7 @@ class _TrainCommand:
         session = Session(concept, triggers, vectors, options.noun, request, counter, epoch=epoch)
         save(self._folder, session)
         if old is not None:
-            self._scores.forget()
+            self._page.scores.forget()
             shutil.rmtree(self._folder / _SAVES, ignore_errors=True)
         return session
 
@@ -240,9 +239,9 @@ class _TrainCommand:
                 return self._pack(session)
             case flow.ShowEgress():
                 self._renew(session, stack)
-                return self._show_egress(session)
+                return self._showing.show(session)
             case flow.Upload():
-                return self._upload(session)
+                return self._sending.send(session, self._key(session))
             case flow.ForgetTraining():
                 shutil.rmtree(self._folder / _SAVES, ignore_errors=True)
                 self._bench.forget(self._folder / _CACHE)
@@ -251,7 +250,7 @@ class _TrainCommand:
             case flow.Stop() if self._refusal is not None:
                 raise self._refusal
             case flow.Done():
-                self._done(session)
+                self._sending.done(session)
         return None
 
     def _key(self, session: Session) -> SigningKey:
@@ -338,30 +337,14 @@ class _TrainCommand:
                 self._folder / _SAVES,
                 cache=self._folder / _CACHE,
                 classes=self._home.class_images,
-                log=self._log(session),
+                log=self._page.log(session),
                 on_step=on_step,
             )
         self._advance(self._bench.settings.steps)
         self._say("trained", seconds=round(trained.seconds, 1), resumed_at=trained.resumed_at)
         self._trained = trained
-        self._write_report(session, state="trained, not sent")
+        self._page.write(session, state="trained, not sent")
         return trained
-
-    def _log(self, session: Session) -> Path:
-        """Return the folder of this lease's log; it is kept for the owner."""
-        return self._folder / LOG / str(session.fence)
-
-    def _write_report(
-        self, session: Session, *, state: str, listing: EgressList | None = None
-    ) -> None:
-        """Make the page anew from the log; a contribution without a log has none."""
-        folder = self._log(session)
-        scores = self._scores.kept()
-        report = TrainingReport.of(
-            folder, session.concept, scores=scores, listing=listing, state=state
-        )
-        if report is not None:
-            write_whole(folder / "report.html", report.html().encode())
 
     def _pack(self, session: Session) -> flow.Packed:
         """Quantise once, write the blob, sign the manifest over it."""
@@ -378,106 +361,10 @@ class _TrainCommand:
             private_to=options.private_to,
             dp=trained.dp,
         )
-        self._scores.forget()
+        self._page.scores.forget()
         self._bench.forget(self._folder / _CACHE)
         self._advance(self._progress + 1)
         return made
-
-    def _show_egress(self, session: Session) -> flow.Approved:
-        """Weigh and score what is packed, show what would leave, and go on only with a yes."""
-        warnings = self._weigh(session).warnings
-        listing = replace(self._packed.listing(session), warnings=warnings)
-        memorised: dict[str, float] = {}
-        for name, values in self._bench.told(self._folder):
-            self._say(name, **values)
-        if self._bench.has_images:
-            scores = self._scored(session)
-            self._say("scored", **scores)
-            found = Memorisation(scores["gain_trained"], scores["gain_held_out"])
-            listing = replace(listing, memorisation=found)
-            memorised = {"memorisation": scores["memorisation"]}
-        files = [
-            {"name": file.name, "bytes": file.num_bytes, "sha256": file.sha256}
-            for file in listing.files
-        ]
-        self._say(
-            "egress",
-            files=files,
-            recipients=list(listing.recipients),
-            bytes=listing.num_bytes,
-            upload_bytes=listing.num_bytes,
-            lora_bytes=_lora_bytes(self._spec),
-            **memorised,
-        )
-        self._write_report(session, state="asking for your yes", listing=listing)
-        gate(listing, ask=self._ask)
-        self._write_report(session, state="approved by you", listing=listing)
-        self._advance(self._progress + 1)
-        return flow.Approved()
-
-    def _weigh(self, session: Session) -> Weighing:
-        """Say what the contribution weighs; raises ContributionRejected when it is too much."""
-        self._say("checking", what="what the contribution weighs beside the base")
-        _, blob = self._packed.read(session)
-        told = None if self._packed.recipients else self._bounds
-        layout = self._packed.layout(session)
-        weighing = Weighing.of(blob, layout, self._options.base, told=told)
-        self._say("weighed", **weighing.values())
-        return weighing
-
-    def _scored(self, session: Session) -> dict[str, float]:
-        """Return the acceptance figures; they are computed once and stay at home."""
-        if "memorisation" in (found := self._scores.kept()):
-            return found
-        self._say("scoring")
-        tensors = self._packed.tensors(session)
-
-        def accept(newest: Path | None) -> "Acceptance":
-            return self._bench.accept(session, tensors, newest=newest)
-
-        scores = self._scores.make(self._channel, self._federation.log, accept)
-        self._advance(self._progress + 1)
-        return scores
-
-    def _upload(self, session: Session) -> flow.Received:
-        """Send the approved bytes, verify the receipt, keep it."""
-        manifest, _ = self._packed.read(session)
-        blob, wraps = self._packed.sent_blob, self._packed.wraps
-        self._outbox.approve(manifest, chunk_hashes(blob), wraps)
-        receipt = Upload(
-            self._channel,
-            key=self._key(session),
-            document=manifest,
-            blob=blob,
-            wraps=wraps,
-            on_bytes=lambda sent, total: self._say("uploading", sent=sent, total=total),
-        ).run()
-        self._check_receipt(receipt, manifest)
-        write_whole(self._folder / RECEIPT, receipt)
-        listing = self._packed.listing(session)
-        self._write_report(session, state="sent, receipt kept", listing=listing)
-        return flow.Received(sha256(receipt))
-
-    def _check_receipt(self, receipt: bytes, manifest: bytes) -> Receipt:
-        """Verify a receipt, by a keyring that came during these hours if need be."""
-        try:
-            return trusted_receipt(self._federation, receipt, manifest=manifest)
-        except VerificationFailed:
-            self._federation = remembered(self._home, self._channel).federation
-            return trusted_receipt(self._federation, receipt, manifest=manifest)
-
-    def _done(self, session: Session) -> None:
-        path = self._folder / RECEIPT
-        manifest, _ = self._packed.read(session)
-        receipt = self._check_receipt(path.read_bytes(), manifest)
-        self._say(
-            "receipt",
-            concept=session.concept,
-            slot=session.slot,
-            leaf=receipt.index,
-            sha256=session.receipt,
-            file=str(path),
-        )
 
     def _gone(self, session: Session, error: LeaseLost) -> flow.LeaseGone:
         self._say("lost", what=error.what)
@@ -500,11 +387,6 @@ class _TrainCommand:
 
     def _say(self, name: str, **values: object) -> None:
         self._report(Happened(name, values))
-
-
-def _lora_bytes(spec: FederationSpec) -> int:
-    """Return what both factors of every layer would weigh at the same 16 bits."""
-    return sum(2 * spec.layer_rank(layer) * (layer.out + layer.width) for layer in spec.layers)
 
 
 def _confused(what: str) -> VerificationFailed:

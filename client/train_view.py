@@ -17,7 +17,7 @@ from rich.table import Table
 from ..core.memorisation import BY_HEART, Memorisation
 from .dp_plan import ADVISED_RATIO
 from .egress import EgressList
-from .train_command import Happened
+from .happened import Happened
 from .wandb_run import SENT
 
 _LINE_EVERY_S: Final = 10.0

@@ -15,11 +15,12 @@ import torch
 from orthofed.client.dp_accountant import epsilon
 from orthofed.client.egress import EgressList
 from orthofed.client.gaussian_accountant import gaussian_epsilon
+from orthofed.client.happened import Happened
 from orthofed.client.home import Home
 from orthofed.client.join import join
 from orthofed.client.state import MANIFEST
 from orthofed.client.status import status_of
-from orthofed.client.train_command import Happened, train_concept
+from orthofed.client.train_command import train_concept
 from orthofed.client.train_options import TrainOptions
 from orthofed.client.train_view import TrainView
 from orthofed.client.workbench import Workbench

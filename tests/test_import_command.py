@@ -16,12 +16,13 @@ from safetensors.numpy import save_file
 
 from orthofed.client.base import Base
 from orthofed.client.egress import EgressList
+from orthofed.client.happened import Happened
 from orthofed.client.home import Home
 from orthofed.client.import_bench import FIDELITY, ImportBench
 from orthofed.client.import_dry_run import dry_run
 from orthofed.client.join import join
 from orthofed.client.state import BLOB, RECEIPT
-from orthofed.client.train_command import Happened, train_concept
+from orthofed.client.train_command import train_concept
 from orthofed.client.train_options import TrainOptions
 from orthofed.core.errors import InputError
 

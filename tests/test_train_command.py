@@ -18,6 +18,7 @@ import torch
 
 from orthofed.client.drawing import Drawing
 from orthofed.client.egress import EgressList
+from orthofed.client.happened import Happened
 from orthofed.client.home import Home
 from orthofed.client.join import join
 from orthofed.client.rotation import rotate
@@ -26,7 +27,7 @@ from orthofed.client.score_command import score_release
 from orthofed.client.session import Session
 from orthofed.client.state import BLOB, MANIFEST, RECEIPT, WITHDRAWAL_RECEIPT, load
 from orthofed.client.status import status_of
-from orthofed.client.train_command import Happened, train_concept
+from orthofed.client.train_command import train_concept
 from orthofed.client.train_options import TrainOptions
 from orthofed.client.verify import verify_folder
 from orthofed.client.withdrawal import withdraw

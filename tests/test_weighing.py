@@ -15,11 +15,12 @@ from rich.console import Console
 
 from orthofed.client.base_folder import BaseFolder
 from orthofed.client.egress import EgressList
+from orthofed.client.happened import Happened
 from orthofed.client.home import Home
 from orthofed.client.join import join
 from orthofed.client.state import load
 from orthofed.client.status import status_of
-from orthofed.client.train_command import Happened, train_concept
+from orthofed.client.train_command import train_concept
 from orthofed.client.train_options import TrainOptions
 from orthofed.client.train_view import TrainView
 from orthofed.client.weighing import Weighing
