@@ -12,7 +12,8 @@ from pathlib import Path
 
 from ..core.base_files import BaseFiles
 from ..core.basis_fingerprint import basis_fingerprint
-from ..core.described import card_text, info_bytes
+from ..core.card import card_text
+from ..core.described import info_bytes
 from ..core.kinds import release_files
 from ..core.lorafile import FileOrigin, content_digest
 from ..core.loras import release_tag
@@ -41,16 +42,14 @@ class Composer:
 
     def files(self) -> Iterator[ReleaseFile]:
         """Give every file that holds tensors, or is the base's."""
-        basis = basis_fingerprint(self.merge.spec, 0)
-        origin = FileOrigin(self.merge.spec, basis, self.prediction)
-        for file in release_files(self.merge, origin, self.base, n=self.n):
+        for file in release_files(self.merge, self._origin(), self.base, n=self.n):
             yield replace(file, name=self._name(file.name))
 
     def texts(self, made: Sequence[MadeFile], entries: Sequence[FileEntry]) -> Iterator[PlainFile]:
         """Give info.json and card.md; ``entries`` has the SHA-256 of every file in ``made``."""
-        basis = basis_fingerprint(self.merge.spec, 0)
-        info = info_bytes(self.merge, self.n, made, entries, basis=basis, withdrawn=self.withdrawn)
-        card = card_text(self.merge, self.n, made, withdrawn=self.withdrawn)
+        origin, left = self._origin(), self.withdrawn
+        info = info_bytes(self.merge, self.n, made, entries, basis=origin.basis, withdrawn=left)
+        card = card_text(self.merge, origin, self.n, made, entries, withdrawn=left)
         if self.mixed:
             title = f"# {self.merge.spec.name}, release {self.n}"
             said = f"# {self.merge.spec.name}, composed from release {self.n}, signed by nobody"
@@ -70,6 +69,9 @@ class Composer:
         for text in list(self.texts(told, entries)):
             entries.append(write_file(out, text)[0])
         return entries
+
+    def _origin(self) -> FileOrigin:
+        return FileOrigin(self.merge.spec, basis_fingerprint(self.merge.spec, 0), self.prediction)
 
     def _name(self, name: str) -> str:
         if not self.mixed or not name.startswith("lora/"):

@@ -21,8 +21,9 @@ from pathlib import Path
 
 from ..core.base_files import BaseFiles
 from ..core.basis_fingerprint import basis_fingerprint
+from ..core.card import card_text
 from ..core.derived_file import derive, published_kinds
-from ..core.described import card_text, info_bytes
+from ..core.described import info_bytes
 from ..core.errors import InputError, VerificationFailed
 from ..core.kinds import DERIVABLE, KINDS, release_files
 from ..core.lorafile import FileOrigin
@@ -111,7 +112,8 @@ class Rebuild:
             withdrawn=withdrawn,
             derived=derived,
         )
-        card = card_text(merge, n, made, withdrawn=withdrawn).encode()
+        entries = self.manifest.files
+        card = card_text(merge, origin, n, made, entries, withdrawn=withdrawn).encode()
         tally.compare(PlainFile(INFO, (written,)))
         try:
             tally.compare(PlainFile("card.md", (card,)))

@@ -7,8 +7,6 @@ from typing import Annotated, Final
 
 import typer
 
-from ..core.regions import APART
-
 EXAMPLE: Final = (
     'Example: orthofed sample release-1 --size 128x64 --prompt "two people" '
     '--region "left: a picture of anna-k7" --region "right: a picture of bodo-x4" -o grid.png'
@@ -42,19 +40,19 @@ def sample(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
     steps: Annotated[int, typer.Option(min=1, max=1000, help="Sampling steps.")] = 25,
     guidance: Annotated[float, typer.Option(min=0, help="Guidance scale.")] = 4.0,
     apart: Annotated[
-        float,
+        float | None,
         typer.Option(
             min=0,
             max=1,
             help="With --region: the share of the noise, from the start, over which each area is"
-            " drawn as a picture of its own; 0: all areas together throughout.",
+            " drawn as a picture of its own; 0: all areas together throughout; default: 0.6.",
         ),
-    ] = APART,
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
 ) -> None:
     """Draw pictures from a release, one row a prompt; with --region, prompts by area."""
-    from ..core.regions import Region
+    from ..core.regions import APART, Region
     from .drawing import Drawing
     from .sample import sample as draw
 
@@ -70,7 +68,7 @@ def sample(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
             _size(size) if size else None,
             steps,
             guidance,
-            apart,
+            APART if apart is None else apart,
         ),
         seeds=seeds,
         device=device,

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..core.basis_fingerprint import basis_fingerprint
+from ..core.card import card_text
 from ..core.derived_file import DerivedFile
-from ..core.described import card_text, info_bytes
+from ..core.described import info_bytes
 from ..core.document import parse, sign
 from ..core.errors import InputError, OrthoFedError
 from ..core.full_file import full_files
@@ -101,7 +102,9 @@ def _build(  # as above
                 withdrawn=plan.withdrawn,
                 derived=derived,
             ),
-            "card.md": card_text(merge, plan.n, made, withdrawn=plan.withdrawn).encode(),
+            "card.md": card_text(
+                merge, origin, plan.n, made, files, withdrawn=plan.withdrawn
+            ).encode(),
         }
     for name, data in texts.items():
         fs.write_whole(out / name, data)

@@ -4,7 +4,7 @@ The coordinator writes them (coordinator/writing.py), a consumer rebuilds and co
 (client/rebuild.py) or makes those that it wants (client/local_merge.py, `pull --as`). Law: a kind's
 files follow from (merge, origin, base, n) alone, so whoever has the contributions and the base has
 the same bytes. ``loads``: the programs that take them (formats.md 11). Not here: info.json and the
-card, which are made of what these gave (core/described.py).
+card, which are made of what these gave (described.py, card.py).
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping

@@ -124,5 +124,5 @@ def test_a_withdrawal_is_never_told_without_what_it_cannot_undo() -> None:
         flat = re.sub(r"\s+", " ", text)
         told = flat.count(promises.AFTER_WITHDRAWAL)
         assert flat.count(f"{promises.AFTER_WITHDRAWAL} {promises.COPIES_REMAIN}") == told, where
-    for name in ("client/withdraw_command.py", "core/described.py"):
+    for name in ("client/withdraw_command.py", "core/card.py"):
         assert "{AFTER_WITHDRAWAL} {COPIES_REMAIN}" in (ROOT / name).read_text("utf-8")

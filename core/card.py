@@ -1,0 +1,184 @@
+"""``card.md``: what a release says of itself to people, generated; hub pages read its first lines.
+
+Laws (formats.md 10): everything follows from spec, contributions, files and withdrawals, so anyone
+rebuilds it; about privacy it says only what security.md 9.1 permits. What people typed cannot
+become markup in any dialect: a title is code, a front matter value a quoted string, all other names
+are slugs, SPDX ids or checked by the spec. Not here: how it is used in which program (card_use.py).
+"""
+
+from collections.abc import Sequence
+from textwrap import wrap
+from typing import Final
+
+from .card_use import shown_prompt, use_lines
+from .described import Left
+from .lorafile import FileOrigin
+from .merging import Merge, Part
+from .promises import AFTER_WITHDRAWAL, COPIES_REMAIN, MAY_REVEAL
+from .release import FileEntry
+from .release_file import MadeFile
+
+_HUB_LICENCES: Final = frozenset({
+    "agpl-3.0", "apache-2.0", "bsd-2-clause", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0",
+    "cc-by-nc-sa-4.0", "cc-by-nd-4.0", "cc-by-sa-4.0", "cc0-1.0", "gpl-3.0", "lgpl-3.0", "mit",
+    "mpl-2.0", "unlicense",
+})  # fmt: skip
+"""SPDX ids, in lower case, that hubs take as they are; any other is ``other`` with a name."""
+_OUT_OF_CODE: Final = str.maketrans("`|", "'\N{BROKEN BAR}")
+_WIDTH: Final = 90
+
+
+def card_text(
+    merge: Merge,
+    origin: FileOrigin,
+    n: int,
+    made: Sequence[MadeFile],
+    files: Sequence[FileEntry],
+    *,
+    withdrawn: Sequence[Left],
+) -> str:
+    """Return card.md of release ``n``; ``files`` has the SHA-256 of every file in ``made``."""
+    spec, like = merge.spec, origin.architecture
+    lines = [
+        *_front_matter(merge),
+        "",
+        f"# {spec.name}, release {n}",
+        "",
+        f"{len(merge.parts)} concepts in one model, each trained by its owner on its own machine.",
+        f"The base is {_code(spec.base.name)}, revision {_code(spec.base.revision)}: {like.title}.",
+        "",
+        "| concept | triggers | title | strength | licence | client key |",
+        "| --- | --- | --- | --- | --- | --- |",
+        *(_row(part) for part in merge.parts),
+        "",
+        "## Use",
+        "",
+        *use_lines(merge, origin, made),
+        "",
+        "## Verify",
+        "",
+        "`orthofed verify FOLDER` checks the signature, the ledger proof and every byte.",
+        "",
+        *_files(made, files),
+        "",
+        "## Licences",
+        "",
+        *_licences(merge),
+        "",
+        "## Limits and privacy",
+        "",
+        "Two concepts in one picture need region prompts: `orthofed sample --region`.",
+        "",
+        *wrap(MAY_REVEAL, _WIDTH),
+        "",
+        *_claims(merge),
+        *_withdrawals(withdrawn),
+    ]
+    return "\n".join(lines)
+
+
+def _front_matter(merge: Merge) -> list[str]:
+    """Return the YAML that hubs read; values are quoted, so none is a number, a date or a list."""
+    licences = sorted({part.manifest.licence for part in merge.parts})
+    known = licences[0].lower() if len(licences) == 1 else ""
+    fields = [("license", known if known in _HUB_LICENCES else "other")]
+    if known not in _HUB_LICENCES:
+        fields.append(("license_name", " AND ".join(licences)))
+    fields += [
+        ("base_model", merge.spec.base.name),
+        ("base_model_relation", "adapter"),
+        ("library_name", "diffusers"),
+        ("pipeline_tag", "text-to-image"),
+    ]
+    return [
+        "---",
+        *(f"{name}: {_quoted(value)}" for name, value in fields),
+        "tags: [lora, text-to-image, orthogonal-adaptation]",
+        f"instance_prompt: {_quoted(shown_prompt(merge.parts[0].manifest.triggers[0]))}",
+        "---",
+    ]
+
+
+def _row(part: Part) -> str:
+    manifest = part.manifest
+    triggers = ", ".join(f"`{trigger}`" for trigger in manifest.triggers)
+    return (
+        f"| {manifest.concept} | {triggers} | {_code(manifest.title)} | {part.lambda_1024}/1024"
+        f" | {_code(manifest.licence)} | `{manifest.client[:16]}` |"
+    )
+
+
+def _files(made: Sequence[MadeFile], files: Sequence[FileEntry]) -> list[str]:
+    """Return the table of files, with the hashes that programs and galleries ask for."""
+    sha256 = {file.name: file.sha256 for file in files}
+    return [
+        "| file | kind | type | AutoV2 | AutoV3 | SHA-256 of the tensors |",
+        "| --- | --- | --- | --- | --- | --- |",
+        *(
+            f"| `{file.name}` | {file.kind} | {file.dtype} | `{sha256[file.name][:10]}`"
+            f" | `{file.tensors[:12]}` | `{file.tensors}` |"
+            for file in made
+        ),
+    ]
+
+
+def _licences(merge: Merge) -> list[str]:
+    """Return each licence with the concepts under it, and the base's."""
+    by_licence: dict[str, list[str]] = {}
+    for part in merge.parts:
+        by_licence.setdefault(part.manifest.licence, []).append(part.manifest.concept)
+    lines = [f"- {_code(name)}: {', '.join(by_licence[name])}" for name in sorted(by_licence)]
+    return [*lines, f"- {_code(merge.spec.base.licence)}: the base model"]
+
+
+def _claims(merge: Merge) -> list[str]:
+    """Return what contributors claim of differential privacy, as their own word."""
+    claims = [
+        f"- `{part.manifest.concept}`: {part.manifest.dp.said}"
+        for part in merge.parts
+        if part.manifest.dp is not None
+    ]
+    told = "Claimed and signed by their contributors; nobody else can check that noise was drawn:"
+    return [told, "", *claims, ""] if claims else []
+
+
+def _withdrawals(withdrawn: Sequence[Left]) -> list[str]:
+    """Return the withdrawals so far, by slot and leaf, and what they cannot undo."""
+    if not withdrawn:
+        return []
+    gone = ", ".join(f"slot {slot} (leaf {leaf})" for slot, leaf in withdrawn)
+    return [
+        f"Withdrawn so far: {gone}.",
+        f"{AFTER_WITHDRAWAL} {COPIES_REMAIN}",
+        "",
+    ]
+
+
+def _code(text: str) -> str:
+    """Return ``text`` as markdown's code, which no dialect reads for markup, links or mentions.
+
+    What could end the code or the cell is changed: a backtick into an apostrophe, a bar into a
+    broken bar, what shows nothing into a question mark; info.json has the text as it was typed.
+
+    >>> _code("a`|<b>")
+    "`a'\N{BROKEN BAR}<b>`"
+    """
+    kept = text.strip().translate(_OUT_OF_CODE)
+    shown = "".join(each if each.isprintable() else "?" for each in kept)
+    return f"`{shown}`" if shown else ""
+
+
+def _quoted(text: str) -> str:
+    r"""Return ``text`` as a double-quoted string of YAML, in printable ASCII.
+
+    >>> print(_quoted('a: "b"'))
+    "a: \"b\""
+    """
+    return f'"{"".join(_yaml(character) for character in text)}"'
+
+
+def _yaml(character: str) -> str:
+    if character in '"\\':
+        return f"\\{character}"
+    is_plain = character.isascii() and character.isprintable()
+    return character if is_plain else f"\\U{ord(character):08x}"
