@@ -1,9 +1,10 @@
-"""How fast a pull over HTTP is beside a bare stream of the same file, both from one server.
+"""How fast a pull over HTTP is beside curl with the same file, all from one server.
 
-    bare      curl, or httpx where there is none, one stream, thrown away
+    bare      curl, one stream, thrown away
+    by hand   curl -o FILE, sha256sum FILE, sync FILE: what a person does who wants what a pull does
     ours      client/download.py, up to eight ranges, hashed by chunk and whole, synced
 
-The server is nginx. By turns, three each; the median counts.
+The server is nginx. By turns, three each; the medians count.
 Example: benchmarks/download.py --mib 512 --json
 """
 
@@ -20,7 +21,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 from circumstances import commit, hardware
 
 from orthofed.client.download import Download
@@ -41,7 +41,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         figures = measure(Path(scratch), asked.mib << 20)
     found = {
-        "schema": "orthofed.benchmark.download/1",
+        "schema": "orthofed.benchmark.download/2",
         "commit": commit(),
         "hardware": hardware(),
         **figures,
@@ -50,23 +50,29 @@ def main() -> None:
 
 
 def measure(scratch: Path, num_bytes: int) -> dict[str, object]:
-    """Return MB/s of both, three turns each, and the ratio of the medians."""
+    """Return MB/s of all, three turns each, and the ratios of the medians."""
     entry = _file(scratch / "www" / "releases" / "1" / _NAME, num_bytes)
-    bare, ours = [], []
+    bare, hand, ours = [], [], []
     with _served(scratch) as (url, server):
         for turn in range(3):
-            bare.append(_rate(num_bytes, lambda: _bare(f"{url}/releases/1/{_NAME}")))
+            file = f"{url}/releases/1/{_NAME}"
+            bare.append(_rate(num_bytes, lambda file=file: _curl(file, os.devnull)))
             out = scratch / f"out-{turn}"
             out.mkdir()
+            by_hand = out / "by-hand"
+            hand.append(_rate(num_bytes, lambda file=file, to=by_hand: _by_hand(file, to)))
+            by_hand.unlink()
             ours.append(_rate(num_bytes, lambda out=out: _ours(url, entry, out)))
             shutil.rmtree(out)
     return {
         "mib": num_bytes >> 20,
         "server": server,
-        "bare_with": "curl" if shutil.which("curl") else "httpx",
+        "cores": os.cpu_count(),
         "bare_mb_s": [round(rate, 1) for rate in bare],
+        "by_hand_mb_s": [round(rate, 1) for rate in hand],
         "ours_mb_s": [round(rate, 1) for rate in ours],
         "ratio": round(sorted(ours)[1] / sorted(bare)[1], 3),
+        "ratio_by_hand": round(sorted(ours)[1] / sorted(hand)[1], 3),
     }
 
 
@@ -89,13 +95,14 @@ def _rate(num_bytes: int, work) -> float:
     return num_bytes / (time.perf_counter() - began) / 1e6
 
 
-def _bare(url: str) -> None:
-    if curl := shutil.which("curl"):
-        subprocess.run([curl, "-sS", "-o", os.devnull, url], check=True)
-        return
-    with httpx.stream("GET", url) as reply:
-        for _ in reply.iter_raw():
-            pass
+def _curl(url: str, out: str) -> None:
+    subprocess.run(["curl", "-sS", "-o", out, url], check=True)
+
+
+def _by_hand(url: str, out: Path) -> None:
+    _curl(url, str(out))
+    subprocess.run(["sha256sum", out], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(["sync", out], check=True)
 
 
 def _ours(url: str, entry: FileEntry, out: Path) -> None:

@@ -8,7 +8,9 @@ Laws: bytes are hashed as they arrive and only hashed bytes are handed over; a w
 of a release's file, the whole of a contribution's blob) is thrown away and fetched once more,
 alone, then from the next origin; the last origin's second wrong answer ends the download. Origins
 but the last are mirrors: one that fails three times is left alone. What was written is never asked
-for again (part_file.py). Source: reliability.md R17; T16. Cost: one piece of memory a worker.
+for again (part_file.py), except of a last origin without ranges (read_through.py).
+Source: reliability.md R17; T16. Cost: one piece of memory a worker; one hash a byte in the workers,
+and one behind them where a file has several chunks.
 """
 
 import contextlib
@@ -17,13 +19,14 @@ import queue
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from ..core.errors import OrthoFedError, Refused, Unreachable, VerificationFailed
-from .origin import Origin, Wanted
+from .chunk import Chunk
+from .origin import NoRanges, Origin, Wanted
 from .part_file import PartFile
+from .read_through import read_through
 
 STREAMS: Final = 8
 _TRIES: Final = 2
@@ -37,21 +40,28 @@ class _Stopped(Exception):  # not an error: the workers' sign to end
     """The download ends."""
 
 
-@dataclass(slots=True)
-class _Chunk:
-    """One chunk of one part, and what became of it."""
+class _File:
+    """One file on its way."""
 
-    part: PartFile
-    index: int
-    done: threading.Event = field(default_factory=threading.Event)
-    error: BaseException | None = None
+    def __init__(self, part: PartFile, tell: Callable[[str, int], None]) -> None:
+        name = part.wanted.entry.name
+        self.part = part
+        self.chunks = tuple(
+            Chunk(part, index, lambda more: tell(name, more))
+            for index in range(len(part.wanted.entry.chunks))
+        )
+        self.through = threading.Lock()  # one way through it at a time
 
 
 class Download:
-    """Some files on their way; ``on_bytes(name, done, total)`` hears the progress."""
+    """Some files on their way; ``on_bytes(name, done, total)`` hears the progress.
+
+    ``fetched_bytes``: what the origins gave so far, also what was thrown away.
+    """
 
     def __init__(self, origins: Sequence[Origin], parts: Path, on_bytes: OnBytes) -> None:
         """Prepare to fetch into the folder ``parts``; the last of ``origins`` is asked last."""
+        self.fetched_bytes = 0
         self._origins = tuple(origins)
         self._parts = parts
         self._on_bytes = on_bytes
@@ -68,11 +78,13 @@ class Download:
         Unreachable: the last origin does not give them. Raises OrthoFedError (disk-full).
         """
         self._total = sum(each.entry.bytes for each in wanted)
-        parts = [PartFile(each, self._parts / each.entry.sha256) for each in wanted]
-        chunks = [[_Chunk(p, i) for i in range(len(p.wanted.entry.chunks))] for p in parts]
-        waiting: queue.SimpleQueue[_Chunk] = queue.SimpleQueue()
-        for chunk in (each for some in chunks for each in some):
-            waiting.put(chunk)
+        files = [
+            _File(PartFile(each, self._parts / each.entry.sha256), self._tell) for each in wanted
+        ]
+        waiting: queue.SimpleQueue[tuple[_File, Chunk]] = queue.SimpleQueue()
+        for file in files:
+            for chunk in file.chunks:
+                waiting.put((file, chunk))
         num = min(waiting.qsize(), STREAMS, sum(origin.streams for origin in self._origins))
         workers = [
             threading.Thread(target=self._work, args=(waiting, turn), daemon=True)
@@ -81,84 +93,95 @@ class Download:
         for worker in workers:
             worker.start()
         try:
-            for part, mine in zip(parts, chunks, strict=True):
-                self._follow(part, mine)
-                arrived(part.wanted, part.path)
+            for file in files:
+                self._follow(file)
+                arrived(file.part.wanted, file.part.path)
         finally:
             self._stop.set()
             for worker in workers:  # daemons: one that waits for a dead line is left behind
                 worker.join(_JOIN_S)
-            for part in parts:
+            for file in files:
                 if not any(worker.is_alive() for worker in workers):
-                    part.close()
+                    file.part.close()
 
-    def _follow(self, part: PartFile, chunks: Sequence[_Chunk]) -> None:
+    def _follow(self, file: _File) -> None:
         """Wait for the chunks of one file in order, hashing the whole behind them."""
-        whole, entry = hashlib.sha256(), part.wanted.entry
-        for chunk in chunks:
+        part, entry, whole = file.part, file.part.wanted.entry, hashlib.sha256()
+        for chunk in file.chunks:
             while not chunk.done.wait(1.0):
                 pass  # a wait without end would not hear Ctrl-C on every system
             if chunk.error is not None:
                 raise chunk.error
-            start, end = part.span(chunk.index)
-            if len(chunks) > 1:  # else the chunk's hash was the whole's
-                for piece in part.pieces(chunk.index, end - start):
+            if len(file.chunks) > 1:  # else the chunk's hash was the whole's
+                for piece in part.pieces(chunk.index, chunk.end - chunk.start):
                     whole.update(piece)
-        found = whole.hexdigest() if len(chunks) != 1 else entry.chunks[0]
+        found = whole.hexdigest() if len(file.chunks) != 1 else entry.chunks[0]
         if found != entry.sha256:
             part.remove()
             raise part.wanted.wrong("its chunks are right and the whole is not")
         part.finish()
 
-    def _work(self, waiting: "queue.SimpleQueue[_Chunk]", turn: int) -> None:
+    def _work(self, waiting: "queue.SimpleQueue[tuple[_File, Chunk]]", turn: int) -> None:
         while not self._stop.is_set():
             try:
-                chunk = waiting.get_nowait()
+                file, chunk = waiting.get_nowait()
             except queue.Empty:
                 return
             try:
-                self._fetch(chunk, turn)
+                self._fetch(file, chunk, turn)
             except BaseException as error:  # noqa: BLE001  # raised again by the thread that waits
                 chunk.error = error
-            chunk.done.set()
-            if chunk.error is not None:
+                chunk.done.set()
                 return
 
-    def _fetch(self, chunk: _Chunk, turn: int) -> None:
-        """Make one chunk right: from the disk, as far as it is there, then from an origin."""
-        part, index = chunk.part, chunk.index
-        start, end = part.span(index)
-        digest, filled = hashlib.sha256(), 0
-        for data in part.pieces(index, part.filled(index)):
-            digest.update(data)
-            filled += len(data)
-        self._tell(part, filled)
-        last: OrthoFedError = _nobody(part.wanted)
+    def _fetch(self, file: _File, chunk: Chunk, turn: int) -> None:
+        """Make one chunk whole: from the disk, as far as it is there, then from an origin."""
+        with chunk.lock:
+            if chunk.done.is_set():  # a way through its file met it
+                return
+            chunk.begin()
+            last = self._from_ranges(chunk, turn)
+        if not isinstance(last, NoRanges):
+            if last is not None:
+                raise last
+            return
+        with file.through:  # the last origin has no ranges
+            if not chunk.done.is_set():
+                self._through(file)
+
+    def _through(self, file: _File) -> None:
+        origin = self._origins[-1]
+        try:
+            read_through(file.chunks, lambda *asked: self._asked(origin, *asked))
+        except BaseException as error:
+            for chunk in file.chunks:  # else each of them would try that way anew
+                if not chunk.done.is_set():
+                    chunk.error = error
+                    chunk.done.set()
+            raise
+
+    def _from_ranges(self, chunk: Chunk, turn: int) -> OrthoFedError | None:
+        """Ask one origin after the other; return the last one's error, None once it is whole."""
+        last: OrthoFedError = _nobody(chunk.part.wanted)
         for origin in self._tries(turn):
-            alone = filled == 0
+            alone = chunk.filled == 0
             try:
-                for data in _asked(origin, part.wanted, start + filled, end - start - filled):
-                    if self._stop.is_set():
-                        raise _Stopped
-                    part.write(index, filled, data)
-                    digest.update(data)
-                    filled += len(data)
-                    self._tell(part, len(data))
-                if digest.hexdigest() == part.wanted.entry.chunks[index]:
-                    return
-                last = part.wanted.wrong(f"chunk {index} was wrong")
+                offset = chunk.start + chunk.filled
+                for data in self._asked(origin, chunk.part.wanted, offset, chunk.left):
+                    chunk.add(data)
+                if chunk.is_whole():
+                    return None
+                last = chunk.part.wanted.wrong(f"chunk {chunk.index} was wrong")
             except (Refused, Unreachable) as error:
                 last = error
                 self._blame(origin)
                 continue  # what came before stays, and the next origin goes on behind it
             except VerificationFailed as error:
                 last = error
+                chunk.drop()
             if alone:  # else the bytes of before may be the wrong ones
                 self._blame(origin)
-            part.drop(index)
-            self._tell(part, -filled)
-            digest, filled = hashlib.sha256(), 0
-        raise last
+        return last
 
     def _tries(self, turn: int) -> Iterator[Origin]:
         """Give the origins to ask for one chunk: mirrors by turns, each twice, the last to end."""
@@ -173,27 +196,29 @@ class Download:
         with self._lock:
             self._faults[self._origins.index(origin)] += 1
 
-    def _tell(self, part: PartFile, more: int) -> None:
+    def _tell(self, name: str, more: int) -> None:
         with self._lock:
             self._done += more
             done = self._done
-        if more:
-            self._on_bytes(part.wanted.entry.name, done, self._total)
+        self._on_bytes(name, done, self._total)
 
-
-def _asked(origin: Origin, wanted: Wanted, offset: int, length: int) -> Generator[bytes]:
-    """Give exactly ``length`` bytes, whoever the origin is (T16)."""
-    left = length
-    if not length:
-        return
-    with contextlib.closing(origin.stretch(wanted, offset, length)) as pieces:
-        for piece in pieces:
-            left -= len(piece)
-            if left < 0:
-                raise wanted.wrong(f"more than the {length} bytes that were asked for came")
-            yield piece
-    if left:
-        raise wanted.wrong(f"{length - left} bytes came, {length} were asked for")
+    def _asked(self, origin: Origin, wanted: Wanted, offset: int, length: int) -> Generator[bytes]:
+        """Give exactly ``length`` bytes, whoever the origin is (T16)."""
+        left = length
+        if not length:
+            return
+        with contextlib.closing(origin.stretch(wanted, offset, length)) as pieces:
+            for piece in pieces:
+                if self._stop.is_set():
+                    raise _Stopped
+                with self._lock:
+                    self.fetched_bytes += len(piece)
+                left -= len(piece)
+                if left < 0:
+                    raise wanted.wrong(f"more than the {length} bytes that were asked for came")
+                yield piece
+        if left:
+            raise wanted.wrong(f"{length - left} bytes came, {length} were asked for")
 
 
 def _nobody(wanted: Wanted) -> Refused:

@@ -1,37 +1,31 @@
 """A federation's public files from any HTTP server that has the static tree, by ranges.
 
-Laws: nothing but bytes as they lie on the server is taken: no encoding, no part that was not asked
-for, no more than the signed length (T16); a redirect is followed within the host alone, five times;
-TLS is verified against the system's roots or a pinned CA (T24), proxies are the environment's; who
-is silent for 20 seconds, or slower than 1 KiB a second for half a minute (a mirror: 64 KiB), is
-hung up on. What may pass by itself (no connection, 429, 5xx) is tried again with full jitter until
-``patience_s`` is over without a byte. A server without ranges gives whole files: what was not asked
-for of them is read and dropped, so that costs the way to the stretch. Source: security.md 5.
+Laws: nothing but bytes as they lie on the server is taken: no part that was not asked for, no more
+than the signed length (T16); how it is asked and when it is hung up on: http_line.py. What may pass
+by itself (no connection, 429, 5xx) is tried again with full jitter until ``patience_s`` is over
+without a byte. A server that answers a question for a part with the whole is found out by its first
+such answer and asked for whole files alone from then on (read_through.py); after a cut it begins
+anew, and what came before is dropped as it comes. Source: security.md 5.
 """
 
-import ssl
+import threading
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, nullcontext
+from http import HTTPStatus
 from typing import Final, Self
-from urllib.parse import quote
 
-import httpx
 import tenacity
 
-from ..core.errors import OrthoFedError, Refused, Unreachable, VerificationFailed
+from ..core.errors import Unreachable, VerificationFailed
 from ..core.tree_address import TreeAddress
-from .origin import Wanted, release_file
+from .http_line import STREAMS, HttpLine, Reply
+from .origin import NoRanges, Wanted, release_file
 
 _MANIFEST: Final = "manifest.json"
 _MANIFEST_BYTES: Final = 1 << 20
-_REDIRECTS: Final = 5
-_SILENT_S: Final = 20.0
-_WATCHED_S: Final = 30.0
 _SLOWEST: Final = 1 << 10
 _SLOWEST_MIRROR: Final = 64 << 10
-_STREAMS: Final = 8
-_AGAIN: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _WAIT: Final = tenacity.wait_random_exponential(multiplier=0.1, max=30)
 
 
@@ -40,17 +34,12 @@ class HttpOrigin:
 
     def __init__(self, address: TreeAddress, *, patience_s: float, mirror: bool = False) -> None:
         """Prepare the connections; nothing is sent yet. Units: ``patience_s`` in seconds."""
-        self._url = address.url
         self.where = address.url
-        self.streams = _STREAMS
+        self.streams = STREAMS
         self._patience_s = 0.0 if mirror else patience_s
-        self._slowest = _SLOWEST_MIRROR if mirror else _SLOWEST
-        self._client = httpx.Client(
-            verify=_context(address.ca),
-            timeout=_SILENT_S,
-            headers={"accept-encoding": "identity", "user-agent": "orthofed"},
-            limits=httpx.Limits(max_connections=_STREAMS, max_keepalive_connections=_STREAMS),
-        )
+        self._line = HttpLine(address, slowest=_SLOWEST_MIRROR if mirror else _SLOWEST)
+        self._ranges: bool | None = None  # whether it gives parts; None: nobody asked yet
+        self._learning = threading.Lock()
 
     def __enter__(self) -> Self:
         """Use the connections until the block ends."""
@@ -58,15 +47,15 @@ class HttpOrigin:
 
     def __exit__(self, *_exc: object) -> None:
         """Close them."""
-        self._client.close()
+        self._line.close()
 
     def read(self, name: str, most: int) -> bytes:
         """Return a file that proves the ledger; see PublicSource."""
 
         def once() -> bytes:
             data = b""
-            with self._get(name, {}) as reply:
-                for piece in self._raw(reply):
+            with self._line.get(name, {}) as reply:
+                for piece in reply.pieces():
                     data += piece
                     if len(data) > most:  # T16
                         raise VerificationFailed(
@@ -75,7 +64,8 @@ class HttpOrigin:
                             fix="run the same command again later, or tell the operator",
                             code="wrong-length",
                         )
-                self._check_whole(reply, name, len(data))
+            if not data:  # no such file is empty: a head that was cut looks like it
+                raise self._line.unreachable(f"nothing of {name} came")
             return data
 
         return self._persist(once)
@@ -87,9 +77,10 @@ class HttpOrigin:
     def stretch(self, wanted: Wanted, offset: int, length: int) -> Generator[bytes]:
         """Give a stretch of one file; see Origin."""
         at, end, tried, since_s = offset, offset + length, 0, time.monotonic()
+        whole = length == wanted.entry.bytes
         while True:
             try:
-                for data in self._stretch(wanted, at, end):
+                for data in self._stretch(wanted, at, end, whole=whole):
                     at, tried, since_s = at + len(data), 0, time.monotonic()
                     yield data
             except Unreachable:
@@ -100,96 +91,43 @@ class HttpOrigin:
             else:
                 return
 
-    def _stretch(self, wanted: Wanted, at: int, end: int) -> Generator[bytes]:
-        total = wanted.entry.bytes
-        whole = (at, end) == (0, total)
-        headers = {} if whole else {"range": f"bytes={at}-{end - 1}"}
-        with self._get(wanted.tree_name, headers) as reply:
-            skip = self._check_stretch(wanted, reply, at, end)
-            for data in self._raw(reply):
-                piece, skip = data[skip:], max(0, skip - len(data))
-                if at + len(piece) > end:
-                    if reply.status_code == httpx.codes.PARTIAL_CONTENT or end == total:
-                        raise wanted.wrong(f"more than the {total} signed bytes came")
-                    piece = piece[: end - at]
+    def _stretch(self, wanted: Wanted, at: int, end: int, *, whole: bool) -> Generator[bytes]:
+        """Give what follows byte ``at`` until the line is cut; of a ``whole`` file by any way."""
+        part = at > 0 if whole and self._ranges is not False else not whole
+        headers = {"range": f"bytes={at}-{end - 1}"} if part else {}
+        with ExitStack() as stack:
+            # The first question for a part is asked alone: eight answers with a whole file each
+            # would be seven too many.
+            with self._learning if part and self._ranges is None else nullcontext():
+                if self._ranges is False and not whole:
+                    raise self._no_ranges(wanted)
+                reply = stack.enter_context(self._line.get(wanted.tree_name, headers))
+                if part:
+                    self._ranges = reply.status == HTTPStatus.PARTIAL_CONTENT
+            ranged = reply.status == HTTPStatus.PARTIAL_CONTENT
+            if not ranged and not whole:
+                raise self._no_ranges(wanted)
+            wrong = _wrong_stretch(wanted, reply, at if ranged else 0, end)
+            skip = 0 if ranged else at  # begun anew: what came before the cut comes again
+            for data in reply.pieces():
+                if wrong:
+                    raise wanted.wrong(wrong)  # not before a byte: a head that was cut lies too
+                piece, skip = memoryview(data)[skip:], max(0, skip - len(data))
                 at += len(piece)
+                if at > end:  # T16
+                    raise wanted.wrong(f"more than the {end} bytes that were asked for came")
                 if piece:
-                    yield piece
-                if at == end and (reply.status_code == httpx.codes.OK and end < total):
-                    return  # the rest of a whole file, which nobody asked for
+                    yield data if len(piece) == len(data) else bytes(piece)
         if at < end:
-            raise self._unreachable(f"the line was cut at byte {at} of {wanted.entry.name}")
+            raise self._line.unreachable(f"the line was cut at byte {at} of {wanted.entry.name}")
 
-    def _check_stretch(self, wanted: Wanted, reply: httpx.Response, at: int, end: int) -> int:
-        """Refuse another stretch than was asked for; return how many bytes come before it."""
-        total = wanted.entry.bytes
-        said = reply.headers.get("content-length")
-        if reply.status_code == httpx.codes.PARTIAL_CONTENT:
-            place = reply.headers.get("content-range", "")
-            if place != f"bytes {at}-{end - 1}/{total}":  # T16: never another part of the file
-                raise wanted.wrong(f"bytes {at}-{end - 1}/{total} were asked for, {place!r} came")
-            total = end - at
-        if said is not None and said != str(total):
-            raise wanted.wrong(f"{said[:20]} bytes were announced, {total} are signed")
-        return at if reply.status_code == httpx.codes.OK else 0
-
-    @contextmanager
-    def _get(self, name: str, headers: dict[str, str]) -> Generator[httpx.Response]:
-        """Ask for one file of the tree and give the answer, its body still to be read."""
-        url = httpx.URL(f"{self._url}/{quote(name)}")
-        try:
-            for _ in range(_REDIRECTS):
-                with self._client.stream("GET", url, headers=headers) as reply:
-                    if reply.is_redirect:
-                        url = self._next(url, reply)
-                        continue
-                    self._check_status(reply, name)
-                    yield reply
-                    return
-        except httpx.TransportError as error:
-            raise self._fault(error) from error
-        raise self._refused(name, f"more than {_REDIRECTS} redirects", "not-found")
-
-    def _next(self, url: httpx.URL, reply: httpx.Response) -> httpx.URL:
-        try:
-            found = url.join(reply.headers.get("location", ""))
-        except httpx.InvalidURL as error:
-            raise self._refused(url.path, "redirects to no address", "redirected") from error
-        if (found.scheme, found.host, found.port) != (url.scheme, url.host, url.port):
-            raise self._refused(url.path, f"redirects to {found.host[:80]}", "redirected")
-        return found
-
-    def _check_status(self, reply: httpx.Response, name: str) -> None:
-        code = reply.status_code
-        if code in _AGAIN:
-            raise self._unreachable(f"HTTP {code}")
-        if code not in (httpx.codes.OK, httpx.codes.PARTIAL_CONTENT):
-            raise self._refused(name, f"HTTP {code}", "not-found")
-        coding = reply.headers.get("content-encoding", "identity")
-        if coding.lower() != "identity":  # T6: nothing is ever unpacked
-            raise VerificationFailed(
-                f"{name} from {self.where} is encoded as {coding[:20]!r}",
-                why="files are taken as they are, and nothing is unpacked",
-                fix="tell the operator to switch compression off for this folder",
-                code="encoded",
-            )
-
-    def _raw(self, reply: httpx.Response) -> Generator[bytes]:
-        """Give the body as it comes, and hang up on who drips."""
-        since_s, come = time.monotonic(), 0
-        for data in reply.iter_raw():  # as it comes: pieces of one size would wait for a dripper
-            yield data
-            come += len(data)
-            took_s = time.monotonic() - since_s
-            if took_s >= _WATCHED_S:  # T18
-                if come < self._slowest * took_s:
-                    raise self._unreachable(f"{come} bytes in {took_s:.0f} s")
-                since_s, come = time.monotonic(), 0
-
-    def _check_whole(self, reply: httpx.Response, name: str, size: int) -> None:
-        said = reply.headers.get("content-length", str(size))
-        if reply.status_code != httpx.codes.OK or said != str(size):
-            raise self._unreachable(f"{size} of {said[:20]} bytes of {name}")
+    def _no_ranges(self, wanted: Wanted) -> NoRanges:
+        return NoRanges(
+            f"{self.where} gives {wanted.entry.name[:200]} whole or not at all",
+            why="it takes no Range, so one part of a file costs all of the file",
+            fix="take another mirror, or run without --mirror",
+            code="no-ranges",
+        )
 
     def _persist(self, once: Callable[[], bytes]) -> bytes:
         patience = tenacity.Retrying(
@@ -200,49 +138,17 @@ class HttpOrigin:
         )
         return patience(once)
 
-    def _fault(self, error: httpx.TransportError) -> OrthoFedError:
-        if isinstance(error, httpx.RemoteProtocolError | httpx.LocalProtocolError):
-            return self._unreachable("the answer broke off or is no HTTP")
-        text = str(error)
-        if "CERTIFICATE_VERIFY_FAILED" in text:
-            return VerificationFailed(
-                f"the certificate of {self.where} is not trusted",
-                why=text[:200],
-                fix="check the address; behind #LOG?ca= an address carries a CA of its own",
-                code="tls-untrusted",
-            )
-        return self._unreachable(type(error).__name__)
 
-    def _unreachable(self, what: str) -> Unreachable:
-        return Unreachable(
-            f"{self.where}: {what}",
-            why="the server or the line failed",
-            fix="run the same command again; it goes on where it stopped",
-            code="unreachable",
-        )
-
-    def _refused(self, name: str, what: str, code: str) -> Refused:
-        return Refused(
-            f"{name[:200]} from {self.where}: {what}",
-            why="the server has no such file, or does not give it to everybody",
-            fix="check the address, or tell the operator to publish again",
-            code=code,
-        )
-
-
-def _context(ca: bytes) -> ssl.SSLContext:
-    """Return what verifies the server: the pinned CA alone, else the system's roots (T24)."""
-    if not ca:
-        return ssl.create_default_context()
-    try:
-        return ssl.create_default_context(cadata=ca)
-    except ssl.SSLError as error:
-        raise VerificationFailed(
-            "the CA of the address is no certificate",
-            why="nothing can be compared with it",
-            fix="copy the whole address again",
-            code="bad-link",
-        ) from error
+def _wrong_stretch(wanted: Wanted, reply: Reply, at: int, end: int) -> str:
+    """Return how an answer announces another stretch than was asked for (T16); "" for not."""
+    said = reply.headers.get("content-length")
+    if reply.status == HTTPStatus.PARTIAL_CONTENT:
+        place, asked = reply.headers.get("content-range", ""), f"{at}-{end - 1}"
+        if place != f"bytes {asked}/{wanted.entry.bytes}":
+            return f"bytes {asked}/{wanted.entry.bytes} were asked for, {place[:80]!r} came"
+    if said is not None and said != str(end - at):
+        return f"{said[:20]} bytes were announced, {end - at} were asked for"
+    return ""
 
 
 def _waited(tried: int) -> float:

@@ -10,7 +10,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from ..core.errors import VerificationFailed
+from ..core.errors import Refused, VerificationFailed
 from ..core.release import CHUNK_BYTES, FileEntry
 from ..proto import methods, wire
 from .public_source import WireSource
@@ -61,6 +61,10 @@ class Wanted:
         )
 
 
+class NoRanges(Refused):
+    """An origin gives whole files alone, and a part was asked for."""
+
+
 class Origin(Protocol):
     """One place that has, or says it has, a federation's public files.
 
@@ -85,7 +89,7 @@ class Origin(Protocol):
         """Give ``length`` bytes of a file from ``offset`` on, in pieces, and no more.
 
         Raises VerificationFailed: something else was answered. Raises Refused: it is not there.
-        Raises Unreachable: the other side fell silent.
+        Raises NoRanges: only whole files are given. Raises Unreachable: the other side fell silent.
         """
         ...
 

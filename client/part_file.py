@@ -60,7 +60,7 @@ class PartFile:
             done += len(data)
             yield data
 
-    def write(self, index: int, at: int, data: bytes) -> None:
+    def write(self, index: int, at: int, data: bytes | memoryview) -> None:
         """Put bytes at ``at`` of a chunk, then say so in the map."""
         part, mapped = self._open()
         start, _ = self.span(index)

@@ -44,6 +44,7 @@ class CuttingProxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self.up_bytes = 0
+        self.down_bytes = 0
         self.fates: list[How] = []
         self._start(self._accept)
 
@@ -105,6 +106,8 @@ class CuttingProxy:
             while data := source.recv(_PIECE):
                 if direction == "up":
                     self.up_bytes += len(data)
+                else:
+                    self.down_bytes += len(data)
                 if pair.silent:
                     continue
                 if left is None or left >= len(data):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from orthofed.client import http_origin
+from orthofed.client import http_watch
 from orthofed.client.http_origin import HttpOrigin
 from orthofed.client.pull import PART, Pull
 from orthofed.client.seen_heads import SeenHeads
@@ -96,7 +96,7 @@ LIES = {
     "wrong": (VerificationFailed, "chunk 0 was wrong"),
     "gzip": (VerificationFailed, "is encoded as"),  # T6
     "endless": (VerificationFailed, "more than"),  # T16
-    "elsewhere": (Refused, "redirects to localhost"),
+    "elsewhere": (Refused, "redirects to 'http://localhost"),
     "cut": (Unreachable, "broke off"),
     "error": (Unreachable, "HTTP 503"),
 }
@@ -147,7 +147,7 @@ def test_who_drips_is_hung_up_on(
     small: SignedRelease, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """T18: twenty bytes a second, for ever below the floor."""
-    monkeypatch.setattr(http_origin, "_WATCHED_S", 0.5)
+    monkeypatch.setattr(http_watch, "WATCHED_S", 0.5)
     with Web(tree(tmp_path / "www", small)) as web:
         web.lie = lambda name, *_: "drip" if "lora" in name else ""
 

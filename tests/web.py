@@ -1,7 +1,7 @@
 """An HTTP server on 127.0.0.1 that gives a folder by ranges, and can be told to misbehave.
 
 ``lie(name, start, end)`` returns how the next answer goes wrong, "" for not. ``ranges`` is what was
-asked for. With ``tls`` it shows that certificate.
+asked for. With ``tls`` it shows that certificate; ``pause_s`` comes before each 256 KiB of a body.
 """
 
 import http.server
@@ -26,6 +26,7 @@ class Web:
         self.lie: Lie = lambda *_: ""
         self.ranges: list[tuple[str, int, int]] = []
         self.tls = tls
+        self.pause_s = 0.0
         handler = type("Handler", (_Handler,), {"web": self})
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
@@ -35,7 +36,11 @@ class Web:
                 file.write(tls.pem + tls.key)
                 file.flush()
                 context.load_cert_chain(file.name)
-            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+            self._server.socket = context.wrap_socket(
+                self._server.socket,
+                server_side=True,
+                do_handshake_on_connect=False,  # in the answering thread, not in the accepting one
+            )
 
     @property
     def url(self) -> str:
@@ -104,8 +109,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(body[: len(body) // 3])
             self.close_connection = True
             return
-        if lie == "drip":
-            for at in range(len(body)):
-                self.wfile.write(body[at : at + 1])
-                time.sleep(0.05)
-        self.wfile.write(body)
+        step, pause_s = (1, 0.05) if lie == "drip" else (1 << 18, self.web.pause_s)
+        for at in range(0, len(body), step):
+            time.sleep(pause_s)
+            self.wfile.write(body[at : at + step])
