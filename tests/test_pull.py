@@ -38,7 +38,7 @@ def small() -> SignedRelease:
 @pytest.fixture(scope="module")
 def large() -> SignedRelease:
     """One file of three chunks, 37 MiB."""
-    return SignedRelease.of({"checkpoint/big.bin": BIG})
+    return SignedRelease.of({"checkpoint/big.bin": BIG, "info.json": b'{"v":1}'})
 
 
 @pytest.fixture
