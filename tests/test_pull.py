@@ -56,8 +56,9 @@ def _pull(mirror: Mirror, out: Path, n: int = 0, *, patience_s: float = 0.0) -> 
 
 
 def _part(out: Path) -> Path:
-    """Return the one part file: it is called by a hash."""
-    return next(path for path in (out / PART).iterdir() if len(path.name) == 64)
+    """Return the large file's part: it is called by a hash."""
+    parts = [path for path in (out / PART).iterdir() if len(path.name) == 64]
+    return max(parts, key=lambda path: path.stat().st_size)
 
 
 def test_a_pulled_folder_verifies_without_a_network(mirror: Mirror, tmp_path: Path) -> None:
