@@ -59,6 +59,10 @@ def doctor(
             metavar="FILE|DIR", help="A model file; a coordinator's folder, or a backup."
         ),
     ],
+    fix: Annotated[
+        Path | None,
+        typer.Option(metavar="OUT", help="Write a copy with what can be fixed; FILE stays."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
 ) -> None:
     """Say what a file is, which programs load it and what is wrong with it.
@@ -66,10 +70,12 @@ def doctor(
     Of a coordinator's folder: read every stored byte and name each bad file. Exit code 4: a check
     failed. Warnings are not failures.
     """
-    if place.is_dir():
+    if not place.is_dir():
+        file_command.examine(place, out=fix, as_json=as_json)
+    elif fix is None:
         coordinator.doctor(place, as_json=as_json)
     else:
-        file_command.examine(place, as_json=as_json)
+        raise click.UsageError("--fix is for a file; a folder is only read")
 
 
 def _print_version(wanted: bool) -> None:

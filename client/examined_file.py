@@ -30,12 +30,13 @@ _MAGIC: Final = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x0
 
 @dataclass(frozen=True, slots=True)
 class ExaminedFile:
-    """``header`` and ``kind`` are None where the file could not be read."""
+    """``header``, ``kind`` and ``values`` are None where the file could not be read."""
 
     path: Path
     size: int
     header: Header | None
     kind: FileKind | None
+    values: FileValues | None
     loads: tuple[Verdict, ...]
     checks: tuple[FileCheck, ...]
 
@@ -66,8 +67,9 @@ def examine_file(path: Path) -> ExaminedFile:
         return _unread(path, size, FileCheck("fail", "readable", why, error.fix))
     kind = FileKind.of(header.tensors)
     loads = file_loads(kind, [info.name for info in header.tensors])
-    checks = tuple(_checks(path, header, kind, loads, read_values(path, header)))
-    return ExaminedFile(path, size, header, kind, loads, checks)
+    values = read_values(path, header)
+    checks = tuple(_checks(path, header, kind, loads, values))
+    return ExaminedFile(path, size, header, kind, values, loads, checks)
 
 
 def _checks(
@@ -91,7 +93,7 @@ def _peft(path: Path) -> FileCheck:
 
 
 def _unread(path: Path, size: int, check: FileCheck) -> ExaminedFile:
-    return ExaminedFile(path, size, None, None, (), (check,))
+    return ExaminedFile(path, size, None, None, None, (), (check,))
 
 
 def _pickle(path: Path) -> FileCheck:

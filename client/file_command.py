@@ -3,22 +3,27 @@
 
 import json
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import typer
+
+if TYPE_CHECKING:
+    from .examined_file import ExaminedFile
+    from .file_view import Fixed
 
 EXAMPLE: Final = "Example: orthofed doctor anna.safetensors"
 
 
-def examine(path: Path, *, as_json: bool) -> None:
+def examine(path: Path, *, out: Path | None, as_json: bool) -> None:
     """Print what the file is, which programs load it and what is wrong with it.
 
-    Exit code 4: a check failed. Raises InputError: there is no file.
+    ``out``: first write a copy there with what can be fixed, then examine that. Exit code 4: a
+    check failed. Raises InputError: there is no file, or ``out`` is there.
     """
     from ..core.errors import InputError
     from ..core.shown import shown
     from .examined_file import examine_file
-    from .file_view import file_json, file_text
+    from .file_view import file_json, file_text, fix_text
 
     if not path.is_file():
         raise InputError(
@@ -28,6 +33,29 @@ def examine(path: Path, *, as_json: bool) -> None:
             code="no-such-file",
         )
     found = examine_file(path)
-    print(json.dumps(file_json(found)) if as_json else file_text(found), flush=True)
+    fixed = None if out is None else _fixed(found, out)
+    if fixed is not None and fixed.out is not None:
+        found = examine_file(fixed.out)
+    if as_json:
+        print(json.dumps(file_json(found, fixed)), flush=True)
+    else:
+        if out is not None:
+            print(fix_text(fixed) if fixed else "no copy was written: the file cannot be read")
+        print(file_text(found), flush=True)
     if found.failed:
         raise typer.Exit(4)
+
+
+def _fixed(found: "ExaminedFile", out: Path) -> "Fixed | None":
+    """Write the copy; None where the file could not be read, which its report says."""
+    from ..core.file_fix import file_fix
+    from .file_view import Fixed
+    from .fixed_file import write_fixed
+
+    if found.header is None or found.kind is None or found.values is None:
+        return None
+    fix = file_fix(found.header, found.kind, found.values)
+    if not fix.changes:
+        return Fixed(None, fix)
+    write_fixed(found.path, found.header, fix, out)
+    return Fixed(out, fix)

@@ -1,8 +1,11 @@
 """What `orthofed doctor FILE` prints: the file, one line a program, one line a check."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
+from ..core.file_fix import FileFix
 from ..core.loaders import Outcome, Verdict
 from ..core.module_spelling import Family
 from ..core.shown import shown
@@ -16,6 +19,23 @@ _NAMES: Final[dict[Family, str]] = {
 _WORDS: Final[dict[Outcome, str]] = {"all": "yes", "part": "in part", "nothing": "no"}
 _FIRST: Final = 3
 _LONGEST: Final = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """The copy that was written at ``out``, None where there was nothing to change."""
+
+    out: Path | None
+    fix: FileFix
+
+
+def fix_text(fixed: Fixed) -> str:
+    """Return what was changed and what could not be, as lines."""
+    lines = [f"changed: {each}" for each in fixed.fix.changes]
+    lines += [f"left as it is: {each}" for each in fixed.fix.left]
+    if fixed.out is None:
+        return "\n".join([*lines, "nothing to change, so no copy was written", ""])
+    return "\n".join([*lines, f"wrote {shown(str(fixed.out), 200)}; this is the copy:", ""])
 
 
 def file_text(file: ExaminedFile) -> str:
@@ -33,14 +53,20 @@ def file_text(file: ExaminedFile) -> str:
     return "\n".join(lines)
 
 
-def file_json(file: ExaminedFile) -> dict[str, Any]:
+def file_json(file: ExaminedFile, fixed: Fixed | None = None) -> dict[str, Any]:
     """Return the report as schema ``orthofed.doctor.file/1``; every key left over is in it."""
+    told = fixed and {
+        "out": fixed.out and str(fixed.out),
+        "changes": list(fixed.fix.changes),
+        "left": list(fixed.fix.left),
+    }
     kind = file.kind
     return {
         "schema": "orthofed.doctor.file/1",
         "file": file.path.name,
         "bytes": file.size,
         "healthy": not file.failed,
+        "fixed": told,
         "kind": kind.kind if kind else None,
         "families": list(kind.families) if kind else [],
         "algorithms": list(kind.algorithms) if kind else [],

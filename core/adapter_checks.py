@@ -6,24 +6,23 @@ changes nothing and says it aloud. Sources: formats.md 4.3, 12; ComfyUI weight_a
 A1111 network.py, diffusers utils/peft_utils.py. Cost: linear in the tensors.
 """
 
-import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final
 
 from .file_check import FileCheck
 from .file_kind import FileKind, module_shape
 from .file_values import FileValues
 from .header_checks import FIX, named
+from .header_scale import ADAPTER_METADATA, header_scales
 from .loaders import Verdict
 from .module_spelling import Named, module_spellings
 from .tensor_part import TensorPart, tensor_part
 from .tensorfile import Header, TensorInfo
 
 _LARGEST_SCALE: Final = 4.0
-_ADAPTER_METADATA: Final = "lora_adapter_metadata"
 _SCALES_SHOWN: Final = 3
 
 
@@ -126,10 +125,13 @@ def _alpha(adapter: Adapter, values: FileValues) -> Iterator[FileCheck]:
         what = f"ranks from {min(adapter.kind.ranks)} to {max(adapter.kind.ranks)}"
         told = f"{what}: diffusers gives some layers another's scale (huggingface/diffusers#14409)"
         yield FileCheck("warn", "rank", told, "use it in ComfyUI, A1111 or Forge")
-    header_scale = _header_scale(adapter.header.metadata)
-    if header_scale is not None and header_scale != 1:
-        what = f"{_ADAPTER_METADATA} asks for scale {header_scale:g}, which diffusers alone reads"
-        yield FileCheck("warn", "alpha", what, "load it in diffusers")
+    asked = header_scales(adapter.header.metadata)
+    if asked is None or set(asked.values()) - {1.0}:
+        told = "scales layers one by one"
+        if asked is not None:
+            told = f"asks for scale {max(asked.values()):g}"
+        what = f"{ADAPTER_METADATA} {told}, which diffusers alone reads"
+        yield FileCheck("warn", "alpha", what, FIX if asked else "load it in diffusers")
     elif "PEFT" not in adapter.kind.kind and adapter.plain:
         yield from _scales(adapter, values)
 
@@ -168,29 +170,6 @@ def _scales(adapter: Adapter, values: FileValues) -> Iterator[FileCheck]:
 _WITHOUT_ALPHA: Final = frozenset(
     {"LoRA, diffusers' names", "LoRA, older diffusers' names", "LoRA, ComfyUI's own names"}
 )
-
-
-def _header_scale(metadata: Mapping[str, str]) -> float | None:
-    """Return the largest alpha / r that diffusers' metadata states, None where it states none."""
-    try:
-        said = json.loads(metadata.get(_ADAPTER_METADATA, "{}"))
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(said, dict):
-        return None
-    found: list[float] = []
-    for key, value in cast("dict[str, object]", said).items():
-        rank = cast("dict[str, object]", said).get(f"{key.removesuffix('lora_alpha')}r")
-        if key.endswith("lora_alpha") and _is_number(value) and _is_number(rank) and rank:
-            found.append(float(cast("float", value)) / float(cast("float", rank)))
-    return max(found, default=None)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _HUGE
-
-
-_HUGE: Final = 2**53
 
 
 def _types(adapter: Adapter) -> FileCheck:

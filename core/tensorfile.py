@@ -72,14 +72,20 @@ class Header:
 
 
 def layout_of(
-    tensors: Iterable[tuple[str, str, tuple[int, ...]]], *, keep_order: bool = False
+    tensors: Iterable[tuple[str, str, tuple[int, ...]]],
+    *,
+    keep_order: bool = False,
+    sizes: Mapping[str, int] = SIZES,
 ) -> tuple[TensorInfo, ...]:
-    """Place (name, dtype, shape) tensors one after the other, by name or as given."""
+    """Place (name, dtype, shape) tensors one after the other, by name or as given.
+
+    ``sizes``: bytes of an entry by type, for copies of files that hold types we do not write.
+    """
     given = list(tensors)
     placed: list[TensorInfo] = []
     offset = 0
     for name, dtype, shape in given if keep_order else sorted(given):
-        size = SIZES[dtype] * math.prod(shape)
+        size = sizes[dtype] * math.prod(shape)
         placed.append(TensorInfo(name, dtype, shape, offset, size))
         offset += size
     if len({info.name for info in placed}) != len(placed):
@@ -92,6 +98,7 @@ def header_bytes(
     metadata: Mapping[str, str],
     *,
     keep_order: bool = False,
+    sizes: Mapping[str, int] = SIZES,
 ) -> bytes:
     """Return everything before the data: the length, the JSON, the padding.
 
@@ -99,7 +106,7 @@ def header_bytes(
     model's order (formats.md 5.6). No metadata, no `__metadata__` key.
     """
     body: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
-    for info in layout_of(tensors, keep_order=keep_order):
+    for info in layout_of(tensors, keep_order=keep_order, sizes=sizes):
         body[info.name] = {
             "data_offsets": [info.offset, info.offset + info.size],
             "dtype": info.dtype,

@@ -84,7 +84,7 @@ def test_diffusers_own_files_lack_no_alpha_unless_their_header_asks_for_a_scale(
     assert level(tmp_path, "alpha", diffusers()) == "ok"
     found = checks(tmp_path, diffusers(), {"lora_adapter_metadata": asks})
     assert "scale 2, which diffusers alone reads" in found["alpha"].what
-    assert level(tmp_path, "alpha", diffusers(), {"lora_adapter_metadata": "[[["}) == "ok"
+    assert level(tmp_path, "alpha", diffusers(), {"lora_adapter_metadata": "[[["}) == "warn"
 
 
 def test_mixed_types_are_counted(tmp_path):
