@@ -16,10 +16,11 @@ from ..core.derived_file import DerivedFile
 from ..core.errors import InputError, VerificationFailed
 from ..core.fields import Fields
 from ..core.release import FileEntry, ReleaseManifest
+from ..core.sample_picture import FOLDER
 
 CHOICE: Final = "trust/choice.json"
 _VECTORS: Final = ("embeddings/", "layerwise/")
-_TEXTS: Final = ("card.md", "info.json")
+_SHOWN: Final = ("card.md", "info.json", FOLDER)
 _BUNDLE: Final = "-a1111.safetensors"
 """For AUTOMATIC1111 alone: others refuse such a file or drop it (formats.md 5.3)."""
 PROGRAMS: Final = {
@@ -30,7 +31,7 @@ PROGRAMS: Final = {
     "kohya": ("lora/", *_VECTORS),
     "peft": ("peft/", *_VECTORS),
 }
-"""What each kind of consumer loads; info.json and card.md come with every one."""
+"""What each kind of consumer loads; info.json, card.md and its pictures come with every one."""
 _MOST_BYTES: Final = 1 << 10
 
 
@@ -98,4 +99,6 @@ def _has(manifest: ReleaseManifest, kind: str) -> bool:
 
 def _is_of(name: str, kind: str) -> bool:
     bundle = name.endswith(_BUNDLE)
-    return name in _TEXTS or (name.startswith(PROGRAMS[kind]) and bundle == (kind == "a1111"))
+    return name.startswith(_SHOWN) or (
+        name.startswith(PROGRAMS[kind]) and bundle == (kind == "a1111")
+    )

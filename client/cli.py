@@ -333,7 +333,7 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Check a pulled release without a network: signatures, ledger proof, every byte."""
-    from .rebuild_command import rebuild_release
+    from .rebuild_command import rebuild_release, rebuilt_text
     from .transfer_view import TransferView
     from .verify import verify_folder
     from .verify_composed import is_composed
@@ -376,7 +376,7 @@ def verify(
     files = f"{found.num_files} files{part}"
     print(f"verified: release {manifest.n}, {files}, {found.num_bytes:,} bytes")
     if rebuild:
-        print(f"rebuilt:  every byte follows from {len(manifest.contributions)} contributions")
+        print(rebuilt_text(manifest))
     print(f"ledger    {head.size} leaves, head signed {age_s / 86_400:.1f} days before")
     print(f"log id    {manifest.log}")
 

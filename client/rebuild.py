@@ -5,7 +5,8 @@
        block fingerprint and the SHA-256 of the blob
     3  each file of the release, as its bytes are made              core/kinds.py
     4  what info.json calls derived: made, hashed, let go          core/derived_file.py
-    5  info.json and card.md, from what was made; and no file more
+    5  info.json and card.md, from what was made; and no file more but pictures of its concepts,
+       which are as signed (docs/adr/0027)
 
 Law (T25): who holds the release key, or the whole coordinator, can sign anything, and gets nothing
 past this that does not follow from what the contributors signed. Lambdas are the manifest's: a
@@ -14,7 +15,7 @@ The folder itself is verified before (verify.py). Source: security.md 4.8. Cost:
 read of the release; nothing is written, and one tensor is in memory at a time.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ from ..core.lorafile import FileOrigin
 from ..core.merging import Merge
 from ..core.release import ReleaseManifest
 from ..core.release_file import MadeFile, PlainFile, ReleaseFile, TensorFile
+from ..core.sample_picture import check_picture, picture_name
 from ..core.spec import FederationSpec
 from .base_folder import BaseFolder
 from .compared import compare_plain, compare_tensors, differs
@@ -115,6 +117,7 @@ class Rebuild:
         entries = self.manifest.files
         card = card_text(merge, origin, n, made, entries, withdrawn=withdrawn).encode()
         tally.compare(PlainFile(INFO, (written,)))
+        tally.take_pictures(part.manifest.concept for part in merge.parts)
         try:
             tally.compare(PlainFile("card.md", (card,)))
         except VerificationFailed as error:
@@ -145,6 +148,15 @@ class _Tally:
             compare_plain(path, file)
         self._done += size
         return made
+
+    def take_pictures(self, concepts: Iterable[str]) -> None:
+        """Take a picture of each concept as it was signed: no contribution gives its bytes.
+
+        Raises VerificationFailed: it holds more than pixels.
+        """
+        for name in sorted(self._waiting.keys() & {picture_name(each) for each in concepts}):
+            check_picture(place(self._rebuild.folder, name).read_bytes())
+            self._total -= self._waiting.pop(name)
 
     def finish(self) -> int:
         """Refuse a file that the contributions do not give; return the bytes compared."""

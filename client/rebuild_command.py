@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from ..core.errors import InputError
+from ..core.release import ReleaseManifest
+from ..core.sample_picture import FOLDER
 from .base_folder import BaseFolder
 from .choice import read_choice
 from .contributions import Contributions
@@ -28,3 +30,10 @@ def rebuild_release(folder: Path, release: TrustedRelease, base: Path) -> int:
     contributions.check_present()
     with TransferView("rebuilding") as view:
         return Rebuild(contributions, view.show).run(BaseFolder(base))
+
+
+def rebuilt_text(manifest: ReleaseManifest) -> str:
+    """Return what a person is told of a release that was rebuilt."""
+    told = f"rebuilt:  every byte follows from {len(manifest.contributions)} contributions"
+    drawn = sum(entry.name.startswith(FOLDER) for entry in manifest.files)
+    return f"{told}, but {drawn} sample pictures: those are as signed" if drawn else told

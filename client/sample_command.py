@@ -16,8 +16,16 @@ EXAMPLE: Final = (
 def sample(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
     directory: Annotated[Path, typer.Argument(help="A pulled release, or a base model.")],
     prompts: Annotated[
-        list[str], typer.Option("--prompt", help="Prompt of the whole picture; repeatable.")
-    ],
+        list[str] | None, typer.Option("--prompt", help="Prompt of the whole picture; repeatable.")
+    ] = None,
+    card: Annotated[
+        bool,
+        typer.Option(
+            "--card",
+            help="One picture of each concept of a release, as its card shows them; --out is a"
+            " folder.",
+        ),
+    ] = False,
     region: Annotated[
         list[str] | None,
         typer.Option(
@@ -29,7 +37,10 @@ def sample(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
     size: Annotated[
         str | None, typer.Option(help="WIDTHxHEIGHT in pixels; default: the model's own.")
     ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The picture, PNG.")] = Path("grid.png"),
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The picture, PNG; default: grid.png, or samples."),
+    ] = None,
     count: Annotated[
         int | None,
         typer.Option(min=1, max=64, help="Images a prompt and seed; default: 4 of one seed, or 1."),
@@ -52,6 +63,9 @@ def sample(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
 ) -> None:
     """Draw pictures from a release, one row a prompt; with --region, prompts by area."""
+    if card:
+        _draw_card(directory, out or Path("samples"), prompts, device=device, as_json=as_json)
+        return
     from ..core.regions import APART, Region
     from .drawing import Drawing
     from .sample import sample as draw
@@ -61,7 +75,7 @@ def sample(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
     seeds = [start + k for start in first for k in range(each)]
     picture = draw(
         directory,
-        prompts,
+        prompts or [],
         Drawing(
             [Region.parse(text) for text in region or []],
             negative,
@@ -73,12 +87,35 @@ def sample(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
         seeds=seeds,
         device=device,
     )
+    out = out or Path("grid.png")
     out.parent.mkdir(parents=True, exist_ok=True)
     picture.save(out, format="PNG")
     if as_json:
         print(json.dumps({"schema": "orthofed.sample/1", "file": str(out)}))
         return
-    print(f"{len(prompts)} x {len(seeds)} pictures in {out}")
+    print(f"{len(prompts or [])} x {len(seeds)} pictures in {out}")
+
+
+def _draw_card(
+    directory: Path, out: Path, prompts: list[str] | None, *, device: str, as_json: bool
+) -> None:
+    """Draw what a card shows. Raises InputError: a prompt, which the card has its own of."""
+    from ..core.errors import InputError
+    from .card_pictures import draw_pictures
+
+    if prompts:
+        raise InputError(
+            "--card with --prompt",
+            why="a card shows each concept by the same prompt",
+            fix="leave out one of the two",
+            code="options-differ",
+        )
+    names = draw_pictures(directory, out, device=device)
+    if as_json:
+        files = [str(out / f"{name}.png") for name in names]
+        print(json.dumps({"schema": "orthofed.sample/1", "files": files}))
+        return
+    print(f"{len(names)} pictures in {out}")
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -8,7 +8,7 @@
     6 contribution       what it was made of, where pull was asked for it: each client's signature
     7 derived            what info.json says that a consumer can make, after its own hash
     8 file hash          every file, its size and SHA-256, against the signed manifest or info.json
-    9 header             every safetensors file, by our own strict reader
+    9 header             every safetensors file and sample picture, by our own strict readers
 
 Laws: one byte changed, added or removed anywhere in the folder gives exit code 4 and the name of
 the check (formats.md 2, law 8). A folder cannot know what came after it: its head says when it was
@@ -30,6 +30,7 @@ from ..core.derived_file import DerivedFile
 from ..core.errors import VerificationFailed
 from ..core.receipt import verify_receipt
 from ..core.release import FileEntry, ReleaseManifest
+from ..core.sample_picture import FOLDER, MOST_BYTES, check_picture
 from ..core.tensorfile import header_length, parse_header
 from ..core.tile import ENTRIES, Tile
 from .choice import CHOICE, chosen_derived, chosen_files, read_choice
@@ -183,10 +184,13 @@ def check_file(path: Path, entry: FileEntry) -> None:
 
 
 def check_header(path: Path, name: str) -> None:
-    """Check the header of a safetensors file before any loader sees it; others pass.
+    """Check the header of a safetensors file, or a picture, before any program sees it.
 
-    Raises VerificationFailed: our strict reader refuses it (T8).
+    Others pass. Raises VerificationFailed: our strict reader refuses it (T8).
     """
+    if name.startswith(FOLDER):
+        with path.open("rb") as file:
+            check_picture(file.read(MOST_BYTES + 1))
     if not name.endswith(".safetensors"):
         return
     size = path.lstat().st_size

@@ -266,14 +266,19 @@ def release(
     resume: Annotated[
         bool, typer.Option("--resume", help="Only finish a release that was interrupted.")
     ] = False,
+    samples: Annotated[
+        bool, typer.Option("--samples", help="With a picture of each concept, drawn here by torch.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Merge every accepted contribution into one signed, published release."""
+    from .picturing import drawn
     from .releasing import publish_newest
 
+    draw = drawn if samples else None
     share = None if strength is None else lambda_1024(strength)
     with desk_of(directory) as (folder, desk):
-        made = publish_newest(folder, desk, lambda_1024=share, resume=resume, say=say)
+        made = publish_newest(folder, desk, lambda_1024=share, resume=resume, say=say, draw=draw)
     text = (
         f"release {made['n']}: {made['concepts']} concepts in {made['folder']}"
         if made["new"]

@@ -1,11 +1,11 @@
 """Builds the folder of one planned release, whole or not at all.
 
 Laws (reliability.md 2.5): everything that varies is in the plan, so a second build gives the same
-bytes; files are written into ``.<n>.tmp``, synced, signed, and the folder is renamed to ``<n>``. A
-folder that is there already is kept if it is what its manifest and the plan say, else built again,
-so a kill at any instruction needs no repair but another run. Streams layer by layer; what a concept
-alone decides is carried over from the release before (carried.py). Not here: the ledger leaf
-(desk.py), which alone makes a folder a release.
+bytes, sample pictures apart (docs/adr/0027); files are written into ``.<n>.tmp``, synced, signed,
+and the folder is renamed to ``<n>``. A folder that is there already is kept if it is what its
+manifest and the plan say, else built again, so a kill at any instruction needs no repair but
+another run. Streams layer by layer; what a concept alone decides is carried over from the release
+before (carried.py). Not here: the ledger leaf (desk.py), which alone makes a folder a release.
 """
 
 import shutil
@@ -23,7 +23,8 @@ from ..core.keys import SigningKey
 from ..core.kinds import KINDS, release_files
 from ..core.lorafile import FileOrigin
 from ..core.merging import Merge
-from ..core.release import ReleaseManifest, check_release_name
+from ..core.release import FileEntry, ReleaseManifest, check_release_name
+from ..core.sample_picture import FOLDER
 from ..core.spec import FederationSpec
 from .base import BaseFolder
 from .blobs import sha256_of
@@ -33,6 +34,7 @@ from .fileentry import file_entry
 from .folder import DataFolder
 from .fs import Fs
 from .merging import open_merge
+from .picturing import Draw
 from .publications import Plan
 from .writing import Written, derive_files, write_checkpoint, write_files
 
@@ -49,8 +51,12 @@ def build(  # what a release is made of
     base: BaseFolder,
     fs: Fs,
     say: Progress,
+    draw: Draw | None = None,
 ) -> Path:
-    """Return the folder of release ``plan.n``, built and signed, or found so."""
+    """Return the folder of release ``plan.n``, built and signed, or found so.
+
+    ``draw``: what gives its sample pictures; None: it has none.
+    """
     target = folder.releases / str(plan.n)
     if target.exists():
         if _is_built(target, plan, key.public_hex):
@@ -63,7 +69,7 @@ def build(  # what a release is made of
         shutil.rmtree(building)
     fs.make_folder(building)
     try:
-        _build(building, folder, spec, plan, key, base=base, fs=fs, say=say)
+        _build(building, folder, spec, plan, key, base=base, fs=fs, say=say, draw=draw)
         fs.rename(building, target)
     except OrthoFedError:
         shutil.rmtree(building, ignore_errors=True)
@@ -71,7 +77,7 @@ def build(  # what a release is made of
     return target
 
 
-def _build(  # as above
+def _build(  # noqa: PLR0913  # as above
     out: Path,
     folder: DataFolder,
     spec: FederationSpec,
@@ -81,6 +87,7 @@ def _build(  # as above
     base: BaseFolder,
     fs: Fs,
     say: Progress,
+    draw: Draw | None,
 ) -> None:
     basis = basis_fingerprint(spec, 0)
     with open_merge(spec, plan.included, folder) as merge:
@@ -92,23 +99,16 @@ def _build(  # as above
         known = {file.name: file.entry for file in written}
         made = [file.made for file in written if file.made is not None]
         files = [known.get(name) or file_entry(out, name) for name in _names(out)]
-        texts = {
-            "info.json": info_bytes(
-                merge,
-                plan.n,
-                made,
-                files,
-                basis=basis,
-                withdrawn=plan.withdrawn,
-                derived=derived,
-            ),
-            "card.md": card_text(
-                merge, origin, plan.n, made, files, withdrawn=plan.withdrawn
-            ).encode(),
-        }
-    for name, data in texts.items():
-        fs.write_whole(out / name, data)
-        files.append(file_entry(out, name))
+        left = plan.withdrawn
+        info = info_bytes(merge, plan.n, made, files, basis=basis, withdrawn=left, derived=derived)
+        files.append(_add(out, "info.json", info, fs))
+        if draw is not None:
+            say("drawing sample pictures")
+            concepts = [part.manifest.concept for part in merge.parts]
+            fs.make_folder(out / FOLDER)
+            files += [_add(out, *each, fs) for each in draw(out, concepts).items()]
+        card = card_text(merge, origin, plan.n, made, files, withdrawn=left)
+        files.append(_add(out, "card.md", card.encode(), fs))
     manifest = ReleaseManifest(
         contributions=tuple((item.leaf, item.lambda_1024) for item in plan.included),
         fed=plan.fed,
@@ -166,6 +166,12 @@ def _derive(  # as above
 def _merged(out: Path, plan: Plan) -> BaseFolder | None:
     """Return the checkpoint that was just written, so that its weights are not computed again."""
     return None if "checkpoint" in plan.derived else BaseFolder(out / "checkpoint")
+
+
+def _add(out: Path, name: str, data: bytes, fs: Fs) -> FileEntry:
+    """Write one whole small file and return its entry."""
+    fs.write_whole(out / name, data)
+    return file_entry(out, name)
 
 
 def _check_base(base: BaseFolder, spec: FederationSpec) -> None:

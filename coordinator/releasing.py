@@ -18,6 +18,7 @@ from .control import Desk
 from .folder import DataFolder
 from .fs import Fs
 from .keyfile import find_key
+from .picturing import Draw
 from .publications import Plan
 from .publisher import build
 
@@ -29,13 +30,15 @@ def publish_newest(
     lambda_1024: int | None,
     resume: bool,
     say: Callable[[str], None],
+    draw: Draw | None = None,
 ) -> dict[str, Any]:
     """Publish until the newest release holds what is accepted; return what was made last.
 
-    ``resume``: finish an open plan and make no other.
+    ``resume``: finish an open plan and make no other. ``draw``: what gives the sample pictures of
+    a release that is built now.
     """
     if desk.ask("status", {})["plan_open"]:
-        made = _publish(folder, desk, desk.ask("plan", {"lambda_1024": None}), say)
+        made = _publish(folder, desk, desk.ask("plan", {"lambda_1024": None}), say, draw)
         if resume:
             return made
     elif resume:
@@ -49,11 +52,15 @@ def publish_newest(
     answer = desk.ask("plan", {"lambda_1024": lambda_1024, "derived": derived})
     if not answer["new"]:
         return _told(Plan.from_bytes(answer["plan"].encode()), folder, new=False)
-    return _publish(folder, desk, answer, say)
+    return _publish(folder, desk, answer, say, draw)
 
 
 def _publish(
-    folder: DataFolder, desk: Desk, answer: dict[str, Any], say: Callable[[str], None]
+    folder: DataFolder,
+    desk: Desk,
+    answer: dict[str, Any],
+    say: Callable[[str], None],
+    draw: Draw | None,
 ) -> dict[str, Any]:
     plan = Plan.from_bytes(answer["plan"].encode())
     settings = folder.settings()
@@ -61,7 +68,7 @@ def _publish(
     ring = parse(desk.ask("keyring", {})["document"].encode(), kind="keyring")
     key = find_key(folder.keys, "release", Keyring.from_body(ring.body).release)
     fs = Fs(reserve_bytes=settings.reserve_mib << 20)
-    build(folder, spec, plan, key, base=BaseFolder(settings.base), fs=fs, say=say)
+    build(folder, spec, plan, key, base=BaseFolder(settings.base), fs=fs, say=say, draw=draw)
     desk.ask("publish", {"n": plan.n})
     return _told(plan, folder, new=True)
 

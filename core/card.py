@@ -6,7 +6,7 @@ become markup in any dialect: a title is code, a front matter value a quoted str
 are slugs, SPDX ids or checked by the spec. Not here: how it is used in which program (card_use.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from textwrap import wrap
 from typing import Final
 
@@ -17,6 +17,7 @@ from .merging import Merge, Part
 from .promises import AFTER_WITHDRAWAL, COPIES_REMAIN, MAY_REVEAL
 from .release import FileEntry
 from .release_file import MadeFile
+from .sample_picture import picture_name
 
 _HUB_LICENCES: Final = frozenset({
     "agpl-3.0", "apache-2.0", "bsd-2-clause", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0",
@@ -37,7 +38,10 @@ def card_text(
     *,
     withdrawn: Sequence[Left],
 ) -> str:
-    """Return card.md of release ``n``; ``files`` has the SHA-256 of every file in ``made``."""
+    """Return card.md of release ``n``.
+
+    ``files`` has the SHA-256 of every file in ``made``, and the sample pictures, if there are some.
+    """
     spec, like = merge.spec, origin.architecture
     lines = [
         *_front_matter(merge),
@@ -51,6 +55,7 @@ def card_text(
         "| --- | --- | --- | --- | --- | --- |",
         *(_row(part) for part in merge.parts),
         "",
+        *_pictures(merge, {file.name for file in files}),
         "## Use",
         "",
         *use_lines(merge, origin, made),
@@ -106,6 +111,22 @@ def _row(part: Part) -> str:
         f"| {manifest.concept} | {triggers} | {_code(manifest.title)} | {part.lambda_1024}/1024"
         f" | {_code(manifest.licence)} | `{manifest.client[:16]}` |"
     )
+
+
+def _pictures(merge: Merge, names: Collection[str]) -> list[str]:
+    """Return the sample pictures, one a concept: relative links, so that a copy shows its own."""
+    shown = [part.manifest for part in merge.parts if picture_name(part.manifest.concept) in names]
+    if not shown:
+        return []
+    told = (
+        "The operator drew these with the whole model of this release, each from the prompt beside"
+        " it and seed 0. They are signed like every file; no other machine draws the same bytes."
+    )
+    lines = ["## Samples", "", *wrap(told, _WIDTH), "", "| prompt | picture |", "| --- | --- |"]
+    for manifest in shown:
+        picture = f"![{manifest.concept}]({picture_name(manifest.concept)})"
+        lines.append(f"| `{shown_prompt(manifest.triggers[0])}` | {picture} |")
+    return [*lines, ""]
 
 
 def _files(made: Sequence[MadeFile], files: Sequence[FileEntry]) -> list[str]:

@@ -1,0 +1,70 @@
+"""Sample pictures for a release's card: one a concept, drawn from the merged model itself.
+
+Law: what is drawn follows from the release alone, its own pipeline, the prompt that its card shows
+and seed 0; no image of a data set is anywhere near. A file holds pixels and nothing else
+(core/sample_picture.py). On one machine's CPU two runs give one file; on another machine they need
+not. Cost: one picture of the model's own size a concept.
+"""
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..core.canonical import decode
+from ..core.card_use import shown_prompt
+from ..core.errors import InputError, OrthoFedError
+from ..core.names import slug
+from ..core.sample_picture import MOST_SIDE, check_picture
+from .drawing import Drawing
+from .opened import opened
+from .placement import Machine, Placement
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+def draw_pictures(
+    folder: Path, out: Path, drawing: Drawing | None = None, *, device: str = "auto"
+) -> list[str]:
+    """Draw each concept of the release in ``folder`` into ``out``/<concept>.png; return the names.
+
+    Raises InputError: no release there, no whole model in it, or no such device.
+    """
+    concepts = list(_concepts(folder))
+    placement = Placement.of(device, "fp32", Machine.here())
+    out.mkdir(parents=True, exist_ok=True)
+    with opened(folder, placement) as model:
+        for concept, trigger in concepts:
+            image = model.draw(shown_prompt(trigger), drawing or Drawing(), [0])[0]
+            (out / f"{concept}.png").write_bytes(picture_bytes(image))
+    return [concept for concept, _ in concepts]
+
+
+def picture_bytes(image: "Image.Image") -> bytes:
+    """Return ``image`` as a release holds it: small enough, its pixels and nothing else."""
+    from PIL import Image  # noqa: PLC0415  # slow
+
+    small = image.convert("RGB")
+    small.thumbnail((MOST_SIDE, MOST_SIDE))
+    bare = Image.frombytes("RGB", small.size, small.tobytes())  # T27: without what came with it
+    data = io.BytesIO()
+    bare.save(data, "PNG", optimize=True)
+    check_picture(data.getvalue())
+    return data.getvalue()
+
+
+def _concepts(folder: Path) -> Iterator[tuple[str, str]]:
+    """Give each concept of info.json with its first trigger; names are slugs, so files stay in."""
+    try:
+        said = decode((folder / "info.json").read_bytes())
+        for each in said["concepts"]:  # type: ignore[index, call-overload]
+            yield slug(each["concept"]), slug(each["triggers"][0]["trigger"])  # T10
+    except (OSError, OrthoFedError, LookupError, TypeError, json.JSONDecodeError) as error:
+        raise InputError(
+            f"{folder} is no release: its info.json names no concepts",
+            why="a picture is drawn for each of them",
+            fix="give the folder that orthofed pull made",
+            code="not-a-release",
+        ) from error

@@ -1,0 +1,47 @@
+"""Sample pictures of a release that is being built: drawn by another process, taken as pixels.
+
+Laws: the coordinator never loads torch, so ``orthofed sample --card`` draws, from the built folder
+and nothing else; what comes back is a picture of pixels alone for each concept, or there is no
+release (core/sample_picture.py). The operator asks for it at each release. Cost: the model is
+loaded once and draws one picture a concept.
+"""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from ..core.errors import OrthoFedError
+from ..core.sample_picture import MOST_BYTES, check_picture, picture_name
+
+Draw = Callable[[Path, Sequence[str]], Mapping[str, bytes]]
+"""Gives the files of a built folder's pictures by name, for these concepts."""
+_PROGRAM: Final = "from orthofed.__main__ import main; main()"
+
+
+def drawn(folder: Path, concepts: Sequence[str]) -> dict[str, bytes]:
+    """Return the pictures of ``concepts`` by their name in a release: a `Draw`.
+
+    Raises OrthoFedError ``no-pictures``: the process failed, having told why on stderr. Raises
+    VerificationFailed: what it left is no such picture.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        command = [sys.executable, "-P", "-c", _PROGRAM]
+        command += ["sample", "--card", str(folder), "--out", scratch]
+        ended = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)  # noqa: S603  # our own program
+        if ended.returncode:
+            raise OrthoFedError(
+                f"drawing the sample pictures ended with exit code {ended.returncode}",
+                why="orthofed sample --card told it above; it needs torch, which this does not",
+                fix="install orthofed[client] here, or release without --samples",
+                code="no-pictures",
+            )
+        found = {}
+        for concept in concepts:
+            with (Path(scratch) / f"{concept}.png").open("rb") as file:
+                data = file.read(MOST_BYTES + 1)
+            check_picture(data)
+            found[picture_name(concept)] = data
+    return found
