@@ -1,7 +1,7 @@
 """What `orthofed doctor FILE` finds in one file: what it is, who loads it and what is wrong.
 
 Laws (T8): the file is read and never run, so a pickle is refused by its name and its first bytes;
-no part of it is in memory but the header, of at most 16 MiB, and one piece of one tensor; a file
+no part of it is in memory but the header, of at most 8 MiB, and one piece of one tensor; a file
 that cannot be read is a report with a failed check, and no error. Cost: one pass over the bytes.
 """
 

@@ -18,8 +18,8 @@ from ..core.rounding import DType, exact, round_once
 from ..core.shown import shown
 from ..core.tensorfile import WIDE, Header, header_bytes
 from .home import told_when_full
+from .read_values import pieces
 
-_PIECE: Final = 4 << 20
 _NUMPY: Final = {"F16": "<f2", "BF16": "<u2", "F32": "<f4"}
 
 
@@ -66,17 +66,7 @@ def _data(file: BinaryIO, header: Header, tensor: FixedTensor) -> Iterator[bytes
         return
     source = tensor.source
     file.seek(header.data_start + source.offset)
-    left = source.size
-    while left:
-        raw = file.read(min(_PIECE, left))
-        if not raw:
-            raise InputError(
-                f"{source.name[:80]!r} ends early",
-                why="the file became shorter while it was read",
-                fix="run the command again when nothing else writes the file",
-                code="bad-tensor-file",
-            )
-        left -= len(raw)
+    for raw in pieces(file, source):
         if source.dtype == tensor.dtype:
             yield raw
         else:

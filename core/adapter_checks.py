@@ -15,7 +15,7 @@ from typing import Final
 from .file_check import FileCheck
 from .file_kind import FileKind, module_shape
 from .file_values import FileValues
-from .header_checks import FIX, named
+from .header_checks import FIX, counted, named
 from .header_scale import ADAPTER_METADATA, header_scales
 from .loaders import Verdict
 from .module_spelling import Named, module_spellings
@@ -90,7 +90,7 @@ def _pairs(adapter: Adapter) -> FileCheck:
         fix = "get the file again, or save it again from the trainer; half of a pair is lost"
         return FileCheck("fail", "pairs", f"{len(halves)} broken: {named(halves)}", fix)
     if lonely:
-        what = f"{len(lonely)} alphas without a layer: {named(lonely)}"
+        what = f"{counted(len(lonely), 'alpha')} without a layer: {named(lonely)}"
         return FileCheck("warn", "pairs", what, FIX)
     return FileCheck("ok", "pairs", "every up has its down")
 
@@ -111,10 +111,10 @@ def _shapes(adapter: Adapter) -> Iterator[FileCheck]:
         if layer is not None and shape != (layer.out, layer.width):
             other.append(f"{module}: {shape[0]} x {shape[1]}, not {layer.out} x {layer.width}")
     if torn:
-        what = f"up and down do not fit each other in {len(torn)} layers: {named(torn)}"
+        what = f"up and down do not fit each other in {counted(len(torn), 'layer')}: {named(torn)}"
         yield FileCheck("fail", "shapes", what, "get the file again from its source")
     if other:
-        what = f"{len(other)} layers of another base model: {named(other)}"
+        what = f"{counted(len(other), 'layer')} of another base model: {named(other)}"
         yield FileCheck("fail", "shapes", what, "load it on the base model that it was made for")
     if not torn and not other and known:
         yield FileCheck("ok", "shapes", "each pair fits its layer of the base model")
@@ -152,15 +152,17 @@ def _scales(adapter: Adapter, values: FileValues) -> Iterator[FileCheck]:
         yield FileCheck("ok", "alpha", "none, as diffusers writes it: scale 1")
     elif missing:
         also = f"; the {said[:12]!r} of ss_network_alpha is read by none" if said else ""
-        what = f"missing in {len(missing)} layers, so they play at scale 1 everywhere{also}"
+        what = f"missing in {counted(len(missing), 'layer')}, so scale 1 in every program{also}"
         yield FileCheck("warn", "alpha", what, FIX)
     odd = sorted(scale for scale in scales if not 0 < scale <= _LARGEST_SCALE)
     if odd:
         what = f"alpha / rank of {', '.join(f'{scale:g}' for scale in odd[:_SCALES_SHOWN])}"
-        told = f"{what} in {sum(scales[scale] for scale in odd)} layers"
+        told = f"{what} in {counted(sum(scales[scale] for scale in odd), 'layer')}"
         yield FileCheck("warn", "alpha", told, "try a smaller strength in the program")
     if len(scales) > 1:
-        told = ", ".join(f"{s:g} in {n} layers" for s, n in scales.most_common(_SCALES_SHOWN))
+        told = ", ".join(
+            f"{s:g} in {counted(n, 'layer')}" for s, n in scales.most_common(_SCALES_SHOWN)
+        )
         fix = "make one picture in two programs before you trust its strength"
         yield FileCheck("warn", "alpha", f"several scales: {told}", fix)
     elif scales and not missing and not odd and not wrong:
@@ -189,5 +191,5 @@ def _names(adapter: Adapter, loads: Sequence[Verdict]) -> Iterator[FileCheck]:
         what = "none of these programs loads it"
         yield FileCheck("warn", "names", what, "see above what each of them says")
     elif nobody and adapter.kind.families:
-        what = f"{len(nobody)} tensors that no program knows: {named(sorted(nobody))}"
+        what = f"{counted(len(nobody), 'tensor')} that no program knows: {named(sorted(nobody))}"
         yield FileCheck("warn", "names", what, "ask its author what they are for")

@@ -20,7 +20,7 @@ from .adapter_checks import Adapter
 from .errors import OrthoFedError, SpecError
 from .file_kind import FileKind
 from .file_values import FileValues
-from .header_checks import named
+from .header_checks import counted, named
 from .header_scale import ADAPTER_METADATA, header_scales
 from .lorafile import kohya_key
 from .metadata_rules import false_hashes, forbidden_keys, strange_values
@@ -94,7 +94,7 @@ class _Work:
         said = self.header.metadata
         gone = sorted({*forbidden_keys(said), *strange_values(said)})
         if gone:
-            self.changes.append(f"dropped {len(gone)} keys of metadata: {named(gone)}")
+            self.changes.append(f"dropped {counted(len(gone), 'key')} of metadata: {named(gone)}")
         elif false_hashes(said, self.values.tensor_hash):
             self.changes.append("wrote the hash that the tensors have")
 
@@ -102,12 +102,10 @@ class _Work:
         """Say what nobody can repair."""
         if self.values.not_finite:
             count = sum(self.values.not_finite.values())
-            self.left.append(f"{count} NaN or infinite values: what they were is lost")
-        halves = [
-            m for m, roles in self.adapter.modules.items() if ("up" in roles) ^ ("down" in roles)
-        ]
+            self.left.append(f"{counted(count, 'value')} NaN or infinite: what they were is lost")
+        halves = sum(("up" in r) != ("down" in r) for r in self.adapter.modules.values())
         if halves:
-            self.left.append(f"{len(halves)} half pairs: the other half is lost")
+            self.left.append(f"{counted(halves, 'half pair')}: the other half is lost")
 
     def names(self) -> None:
         """Give each layer kohya's name, or none of them where one has none."""
@@ -128,7 +126,9 @@ class _Work:
         self.bases, self.tensors = wanted, tensors
         if ADAPTER_METADATA in self.header.metadata:
             self.dropped = frozenset({ADAPTER_METADATA, "format"})
-        self.changes.append(f"renamed {renamed} tensors to kohya's spelling, for all programs")
+        self.changes.append(
+            f"renamed {counted(renamed, 'tensor')} to kohya's spelling, for all programs"
+        )
 
     def _wanted(self) -> dict[str, str]:
         """Return kohya's name of each module that has one."""
@@ -166,7 +166,7 @@ class _Work:
         for module in lonely:
             del self.tensors[f"{self.bases[module]}.alpha"]
         if lonely:
-            self.changes.append(f"dropped {len(lonely)} alphas of no layer")
+            self.changes.append(f"dropped {counted(len(lonely), 'alpha')} of no layer")
         scales = header_scales(self.header.metadata) or {}
         written, odd = 0, list[str]()
         for module, roles in self.adapter.plain.items():
@@ -183,12 +183,16 @@ class _Work:
             else:
                 odd.append(module)
         if written:
-            self.changes.append(f"wrote {written} alphas, at the scale that the file had without")
+            self.changes.append(
+                f"wrote {counted(written, 'alpha')}, at the scale that the file had without"
+            )
         if odd:
-            self.left.append(f"{len(odd)} alphas: their number does not fit the file's type")
+            self.left.append(
+                f"{counted(len(odd), 'alpha')}: the number does not fit the file's type"
+            )
         wrong = [m for m, alpha in self.values.alphas.items() if not np.isfinite(alpha)]
         if wrong:
-            self.left.append(f"{len(wrong)} alphas that are no number: {named(wrong)}")
+            self.left.append(f"{counted(len(wrong), 'alpha')} that is no number: {named(wrong)}")
 
     def types(self) -> None:
         """Bring all tensors to one type that holds each of them exactly."""
@@ -210,7 +214,7 @@ class _Work:
                 wanted = only
         changed = sum(tensor.dtype != wanted for tensor in self.tensors.values())
         self.tensors = {n: replace(t, dtype=wanted) for n, t in self.tensors.items()}
-        self.changes.append(f"brought {changed} tensors to {wanted}, without rounding")
+        self.changes.append(f"brought {counted(changed, 'tensor')} to {wanted}, without rounding")
 
 
 _PLAIN: Final = frozenset({"up", "down", "alpha"})

@@ -32,6 +32,11 @@ def named(names: Sequence[str], most: int = _FIRST) -> str:
     return told if len(names) <= most else f"{told} and {len(names) - most} more"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless it is one."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def _limits(header: Header) -> FileCheck:
     beyond: list[str] = []
     length = header.data_start - 8
@@ -58,7 +63,7 @@ def _values(values: FileValues) -> FileCheck:
     return FileCheck(
         "fail",
         "values",
-        f"{count:,} NaN or infinite in {len(values.not_finite)} tensors:"
+        f"{count:,} NaN or infinite in {counted(len(values.not_finite), 'tensor')}:"
         f" {named(list(values.not_finite))}; pictures come out black",
         "ask for an earlier save of this training; nothing can repair it",
     )
@@ -73,10 +78,13 @@ def _metadata(metadata: Mapping[str, str], values: FileValues) -> Iterator[FileC
             for key in largest[:_KEYS_SHOWN]
         )
         more = f" and {len(forbidden) - _KEYS_SHOWN} more" if len(forbidden) > _KEYS_SHOWN else ""
-        what = f"{len(forbidden)} keys that may tell of the training, its pictures or its author"
-        yield FileCheck("warn", "metadata", f"{what}: {told}{more}", FIX)
+        what = "that may tell of the training, its pictures or its author"
+        said = f"{counted(len(forbidden), 'key')} {what}: {told}{more}"
+        yield FileCheck("warn", "metadata", said, FIX)
     else:
-        yield FileCheck("ok", "metadata", f"{len(metadata)} keys, none that tells of the training")
+        yield FileCheck(
+            "ok", "metadata", f"{counted(len(metadata), 'key')}, none that tells of the training"
+        )
     injections = hash_injections(metadata)
     strange = [key for key in strange_values(metadata) if key not in injections]
     if injections:

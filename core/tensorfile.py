@@ -42,7 +42,7 @@ class Limits:
 
 STRICT = Limits(MAX_HEADER, 64, 4, _READ_SIZES)
 WIDE = Limits(
-    16 * MAX_HEADER,
+    8 * MAX_HEADER,
     4096,
     8,
     {**_READ_SIZES, "F64": 8, "I32": 4, "U64": 8, "U32": 4, "U16": 2, "I8": 1, "U8": 1, "BOOL": 1}

@@ -50,10 +50,10 @@ def kohya(model: PublishedModel = "sd15", **said: object) -> dict[str, np.ndarra
     return lora(named, **said)  # type: ignore[arg-type]  # passed through
 
 
-def diffusers(model: PublishedModel = "sd15") -> dict[str, np.ndarray]:
+def diffusers(model: PublishedModel = "sd15", *, rank: int = 1) -> dict[str, np.ndarray]:
     """Return a file as diffusers writes it: no alpha."""
     named = [(each.path, each) for each in layers(model)]
-    return lora(named, ends=(".lora_B.weight", ".lora_A.weight"), alpha=None)
+    return lora(named, rank=rank, ends=(".lora_B.weight", ".lora_A.weight"), alpha=None)
 
 
 def peft(model: PublishedModel = "sd15") -> dict[str, np.ndarray]:

@@ -72,7 +72,7 @@ def test_several_scales_and_ranks_are_named(tmp_path):
         f"{FIRST}.alpha": np.array(2, "f2"),
     }
 
-    assert "1 in 175 layers, 0.5 in 1 layers" in checks(tmp_path, other)["alpha"].what
+    assert "1 in 175 layers, 0.5 in 1 layer" in checks(tmp_path, other)["alpha"].what
     assert checks(tmp_path, rank)["rank"].what.startswith("ranks from 1 to 2")
     assert "rank" not in checks(tmp_path, kohya())
 
@@ -102,7 +102,7 @@ def test_every_nan_and_infinity_is_counted(tmp_path, dtype):
 
     found = checks(tmp_path, {"weights": large})["values"]
 
-    assert (found.level, found.what[:31]) == ("fail", "3 NaN or infinite in 1 tensors:")
+    assert (found.level, found.what[:30]) == ("fail", "3 NaN or infinite in 1 tensor:")
 
 
 @pytest.mark.parametrize("side", ["lora_up", "lora_down"])
@@ -122,7 +122,7 @@ def test_shapes_that_do_not_fit_each_other_or_the_base_fail(tmp_path):
     torn = {**kohya(), f"{FIRST}.lora_up.weight": np.ones((768, 2), "f2")}
     other = {**kohya(), f"{FIRST}.lora_up.weight": np.ones((1024, 1), "f2")}
 
-    assert "do not fit each other in 1 layers" in checks(tmp_path, torn)["shapes"].what
+    assert "do not fit each other in 1 layer" in checks(tmp_path, torn)["shapes"].what
     assert "1024 x 768, not 768 x 768" in checks(tmp_path, other)["shapes"].what
     assert level(tmp_path, "shapes", torn) == level(tmp_path, "shapes", other) == "fail"
 
@@ -225,7 +225,7 @@ def test_a_tensor_that_no_program_knows_is_named(tmp_path):
     """Beside 528 that all of them know."""
     found = checks(tmp_path, {**kohya(), "notes": np.ones(1, "f2")})["names"]
 
-    assert (found.level, found.what) == ("warn", "1 tensors that no program knows: notes")
+    assert (found.level, found.what) == ("warn", "1 tensor that no program knows: notes")
 
 
 def test_what_is_kept_of_metadata_is_on_the_list_and_has_the_right_hash():

@@ -173,6 +173,17 @@ def test_the_command_prints_one_report_and_json_says_the_same(tmp_path):
     assert len(json.loads(told.stdout)["loads"][1]["left"]) == 256
 
 
+def test_the_page_shows_what_the_command_prints(tmp_path):
+    """docs/doctor.md, its console block, character by character."""
+    page = (Path(__file__).parents[1] / "docs" / "doctor.md").read_text("utf-8")
+    said = {"ss_dataset_dirs": '{"4_anna karenina":{"n_repeats":4}}'}
+    path = write(tmp_path / "anna.safetensors", diffusers(rank=4), said)
+
+    shown = page.partition("$ orthofed doctor anna.safetensors\n")[2].partition("```")[0]
+
+    assert run(str(path)).stdout == shown
+
+
 def test_a_folder_still_goes_to_the_coordinators_doctor_and_nothing_is_an_error(tmp_path):
     """An empty folder is no coordinator's; a path without a file is wrong usage, exit 2."""
     folder, nothing = run(str(tmp_path)), run(str(tmp_path / "anna"), "--json")

@@ -184,8 +184,8 @@ def test_what_cannot_be_fixed_is_said_and_left(tmp_path):
     other, _ = fixed(tmp_path / "b", peft(), {"ss_dataset_dirs": "{}"})
 
     assert [each.partition(":")[0] for each in fix.left] == [
-        "768 NaN or infinite values",
-        "1 half pairs",
+        "768 values NaN or infinite",
+        "1 half pair",
         "mixed types",
     ]
     assert load_file(out)[UP].tobytes() == broken[UP].tobytes()
@@ -201,7 +201,7 @@ def test_types_that_we_do_not_write_are_copied_as_they_are(tmp_path):
     }
     fix, out = fixed(tmp_path, tensors, {"ss_dataset_dirs": "{}"})
 
-    assert fix.changes == ("dropped 1 keys of metadata: ss_dataset_dirs",)
+    assert fix.changes == ("dropped 1 key of metadata: ss_dataset_dirs",)
     assert save(load_file(out)) == save(tensors)
 
 
