@@ -21,7 +21,10 @@ def audit(
         ),
     ],
     release: Annotated[
-        str, typer.Option(help="Folder that pull --contributions made, or orthofed://... (newest).")
+        str,
+        typer.Option(
+            help="Folder of pull --contributions; orthofed://... or https://... (newest)."
+        ),
     ],
     base: Annotated[
         Path | None, typer.Option(help="For a checkpoint: the base model's folder, or its file.")

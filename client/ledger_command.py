@@ -1,7 +1,8 @@
 """``orthofed ledger``: shows the leaves of a federation's ledger, proves one, checks a proof.
 
-PLACE is a link, the home of a member, or a folder that `orthofed pull` made; the last needs no
-network. Every leaf that is printed was led to the signed checkpoint (ledger_reader.py).
+PLACE is a link, the address of a web server, the home of a member, or a folder that
+`orthofed pull` made; the last needs no network. Every leaf that is printed was led to the signed
+checkpoint (ledger_reader.py).
 """
 
 import json
@@ -15,7 +16,9 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions
 
 Place = Annotated[
     str,
-    typer.Argument(metavar="PLACE", help="A link, a member's home, or a folder of orthofed pull."),
+    typer.Argument(
+        metavar="PLACE", help="A link, https://HOST/PATH#LOG, a home, or a folder of orthofed pull."
+    ),
 ]
 HomeOption = Annotated[
     Path | None, typer.Option("--home", help="Where heads of a link are remembered.")

@@ -1,4 +1,4 @@
-"""Reads single leaves of a ledger, each proven, wherever the ledger is: a link, a home, a folder.
+"""Reads single leaves of a ledger, each proven: by a link, a web server, a home or a folder.
 
 Law: no leaf is given that was not led to the signed checkpoint; one look costs O(log n) files over
 the wire, and from a pulled folder one read of its leaves. Whoever asks a coordinator also compares
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core import merkle
-from ..core.address import FederationAddress
 from ..core.errors import InputError, VerificationFailed
 from ..core.fields import is_hex
 from ..core.receipt import Receipt, make_receipt, verify_receipt
@@ -20,6 +19,7 @@ from ..core.tile import ENTRIES, TILE_WIDTH, tile_in
 from ..core.tiled import TiledTree
 from .home import Home
 from .ledger_view import LedgerView, look, remember
+from .open_origin import is_url, log_of_url, open_origin
 from .public_source import PublicSource, WireSource, read_hashes, read_tile_entries
 from .seen_heads import SeenHeads
 from .trust import check, mismatch
@@ -97,25 +97,31 @@ class LedgerReader:
 
 @contextmanager
 def open_ledger(place: str, *, home: Path | None, patience_s: float) -> Generator[LedgerReader]:
-    """Give the ledger at a link, in a home or in a pulled folder, until the block ends.
+    """Give the ledger at a link, a web server, in a home or a pulled folder, until the block ends.
 
     ``home``: where heads are remembered, for a link. Raises InputError: ``place`` is none of them.
     """
     if (Path(place) / LOG).is_file():
         yield folder_reader(Path(place))
         return
+    if is_url(place):
+        memory = Home.at(home)
+        shown = memory.certificate()
+        with open_origin(place, certificate=shown, patience_s=patience_s) as opened:
+            yield wire_reader(opened.origin, opened.log, SeenHeads(memory.folder))
+        return
     from .channel import Channel  # noqa: PLC0415  # a folder needs no network, so no grpc
 
-    if place.startswith("orthofed://"):
-        address = FederationAddress.from_text(place)
-        host_port, ca, log, memory = address.host_port, address.ca, address.log, Home.at(home)
-    else:
-        memory = _home(place)
-        member = memory.membership()
-        host_port, ca, log = member.host_port, member.ca, member.log
-    shown = memory.certificate()
-    with Channel(host_port, ca=ca, log=log, certificate=shown, patience_s=patience_s) as channel:
-        yield wire_reader(WireSource(channel), log, SeenHeads(memory.folder))
+    memory = _home(place)
+    member, shown = memory.membership(), memory.certificate()
+    with Channel(
+        member.host_port,
+        ca=member.ca,
+        log=member.log,
+        certificate=shown,
+        patience_s=patience_s,
+    ) as channel:
+        yield wire_reader(WireSource(channel), member.log, SeenHeads(memory.folder))
 
 
 def wire_reader(source: PublicSource, log: str, seen: SeenHeads) -> LedgerReader:
@@ -150,11 +156,11 @@ def folder_reader(folder: Path) -> LedgerReader:
 
 
 def log_of(place: str) -> str:
-    """Return the log id of a link, a home or a pulled folder; nothing is asked of anybody."""
+    """Return the log id of an address, a home or a pulled folder; nothing is asked of anybody."""
     if (Path(place) / LOG).is_file():
         return _pinned(Path(place))
-    if place.startswith("orthofed://"):
-        return FederationAddress.from_text(place).log
+    if is_url(place):
+        return log_of_url(place)
     return _home(place).membership().log
 
 

@@ -71,10 +71,16 @@ def keyring_name(n: int) -> str:
     return f"keyring/{n}.json"
 
 
+def kept_checkpoint(size: int) -> str:
+    """Return where a published tree has the checkpoint of ``size`` leaves once more."""
+    return f"checkpoints/{size}"
+
+
 def read_view(source: PublicSource, log: str, *, tries: int = 1) -> LedgerView:
     """Return what ``source`` shows of the ledger ``log``, signatures checked; no clock is asked.
 
-    ``tries``: a coordinator writes head after checkpoint, so they may differ for a moment.
+    ``tries``: a coordinator writes head after checkpoint, so they may differ for a moment. A
+    published tree keeps the checkpoint of either head, for as long as they differ.
 
     Raises VerificationFailed: a check failed.
     """
@@ -100,6 +106,12 @@ def read_view(source: PublicSource, log: str, *, tries: int = 1) -> LedgerView:
                 raise mismatch("the head is of another ledger")
             if (head.size, head.root) == (checkpoint.size, checkpoint.root.hex()):
                 return LedgerView(federation, head, signed, checkpoint, files)
+            kept = _kept_checkpoint(source, head.size)
+            if kept:
+                old = open_checkpoint(kept, federation.keyring.ledger, log)
+                if (head.size, head.root) == (old.size, old.root.hex()):
+                    files[CHECKPOINT] = kept
+                    return LedgerView(federation, head, signed, old, files)
             if not tries:
                 raise mismatch(
                     f"a head of {head.size} leaves beside a checkpoint of {checkpoint.size}, or of"
@@ -132,6 +144,13 @@ def remember(view: LedgerView, seen: SeenHeads) -> None:
     """Keep the view as what was seen."""
     kept = Seen(view.signed_head, view.note, len(view.federation.keyrings))
     seen.remember(view.federation.log, kept)
+
+
+def _kept_checkpoint(source: PublicSource, size: int) -> bytes:
+    try:
+        return _read(source, kept_checkpoint(size), CHECKPOINT_BYTES, needed=False)
+    except _Absent:
+        return b""
 
 
 def _check_no_less(view: LedgerView, before: Seen, memory: Path) -> None:

@@ -61,6 +61,21 @@ def open_origin(
         yield Opened(log, origin, tuple(_mirror(text, log, stack) for text in mirrors), channel)
 
 
+def log_of_url(url: str) -> str:
+    """Return the log id that a link or the address of a web server pins.
+
+    Raises InputError: it cannot be read.
+    """
+    if is_tree_address(url):
+        return TreeAddress.from_text(url).log
+    return FederationAddress.from_text(url).log
+
+
+def is_url(text: str) -> bool:
+    """Return whether ``text`` is meant as a link or as the address of a web server."""
+    return text.startswith("orthofed://") or is_tree_address(text)
+
+
 def _mirror(text: str, log: str, stack: ExitStack) -> Origin:
     from .http_origin import HttpOrigin  # noqa: PLC0415  # as above
 

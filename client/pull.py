@@ -18,7 +18,7 @@ import contextlib
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +36,7 @@ from .ledger_view import LedgerView, look, remember
 from .origin import Origin, Wanted
 from .public_source import read_entries
 from .seen_heads import SeenHeads
+from .traffic import Traffic
 from .trust import check, mismatch
 from .trusted_ledger import TrustedLedger, TrustedRelease, trusted_ledger
 from .verify import (
@@ -75,6 +76,7 @@ class Pull:
 
     ``seen``: what this client remembers of ledgers; ``clock`` gives Unix seconds. ``origin`` shows
     the ledger; files come from ``mirrors``, where there are some, and from it what they lack.
+    ``traffic`` counts what comes, and after ``run`` says what did not have to.
     """
 
     origin: Origin
@@ -84,6 +86,7 @@ class Pull:
     on_bytes: OnBytes = lambda *_: None
     clock: Callable[[], float] = time.time
     mirrors: tuple[Origin, ...] = ()
+    traffic: Traffic = field(default_factory=Traffic)
 
     def run(
         self, n: int = 0, *, contributions: bool = False, kinds: Collection[str] = ()
@@ -100,7 +103,10 @@ class Pull:
         """
         begun = self.begin(n)
         files = chosen_files(begun.release.manifest, kinds)
+        self.traffic.wanted_bytes += sum(entry.bytes for entry in files)
         if contributions:
+            made_of = Contributions(self.out, begun.release).wanted()
+            self.traffic.wanted_bytes += sum(each.entry.bytes for each in made_of)
             self.fetch_contributions(begun.release)
             self._make(begun.release, files)
         self.fetch(begun.release, files)
@@ -172,7 +178,11 @@ class Pull:
             once = {each.entry.sha256: each for each in reversed(waiting)}
             waiting = [each for each in waiting if once[each.entry.sha256] is not each]
             unique = sorted(once.values(), key=lambda each: each.entry.name)
-            Download(origins, self.out / PART, self.on_bytes).run(unique, self._arrived)
+            download = Download(origins, self.out / PART, self.on_bytes)
+            try:
+                download.run(unique, self._arrived)
+            finally:
+                self.traffic.fetched_bytes += download.fetched_bytes
 
     def _arrived(self, wanted: Wanted, part: Path) -> None:
         """Give one whole file its name."""

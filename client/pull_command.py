@@ -121,6 +121,8 @@ def _pull(
             "files": len(files),
             "of_files": len(manifest.files),
             "bytes": total,
+            "fetched_bytes": pull.traffic.fetched_bytes,
+            "saved_bytes": pull.traffic.saved_bytes,
             "concepts": len(manifest.contributions),
             "left_out": dict(sorted(gone.items())),
             "folder": str(out),
@@ -129,6 +131,8 @@ def _pull(
         return
     part = f" of {len(manifest.files)}" if kinds else ""
     print(f"release {manifest.n} in {out}: {len(files)} files{part}, {total:,} bytes, verified")
+    cost = pull.traffic
+    print(f"fetched {cost.fetched_bytes:,} bytes, {cost.saved_bytes:,} were here or made here")
     if gone:
         told = ", ".join(f"{number} {why}" for why, number in sorted(gone.items()))
         print(f"left out of it: {told}")

@@ -3,10 +3,13 @@
     spec.json  keyring/<n>.json  tile/...        what proves the ledger, as in ``public/``
     releases/<n>/...                             every published release, manifest.json its last
     contributions/<leaf>.safetensors             what they were made of, as far as it still stands
+    checkpoints/<size>                           that checkpoint once more, by its size
     checkpoint, then head.json                   the newest state, last
 
 Laws: a reader never sees a head that names a file which is not there: all else comes first, each
-file whole or not at all (F1), and what has gone goes after the new head. A blob that the sweeper
+file whole or not at all (F1), and what has gone goes after the new head. Between the writes of
+checkpoint and head a reader takes the old head with the old checkpoint by its size, so a run that
+is killed there, too, leaves the old state whole. A blob that the sweeper
 took after a withdrawal goes here too. A second run writes nothing; a run that was killed is
 finished by the next. Everything is derived from public files and blobs, so a running coordinator is
 not disturbed and needs no key. Large files are second names of the coordinator's own where the
@@ -24,7 +27,7 @@ from typing import Final
 
 from ..core import document
 from ..core.contribution import ContributionManifest
-from ..core.errors import InputError, Refused
+from ..core.errors import InputError, Refused, VerificationFailed
 from ..core.head import LedgerHead
 from ..core.leaf import parse_leaf
 from ..core.release import ReleaseManifest
@@ -36,7 +39,16 @@ from .tiles import tile_files
 _HEAD: Final = "head.json"
 _CHECKPOINT: Final = "checkpoint"
 _MANIFEST: Final = "manifest.json"
-_OURS: Final = ("contributions", "keyring", "releases", "tile", _CHECKPOINT, _HEAD, "spec.json")
+_OURS: Final = (
+    "checkpoints",
+    "contributions",
+    "keyring",
+    "releases",
+    "tile",
+    _CHECKPOINT,
+    _HEAD,
+    "spec.json",
+)
 _GONE: Final = ("withdrawn", "rejected")
 _TRIES: Final = 3
 
@@ -95,6 +107,8 @@ class PublishedTree:
             with contextlib.suppress(FileNotFoundError):  # withdrawn: nobody is given it any more
                 self._give(done, f"contributions/{leaf}.safetensors", self._folder.blob(blob))
         before = self._edge_before()
+        self._folders(self._out / "checkpoints")
+        self._put(done, f"checkpoints/{head.size}", note)
         self._put(done, _CHECKPOINT, note)
         self._put(done, _HEAD, signed)
         self._prune(done, before)
@@ -173,10 +187,11 @@ class PublishedTree:
         raise FileNotFoundError(errno.ENOENT, "a tile of leaves", tile.name)
 
     def _edge_before(self) -> set[str]:
-        """Return the tiles that a reader of the checkpoint of before still asks for."""
-        with contextlib.suppress(FileNotFoundError, ValueError, IndexError):
-            size = int((self._out / _CHECKPOINT).read_bytes().split(b"\n")[1])
-            return {tile.name for tile in edge_tiles(size)}
+        """Return the tiles and the checkpoint that a reader of the head of before asks for."""
+        with contextlib.suppress(FileNotFoundError, VerificationFailed):
+            signed = document.parse((self._out / _HEAD).read_bytes(), kind="head")
+            size = LedgerHead.from_document(signed).size
+            return {f"checkpoints/{size}", *(tile.name for tile in edge_tiles(size))}
         return set()
 
     def _give(self, done: Published, name: str, source: Path) -> None:

@@ -276,7 +276,12 @@ def test_a_published_folder_is_pulled_rebuilt_and_loses_what_was_withdrawn(tmp_p
         told, again = (json.loads(run(*publish).stdout) for _ in range(2))
         with Web(www) as web:
             words = ("pull", f"{web.url}#{told['log']}", "--home", str(tmp_path / "home"))
-            run(*words, "-o", str(tmp_path / "one"), "--contributions")
+            first = ("-o", str(tmp_path / "one"), "--contributions", "--json")
+            cost, spared = (json.loads(run(*words, *first).stdout) for _ in range(2))
+            place = (f"{web.url}#{told['log']}", "--home", str(tmp_path / "home"))
+            shown = json.loads(run("ledger", "show", *place, "--json").stdout)
+            lora = str(next((tmp_path / "one" / "lora").glob("*[0-9].safetensors")))
+            audited = json.loads(run("audit", lora, "--release", *place, "--json").stdout)
             base = str(coordinator.house.settings.base)
             rebuilt = run("verify", str(tmp_path / "one"), "--rebuild", "--base", base).stdout
             member.withdraw(leases[0], leaves[0])
@@ -285,6 +290,11 @@ def test_a_published_folder_is_pulled_rebuilt_and_loses_what_was_withdrawn(tmp_p
             run(*words, "-o", str(tmp_path / "two"))
 
     assert told["written"] == told["files"]
+    assert cost["saved_bytes"] > 0, "the LoRA files are made of the contributions"
+    assert spared["fetched_bytes"] == 0
+    assert spared["saved_bytes"] == cost["fetched_bytes"] + cost["saved_bytes"]
+    assert audited["schema"].startswith("orthofed.audit")
+    assert len(shown["leaves"]) == shown["size"] == told["size"]
     assert (again["written"], again["removed"]) == (0, 0)
     assert "every byte follows from 2 contributions" in rebuilt
     assert not (www / f"contributions/{leaves[0]}.safetensors").exists()
@@ -327,19 +337,12 @@ def test_a_publish_killed_at_any_file_shows_the_old_state_or_the_new(
                 break
             except _Killed:
                 monkeypatch.setattr(Fs, "rename", honest)
-            if _of_one_state(www):
-                with Web(www) as web:
-                    pull(web, log, tmp_path / f"out-{k}")
-                seen.add(verify_folder(tmp_path / f"out-{k}").release.manifest.n)
+            with Web(www) as web:
+                pull(web, log, tmp_path / f"out-{k}")
+            seen.add(verify_folder(tmp_path / f"out-{k}").release.manifest.n)
 
     assert seen == {1}
     assert k > 5
-
-
-def _of_one_state(www: Path) -> bool:
-    """Whether checkpoint and head are of one size: between the two writes they are not."""
-    size = json.loads((www / "head.json").read_bytes())["body"]["size"]
-    return (www / "checkpoint").read_bytes().split(b"\n")[1] == str(size).encode()
 
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
