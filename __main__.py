@@ -70,8 +70,9 @@ def doctor(
     Of a coordinator's folder: read every stored byte and name each bad file. Exit code 4: a check
     failed. Warnings are not failures.
     """
-    if not place.is_dir():
-        file_command.examine(place, out=fix, as_json=as_json)
+    model = file_command.model_of(place)
+    if not model.is_dir():
+        file_command.examine(model, out=fix, as_json=as_json)
     elif fix is None:
         coordinator.doctor(place, as_json=as_json)
     else:

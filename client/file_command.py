@@ -14,6 +14,25 @@ if TYPE_CHECKING:
 EXAMPLE: Final = "Example: orthofed doctor anna.safetensors"
 
 
+def model_of(place: Path) -> Path:
+    """Return the file that a folder of PEFT is, and any other path as it is.
+
+    Raises InputError: the folder is a release, which another command checks.
+    """
+    from ..core.errors import InputError
+    from ..core.shown import shown
+
+    if (place / "manifest.json").is_file() and (place / "info.json").is_file():
+        raise InputError(
+            f"{shown(str(place), 200)} is a release",
+            why="doctor reads one model file, or a coordinator's folder",
+            fix="run orthofed verify on the folder, and doctor on a file in it",
+            code="not-a-file",
+        )
+    adapter = place / "adapter_model.safetensors"
+    return adapter if adapter.is_file() else place
+
+
 def examine(path: Path, *, out: Path | None, as_json: bool) -> None:
     """Print what the file is, which programs load it and what is wrong with it.
 

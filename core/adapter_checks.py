@@ -24,6 +24,7 @@ from .tensorfile import Header, TensorInfo
 
 _LARGEST_SCALE: Final = 4.0
 _SCALES_SHOWN: Final = 3
+_MATRIX: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,7 @@ def _pairs(adapter: Adapter) -> FileCheck:
 def _shapes(adapter: Adapter) -> Iterator[FileCheck]:
     torn: list[str] = []
     other: list[str] = []
+    pixels: list[str] = []
     known: Mapping[str, Named] = {}
     if adapter.kind.families:
         known = module_spellings(adapter.kind.families[0])
@@ -110,12 +112,18 @@ def _shapes(adapter: Adapter) -> Iterator[FileCheck]:
         layer = known[module].layer if module in known else None
         if layer is not None and shape != (layer.out, layer.width):
             other.append(f"{module}: {shape[0]} x {shape[1]}, not {layer.out} x {layer.width}")
+        if layer is not None and not layer.kernel and len(down) > _MATRIX:
+            pixels.append(module)
     if torn:
         what = f"up and down do not fit each other in {counted(len(torn), 'layer')}: {named(torn)}"
         yield FileCheck("fail", "shapes", what, "get the file again from its source")
     if other:
         what = f"{counted(len(other), 'layer')} of another base model: {named(other)}"
         yield FileCheck("fail", "shapes", what, "load it on the base model that it was made for")
+    if pixels and adapter.kind.families[0] == "sdxl":
+        what = f"{counted(len(pixels), 'linear layer')} kept as 1 x 1 convolutions"
+        told = f"{what}, on which kohya's merge script for SDXL stops: {named(pixels)}"
+        yield FileCheck("warn", "shapes", told, "merge it in another program")
     if not torn and not other and known:
         yield FileCheck("ok", "shapes", "each pair fits its layer of the base model")
 

@@ -127,6 +127,18 @@ def test_shapes_that_do_not_fit_each_other_or_the_base_fail(tmp_path):
     assert level(tmp_path, "shapes", torn) == level(tmp_path, "shapes", other) == "fail"
 
 
+def test_linear_layers_kept_as_convolutions_are_named_for_sdxl_alone(tmp_path):
+    """Kohya's merge script squeezes such factors for SD 1 and stops at them for SDXL."""
+
+    def pixels(tensors):
+        return {n: t.reshape(*t.shape, 1, 1) if t.ndim == 2 else t for n, t in tensors.items()}
+
+    found = checks(tmp_path, pixels(kohya("sdxl")))["shapes"]
+
+    assert (found.level, found.what[:17]) == ("warn", "736 linear layers")
+    assert level(tmp_path, "shapes", pixels(kohya("sd15"))) == "ok"
+
+
 @pytest.mark.parametrize(
     ("end", "named"),
     [("dora_scale", "a DoRA"), ("hada_w1_a", "LoHa"), ("lokr_w1", "LoKr"), ("oft_blocks", "OFT")],

@@ -193,6 +193,22 @@ def test_a_folder_still_goes_to_the_coordinators_doctor_and_nothing_is_an_error(
     assert (nothing.returncode, json.loads(nothing.stdout)["error"]["code"]) == (2, "no-such-file")
 
 
+def test_a_folder_of_peft_is_its_file_and_a_release_is_sent_to_verify(tmp_path):
+    """Who points at the folder means the adapter in it."""
+    folder = tmp_path / "peft"
+    folder.mkdir()
+    write(folder / "adapter_model.safetensors", peft())
+    (folder / "adapter_config.json").write_text("{}")
+    for name in ("manifest.json", "info.json"):
+        (tmp_path / name).write_text("{}")
+
+    adapter, release = run(str(folder)), run(str(tmp_path))
+
+    assert adapter.stdout.startswith("adapter_model.safetensors: LoRA, PEFT's names")
+    assert (adapter.returncode, release.returncode) == (0, 2)
+    assert "run orthofed verify" in release.stderr
+
+
 def test_nothing_of_a_strangers_file_reaches_the_terminal_unescaped(tmp_path):
     """A key that clears the screen and turns the line around is printed as escapes (T8)."""
     evil = "evil\x1b[2J\u202e\u0627key"
