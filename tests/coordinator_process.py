@@ -126,9 +126,9 @@ class Coordinator:
         """Return the public address."""
         return run("coordinator", "link", str(self.folder)).stdout.strip()
 
-    def release(self) -> None:
+    def release(self, *options: str) -> None:
         """Publish a release."""
-        run("coordinator", "release", str(self.folder))
+        run("coordinator", "release", str(self.folder), *options)
 
 
 def wide_base(folder: Path) -> Path:

@@ -73,7 +73,8 @@ class Plants:
 def spellings(word: str) -> set[bytes]:
     """Return how a word can stand in bytes; all in lower case, as the searched data is."""
     plain = word.encode()
-    made = {plain, plain[::-1], word.encode("utf-16-le"), plain.hex().encode()}
+    made = {plain, plain[::-1], plain.hex().encode()}
+    made |= {word.encode("utf-16-le"), word.encode("utf-16-be")}
     made.add(word.upper().encode().hex().encode())
     for at in range(3):
         text = base64.b64encode(b"\0" * at + plain)

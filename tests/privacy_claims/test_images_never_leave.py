@@ -3,7 +3,8 @@
 One owner goes the whole way with the client's own code: join, train, upload, release, pull, verify,
 score, status, withdraw, and two commands that fail. Between it and a real coordinator process
 stands a recorder (wire_recorder.py), the only peer it has. Searched are every byte that crossed, in
-both directions, the coordinator's whole folder, log and answers, and the release as it was pulled.
+both directions, the coordinator's whole folder, log and answers, and the release as it was pulled,
+with every kind of file that one can have and a sample picture.
 Backs: "Images, captions and logs never leave the client: no message can carry them, and the egress
 gate shows every byte."
 """
@@ -32,6 +33,7 @@ from orthofed.client.status import status_of
 from orthofed.client.train_options import TrainOptions
 from orthofed.client.withdrawal import withdraw
 from orthofed.core.errors import InputError, OrthoFedError
+from orthofed.core.kinds import KINDS
 
 from ..coordinator_process import Coordinator, run
 from ..planted import Plants, files_of, write_pictures
@@ -62,6 +64,7 @@ class Played:
     elsewhere: list[tuple[str, bytes]]
     home: Home
     shown: EgressList
+    pulled: Path
 
     def everything(self) -> Iterator[tuple[str, bytes]]:
         yield from self.recorder.sent
@@ -157,7 +160,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
         elsewhere += [(f"fed/{name}", data) for name, data in files_of(folder / "fed")]
         elsewhere += [(f"pulled/{name}", data) for name, data in files_of(out)]
         elsewhere.append(("coordinator's log", here.coordinator.log().encode()))
-        return Played(here.plants, here.recorder, elsewhere, here.home, shown)
+        return Played(here.plants, here.recorder, elsewhere, here.home, shown, out)
 
 
 def broken_images(here: Place) -> None:
@@ -177,7 +180,11 @@ def release_and_pull(here: Place, folder: Path) -> Path:
     listed = json.loads(run("coordinator", "contributions", fed, "--json").stdout)
     for each in listed["contributions"]:
         run("coordinator", "approve", fed, str(each["leaf"]))
-    here.coordinator.release()
+    settings = here.coordinator.folder / "coordinator.toml"
+    said = settings.read_text()
+    assert 'derive = ["full"]' in said
+    settings.write_text(said.replace('derive = ["full"]', "derive = []"))  # publish every kind
+    here.coordinator.release("--samples")
     link = here.coordinator.link().replace(here.coordinator.address, here.recorder.address)
     out = folder / "pulled"
     run("pull", link, "-o", str(out))
@@ -219,6 +226,27 @@ def test_nothing_planted_is_in_any_byte_that_crossed_or_was_published(played: Pl
     assert any(name.startswith("fed/data/") for name, _ in played.elsewhere)
 
     assert played.plants.found(played.everything()) == set()
+
+
+def test_every_kind_of_file_of_a_release_was_searched(played: Played) -> None:
+    """formats.md 8: each spelling of the LoRA, the whole models, info.json, the card, a picture."""
+    names = {name for name, _ in played.elsewhere}
+    said = json.loads((played.pulled / "info.json").read_text())
+
+    assert {file["kind"] for file in said["files"]} == set(KINDS)
+    assert {f"pulled/{file['name']}" for file in said["files"]} <= names
+    texts = ("card.md", "info.json", "manifest.json", "peft/unet/adapter_config.json")
+    assert {f"pulled/{name}" for name in (*texts, f"samples/{CONCEPT}.png")} <= names
+
+
+def test_a_release_names_no_folder_of_the_operators(played: Played) -> None:
+    """Where the coordinator and its base lay is in none of its files."""
+    own, place = Plants(), played.pulled.parent
+    for folder in (place, place / "fed", place / "base"):
+        own.name(str(folder), str(folder).lower())
+
+    assert own.found(files_of(played.pulled)) == set()
+    assert own.found([("here", str(place / "base").encode())]) != set()
 
 
 def test_the_search_finds_each_plant_where_it_was_planted(played: Played) -> None:
