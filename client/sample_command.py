@@ -3,13 +3,23 @@
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
+import click
 import typer
+
+if TYPE_CHECKING:
+    from .drawing import Drawing
+    from .plot import Plot
 
 EXAMPLE: Final = (
     'Example: orthofed sample release-1 --size 128x64 --prompt "two people" '
     '--region "left: a picture of anna-k7" --region "right: a picture of bodo-x4" -o grid.png'
+)
+
+
+_AXES: Final = (
+    "lambda=0,0.5,1, prompt, seed=3,9, concept=A,B (for {} in prompts), guidance=, steps=, apart="
 )
 
 
@@ -37,6 +47,19 @@ def sample(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
     size: Annotated[
         str | None, typer.Option(help="WIDTHxHEIGHT in pixels; default: the model's own.")
     ] = None,
+    x: Annotated[str | None, typer.Option("--x", help=f"Columns of a plot: {_AXES}.")] = None,
+    y: Annotated[str | None, typer.Option("--y", help="Rows of a plot, written as --x is.")] = None,
+    compare: Annotated[
+        str | None,
+        typer.Option(help="Rows of a plot: base,single,merged, or some of them, or concepts."),
+    ] = None,
+    base: Annotated[
+        Path | None,
+        typer.Option(help="The base model's folder, which lambda and --compare need."),
+    ] = None,
+    class_noun: Annotated[
+        str, typer.Option(help="With --compare: what the base reads in a trigger's place.")
+    ] = "",
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="The picture, PNG; default: grid.png, or samples."),
@@ -62,7 +85,7 @@ def sample(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
 ) -> None:
-    """Draw pictures from a release, one row a prompt; with --region, prompts by area."""
+    """Draw pictures from a release, one row a prompt; by area, along axes, or models compared."""
     if card:
         _draw_card(directory, out or Path("samples"), prompts, device=device, as_json=as_json)
         return
@@ -73,27 +96,58 @@ def sample(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
     first = seed or [0]
     each = count or (4 if len(first) == 1 else 1)
     seeds = [start + k for start in first for k in range(each)]
-    picture = draw(
-        directory,
-        prompts or [],
-        Drawing(
-            [Region.parse(text) for text in region or []],
-            negative,
-            _size(size) if size else None,
-            steps,
-            guidance,
-            APART if apart is None else apart,
-        ),
-        seeds=seeds,
-        device=device,
+    drawing = Drawing(
+        [Region.parse(text) for text in region or []],
+        negative,
+        _size(size) if size else None,
+        steps,
+        guidance,
+        APART if apart is None else apart,
     )
     out = out or Path("grid.png")
     out.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(out, format="PNG")
-    if as_json:
-        print(json.dumps({"schema": "orthofed.sample/1", "file": str(out)}))
+    if x or y or compare:
+        plot = _plot(directory, (x, y, compare), prompts or [], seeds, drawing, base, class_noun)
+        picture, cells = plot.draw(device)
+        picture.save(out, format="PNG")
+        told = {"x": plot.x.kind, "y": plot.y.kind, "cells": [cell.body() for cell in cells]}
+        _tell(out, len(plot.expanded(plot.y)), len(plot.expanded(plot.x)), as_json, told)
         return
-    print(f"{len(prompts or [])} x {len(seeds)} pictures in {out}")
+    draw(directory, prompts or [], drawing, seeds=seeds, device=device).save(out, format="PNG")
+    _tell(out, len(prompts or []), len(seeds), as_json, {})
+
+
+def _tell(out: Path, rows: int, columns: int, as_json: bool, told: dict[str, object]) -> None:
+    if as_json:
+        print(json.dumps({"schema": "orthofed.sample/1", "file": str(out), **told}))
+        return
+    print(f"{rows} x {columns} pictures in {out}")
+
+
+def _plot(  # what the options said
+    directory: Path,
+    axes: tuple[str | None, str | None, str | None],
+    prompts: list[str],
+    seeds: list[int],
+    drawing: "Drawing",
+    base: Path | None,
+    noun: str,
+) -> "Plot":
+    """Return the plot: rows are --y, --compare or the prompts; columns --x or the seeds."""
+    from .axis import Axis
+    from .plot import Plot
+    from .variant import triggers_of
+
+    x, y, compare = axes
+    if y and compare:
+        raise click.UsageError("--compare is the rows of a plot, and so is --y: give one of them")
+    y = f"model={compare}" if compare else y
+    rows = y or ("seed" if x == "prompt" else "prompt")
+    columns = x or ("prompt" if rows.partition("=")[0] == "seed" else "seed")
+    held = list(triggers_of(directory)) if "concept" in {rows, columns} else []
+    given = {"prompt": prompts, "seed": [str(one) for one in seeds], "concept": held}
+    parsed = [Axis.parse(text, given) for text in (columns, rows)]
+    return Plot(directory, parsed[0], parsed[1], prompts, seeds, drawing, base, noun)
 
 
 def _draw_card(

@@ -86,12 +86,24 @@ class Variant:
         return Variant(residuals, vectors, lambda_, spec.token_layers)
 
     @staticmethod
-    def of_release(folder: Path, spec: FederationSpec, *, lambda_: float = 1.0) -> "Variant":
+    def of_release(
+        folder: Path, spec: FederationSpec, *, lambda_: float | None = 1.0, only: str | None = None
+    ) -> "Variant":
         """Return the merged model of the release in ``folder`` with every concept at ``lambda_``.
 
-        Raises InputError: files are missing, of another spec, or merged with lambda 0.
+        None: each as it was merged. ``only``: this concept alone, the columns of its slot and its
+        triggers; all others count nothing. Raises InputError: files are missing, of another spec,
+        or merged with lambda 0, or there is no such concept.
         """
         merged_with = _lambdas(folder)
+        words = tuple[str, ...]()
+        weights = [merged if lambda_ is None else lambda_ for merged in merged_with]
+        if only is not None:
+            words = held_triggers(folder, only)
+            weights = [
+                weight if name == only else 0.0
+                for name, weight in zip(triggers_of(folder), weights, strict=True)
+            ]
         tensors = _read(_lora_file(folder))
         residuals = {}
         for layer in spec.layers:
@@ -103,7 +115,7 @@ class Variant:
             factors = np.zeros(up.shape[1], np.float64)  # columns beyond the slots are padding
             rank = spec.layer_rank(layer)
             factors[: rank * len(merged_with)] = np.repeat(
-                [lambda_ / merged for merged in merged_with], rank
+                [weight / merged for weight, merged in zip(weights, merged_with, strict=True)], rank
             )
             # A convolution's kernels, one a row: its unfolded map.
             exact = up.reshape(layer.out, -1).astype(np.float64) * factors
@@ -113,6 +125,7 @@ class Variant:
         vectors = {
             path.stem: _vectors(path, spec.encoders, spec.token_layers)
             for path in sorted(place.glob("*.safetensors"))
+            if only is None or path.stem in words
         }
         return Variant(residuals, vectors, token_layers=spec.token_layers)
 
@@ -165,6 +178,36 @@ class Variant:
         }
         with tokens.attached(), attached(members, lambda_=self.lambda_):
             yield tokens
+
+
+def triggers_of(folder: Path) -> dict[str, tuple[str, ...]]:
+    """Return each concept's triggers, of the release in ``folder``, slots ascending.
+
+    Raises InputError: its info.json cannot be read.
+    """
+    try:
+        concepts = sorted(_info(folder)["concepts"], key=lambda one: one["slot"])
+        return {
+            one["concept"]: tuple(word["trigger"] for word in one["triggers"]) for one in concepts
+        }
+    except (KeyError, TypeError) as error:
+        raise _unusable(folder, f"its info.json lacks {error}") from error
+
+
+def held_triggers(folder: Path, concept: str) -> tuple[str, ...]:
+    """Return the triggers of one ``concept`` of the release in ``folder``.
+
+    Raises InputError: it holds no such concept.
+    """
+    held = triggers_of(folder)
+    if concept not in held:
+        raise InputError(
+            f"the release holds no concept {concept[:60]!r}",
+            why=f"it holds {', '.join(held)}"[:400],
+            fix="choose one of these",
+            code="no-such-concept",
+        )
+    return held[concept]
 
 
 def has_layerwise(folder: Path) -> bool:

@@ -22,6 +22,7 @@ from orthofed.core.errors import InputError
 from orthofed.core.layout import ContributionLayout, unpack
 from orthofed.core.lorafile import embedding_keys
 from orthofed.core.quantise import dequantise
+from orthofed.core.regions import Region
 from orthofed.core.spec import FederationSpec
 
 from .serving import Running, founded, running
@@ -200,3 +201,29 @@ def test_words_are_spelt_out_once(tmp_path: Path) -> None:
 
     assert tokens.spelt("Anna-K7 here, rex.") == f"{whole} here, rex rex_1."
     assert tokens.spelt(f"{whole} and anna-k70 rex-2 rex_1") == f"{whole} and anna-k70 rex-2 rex_1"
+
+
+@EULER
+def test_regions_and_what_not_to_draw_go_with_layerwise_tokens(filled: Running) -> None:
+    """Two regions with a trigger each and a negative prompt, twice as wide; every time the same."""
+    out, side = _release(filled), 8 * _own(filled)
+    regions = [Region.parse("left: a photo of anna-k7"), Region.parse("right: a photo of rex-p2")]
+    both = Drawing(regions, "a tree", (2 * side, side), steps=2)
+
+    def drawn(drawing: Drawing) -> np.ndarray:
+        return np.asarray(sample(out, ["a photo"], drawing, seeds=[0]))[:side]
+
+    first = drawn(both)
+
+    assert np.array_equal(first, drawn(both))
+    assert not np.array_equal(first, drawn(replace(both, negative="")))
+    assert not np.array_equal(first, drawn(replace(both, apart=0)))
+    swapped = [
+        Region(one.box, other.prompt) for one, other in zip(regions, regions[::-1], strict=True)
+    ]
+    assert not np.array_equal(first, drawn(replace(both, regions=swapped)))
+
+
+def _own(coordinator: Running) -> int:
+    """Return the side of the base's latents."""
+    return Base.load(coordinator.folder.settings().base).latent_shape[-1]

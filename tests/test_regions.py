@@ -258,20 +258,29 @@ def test_the_commands_of_the_page_run_and_write_no_metadata(tmp_path: Path) -> N
             member = coordinator.member()
             member.contribute(member.pack(member.lease(concept, (concept,))))
         coordinator.release()
-        (tmp_path / "release-1").symlink_to(coordinator.folder.releases / "1")
+        release = tmp_path / "release-1"
+        (release / "trust").mkdir(parents=True)
+        (release / "trust" / "spec.json").write_bytes(coordinator.house.facts.spec.to_bytes())
+        for path in (coordinator.folder.releases / "1").iterdir():
+            (release / path.name).symlink_to(path)
+        (tmp_path / "pocket-base").symlink_to(coordinator.folder.settings().base)
         done = subprocess.run(
             ["bash", "-c", "\n".join(["set -euo pipefail", *lines])],
             cwd=tmp_path,
-            env={"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(tmp_path)},
+            env={
+                "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+                "HOME": str(tmp_path),
+                "OMP_NUM_THREADS": "1",  # tiny networks; threads that wait for others cost more
+            },
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=600,
             check=False,
         )
 
     assert done.returncode == 0, done.stderr
     assert "1 x 2 pictures in both.png" in done.stdout
-    for name in ("anna.png", "both.png"):
+    for name in ("anna.png", "strengths.png", "compared.png", "both.png"):
         data, at, kinds = (tmp_path / name).read_bytes(), 8, set[bytes]()
         while at < len(data):
             kinds.add(data[at + 4 : at + 8])
