@@ -7,7 +7,7 @@ a missing one: what it names has to be there, whole, and nothing else; and who v
 many files of the release these are. Source: formats.md 2 and 11.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +15,7 @@ from ..core import canonical
 from ..core.derived_file import DerivedFile
 from ..core.errors import InputError, VerificationFailed
 from ..core.fields import Fields
+from ..core.kinds import PUBLISHED
 from ..core.release import FileEntry, ReleaseManifest
 from ..core.sample_picture import FOLDER
 
@@ -32,6 +33,15 @@ PROGRAMS: Final = {
     "peft": ("peft/", *_VECTORS),
 }
 """What each kind of consumer loads; info.json, card.md and its pictures come with every one."""
+_MADE_FOR: Final = {
+    "a1111": {"a1111"},
+    "checkpoint": {"checkpoint"},
+    "diffusers": {"diffusers", "embedding"},
+    "full": {"full", "embedding"},
+    "kohya": {"lora", "embedding"},
+    "peft": {"peft", "embedding"},
+}
+"""The same by the kinds of core/kinds.py."""
 _MOST_BYTES: Final = 1 << 10
 
 
@@ -63,6 +73,22 @@ def chosen_derived(derived: Iterable[DerivedFile], kinds: Iterable[str]) -> tupl
     """Return the files that a consumer of ``kinds`` makes; without a kind, none."""
     chosen = set(kinds)
     return tuple(file for file in derived if file.kind in chosen)
+
+
+def kinds_for(programs: Collection[str]) -> frozenset[str]:
+    """Return the kinds of files that are made for ``programs``; without one, what is published.
+
+    Raises InputError: a program that there is not.
+    """
+    for program in programs:
+        if program not in _MADE_FOR:
+            raise InputError(
+                f"there are no files for {program[:20]!r}",
+                why=f"files are made for {', '.join(sorted(_MADE_FOR))}",
+                fix="give one of these after --as",
+                code="not-published",
+            )
+    return frozenset().union(*(_MADE_FOR[each] for each in programs)) or frozenset(PUBLISHED)
 
 
 def choice_bytes(kinds: Iterable[str]) -> bytes:

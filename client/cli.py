@@ -321,7 +321,7 @@ def verify(
         bool, typer.Option("--rebuild", help="Derive every byte from the contributions; see --base")
     ] = False,
     base: Annotated[
-        Path | None, typer.Option(help="With --rebuild: folder of the base model.")
+        Path | None, typer.Option(help="Base model, for --rebuild or a composed whole model.")
     ] = None,
     at: Annotated[
         datetime | None,
@@ -345,7 +345,7 @@ def verify(
         now_s = int(at.replace(tzinfo=UTC).timestamp() + 86_399 if at else time.time())
         max_age_s = None if max_age_days is None else max_age_days * 86_400
         if is_composed(directory):
-            tell_composed(directory, log=log, now_s=now_s, max_age_s=max_age_s, as_json=as_json)
+            tell_composed(directory, base, log, now_s=now_s, max_age_s=max_age_s, as_json=as_json)
             return
         found = verify_folder(
             directory, log=log, now_s=now_s, max_age_s=max_age_s, on_bytes=view.show
@@ -364,6 +364,7 @@ def verify(
             "files": found.num_files,
             "of_files": len(manifest.files),
             "as": found.kinds,
+            "made": found.num_made,
             "bytes": found.num_bytes,
             "rebuilt": rebuild,
             "size": head.size,
@@ -373,7 +374,8 @@ def verify(
         print(json.dumps(facts))
         return
     part = f" of {len(manifest.files)}, for {', '.join(found.kinds)}" if found.kinds else ""
-    files = f"{found.num_files} files{part}"
+    made = f" and {found.num_made} made by a consumer" if found.num_made else ""
+    files = f"{found.num_files} files{part}{made}"
     print(f"verified: release {manifest.n}, {files}, {found.num_bytes:,} bytes")
     if rebuild:
         print(rebuilt_text(manifest))

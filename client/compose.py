@@ -10,12 +10,15 @@ in ``.compose`` inside the folder until it is whole; a run that was cut goes on.
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ..core.base_files import BaseFiles
 from ..core.errors import InputError
+from ..core.release import FileEntry
+from .choice import PROGRAMS, kinds_for
 from .composer import Composer, OnBytes
 from .composition import (
     COMPOSITION,
@@ -27,7 +30,8 @@ from .composition import (
     smallest_vectors,
 )
 from .contributions import FOLDER, Contributions, blob_name
-from .home import sync_folder, write_whole
+from .home import disk_full, sync_folder, write_whole
+from .make_derived import WHOLE, usable_base
 from .open_part import open_shares
 from .origin import Origin
 from .pull import Pull
@@ -59,18 +63,29 @@ class Compose:
     seen: SeenHeads
     on_bytes: OnBytes = lambda *_: None
     mirrors: tuple[Origin, ...] = ()
+    base: BaseFiles | None = None
 
-    def run(self, n: int, concepts: Sequence[str], weights: Mapping[str, int]) -> Composed:
+    def run(
+        self,
+        n: int,
+        concepts: Sequence[str],
+        weights: Mapping[str, int],
+        programs: Collection[str] = (),
+    ) -> Composed:
         """Compose ``concepts`` of release ``n``, 0 for the newest; none named: all of them.
 
-        Raises InputError: a name that the release does not hold, or a folder with something else.
-        Raises Refused, VerificationFailed: as a pull.
+        ``programs``: only the files for these (choice.py); whole models need ``base``.
+        Raises InputError: a name that the release does not hold, a folder with something else, no
+        base where one is needed. Raises Refused, VerificationFailed, OrthoFedError: as a pull.
         """
+        kinds = kinds_for(programs)
         self._claim()
         work, made = self.out / WORK, self.out / WORK / "made"
         pull = Pull(self.origin, self.log, work, self.seen, self.on_bytes, mirrors=self.mirrors)
         begun = pull.begin(n)
         release, manifest = begun.release, begun.release.manifest
+        usable_base(kinds, self.base, release.federation.spec)
+        self._check_room(kinds)
         contributions = Contributions(work, release)
         taken = chosen(contributions, concepts, weights)
         shares = tuple(sorted(taken.values()))
@@ -78,7 +93,8 @@ class Compose:
         pull.fetch_contributions(release, leaves)
         like = smallest_vectors(manifest)
         pull.fetch(release, [like])
-        made_of = Composition(self.log, manifest.n, shares, like.name)
+        sorted_programs = tuple(sorted(set(programs)))
+        made_of = Composition(self.log, manifest.n, shares, like.name, sorted_programs)
         shutil.rmtree(made, ignore_errors=True)
         with open_shares(contributions, shares) as merge:
             entries = Composer(
@@ -87,7 +103,10 @@ class Compose:
                 prediction_of(work / like.name),
                 contributions.withdrawn_slots(),
                 mixed=made_of.is_mixed(manifest),
+                base=self.base if kinds & WHOLE else None,
+                kinds=kinds,
             ).write(made, self.on_bytes)
+        _check_made(programs, entries)
         pull.write_trust(made, begun)
         write_whole(made / MANIFEST_OF, begun.document)
         shutil.copyfile(work / like.name, made / LIKE)
@@ -120,6 +139,14 @@ class Compose:
                 code="folder-taken",
             )
 
+    def _check_room(self, kinds: Collection[str]) -> None:
+        """Refuse before the work what cannot be held: a whole model is as large as its base."""
+        if self.base is None:
+            return
+        wanted = len(WHOLE.intersection(kinds)) * sum(self.base.sizes.values())
+        if wanted > shutil.disk_usage(self.out).free:
+            raise disk_full(self.out, wanted=wanted)
+
     def _finish(self, made: Path, made_of: Composition) -> None:
         """Give the files their place, the record last."""
         for path in sorted(made.iterdir()):
@@ -130,3 +157,16 @@ class Compose:
         write_whole(self.out / COMPOSITION, made_of.to_bytes())
         sync_folder(self.out)
         shutil.rmtree(self.out / WORK)
+
+
+def _check_made(programs: Collection[str], entries: Sequence[FileEntry]) -> None:
+    """Refuse a composition that has nothing for one of ``programs``."""
+    for program in programs:
+        folder = PROGRAMS[program][0]
+        if not any(entry.name.startswith(folder) for entry in entries):
+            raise InputError(
+                f"there are no files for {program} of this federation",
+                why="its base has no single file, or its words are layer-wise",
+                fix="leave that --as out",
+                code="not-published",
+            )

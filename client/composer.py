@@ -1,12 +1,12 @@
 """Writes, or compares, the files of a merge made on this machine: of a subset, or with sealed ones.
 
 Laws (formats.md 1): the core writers are those of a release, so the bytes are what a release of the
-same contributions and weights has; a stacked file that is not the release's own has ``-mix-`` and
-the first 8 digits of ``orthofed.content`` in its name, and the card says that nobody signed it.
-Cost: one tensor in memory.
+same contributions and weights has; a stacked or a full file that is not the release's own has
+``-mix-`` and the first 8 digits of ``orthofed.content`` in its name, and the card says that nobody
+signed it. Cost: one tensor in memory.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from ..core.base_files import BaseFiles
 from ..core.basis_fingerprint import basis_fingerprint
 from ..core.card import card_text
 from ..core.described import info_bytes
-from ..core.kinds import release_files
+from ..core.kinds import PUBLISHED, release_files
 from ..core.lorafile import FileOrigin, content_digest
 from ..core.loras import release_tag
 from ..core.merging import Merge
@@ -27,10 +27,10 @@ OnBytes = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Composer:
-    """One merge by release ``n``; with a ``base`` also the checkpoint.
+    """One merge by release ``n``; with a ``base`` also whole models.
 
     ``prediction``: the base's; ``withdrawn``: slot and leaf of each; ``mixed``: it is not the
-    merge that release ``n`` is.
+    merge that release ``n`` is; ``kinds``: of core/kinds.py.
     """
 
     merge: Merge
@@ -39,10 +39,12 @@ class Composer:
     withdrawn: Sequence[tuple[int, int]]
     mixed: bool = False
     base: BaseFiles | None = None
+    kinds: Collection[str] = PUBLISHED
 
     def files(self) -> Iterator[ReleaseFile]:
         """Give every file that holds tensors, or is the base's."""
-        for file in release_files(self.merge, self._origin(), self.base, n=self.n):
+        origin = self._origin()
+        for file in release_files(self.merge, origin, self.base, n=self.n, kinds=self.kinds):
             yield replace(file, name=self._name(file.name))
 
     def texts(self, made: Sequence[MadeFile], entries: Sequence[FileEntry]) -> Iterator[PlainFile]:
@@ -74,7 +76,7 @@ class Composer:
         return FileOrigin(self.merge.spec, basis_fingerprint(self.merge.spec, 0), self.prediction)
 
     def _name(self, name: str) -> str:
-        if not self.mixed or not name.startswith("lora/"):
+        if not self.mixed or not name.startswith(("lora/", "full/")):
             return name
         content = content_digest([part.entry for part in self.merge.parts])[:8]
         tag = release_tag(self.n)

@@ -20,9 +20,10 @@ from typing import Final
 
 from ..core import canonical
 from ..core.errors import InputError, VerificationFailed
-from ..core.fields import Fields
+from ..core.fields import Fields, bad_field
 from ..core.release import FileEntry, ReleaseManifest
 from ..core.tensorfile import header_length, parse_header
+from .choice import PROGRAMS
 from .contributions import Contributions
 
 COMPOSITION: Final = "composition.json"
@@ -36,30 +37,40 @@ _NUMBER: Final = re.compile(r"[0-9]{1,4}(?:\.[0-9]{1,20})?|\.[0-9]{1,20}")
 
 @dataclass(frozen=True, slots=True)
 class Composition:
-    """Release ``n`` of a ledger, and (leaf, lambda in 1/1024) of what was taken, by leaf."""
+    """Release ``n`` of a ledger, and (leaf, lambda in 1/1024) of what was taken, by leaf.
+
+    ``programs``: what it was made for (choice.py), sorted; none for everything but whole models.
+    """
 
     log: str
     n: int
     shares: tuple[tuple[int, int], ...]
     like: str
+    programs: tuple[str, ...] = ()
 
     def to_bytes(self) -> bytes:
         """Return the record."""
         taken = [{"lambda": share, "leaf": leaf} for leaf, share in self.shares]
         value = {"contributions": taken, "like": self.like, "log": self.log, "n": self.n, "v": 1}
-        return canonical.encode(value)
+        return canonical.encode({**value, "as": list(self.programs)} if self.programs else value)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Composition":
         """Return the record. Raises VerificationFailed."""
         names = ("contributions", "like", "log", "n", "v")
-        fields = Fields(canonical.decode(data), "a composition", need=names)
+        fields = Fields(canonical.decode(data), "a composition", need=names, may=("as",))
         fields.version()
         shares = list[tuple[int, int]]()
         for item in fields.items("contributions", least=1, most=65_536):
             one = Fields(item, "a contribution entry", need=("lambda", "leaf"))
             shares.append((one.integer("leaf"), one.integer("lambda", 0, _LARGEST)))
-        return cls(fields.hex("log"), fields.integer("n", 1), tuple(shares), fields.text("like"))
+        known = sorted(PROGRAMS)
+        said = fields.items("as", least=1, most=len(known)) if "as" in fields else []
+        programs = tuple(program for program in known if program in said)
+        if list(programs) != said:
+            raise bad_field("`as` of a composition does not name programs, sorted, each once")
+        n, like = fields.integer("n", 1), fields.text("like")
+        return cls(fields.hex("log"), n, tuple(shares), like, programs)
 
     def check_taken_from(self, manifest: ReleaseManifest) -> None:
         """Refuse a record that takes what the release does not hold, or anything twice.

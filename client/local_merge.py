@@ -12,6 +12,7 @@ rest of that is removed; a run that was cut goes on. Cost: one merge, one read o
 """
 
 import shutil
+from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from ..core.base_files import BaseFiles
 from ..core.errors import InputError, Refused, VerificationFailed
 from ..core.merging import Merge, Part
 from .channel import Channel
+from .choice import kinds_for
 from .composer import Composer
 from .contributions import Contributions
 from .home import sync_folder
@@ -66,14 +68,18 @@ class LocalMerge:
         """The folder of everything that is not the result."""
         return self.out / WORK
 
-    def run(self, n: int = 0, *, lambda_1024: int | None = None) -> Merged:
+    def run(
+        self, n: int = 0, *, lambda_1024: int | None = None, programs: Collection[str] = ()
+    ) -> Merged:
         """Merge release ``n``, 0 for the newest, with what the key opens.
 
-        ``lambda_1024``: weight of the private ones, by default the federation's.
+        ``lambda_1024``: weight of the private ones, by default the federation's. ``programs``: only
+        the files for these (choice.py).
         Raises InputError: the folder holds something else, or the base is another model. Raises
         Refused: nothing in the release is sealed for this key. Raises VerificationFailed or
         ContributionRejected: something is not what was signed, or breaks a rule.
         """
+        kinds = kinds_for(programs)
         self._claim()
         pull = Pull(WireOrigin(self.channel), self.log, self.work, self.seen, self.on_bytes)
         release = pull.begin(n).release
@@ -93,7 +99,7 @@ class LocalMerge:
                 part = ours.part(leaf, manifest, self.base, lambda_1024=share, stack=stack)
                 parts.append(part)
             _check_apart(parts)
-            files, num_bytes = self._write(Merge.of(spec, parts), contributions)
+            files, num_bytes = self._write(Merge.of(spec, parts), contributions, kinds)
         self._finish()
         return Merged(
             release=release,
@@ -119,7 +125,9 @@ class LocalMerge:
             )
         self.work.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def _write(self, merge: Merge, contributions: Contributions) -> tuple[int, int]:
+    def _write(
+        self, merge: Merge, contributions: Contributions, kinds: Collection[str]
+    ) -> tuple[int, int]:
         """Write every file anew under ``made``; return how many, and their bytes."""
         made = self.work / "made"
         shutil.rmtree(made, ignore_errors=True)
@@ -129,6 +137,7 @@ class LocalMerge:
             self.base.prediction,
             contributions.withdrawn_slots(),
             base=self.base,
+            kinds=kinds,
         ).write(made, self.on_bytes)
         return len(entries), sum(entry.bytes for entry in entries)
 

@@ -4,7 +4,8 @@
     2  every leaf of the ledger -> trusted_ledger.py; what was seen is remembered
     3  the manifest -> its leaf, signature, both lists; room on the disk for what is missing
     4  each file into .pull/<sha256>: every 16 MiB chunk hashed as it arrives, then the whole file,
-       then its header read, synced and renamed to its own name; if asked, what they are made of
+       then its header read, synced and renamed to its own name; if asked, what they are made of,
+       and of that what the release leaves out, by the hashes in info.json
     5  trust/ for `orthofed verify` without a network, manifest.json last
 
 Laws: no byte is under a final name before its hash is right; a kill anywhere costs at most what
@@ -15,6 +16,7 @@ ledger's word whatever they are. Source: reliability.md R17, formats.md 2.
 """
 
 import contextlib
+import re
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -22,17 +24,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from ..core.base_files import BaseFiles
+from ..core.derived_file import DerivedFile, read_derived
 from ..core.errors import InputError, VerificationFailed
 from ..core.release import FileEntry
 from ..core.tile import TILE_WIDTH, join_entries
-from .choice import CHOICE, choice_bytes, chosen_files
-from .composition import VECTORS
+from .choice import CHOICE, choice_bytes, chosen_derived, chosen_files
+from .composition import VECTORS, prediction_of, smallest_vectors
 from .contributions import FOLDER as CONTRIBUTIONS
 from .contributions import Contributions
-from .derived import make_adapters
+from .derived_files import INFO, derived_of, entries_of, info_entry
 from .download import Download
 from .home import appear, disk_full, sync_folder, told_when_full, write_whole
 from .ledger_view import LedgerView, look, remember
+from .make_adapters import make_adapters
+from .make_derived import make_derived, usable_base
 from .origin import Origin, Wanted
 from .public_source import read_entries
 from .seen_heads import SeenHeads
@@ -77,6 +83,7 @@ class Pull:
     ``seen``: what this client remembers of ledgers; ``clock`` gives Unix seconds. ``origin`` shows
     the ledger; files come from ``mirrors``, where there are some, and from it what they lack.
     ``traffic`` counts what comes, and after ``run`` says what did not have to.
+    ``base``: the base model, where whole models are made here.
     """
 
     origin: Origin
@@ -87,6 +94,7 @@ class Pull:
     clock: Callable[[], float] = time.time
     mirrors: tuple[Origin, ...] = ()
     traffic: Traffic = field(default_factory=Traffic)
+    base: BaseFiles | None = None
 
     def run(
         self, n: int = 0, *, contributions: bool = False, kinds: Collection[str] = ()
@@ -94,24 +102,38 @@ class Pull:
         """Fetch release ``n``, 0 for the newest, and return it trusted and whole.
 
         ``contributions``: also what it was made of, for `orthofed verify --rebuild`. ``kinds``:
-        only the files for these (choice.py). An older release in the folder is brought up to this
-        one: files that are the same stay, those that it lacks go.
+        only the files for these (choice.py); what the release leaves out is made of its
+        contributions, which stay for the next time. An older release in the folder is brought up
+        to this one: files that are the same stay, those that it lacks go.
 
-        Raises InputError: the folder holds something else. Raises VerificationFailed: the other
-        side served bytes that are not the release, or an old or a forked ledger. Raises Refused:
-        there is no such release. Raises OrthoFedError (disk-full).
+        Raises InputError: the folder holds something else, or the base is missing. Raises
+        VerificationFailed: the other side served bytes that are not the release, or an old or a
+        forked ledger. Raises Refused: there is no such release. Raises OrthoFedError (disk-full).
         """
         begun = self.begin(n)
-        files = chosen_files(begun.release.manifest, kinds)
-        self.traffic.wanted_bytes += sum(entry.bytes for entry in files)
+        release = begun.release
+        derived = self._derived(release) if kinds else ()
+        files = chosen_files(release.manifest, kinds, derived)
+        chosen = chosen_derived(derived, kinds)
+        made = entries_of(chosen)
+        missing = [f for f, e in zip(chosen, made, strict=True) if not self._is_whole(e)]
+        usable_base({file.kind for file in missing}, self.base, release.federation.spec)
+        blobs = tuple(Contributions(self.out, release).wanted()) if contributions or missing else ()
+        wanted = (*files, *made, *(each.entry for each in blobs if contributions))
+        self.traffic.wanted_bytes += sum(entry.bytes for entry in wanted)
+        self._check_room(
+            [each for each in (*map(Wanted, files), *blobs) if not self._is_whole(each.entry)],
+            made_bytes=sum(file.bytes for file in missing),
+        )
+        if blobs:
+            self.fetch_contributions(release)
         if contributions:
-            made_of = Contributions(self.out, begun.release).wanted()
-            self.traffic.wanted_bytes += sum(each.entry.bytes for each in made_of)
-            self.fetch_contributions(begun.release)
-            self._make(begun.release, files)
-        self.fetch(begun.release, files)
-        self._finish(begun, {entry.name for entry in files}, kinds)
-        return begun.release
+            self._make(release, files)
+        self.fetch(release, files)
+        if missing:
+            self._make_derived(release, missing)
+        self._finish(begun, {entry.name for entry in (*files, *made)}, kinds)
+        return release
 
     def begin(self, n: int = 0) -> Begun:
         """Take the folder and return the release, trusted; none of its files yet."""
@@ -160,6 +182,27 @@ class Pull:
             place(self.out, like.name),
             [entry for entry in missing if entry is not like],
             work=self.out / PART,
+            arrived=lambda entry, part: self._arrived(Wanted(entry), part),
+        )
+
+    def _derived(self, release: TrustedRelease) -> tuple[DerivedFile, ...]:
+        """Return what the release's info.json, which is fetched, calls derived."""
+        entry = info_entry(release.manifest)
+        self.fetch(release, [entry])
+        with check("derived"):
+            return derived_of(place(self.out, entry.name), release.manifest)
+
+    def _make_derived(self, release: TrustedRelease, missing: Collection[DerivedFile]) -> None:
+        """Make what the release leaves out; its contributions are there."""
+        like = smallest_vectors(release.manifest)
+        self.fetch(release, [like])
+        make_derived(
+            Contributions(self.out, release),
+            missing,
+            prediction=prediction_of(place(self.out, like.name)),
+            base=self.base,
+            work=self.out / PART,
+            on_bytes=self.on_bytes,
             arrived=lambda entry, part: self._arrived(Wanted(entry), part),
         )
 
@@ -228,12 +271,26 @@ class Pull:
         with contextlib.suppress(OSError, VerificationFailed):
             older = begun.ledger.release((self.out / MANIFEST).read_bytes())
             known |= {entry.name for entry in older.manifest.files}
+        with contextlib.suppress(OSError, VerificationFailed):
+            info = (self.out / INFO).read_bytes()
+            known |= {file.name for file in read_derived(info, known)}
+        known |= self._made_before(begun.release)
         for name in sorted(known - set(files)):
             remove(self.out, name)
         kept = {entry.name for entry in Contributions(self.out, begun.release).entries()}
         for path in (self.out / CONTRIBUTIONS).glob("*.safetensors"):
             if (name := path.relative_to(self.out).as_posix()) not in kept:
                 remove(self.out, name)
+
+    def _made_before(self, release: TrustedRelease) -> set[str]:
+        """Return the files here whose names only a derived file of some release has."""
+        fed = re.escape(release.federation.spec.name)
+        made = re.compile(
+            rf"full/{fed}-r[0-9]+-full\.safetensors|lora/{fed}-r[0-9]+-a1111\.safetensors"
+        )
+        found = (*self.out.glob("full/*"), *self.out.glob("lora/*"))
+        names = {path.relative_to(self.out).as_posix() for path in found}
+        return {name for name in names if made.fullmatch(name)}
 
     def _claim(self) -> None:
         """Take the folder: new, empty, or begun by a pull of the same ledger."""
@@ -274,8 +331,8 @@ class Pull:
             return True
         return False
 
-    def _check_room(self, waiting: Iterable[Wanted]) -> None:
-        wanted = _RESERVE
+    def _check_room(self, waiting: Iterable[Wanted], *, made_bytes: int = 0) -> None:
+        wanted = _RESERVE + made_bytes
         for entry in (each.entry for each in waiting):
             part = self.out / PART / entry.sha256
             there = part.stat().st_blocks * _BLOCK if part.exists() else 0  # a part has holes

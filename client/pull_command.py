@@ -28,7 +28,8 @@ def pull(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
     kinds: Annotated[
         list[str] | None,
         typer.Option(
-            "--as", help="Only files for kohya, diffusers, peft, checkpoint or full; repeatable."
+            "--as",
+            help="Only files for kohya, a1111, diffusers, peft, checkpoint or full; repeatable.",
         ),
     ] = None,
     concept: Annotated[
@@ -47,7 +48,9 @@ def pull(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
         Path | None,
         typer.Option(help="Merge at home with what is sealed for this key; needs --base."),
     ] = None,
-    base: Annotated[Path | None, typer.Option(help="With --key: folder of the base model.")] = None,
+    base: Annotated[
+        Path | None, typer.Option(help="Base model's folder: for --key, and to make whole models.")
+    ] = None,
     lambda_: Annotated[
         float | None,
         typer.Option("--lambda", min=0, max=2, help="With --key: weight of the private ones."),
@@ -76,13 +79,14 @@ def pull(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
     with open_origin(url, mirrors=mirror or (), certificate=shown, patience_s=patience_s) as opened:
         seen = SeenHeads(place.folder)
         if concept or weight:
-            if key is not None or base is not None or contributions or kinds:
+            if key is not None or contributions:
                 raise _either()
-            _compose(opened, seen, out, release, concept or [], weight or [], as_json)
+            chosen = (concept or [], weight or [])
+            _compose(opened, seen, out, release, chosen, kinds or [], base, as_json)
         elif key is None:
-            _pull(opened, seen, out, release, contributions, kinds or [], as_json)
+            _pull(opened, seen, out, release, contributions, kinds or [], base, as_json)
         else:
-            merged = _merge(opened, seen, out, release, key, base, lambda_)
+            merged = _merge(opened, seen, out, release, key, base, lambda_, kinds or [])
             _tell_merged(merged, out, as_json)
 
 
@@ -93,9 +97,12 @@ def _pull(
     release: int,
     contributions: bool,
     kinds: list[str],
+    base: Path | None,
     as_json: bool,
 ) -> None:
-    from .choice import chosen_files
+    from .base_folder import BaseFolder
+    from .choice import chosen_derived, chosen_files
+    from .derived_files import INFO, derived_of
     from .pull import Pull
     from .transfer_view import TransferView
 
@@ -107,11 +114,14 @@ def _pull(
             seen,
             view.show,
             mirrors=opened.mirrors,
+            base=None if base is None else BaseFolder(base),
         )
         found = pull.run(release, contributions=contributions, kinds=kinds)
     manifest = found.manifest
-    files = chosen_files(manifest, kinds)
-    total, gone = sum(entry.bytes for entry in files), Counter(why for _, why in manifest.left_out)
+    derived = derived_of(out / INFO, manifest)
+    files, made = chosen_files(manifest, kinds, derived), chosen_derived(derived, kinds)
+    total = sum(file.bytes for file in (*files, *made))
+    gone = Counter(why for _, why in manifest.left_out)
     if as_json:
         facts = {
             "schema": "orthofed.pull/1",
@@ -120,6 +130,7 @@ def _pull(
             "log": manifest.log,
             "files": len(files),
             "of_files": len(manifest.files),
+            "made": len(made),
             "bytes": total,
             "fetched_bytes": pull.traffic.fetched_bytes,
             "saved_bytes": pull.traffic.saved_bytes,
@@ -130,6 +141,7 @@ def _pull(
         print(json.dumps(facts))
         return
     part = f" of {len(manifest.files)}" if kinds else ""
+    part += f" and {len(made)} made here" if made else ""
     print(f"release {manifest.n} in {out}: {len(files)} files{part}, {total:,} bytes, verified")
     cost = pull.traffic
     print(f"fetched {cost.fetched_bytes:,} bytes, {cost.saved_bytes:,} were here or made here")
@@ -143,20 +155,28 @@ def _compose(
     seen: "SeenHeads",
     out: Path,
     release: int,
-    concepts: list[str],
-    weights: list[str],
+    chosen: tuple[list[str], list[str]],
+    kinds: list[str],
+    base: Path | None,
     as_json: bool,
 ) -> None:
+    from .base_folder import BaseFolder
     from .compose import Compose
     from .composition import weights_of
     from .transfer_view import TransferView
 
-    chosen = weights_of(weights)
+    concepts, weights = chosen[0], weights_of(chosen[1])
     with TransferView("pulling") as view:
         compose = Compose(
-            opened.origin, opened.log, out.absolute(), seen, view.show, mirrors=opened.mirrors
+            opened.origin,
+            opened.log,
+            out.absolute(),
+            seen,
+            view.show,
+            mirrors=opened.mirrors,
+            base=None if base is None else BaseFolder(base),
         )
-        found = compose.run(release, concepts, chosen)
+        found = compose.run(release, concepts, weights, kinds)
     if as_json:
         facts = {
             "schema": "orthofed.pull.composed/1",
@@ -177,14 +197,15 @@ def _compose(
     )
     for name, share in found.weights.items():
         print(f"{name}  weight {share}/1024 = {share / 1024:.4f}")
-    print("signed by nobody; orthofed verify derives every byte anew")
+    also = " from the base too (--base)" if {"checkpoint", "full"} & set(kinds) else ""
+    print(f"signed by nobody; orthofed verify derives every byte anew{also}")
 
 
 def _either() -> Exception:
     from ..core.errors import InputError
 
     return InputError(
-        "--concept or --weight beside --as, --key, --base or --contributions",
+        "--concept or --weight beside --key or --contributions",
         why="a composition is of public contributions, and always holds what it was made of",
         fix="run the command with one of them",
         code="bad-option",
@@ -199,6 +220,7 @@ def _merge(
     key: Path,
     base: Path | None,
     strength: float | None,
+    kinds: list[str],
 ) -> "Merged":
     from ..core.errors import InputError
     from .base_folder import BaseFolder
@@ -225,7 +247,7 @@ def _merge(
     with TransferView("pulling") as view:
         merge = LocalMerge(channel, log, out.absolute(), seen, private, BaseFolder(base), view.show)
         weight = None if strength is None else round(strength * 1024)
-        return merge.run(release, lambda_1024=weight)
+        return merge.run(release, lambda_1024=weight, programs=kinds)
 
 
 def _tell_merged(found: "Merged", out: Path, as_json: bool) -> None:

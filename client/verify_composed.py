@@ -16,8 +16,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..core.base_files import BaseFiles
 from ..core.release import FileEntry
 from ..core.release_file import MadeFile, TensorFile
+from .choice import kinds_for
 from .compared import compare_plain, compare_tensors
 from .composer import Composer
 from .composition import (
@@ -29,6 +31,7 @@ from .composition import (
 )
 from .contributions import Contributions, blob_name
 from .ledger_view import LedgerView
+from .make_derived import WHOLE, usable_base
 from .open_part import open_shares
 from .trust import check, mismatch
 from .trusted_ledger import TrustedRelease
@@ -72,11 +75,13 @@ def verify_composed(
     log: str | None = None,
     now_s: int | None = None,
     max_age_s: int | None = None,
+    base: BaseFiles | None = None,
     on_bytes: OnBytes = lambda *_: None,
 ) -> VerifiedComposition:
-    """Derive every byte of ``folder`` anew; options as verify_folder's.
+    """Derive every byte of ``folder`` anew; options as verify_folder's; ``base``: for whole models.
 
-    Raises VerificationFailed: a check failed, and the text names it.
+    Raises VerificationFailed: a check failed, and the text names it. Raises InputError: the folder
+    holds a whole model, and ``base`` is missing or another one.
     """
     now_s = int(time.time()) if now_s is None else now_s
     with check("folder"):
@@ -101,6 +106,8 @@ def verify_composed(
             raise mismatch(f"{COMPOSITION} names a file that the release does not have")
         check_file(place(folder, LIKE), like[0])
         check_header(place(folder, LIKE), LIKE)
+    kinds = kinds_for(made_of.programs)
+    usable_base(kinds, base, release.federation.spec)
     contributions = Contributions(folder, release)
     own = (own - {MANIFEST}) | {MANIFEST_OF, COMPOSITION, LIKE}
     own |= {blob_name(leaf) for leaf, _ in made_of.shares}
@@ -114,6 +121,8 @@ def verify_composed(
             prediction_of(folder / LIKE),
             contributions.withdrawn_slots(),
             mixed=made_of.is_mixed(manifest),
+            base=base if kinds & WHOLE else None,
+            kinds=kinds,
         )
         with check("composition"):
             entries = _compare(folder, composer, present, own, on_bytes)

@@ -3,17 +3,30 @@
 import json
 from pathlib import Path
 
+from .base_folder import BaseFolder
 from .verify_composed import verify_composed
 
 
 def tell_composed(
-    folder: Path, *, log: str | None, now_s: int, max_age_s: int | None, as_json: bool
+    folder: Path,
+    base: Path | None,
+    log: str | None,
+    *,
+    now_s: int,
+    max_age_s: int | None,
+    as_json: bool,
 ) -> None:
-    """Verify ``folder`` and print what it is.
+    """Verify ``folder`` and print what it is; ``base``: for a composed checkpoint or full file.
 
     Raises VerificationFailed: a byte does not follow from the contributions.
     """
-    found = verify_composed(folder, log=log, now_s=now_s, max_age_s=max_age_s)
+    found = verify_composed(
+        folder,
+        log=log,
+        now_s=now_s,
+        max_age_s=max_age_s,
+        base=None if base is None else BaseFolder(base),
+    )
     manifest, age_s = found.release.manifest, max(0, now_s - found.view.head.t)
     if as_json:
         facts = {

@@ -6,6 +6,7 @@ since the hash of the data stands in it; so the bytes are those that a coordinat
 """
 
 import hashlib
+import os
 from pathlib import Path
 
 from ..core.release import FileEntry
@@ -31,6 +32,8 @@ def write_file(out: Path, file: TensorFile | PlainFile) -> tuple[FileEntry, Made
         if tensors:
             written.seek(0)
             written.write(file.header(digest.hexdigest()))
+        written.flush()
+        os.fsync(written.fileno())
     return entry_of(path, file.name), file.made(digest.hexdigest()) if tensors else None
 
 

@@ -109,7 +109,7 @@ def test_a_partial_folder_is_held_to_its_choice(change, kohya, tmp_path):
     assert done.returncode == 4, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("kind", ["onnx", "full"])
+@pytest.mark.parametrize("kind", ["onnx"])
 def test_a_kind_that_was_not_published_is_refused(kind, shared, tmp_path):
     """Exit code 2, and which kinds there are."""
     done = pull(shared, tmp_path / "out", "--as", kind, check=False)
