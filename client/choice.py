@@ -75,8 +75,8 @@ def chosen_derived(derived: Iterable[DerivedFile], kinds: Iterable[str]) -> tupl
     return tuple(file for file in derived if file.kind in chosen)
 
 
-def kinds_for(programs: Collection[str]) -> frozenset[str]:
-    """Return the kinds of files that are made for ``programs``; without one, what is published.
+def kinds_for(programs: Collection[str], *, default: Collection[str] = PUBLISHED) -> frozenset[str]:
+    """Return the kinds of files that are made for ``programs``; without one, ``default``.
 
     Raises InputError: a program that there is not.
     """
@@ -88,7 +88,7 @@ def kinds_for(programs: Collection[str]) -> frozenset[str]:
                 fix="give one of these after --as",
                 code="not-published",
             )
-    return frozenset().union(*(_MADE_FOR[each] for each in programs)) or frozenset(PUBLISHED)
+    return frozenset().union(*(_MADE_FOR[each] for each in programs)) or frozenset(default)
 
 
 def choice_bytes(kinds: Iterable[str]) -> bytes:

@@ -17,10 +17,12 @@ from typing import Final
 
 from ..core.base_files import BaseFiles
 from ..core.errors import InputError
+from ..core.kinds import WHOLE
 from ..core.release import FileEntry
 from .choice import PROGRAMS, kinds_for
 from .composer import Composer, OnBytes
 from .composition import (
+    COMPOSED,
     COMPOSITION,
     LIKE,
     MANIFEST_OF,
@@ -31,7 +33,7 @@ from .composition import (
 )
 from .contributions import FOLDER, Contributions, blob_name
 from .home import disk_full, sync_folder, write_whole
-from .make_derived import WHOLE, usable_base
+from .make_derived import usable_base
 from .open_part import open_shares
 from .origin import Origin
 from .pull import Pull
@@ -78,7 +80,7 @@ class Compose:
         Raises InputError: a name that the release does not hold, a folder with something else, no
         base where one is needed. Raises Refused, VerificationFailed, OrthoFedError: as a pull.
         """
-        kinds = kinds_for(programs)
+        kinds = kinds_for(programs, default=COMPOSED)
         self._claim()
         work, made = self.out / WORK, self.out / WORK / "made"
         pull = Pull(self.origin, self.log, work, self.seen, self.on_bytes, mirrors=self.mirrors)

@@ -21,6 +21,7 @@ from typing import Final
 from ..core import canonical
 from ..core.errors import InputError, VerificationFailed
 from ..core.fields import Fields, bad_field
+from ..core.kinds import PUBLISHED, WHOLE
 from ..core.release import FileEntry, ReleaseManifest
 from ..core.tensorfile import header_length, parse_header
 from .choice import PROGRAMS
@@ -30,6 +31,8 @@ COMPOSITION: Final = "composition.json"
 MANIFEST_OF: Final = "trust/manifest.json"
 VECTORS: Final = ("embeddings/", "layerwise/")
 LIKE: Final = "trust/published.safetensors"
+COMPOSED: Final = frozenset(PUBLISHED) - WHOLE
+"""The kinds of files in a composed folder where nobody says for which program: no whole model."""
 _LARGEST: Final = 2048
 _UNIT: Final = 1024
 _NUMBER: Final = re.compile(r"[0-9]{1,4}(?:\.[0-9]{1,20})?|\.[0-9]{1,20}")

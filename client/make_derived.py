@@ -13,6 +13,7 @@ from typing import Final
 from ..core.base_files import BaseFiles
 from ..core.derived_file import DerivedFile
 from ..core.errors import InputError, VerificationFailed
+from ..core.kinds import WHOLE
 from ..core.release import FileEntry
 from ..core.spec import FederationSpec
 from .composer import Composer
@@ -24,8 +25,6 @@ from .trust import check
 from .write_file import write_file
 
 OnBytes = Callable[[str, int, int], None]
-WHOLE: Final = frozenset({"checkpoint", "full"})
-"""The kinds that are made with the base."""
 _MADE: Final = "made"
 
 

@@ -17,12 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.base_files import BaseFiles
+from ..core.kinds import WHOLE
 from ..core.release import FileEntry
 from ..core.release_file import MadeFile, TensorFile
 from .choice import kinds_for
 from .compared import compare_plain, compare_tensors
 from .composer import Composer
 from .composition import (
+    COMPOSED,
     COMPOSITION,
     LIKE,
     MANIFEST_OF,
@@ -31,7 +33,7 @@ from .composition import (
 )
 from .contributions import Contributions, blob_name
 from .ledger_view import LedgerView
-from .make_derived import WHOLE, usable_base
+from .make_derived import usable_base
 from .open_part import open_shares
 from .trust import check, mismatch
 from .trusted_ledger import TrustedRelease
@@ -106,7 +108,7 @@ def verify_composed(
             raise mismatch(f"{COMPOSITION} names a file that the release does not have")
         check_file(place(folder, LIKE), like[0])
         check_header(place(folder, LIKE), LIKE)
-    kinds = kinds_for(made_of.programs)
+    kinds = kinds_for(made_of.programs, default=COMPOSED)
     usable_base(kinds, base, release.federation.spec)
     contributions = Contributions(folder, release)
     own = (own - {MANIFEST}) | {MANIFEST_OF, COMPOSITION, LIKE}

@@ -9,6 +9,7 @@ spec lets a base be called, none of which can end a quote or a line. Source: for
 import json
 from collections.abc import Sequence
 
+from .kinds import DERIVABLE
 from .lorafile import FileOrigin, file_rank
 from .merging import Merge
 from .release_file import MadeFile
@@ -24,7 +25,12 @@ def shown_prompt(trigger: str) -> str:
 
 
 def use_lines(merge: Merge, origin: FileOrigin, made: Sequence[MadeFile]) -> list[str]:
-    """Return the section's lines; ``made``: the files of tensors that are there."""
+    """Return the section's lines; ``made``: the files of tensors that are there.
+
+    A folder that was composed for one program may lack the stacked LoRA.
+    """
+    if not any(file.kind == "lora" for file in made):
+        return _one_program(merge, made)
     if merge.spec.token_layers:
         return _layerwise_use(merge, made)
     return _use(merge, origin, made)
@@ -153,6 +159,13 @@ def _bundle(stem: str, prompt: str) -> list[str]:
         f"  `<lora:{stem}:1> {prompt}`. No other program takes that file: diffusers refuses it and",
         "  Forge may drop it.",
     ]
+
+
+def _one_program(merge: Merge, made: Sequence[MadeFile]) -> list[str]:
+    """Return the same where the files are those for one program, which its user knows."""
+    words = ", ".join(trigger for part in merge.parts for trigger in part.manifest.triggers)
+    names = [f"- `{file.name}`" for file in made if file.kind in DERIVABLE]
+    return ["Made for the program that loads these:", "", *names, "", f"Words: {words}."]
 
 
 def _instead(full: str) -> list[str]:

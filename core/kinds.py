@@ -65,6 +65,8 @@ KINDS: Final[Mapping[str, Kind]] = {
 DERIVABLE: Final = ("a1111", "checkpoint", "diffusers", "full", "peft")
 """What a consumer makes from the contributions, some of it with the base: the LoRA in other
 spellings, and whole models. A release may leave it out and say its hashes (derived_file.py)."""
+WHOLE: Final = frozenset({"checkpoint", "full"})
+"""What is made with the base: whole models."""
 DERIVED: Final = ("full",)
 """What is left out where the operator says nothing: a full file is the checkpoint once more."""
 PUBLISHED: Final = tuple(kind for kind in KINDS if kind not in DERIVED)
