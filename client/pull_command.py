@@ -74,6 +74,8 @@ def pull(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
     from .open_origin import open_origin
     from .seen_heads import SeenHeads
 
+    if base is not None and key is None and not {"checkpoint", "full"} & set(kinds or ()):
+        raise _needless_base()
     place = Home.at(home)
     shown = place.certificate() if certificate is None else read_certificate(certificate)
     with open_origin(url, mirrors=mirror or (), certificate=shown, patience_s=patience_s) as opened:
@@ -208,6 +210,17 @@ def _either() -> Exception:
         "--concept or --weight beside --key or --contributions",
         why="a composition is of public contributions, and always holds what it was made of",
         fix="run the command with one of them",
+        code="bad-option",
+    )
+
+
+def _needless_base() -> Exception:
+    from ..core.errors import InputError
+
+    return InputError(
+        "--base without --key, --as full or --as checkpoint",
+        why="the base model makes whole models and nothing else",
+        fix="leave --base out, or add --as full",
         code="bad-option",
     )
 
