@@ -108,9 +108,16 @@ def test_the_merge_at_home_has_the_bytes_of_a_public_one(tmp_path):
     assert (both.public, both.private) == (("anna",), ("rex", "eva"))
     assert (alone.private, alone.num_sealed_for_others) == (("eva",), 1)
     for made, folder in ((tmp_path / "both", other), (tmp_path / "alone", third)):
-        public = files(folder.releases / "1")
-        del public["manifest.json"]
-        assert files(made) == public
+        released = folder.releases / "1"
+        public = files(released)
+        del public["manifest.json"], public["info.json"]
+        here = files(made)
+        del here["info.json"]
+        assert here == public
+        # Nobody signed what is merged here, so it describes no file that it leaves out.
+        said, told = (json.loads((x / "info.json").read_bytes()) for x in (released, made))
+        assert [file["kind"] for file in said.pop("derived")] == ["full"]
+        assert told == said
     assert "lora/wren-fed-r0001.safetensors" in files(tmp_path / "both")
     assert "checkpoint/unet/diffusion_pytorch_model.safetensors" in files(tmp_path / "both")
 
