@@ -6,11 +6,11 @@ left open is finished first, with the bytes it would have had; then, if contribu
 one more release holds them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from ..core.document import parse
-from ..core.errors import Refused
+from ..core.errors import InputError, Refused
 from ..core.keyring import Keyring
 from ..core.spec import FederationSpec
 from .base import BaseFolder
@@ -49,6 +49,7 @@ def publish_newest(
             code="nothing-to-resume",
         )
     derived = list(folder.settings().derive)
+    _check_drawn(derived, draw)
     answer = desk.ask("plan", {"lambda_1024": lambda_1024, "derived": derived})
     if not answer["new"]:
         return _told(Plan.from_bytes(answer["plan"].encode()), folder, new=False)
@@ -63,6 +64,7 @@ def _publish(
     draw: Draw | None,
 ) -> dict[str, Any]:
     plan = Plan.from_bytes(answer["plan"].encode())
+    _check_drawn(plan.derived, draw)
     settings = folder.settings()
     spec = FederationSpec.from_bytes((folder.public / "spec.json").read_bytes())
     ring = parse(desk.ask("keyring", {})["document"].encode(), kind="keyring")
@@ -71,6 +73,17 @@ def _publish(
     build(folder, spec, plan, key, base=BaseFolder(settings.base), fs=fs, say=say, draw=draw)
     desk.ask("publish", {"n": plan.n})
     return _told(plan, folder, new=True)
+
+
+def _check_drawn(derived: Collection[str], draw: Draw | None) -> None:
+    """Refuse pictures of a release without the model that draws them, before it is planned."""
+    if draw is not None and "checkpoint" in derived:
+        raise InputError(
+            "--samples, and the release leaves out the checkpoint",
+            why="sample pictures are drawn from checkpoint/",
+            fix="take checkpoint out of `derive` in coordinator.toml, or leave --samples out",
+            code="no-pictures",
+        )
 
 
 def _told(plan: Plan, folder: DataFolder, *, new: bool) -> dict[str, Any]:

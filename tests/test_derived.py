@@ -18,6 +18,7 @@ from orthofed.client.write_file import write_file
 from orthofed.coordinator.folder import Settings
 from orthofed.coordinator.merging import open_merge
 from orthofed.coordinator.publications import Plan, newest
+from orthofed.coordinator.releasing import publish_newest
 from orthofed.core import canonical
 from orthofed.core.basis_fingerprint import basis_fingerprint
 from orthofed.core.derived_file import DerivedFile, derive, read_derived
@@ -194,6 +195,21 @@ def test_a_setting_names_kinds_that_consumers_can_make(filled: Running) -> None:
     assert Settings.read(path).derive == ("full",)
     path.write_text(settings.to_toml())
     assert Settings.read(path).derive == settings.derive
+
+
+@pytest.mark.parametrize("filled", [ALL], indirect=True)
+def test_pictures_need_the_checkpoint(filled: Running) -> None:
+    """`--samples` draws from it: where it is left out, the command ends before a plan."""
+    with pytest.raises(InputError, match="leaves out the checkpoint"):
+        publish_newest(
+            filled.folder,
+            filled.desk,
+            lambda_1024=None,
+            resume=False,
+            say=lambda _: None,
+            draw=lambda *_: {},
+        )
+    assert not filled.desk.ask("status", {})["plan_open"]
 
 
 def test_a_plan_of_an_earlier_version_derives_the_full_file(filled: Running) -> None:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def channel_to(coordinator: Running) -> Iterator[tuple[Channel, str]]:
 
 
 def merge(
-    coordinator: Running, out: Path, private: X25519PrivateKey = CARLA, *, n: int = 0, **how: int
+    coordinator: Running, out: Path, private: X25519PrivateKey = CARLA, *, n: int = 0, **how: Any
 ) -> Merged:
     base = BaseFolder(coordinator.house.settings.base)
     with channel_to(coordinator) as (channel, log):
