@@ -17,6 +17,7 @@ _NAMES: Final[dict[Family, str]] = {
     "sdxl": "Stable Diffusion XL",
 }
 _WORDS: Final[dict[Outcome, str]] = {"all": "yes", "part": "in part", "nothing": "no"}
+_MADE_FOR: Final = ("embedding", "whole checkpoint in one file")
 _FIRST: Final = 3
 _LONGEST: Final = 120
 
@@ -96,7 +97,9 @@ def _facts(file: ExaminedFile) -> list[tuple[str, str]]:
     if kind is None or header is None:
         return [("size", size)]
     bases = " or ".join(_NAMES[family] for family in kind.families)
-    facts = [("for", bases or "a base model that is not SD 1, SD 2 or SDXL")]
+    facts = list[tuple[str, str]]()
+    if bases or kind.is_lora or kind.kind in _MADE_FOR:
+        facts.append(("for", bases or "a base model that is not SD 1, SD 2 or SDXL"))
     if kind.modules:
         facts.append(("adapts", f"{kind.modules} layers, {', '.join(kind.algorithms)}"))
     if kind.ranks:

@@ -137,8 +137,7 @@ def _stops(program: Program, file: _Names, left: Collection[str]) -> Verdict | N
 
 def _a1111(file: _Names) -> Verdict:
     def takes(named: Named, part: TensorPart) -> bool:
-        if "." in part.module:
-            return False  # it cuts a key at its first dot
+        # It cuts a key at its first dot, so a spelling with dots in it finds nothing.
         return part.style != "old diffusers" and _a1111_finds(named, file.family)
 
     left = [name for name in file.left(takes) if not _is_vectors(name)]

@@ -115,6 +115,7 @@ def test_what_is_no_lora_is_named(tmp_path, tensors, kind, families):
 
     assert file.kind is not None
     assert (file.kind.kind, file.kind.families) == (kind, families)
+    assert ("  for  " in file_text(file)) == bool(families)
 
 
 def test_a_lora_of_another_base_is_for_diffusers_alone(tmp_path):

@@ -68,6 +68,23 @@ def test_both_derivations_agree_on_names_that_are_nearly_right(data: st.DataObje
         assert list(found.left) == sorted(unmatched(program, MODELS[MODEL[family]], keys)), name
 
 
+def test_the_first_upsampler_stands_behind_an_attention_in_sdxl_alone() -> None:
+    """Published: output_blocks.2.1.conv in SD 1, 2.2.conv in SDXL; A1111 counts as in SD 1."""
+    first, second = (f"lora_unet_output_blocks_2_{k}_conv" for k in (1, 2))
+    kohyas = "lora_unet_up_blocks_0_upsamplers_0_conv"
+
+    def takes(family: Family, base: str) -> set[str]:
+        keys = [*kohya_names(MODEL[family]), *(f"{base}.{end}" for end in KOHYA)]
+        return {each.program for each in verdicts(family, keys) if each.outcome == "all"}
+
+    everybody = set(PROGRAMS)
+    assert takes("sd1", first) == takes("sd2", first) == everybody - {"diffusers", "kohya"}
+    assert takes("sdxl", second) == everybody
+    assert takes("sd1", second) == takes("sdxl", first) == set()
+    assert takes("sd1", kohyas) == everybody
+    assert "A1111" not in takes("sdxl", kohyas)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_program_takes_all_of_our_stacked_file(family: Family) -> None:
     """Nothing is left over, and nobody is said to refuse it."""
