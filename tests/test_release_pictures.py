@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -23,6 +24,7 @@ from .coordinator_process import run
 from .serving import Running, founded, running
 from .test_partial_pull import contributed, names, pull
 from .test_sample_picture import GOOD, with_text
+from .tiny_families import tiny_sdxl
 
 PICTURES = {"samples/anna.png", "samples/bert.png"}
 
@@ -170,6 +172,30 @@ def test_what_cannot_be_drawn_ends_the_release_with_a_next_step(
     assert "without --samples" in caught.value.fix
     assert picture_name("anna") in PICTURES
     assert filled.folder.releases.is_dir()
+
+
+@pytest.mark.filterwarnings(  # diffusers' Euler scheduler, with numpy 2
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+)
+@pytest.mark.parametrize("how", [{"make": tiny_sdxl}, {"layerwise_tokens": True}], ids=str)
+def test_other_models_and_layer_wise_words_are_drawn_too(
+    how: dict[str, Any], tmp_path: Path
+) -> None:
+    """Two text encoders, and words that no other program loads."""
+    with running(founded(tmp_path, **how)) as coordinator:
+        contributed(coordinator.member(), "anna", 1)
+        publish_newest(
+            coordinator.folder,
+            coordinator.desk,
+            lambda_1024=None,
+            resume=False,
+            say=lambda _: None,
+            draw=drawn,
+        )
+        folder = coordinator.folder.releases / "1"
+
+    check_picture((folder / "samples" / "anna.png").read_bytes())
+    assert "(samples/anna.png)" in (folder / "card.md").read_text()
 
 
 def test_a_card_has_prompts_of_its_own(pulled: Path, tmp_path: Path) -> None:
