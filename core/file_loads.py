@@ -27,7 +27,7 @@ _TABLE: Final[Mapping[Kind, Mapping[Program, tuple[Outcome, str]]]] = {
     },
     "part of a diffusers pipeline": {
         "diffusers": ("all", "as part of its folder"),
-        "ComfyUI": ("nothing", "it takes the folder's parts one by one, or a checkpoint"),
+        "ComfyUI": ("all", "if it is Stable Diffusion's, in the loader for UNET, CLIP or VAE"),
         **dict.fromkeys(("A1111", "Forge", "kohya"), _NOT_THERE),
     },
 }
