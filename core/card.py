@@ -119,8 +119,9 @@ def _pictures(merge: Merge, names: Collection[str]) -> list[str]:
     if not shown:
         return []
     told = (
-        "The operator drew these with the whole model of this release, each from the prompt beside"
-        " it and seed 0. They are signed like every file; no other machine draws the same bytes."
+        "By the operator's word, drawn with the whole model of this release, each from the prompt"
+        " beside it and seed 0. They are signed like every file; another machine need not draw the"
+        " same bytes, so no rebuild checks that they are the model's."
     )
     lines = ["## Samples", "", *wrap(told, _WIDTH), "", "| prompt | picture |", "| --- | --- |"]
     for manifest in shown:

@@ -5,8 +5,8 @@
 Laws: no other chunk passes, so no text, time, profile, EXIF or place of a picture is published
 (formats.md 8); nothing stands behind the end, neither of the file nor of the packed rows; 8 bits,
 not interlaced, sides of at most 512, so a file has at most 1 MiB and a reader unpacks no more than
-that (T5, T8). Pixels are as signed: no two machines draw the same, so no rebuild can give them
-(docs/adr/0027). Source: the PNG specification (ISO/IEC 15948), sections 5 and 11.
+that (T5, T8). Pixels are as signed: two machines need not draw the same, so no rebuild gives
+them (docs/adr/0027). Source: the PNG specification (ISO/IEC 15948), sections 5 and 11.
 """
 
 import re
