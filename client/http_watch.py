@@ -27,6 +27,7 @@ class Answer:
     since_s: float = field(default_factory=time.monotonic)
     cut: str = ""
     connection: HTTPConnection | None = None
+    line: socket.socket | None = None  # the connection forgets it when an answer has no length
 
 
 _ASKED: ContextVar[Answer | None] = ContextVar("asked", default=None)
@@ -75,7 +76,7 @@ class Watch:
             answer.since_s, answer.come = now_s, 0
             return
         answer.cut = f"{answer.come} bytes in {took_s:.0f} s"
-        sock = answer.connection.sock if answer.connection else None
+        sock = answer.line or (answer.connection.sock if answer.connection else None)
         if sock is not None:
             with contextlib.suppress(OSError):  # it may be gone already
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)  # of TLS too: its own forgets it
@@ -103,6 +104,7 @@ class WatchedConnection(HTTPConnection):
         """Ask, under watch: also when the connection is an old one."""
         _used(self)
         super().send(data)
+        _used(self)  # it may have been connected meanwhile
 
 
 class WatchedTlsConnection(HTTPSConnection):
@@ -117,8 +119,9 @@ class WatchedTlsConnection(HTTPSConnection):
         """Ask, under watch: also when the connection is an old one."""
         _used(self)
         super().send(data)
+        _used(self)  # it may have been connected meanwhile
 
 
 def _used(connection: HTTPConnection) -> None:
     if (answer := _ASKED.get()) is not None:
-        answer.connection = connection
+        answer.connection, answer.line = connection, connection.sock
