@@ -17,6 +17,7 @@ from .adapter_file import read_header
 from .base import Base
 
 _MOST: int = 8
+_MOST_CHARACTERS: int = 200  # a tokeniser of a megabyte takes minutes
 _ALIASES = {
     "text_encoder": ("text_encoder", "clip_l"),
     "text_encoder_2": ("text_encoder_2", "clip_g"),
@@ -51,6 +52,13 @@ def rows_of(base: Base, embedding: Path | None, text: str) -> dict[str, np.ndarr
 
 
 def _spoken(base: Base, text: str) -> dict[str, np.ndarray]:
+    if len(text) > _MOST_CHARACTERS:  # before it is tokenised
+        raise InputError(
+            f"--foreign-trigger of {len(text)} characters, allowed are {_MOST_CHARACTERS}",
+            why=f"at most {_MOST} tokens call a LoRA",
+            fix="give the few words that its author tells to write into a prompt",
+            code="vectors-do-not-fit",
+        )
     found = {}
     for name, tower in base.towers.items():
         ids = tower.tokenizer(text, add_special_tokens=False).input_ids

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 # ruff: noqa: PLC0415
 
 FIDELITY: Final = "fidelity.json"
+_MOST_RANK: Final = 1024
+"""Rows of a LoRA's down: extracted ones have some hundreds, and Gram matrices cost rank^2 (T5)."""
+
 ENOUGH_KEPT: Final = 0.9
 """Share of the LoRA's answers that A' must keep for no distillation (our choice, method.md 7)."""
 
@@ -84,6 +87,14 @@ class ImportBench(Workbench):
                 f"{len(opened.strange)} tensors that are no part of a plain LoRA",
                 why="what they do is no sum of weight changes (DoRA and LyCORIS are not)",
                 fix="give a plain LoRA, or merge and extract one with the tool that made it",
+                code="bad-adapter",
+            )
+        ranks = [s["down"].shape[0] for s in opened.modules.values() if "down" in s]
+        if (most := max(ranks, default=0)) > _MOST_RANK:  # by the header, before a tensor is read
+            raise InputError(
+                f"a LoRA of rank {most}, allowed is {_MOST_RANK}",
+                why="what a slot keeps of it is computed from every row",
+                fix="extract a LoRA of a smaller rank with the tool that made it",
                 code="bad-adapter",
             )
         return opened

@@ -76,7 +76,8 @@ def import_(  # noqa: PLR0913, PLR0917  # each is an option that a person may se
     place = Home.at(home)
 
     def tell(happened: Happened) -> None:
-        print(json.dumps({"event": happened.name, **happened.values}), flush=True)
+        line = {"schema": "orthofed.import/1", "event": happened.name, **happened.values}
+        print(json.dumps(line), flush=True)
 
     if dry_run:
         from .import_dry_run import dry_run as measured

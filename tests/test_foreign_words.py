@@ -25,3 +25,16 @@ def test_a_file_of_too_many_vectors_is_refused_by_its_header(tmp_path: Path) -> 
     with pytest.raises(InputError, match="1 to 8 vectors") as refused:
         rows_of(base, tmp_path / "nine.safetensors", "")
     assert refused.value.code == "bad-embedding"
+
+
+def test_words_too_long_for_any_trigger_are_refused_before_they_are_tokenised(
+    tmp_path: Path,
+) -> None:
+    """Two words are as many rows of the table; a megabyte of them is refused at once."""
+    base = Base.load(tiny_base(tmp_path / "base"))
+
+    spoken = rows_of(base, None, "a b")
+
+    assert {len(rows) for rows in spoken.values()} == {2}
+    with pytest.raises(InputError, match="1048576 characters, allowed are 200"):
+        rows_of(base, None, "a " * (1 << 19))

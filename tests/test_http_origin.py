@@ -240,6 +240,54 @@ def test_a_chunk_that_never_comes_right_is_asked_for_twice(tmp_path: Path) -> No
     assert sum("bytes=0-" in head for head in web.asked) == 2
 
 
+def part_of(line_and_head: str) -> tuple[int, bytes]:
+    """Return where the asked part begins and the head of an answer without its length."""
+    at = 0 if "bytes=0-" in line_and_head else HALF
+    end = min(at + HALF, len(DATA)) - 1
+    return at, f"HTTP/1.1 206 x\r\ncontent-range: bytes {at}-{end}/1024\r\n\r\n".encode()
+
+
+def test_a_lie_in_the_middle_of_a_chunk_leaves_nothing_of_it(tmp_path: Path) -> None:
+    """T16: wrong bytes and then too many; the second answer is right, and taken from the start."""
+    lied: list[int] = []
+
+    def answer(_line: str, send: Send) -> None:
+        at, head = part_of(web.asked[-1])
+        if at == 0 and not lied:
+            lied.append(at)
+            send(head + b"x" * 300)
+            time.sleep(0.3)
+            send(b"x" * 400)
+        else:
+            send(head + DATA[at : at + HALF])
+
+    web = RawWeb(answer)
+    with web, origin(web) as asked:
+        Download([asked], tmp_path, lambda *_: None).run([WANTED], lambda *_: None)
+
+    assert (tmp_path / WANTED.entry.sha256).read_bytes() == DATA
+
+
+def test_a_download_that_fails_waits_for_no_other_stretch(tmp_path: Path) -> None:
+    """One chunk is wrong twice; of the other a byte comes every tenth of a second."""
+
+    def answer(_line: str, send: Send) -> None:
+        at, head = part_of(web.asked[-1])
+        send(head)
+        if at == 0:
+            send(b"x" * HALF)
+        else:
+            for _ in range(100):
+                send(b"x")
+                time.sleep(0.1)
+
+    web, began_s = RawWeb(answer), time.monotonic()
+    with web, origin(web) as asked, pytest.raises(VerificationFailed, match="chunk 0 was wrong"):
+        Download([asked], tmp_path, lambda *_: None).run([WANTED], lambda *_: None)
+
+    assert time.monotonic() - began_s < 3
+
+
 def test_chunks_that_are_right_of_a_whole_that_is_not_are_refused(tmp_path: Path) -> None:
     """A manifest that contradicts itself: no file is handed over, and its part goes."""
     entry = FileEntry("x.bin", len(DATA), "0" * 64, WANTED.entry.chunks)

@@ -178,11 +178,11 @@ def test_a_dry_run_leases_nothing(home: Home, place: Path) -> None:
     assert b"Lease" not in (home.folder / "outbox.jsonl").read_bytes()
 
 
-@pytest.mark.parametrize("bad", ["dora", "words", "nan"])
+@pytest.mark.parametrize("bad", ["dora", "words", "nan", "rank"])
 def test_what_cannot_be_imported_is_refused_before_a_lease(
     bad: str, home: Home, place: Path, tmp_path: Path
 ) -> None:
-    """An adapter that is no sum, words of another width, a number that is none: named, no lease."""
+    """No sum, words of another width, a number that is none, a rank of 1025: named, no lease."""
     from safetensors.numpy import load_file  # noqa: PLC0415  # used here alone
 
     tensors = load_file(place / f"{SECRET}.safetensors")
@@ -190,6 +190,10 @@ def test_what_cannot_be_imported_is_refused_before_a_lease(
     name = next(n for n in tensors if "to_k.lora_B" in n)
     if bad == "dora":
         tensors[name.replace("lora_B.weight", "lora_magnitude_vector")] = np.ones(4, np.float32)
+    elif bad == "rank":
+        other = name.replace("lora_B", "lora_A")
+        tensors[name] = np.ones((len(tensors[name]), 1025), np.float32)
+        tensors[other] = np.ones((1025, tensors[other].shape[1]), np.float32)
     elif bad == "nan":
         tensors[name][0, 0] = np.nan
     else:
