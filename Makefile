@@ -5,7 +5,7 @@ VENV ?= .venv
 export VENV_BEFORE ?= $(CURDIR)/.venv-before
 export PYTHONSAFEPATH = 1
 
-.PHONY: setup check faults demo clean
+.PHONY: setup check faults demo study clean
 setup: $(VENV)/.installed $(VENV_BEFORE)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -32,6 +32,9 @@ faults: setup $(VENV)/.fuzzer
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/orthofed demo $(DEMO)
+
+study: $(VENV)/.installed
+	cd benchmarks && env -u PYTHONSAFEPATH ../$(VENV)/bin/python -m study $(STUDY)
 
 clean:
 	rm -rf $(VENV) $(VENV_BEFORE) build demo

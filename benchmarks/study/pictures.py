@@ -1,0 +1,130 @@
+"""Pictures of a trial, and whom they show by the embedder.
+
+    identity    share of pictures whose cosine to their person reaches the embedder's threshold
+    likeness    mean cosine to the person (image alignment, with features that know only people)
+    confusion   share of pictures that are nearer to another concept of the study, by which
+
+Every method draws the same prompts from the same noise. The threshold is the equal error rate on
+real held-out drawings of the concepts, against each other. Source: method.md 8.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from PIL import Image
+
+from orthofed.client.sample import draw
+
+from .bench import Bench, Learnt
+from .embedder import WEIGHTS, Embedder, equal_error
+from .merging import merged
+from .recipes import METHODS
+from .trial import Trial
+
+PROMPTS = (
+    "a peeps drawing of {}, smiling, green shirt",
+    "a peeps drawing of {}, angry, red shirt, yellow background",
+    "a peeps drawing of {}, sunglasses, pink background",
+    "a peeps drawing of {}, calm, blue shirt, white background",
+    "a picture of {}",
+    "a peeps drawing of {}, laughing, orange shirt, purple background",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What the pictures of one trial show, by concept; ``nearest``: counts by concept."""
+
+    trial: Trial
+    identity: dict[str, float]
+    likeness: dict[str, float]
+    nearest: dict[str, dict[str, int]]
+
+
+class Gallery:
+    """Draws for one bench and judges."""
+
+    def __init__(self, bench: Bench, *, count: int) -> None:
+        """Draw ``count`` pictures a prompt."""
+        self._bench, self._count = bench, count
+
+    def judged(self, trial: Trial) -> Drawn:
+        """Return what the trial's pictures show; pictures are kept beside the result."""
+        method, work = METHODS[trial.method], self._bench.conditions.work
+        parts = [self._bench.learnt(method.recipe, n, trial.factor) for n in trial.names]
+        place = work / "drawn" / self._key(trial, parts)
+        result = place / "drawn.json"
+        if not result.is_file():
+            place.mkdir(parents=True, exist_ok=True)
+            text = json.dumps(self._drawn(trial, parts, place))
+            part = result.with_suffix(f".{os.getpid()}.part")
+            part.write_text(text)
+            part.replace(result)
+        return Drawn(trial, **json.loads(result.read_text()))
+
+    @cached_property
+    def threshold(self) -> tuple[float, float]:
+        """Return (threshold, equal error rate) on real drawings that nothing was trained on."""
+        genuine, impostor = [], []
+        for name, images in self._bench.images.items():
+            vectors = self._embedder.of([item.image for item in images.held_out])
+            for other, person in self._people.items():
+                (genuine if other == name else impostor).extend((vectors @ person).tolist())
+        return equal_error(np.array(genuine), np.array(impostor))
+
+    @cached_property
+    def _embedder(self) -> Embedder:
+        return Embedder.load()
+
+    @cached_property
+    def _people(self) -> dict[str, np.ndarray]:
+        return {
+            name: self._embedder.person([item.image for item in images.train])
+            for name, images in self._bench.images.items()
+        }
+
+    def _drawn(self, trial: Trial, parts: list[Learnt], place) -> dict[str, object]:
+        bench, people = self._bench, self._people
+        how = METHODS[trial.method].merge
+        variants = [part.variant for part in parts]
+        model = merged(how, variants, lambda i: bench.inputs(parts[i]), lambda_=trial.lambda_)
+        names, bar = [*people], self.threshold[0]
+        identity, likeness, nearest = {}, {}, {}
+        with model.applied(bench.base) as tokens:
+            for name, part in zip(trial.names, parts, strict=True):
+                prompts = [prompt.replace("{}", part.phrase) for prompt in PROMPTS]
+                seed, steps = bench.conditions.seed, bench.conditions.sampling
+                rows = draw(bench.base, tokens, prompts, count=self._count, seed=seed, steps=steps)
+                images = [image for row in rows for image in row]
+                cosines = self._embedder.of(images) @ np.stack([*people.values()]).T
+                own = cosines[:, names.index(name)]
+                identity[name] = float((own >= bar).mean())
+                likeness[name] = float(own.mean())
+                found = [names[k] for k in cosines.argmax(1)]
+                nearest[name] = {who: found.count(who) for who in sorted({*found})}
+                _sheet(images).save(place / f"{name}.png")
+        return {"identity": identity, "likeness": likeness, "nearest": nearest}
+
+    def _key(self, trial: Trial, parts: list[Learnt]) -> str:
+        conditions = self._bench.conditions
+        weights = hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
+        decides = [METHODS[trial.method].merge, trial.lambda_, [part.key for part in parts]]
+        text = json.dumps(
+            [*decides, PROMPTS, self._count, conditions.sampling, conditions.seed, weights]
+        )
+        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+        return f"{trial.method}-{len(parts)}@{trial.lambda_:g}-{digest}"
+
+
+def _sheet(images: list[Image.Image]) -> Image.Image:
+    """Return all images in rows, as many a row as fit a square."""
+    columns = int(np.ceil(np.sqrt(len(images))))
+    side = images[0].width
+    sheet = Image.new("RGB", (columns * side, -(-len(images) // columns) * side), "white")
+    for number, image in enumerate(images):
+        sheet.paste(image, (number % columns * side, number // columns * side))
+    return sheet

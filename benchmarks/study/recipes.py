@@ -1,0 +1,62 @@
+"""The methods of the study: what each trains, and how its concepts become one model.
+
+``side`` and ``blocks`` say what moves beside the tokens; ``tokens``: learnt (two vectors), layered
+(P+, two vectors at each place) or frozen (as they start, near the noun). ``null``: the trainer's
+null-response term, which only the last rows have, so that the paper's comparison stands without it.
+Names are those of results and plots.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Side = Literal["none", "lora", "frozen", "frozen_up"]
+Tokens = Literal["learnt", "layered", "frozen"]
+Merge = Literal["sum", "fusion", "ties", "dare"]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How one concept is trained. ``same_seed``: a LoRA's random side starts alike for all."""
+
+    side: Side
+    blocks: str = ""
+    tokens: Tokens = "learnt"
+    same_seed: bool = False
+    null: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A recipe and what is done with what it gave."""
+
+    recipe: str
+    merge: Merge = "sum"
+
+
+RECIPES = {
+    "tokens": Recipe("none"),
+    "tokens_layered": Recipe("none", tokens="layered"),
+    "dreambooth": Recipe("lora", tokens="frozen"),
+    "lora": Recipe("lora"),
+    "lora_same_seed": Recipe("lora", same_seed=True),
+    "gaussian": Recipe("frozen", "gaussian"),
+    "haar_draw": Recipe("frozen", "haar_draw"),
+    "haar": Recipe("frozen", "haar"),
+    "hadamard": Recipe("frozen", "hadamard"),
+    "quiet": Recipe("frozen", "quiet"),
+    "complement": Recipe("frozen", "complement"),
+    "equal": Recipe("frozen", "equal"),
+    "half": Recipe("frozen", "half"),
+    "loudest": Recipe("frozen", "loudest"),
+    "frozen_up": Recipe("frozen_up", "hadamard"),
+    "hadamard_tokens_frozen": Recipe("frozen", "hadamard", tokens="frozen"),
+    "lora_null": Recipe("lora", null=True),
+    "equal_null": Recipe("frozen", "equal", null=True),
+    "hadamard_null": Recipe("frozen", "hadamard", null=True),
+}
+METHODS = {
+    **{name: Method(name) for name in RECIPES},
+    "lora_fusion": Method("lora", "fusion"),
+    "lora_ties": Method("lora", "ties"),
+    "lora_dare": Method("lora", "dare"),
+}

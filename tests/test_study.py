@@ -1,0 +1,166 @@
+"""The study's smoke run: what it prints, and the laws that hold at any size."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from orthofed.core.layer import Layer
+from orthofed.core.spec import BaseModel, Encoder, FederationSpec, plan_spec
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+LAYER = Layer("unet.attn.to_k", 8, 48)
+NUM, RANK = 4, 6
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str, Path]:
+    """Return what `python -m study --smoke` wrote and said, and the folder it keeps."""
+    work = tmp_path_factory.mktemp("study")
+    return (*run(work), work)
+
+
+def run(work: Path) -> tuple[dict[str, Any], str]:
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    out = work / "study.json"
+    words = ["-m", "study", "--smoke", "--work", str(work / "kept"), "--out", str(out)]
+    done = subprocess.run(
+        [sys.executable, *words],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=BENCHMARKS,
+        env=env,
+    )
+    return json.loads(out.read_text()), done.stderr
+
+
+def test_tokens_alone_lose_nothing_when_they_are_merged(
+    smoke: tuple[dict[str, Any], str, Path],
+) -> None:
+    """Nothing of another concept is read with this one's words (method.md 8: any scale)."""
+    row = smoke[0]["methods"]["tokens"]
+
+    assert row["2@1"]["retention"] == 1.0
+    assert row["2@1"]["identity"] == row["1@1"]["identity"]
+
+
+def test_weights_overlap_where_blocks_do_and_nowhere_else(
+    smoke: tuple[dict[str, Any], str, Path],
+) -> None:
+    methods = smoke[0]["methods"]
+
+    assert methods["hadamard"]["2@1"]["weight_crosstalk"] < 1e-6
+    assert methods["equal"]["2@1"]["weight_crosstalk"] > 0.1
+    assert methods["hadamard"]["2@1"]["functional_crosstalk"] > 0.1, "orthogonal is not silent"
+
+
+def test_fusion_is_another_model_made_of_the_same_trainings(
+    smoke: tuple[dict[str, Any], str, Path],
+) -> None:
+    methods = smoke[0]["methods"]
+
+    assert methods["lora_fusion"]["1@1"]["loss"] == pytest.approx(
+        methods["lora"]["1@1"]["loss"], rel=1e-3
+    )
+    assert methods["lora_fusion"]["2@1"]["loss"] != methods["lora"]["2@1"]["loss"]
+
+
+def test_what_was_trained_and_drawn_is_not_made_again(
+    smoke: tuple[dict[str, Any], str, Path],
+) -> None:
+    first, _, work = smoke
+    made = {path: path.stat().st_mtime_ns for path in work.rglob("*") if path.suffix != ".json"}
+
+    again, _ = run(work)
+
+    assert {path: path.stat().st_mtime_ns for path in made} == made
+    assert again["methods"] == first["methods"]
+    assert any(path.suffix == ".png" for path in made)
+
+
+def test_a_picture_of_somebody_else_is_not_taken_for_a_concept(
+    smoke: tuple[dict[str, Any], str, Path],
+) -> None:
+    """The embedder never saw the concepts; held-out drawings of them it tells apart."""
+    assert smoke[0]["identity"]["equal_error_rate"] <= 0.05
+
+
+@pytest.fixture
+def blocks() -> Callable[[str, int], np.ndarray]:
+    """`block_of`, whatever else is called study where the tests run."""
+    place = BENCHMARKS / "study" / "blocks.py"
+    found = importlib.util.spec_from_file_location("study_blocks", place)
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    block_of = module.block_of
+
+    def made(kind: str, concept: int) -> np.ndarray:
+        return block_of(kind, spec(), LAYER, concept, num=NUM, gram=inputs())
+
+    return made
+
+
+def inputs() -> np.ndarray:
+    """Return second moments with a few loud directions that lie along no axis."""
+    turn = np.linalg.qr(np.random.default_rng(3).normal(size=(LAYER.width, LAYER.width)))[0]
+    return (turn * np.arange(1, LAYER.width + 1) ** -1.5) @ turn.T
+
+
+def spec() -> FederationSpec:
+    return plan_spec(
+        name="study",
+        base=BaseModel("other", "study", "1", "0" * 64, "CC0-1.0"),
+        layers=[LAYER],
+        encoders=[Encoder("text_encoder", 16)],
+        seed=bytes(range(32)),
+        rank=RANK,
+    )
+
+
+@pytest.mark.parametrize("kind", ["hadamard", "haar", "quiet", "loudest", "complement"])
+def test_disjoint_blocks_share_no_direction(
+    blocks: Callable[[str, int], np.ndarray], kind: str
+) -> None:
+    whole = np.hstack([blocks(kind, n) for n in range(NUM)])
+
+    assert np.allclose(whole.T @ whole, np.eye(NUM * RANK), atol=1e-3)
+
+
+@pytest.mark.parametrize(("kind", "shared"), [("equal", RANK), ("half", RANK // 2)])
+def test_the_controls_share_what_they_say(
+    blocks: Callable[[str, int], np.ndarray], kind: str, shared: int
+) -> None:
+    overlap = np.linalg.norm(blocks(kind, 0).T @ blocks(kind, 1)) ** 2
+
+    assert overlap == pytest.approx(shared, abs=1e-6)
+
+
+def test_quiet_blocks_hear_less_than_plain_ones_and_loud_ones_more(
+    blocks: Callable[[str, int], np.ndarray],
+) -> None:
+    gram = inputs()
+
+    def heard(kind: str) -> float:
+        return sum(float(np.trace(b.T @ gram @ b)) for b in (blocks(kind, n) for n in range(NUM)))
+
+    assert heard("complement") < heard("quiet") < heard("hadamard") < heard("loudest")
+
+
+def test_draws_of_two_concepts_meet_by_chance_and_gaussian_is_not_orthogonal(
+    blocks: Callable[[str, int], np.ndarray],
+) -> None:
+    met = [np.linalg.norm(blocks("haar_draw", i).T @ blocks("haar_draw", i + 1)) for i in range(8)]
+    drawn = blocks("gaussian", 0)
+
+    assert 0 < np.mean(np.square(met)) < RANK
+    assert not np.allclose(drawn.T @ drawn, np.eye(RANK), atol=1e-2)
