@@ -66,7 +66,9 @@ def init(  # noqa: PLR0913, PLR0917  # a federation has this many choices
             " them.",
         ),
     ] = False,
-    base_name: Annotated[str, typer.Option(help="The base model's name for file headers.")] = "",
+    base_name: Annotated[
+        str, typer.Option(help="The base model's public name; default: its folder's.")
+    ] = "",
     base_licence: Annotated[
         str, typer.Option(help="The base model's SPDX id.")
     ] = "LicenseRef-unknown",
@@ -128,11 +130,13 @@ def init(  # noqa: PLR0913, PLR0917  # a federation has this many choices
         "ranks": {str(width): rank for width, rank in spec.ranks},
         "upload_bytes": upload,
         "token_layers": len(spec.token_layers),
+        "base_name": spec.base.name,
     }
     tokens = f", tokens for each of {spec.token_sets} layers" if spec.token_layers else ""
     text = (
         f"federation {spec.name} ({spec.id[:16]}): {spec.capacity} slots over"
         f" {len(spec.layers)} layers, {upload / 1e6:.1f} MB a contribution{tokens}\n"
+        f"every file names the base model {spec.base.name!r}; --base-name gives another\n"
         f"move {directory / 'keys' / 'root.pem'} to another machine: only new keys need it\n"
         f"next: orthofed coordinator serve {directory}"
     )

@@ -86,6 +86,18 @@ def test_init_founds_what_was_planned_on_the_same_folder(targets: Targets, tmp_p
     assert any(layer.kernel for layer in spec.layers) == (targets == "all")
 
 
+def test_init_says_by_what_name_the_base_will_be_public(tmp_path: Path) -> None:
+    """A folder's name may be private; every header of every file will have it."""
+    base = tiny_base(tmp_path / "annas-base")
+    fixed = ("--base", str(base), "--name", "tiny", "--rank", "3")
+
+    said = run("coordinator", "init", str(tmp_path / "fed"), *fixed).stdout
+    named = run("coordinator", "init", str(tmp_path / "b"), *fixed, "--base-name", "sd-tiny").stdout
+
+    assert "names the base model 'annas-base'; --base-name" in said
+    assert "names the base model 'sd-tiny'" in named
+
+
 @pytest.mark.parametrize("options", [(), ("--family", "sd15", "--base", ".")])
 def test_a_plan_is_for_exactly_one_model(options: tuple[str, ...]) -> None:
     """Exit code 2, with what to give."""
