@@ -15,7 +15,7 @@ import pytest
 from orthofed.client import http_watch
 from orthofed.client.download import Download
 from orthofed.client.http_origin import HttpOrigin
-from orthofed.client.origin import Wanted
+from orthofed.client.origin import NoRanges, Wanted
 from orthofed.core.errors import OrthoFedError, Refused, Unreachable, VerificationFailed
 from orthofed.core.release import FileEntry
 from orthofed.core.tree_address import TreeAddress
@@ -155,6 +155,16 @@ def test_a_stretch_that_is_another_is_refused(case: str) -> None:
         RawWeb(says(*lines, body=body)) as web,
         origin(web) as asked,
         pytest.raises(error, match=text),
+    ):
+        list(asked.stretch(WANTED, 0, HALF))
+
+
+def test_a_whole_file_in_the_place_of_a_part_is_no_lie() -> None:
+    """200 to a Range: the server has none, which is told apart from a wrong answer."""
+    with (
+        RawWeb(says("HTTP/1.1 200 x", "content-length: 1024", body=DATA)) as web,
+        origin(web) as asked,
+        pytest.raises(NoRanges, match="whole or not at all"),
     ):
         list(asked.stretch(WANTED, 0, HALF))
 

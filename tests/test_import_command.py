@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -155,6 +156,34 @@ def test_an_import_that_was_killed_behind_its_last_step_goes_on_with_the_same_fi
     assert "leased" not in [e.name for e in events]
     assert not [e for e in events if e.name == "step"]
     assert json.loads((home.run("wolf-b2") / FIDELITY).read_bytes()) == first
+
+
+def test_an_import_killed_in_the_middle_of_distillation_goes_on_from_its_save(
+    home: Home, place: Path
+) -> None:
+    """SIGKILL behind step 27 of 60, in a process of its own, as a command with spoken words.
+
+    The next process goes on behind the save at step 25; every event says its schema.
+    """
+    words = ["client", "import", str(place / f"{SECRET}.safetensors"), "--concept", "wolf-f6"]
+    words += ["--class-noun", "fox", "--base", str(place / "base"), "--foreign-trigger", "a b"]
+    words += ["--config", str(place / "quick.toml"), "--steps", "60", "--distil", "--yes"]
+    command = [Path(sys.executable).parent / "orthofed", *words, "--json", "--home", home.folder]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            if json.loads(line).get("step", 0) >= 27:
+                child.send_signal(signal.SIGKILL)
+                break
+
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {event["schema"] for event in events} == {"orthofed.import/1"}
+    assert "leased" not in [event["event"] for event in events]
+    steps = [event["step"] for event in events if event["event"] == "step"]
+    assert steps == list(range(26, 61))
+    assert events[-1]["event"] == "receipt"
 
 
 def test_an_owner_who_says_no_has_sent_nothing_of_the_lora(home: Home, place: Path) -> None:
