@@ -237,6 +237,7 @@ def test_a_killed_pull_goes_on_in_another_process(large: SignedRelease, tmp_path
         ("https://user@example.org/fed#" + "a" * 64, "bad-link"),
         ("https://example.org:99999/#" + "a" * 64, "bad-link"),
         ("https://example.org/x y#" + "a" * 64, "bad-link"),
+        ("https://example.org/" + "x" * (16 << 10) + "#" + "a" * 64, "bad-link"),
     ],
 )
 def test_an_address_that_pins_nothing_is_refused(address: str, code: str) -> None:
