@@ -48,7 +48,7 @@ def card_text(
         "",
         f"# {spec.name}, release {n}",
         "",
-        f"{len(merge.parts)} concepts in one model, each trained by its owner on its own machine.",
+        _counted(len(merge.parts)),
         f"The base is {_code(spec.base.name)}, revision {_code(spec.base.revision)}: {like.title}.",
         "",
         "| concept | triggers | title | strength | licence | client key |",
@@ -80,6 +80,12 @@ def card_text(
         *_withdrawals(withdrawn),
     ]
     return "\n".join(lines)
+
+
+def _counted(number: int) -> str:
+    if number == 1:
+        return "One concept, trained by its owner on its own machine."
+    return f"{number} concepts in one model, each trained by its owner on its own machine."
 
 
 def _front_matter(merge: Merge) -> list[str]:

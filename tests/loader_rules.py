@@ -3,9 +3,10 @@
 Each rule starts from the layers that the program's own model has, laid out here as that model
 builds them from its config, and says which keys of a file find a layer. Nothing of core/ is asked,
 so a name that core/ spells wrongly stays unmatched. The last part is of whole checkpoints: how each
-program tells a family. Sources read: ComfyUI comfy/lora.py, comfy/utils.py, model_detection.py,
-AUTOMATIC1111 extensions-builtin/Lora/networks.py, sd_models_config.py, Forge's networks.py, kohya
-sd-scripts' lora.py and merge scripts; formats.md 13, points 4 to 6.
+program tells a family. No program was run. Where the rules stand: ComfyUI comfy/lora.py, utils.py,
+model_detection.py, AUTOMATIC1111 extensions-builtin/Lora/networks.py, sd_models_config.py, Forge's
+networks.py, kohya sd-scripts' lora.py and merge scripts; formats.md 13, points 4 to 6. Of
+model_detection.py, sd_models_config.py and the merge scripts only parts were read.
 """
 
 import re
