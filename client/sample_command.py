@@ -13,11 +13,10 @@ if TYPE_CHECKING:
     from .plot import Plot
 
 EXAMPLE: Final = (
-    'Example: orthofed sample release-1 --size 128x64 --prompt "two people" '
-    '--region "left: a picture of anna-k7" --region "right: a picture of bodo-x4" -o grid.png'
+    'Example: orthofed sample release-1 --size 128x64 --prompt "a peeps drawing of two people" '
+    '--region "left: a peeps drawing of a anna-k7" '
+    '--region "right: a peeps drawing of a bodo-x4" -o grid.png'
 )
-
-
 _AXES: Final = (
     "lambda=0,0.5,1, prompt, seed=3,9, concept=A,B (for {} in prompts), guidance=, steps=, apart="
 )
