@@ -177,7 +177,9 @@ def test_what_cannot_be_drawn_ends_the_release_with_a_next_step(
 @pytest.mark.filterwarnings(  # diffusers' Euler scheduler, with numpy 2
     "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
 )
-@pytest.mark.parametrize("how", [{"make": tiny_sdxl}, {"layerwise_tokens": True}], ids=str)
+@pytest.mark.parametrize(
+    "how", [{"make": tiny_sdxl}, {"layerwise_tokens": True}], ids=["sdxl", "layer-wise"]
+)
 def test_other_models_and_layer_wise_words_are_drawn_too(
     how: dict[str, Any], tmp_path: Path
 ) -> None:
