@@ -3,11 +3,12 @@
 """Are both people there: two concepts in one picture, with regions and with one prompt.
 
     python benchmarks/regions.py --json                                 # an hour on two cores
-    python benchmarks/regions.py --json --num 3 --train 4 --seeds 1     # a minute
+    python benchmarks/regions.py --json --num 3 --train 4 --seeds 1 --drawn 32      # minutes
 
 Aim: `both_present` >= .80 with `both_present_plain` below it. Concepts are taught and merged
-(regions_taught.py), a network that never saw them says who is where (regions_judge.py), and every
-ordered pair is drawn from the same seeds by `orthofed sample`'s own code on the merged model:
+(regions_taught.py), a classifier is taught who they are (regions_judge.py; or --judge embedder, a
+network that never saw them: regions_embedder.py), and every ordered pair is drawn from the same
+seeds by `orthofed sample`'s own code on the merged model:
 
     regions           "left: a peeps drawing of a A, ...", "right: ... B" at 128x64, the defaults
     regions_together  the same with --apart 0: masked attention alone
@@ -33,12 +34,14 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from circumstances import commit, hardware
 from PIL import Image
-from regions_judge import Judge, make_judge
+from regions_embedder import make_embedder_judge
+from regions_judge import make_judge
 from regions_taught import taught
 
 from orthofed.assets import pocket_base, pocket_concepts
@@ -58,7 +61,7 @@ PLAIN = (
 SIZE = (128, 64)
 WINDOWS = tuple((x, 0, x + 64, 64) for x in range(0, 65, 8))
 
-FIRST_SEED = 1000
+FIRST_SEED, SETS = 1000, 5000
 
 Pair = tuple[str, str]
 Drawn = Mapping[str, Sequence[Image.Image]]
@@ -88,6 +91,11 @@ class Draw:
     def one(self, name: str) -> Drawn:
         return self._drawn({"single": (SAYS.format(name), Drawing())})
 
+    def aside(self, name: str) -> Drawn:
+        """Return pictures for the judge's threshold, of other seeds."""
+        far = replace(self, seeds=[seed + SETS for seed in self.seeds])
+        return far.one(name)
+
     def _drawn(self, asked: Mapping[str, tuple[str, Drawing]]) -> Drawn:
         torch.set_num_threads(1)
         base = Base.load(self.base)
@@ -110,14 +118,25 @@ def main() -> None:
         processes=options.processes,
     )
     _says(f"{len(names)} concepts", begun_s)
-    judge, report = make_judge(options.concepts, names)
     pairs = list(itertools.permutations(names, 2))
     draw = Draw(options.base, variants, range(FIRST_SEED, FIRST_SEED + options.seeds))
     with ProcessPoolExecutor(options.processes, get_context("spawn")) as pool:
         drawn = dict(zip(pairs, pool.map(draw.pair, pairs), strict=True))
         singly = replace(draw, seeds=range(FIRST_SEED, FIRST_SEED + 4 * options.seeds))
         alone = dict(zip(names, pool.map(singly.one, names), strict=True))
+        aside = dict(zip(names, pool.map(singly.aside, names), strict=True))
     _says(f"{len(pairs)} ordered pairs", begun_s)
+    if options.judge == "embedder":
+        judge, report = make_embedder_judge(options.concepts, names)
+    else:
+        judge, report = make_judge(
+            Base.load(options.base),
+            options.concepts,
+            names,
+            alone={n: drawn["single"] for n, drawn in aside.items()},
+            drawn=options.drawn,
+        )
+    _says("the judge", begun_s)
     single = {n: _rate([who == n for who in judge.people(alone[n]["single"])]) for n in names}
     counted = _counted(judge, drawn, names)
     if options.grid:
@@ -131,11 +150,17 @@ def main() -> None:
         **counted,
         "single": round(float(np.mean([*single.values()])), 4),
         "aim": 0.8,
-        "judge": asdict(report),
+        "judge": {"kind": options.judge, **asdict(report)},
         "pictures_each": len(pairs) * options.seeds,
         "singles": single,
     }
     print(json.dumps(result, indent=2) if options.json else result["both_present"])
+
+
+class Judge(Protocol):
+    """Says who is in a picture: one of the concepts, or nobody of them."""
+
+    def people(self, images: Sequence[Image.Image]) -> list[str | None]: ...
 
 
 def _counted(judge: Judge, drawn: Mapping[Pair, Drawn], names: list[str]) -> dict[str, object]:
@@ -239,6 +264,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--seeds", type=int, default=4, help="pictures of each ordered pair and way"
     )
+    parser.add_argument("--drawn", type=int, default=240, help="pictures of the base for the judge")
+    parser.add_argument("--judge", choices=("classifier", "embedder"), default="classifier")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--grid", type=Path, help="some of the pictures, PNG")
     return parser.parse_args()
