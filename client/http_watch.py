@@ -107,19 +107,8 @@ class WatchedConnection(HTTPConnection):
         _used(self)  # it may have been connected meanwhile
 
 
-class WatchedTlsConnection(HTTPSConnection):
+class WatchedTlsConnection(WatchedConnection, HTTPSConnection):
     """The same, over TLS."""
-
-    def connect(self) -> None:
-        """Connect, under watch."""
-        _used(self)
-        super().connect()
-
-    def send(self, data: Any) -> None:  # noqa: ANN401  # the library's own type is private
-        """Ask, under watch: also when the connection is an old one."""
-        _used(self)
-        super().send(data)
-        _used(self)  # it may have been connected meanwhile
 
 
 def _used(connection: HTTPConnection) -> None:
