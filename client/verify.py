@@ -26,7 +26,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from ..core.derived_file import DerivedFile
 from ..core.errors import VerificationFailed
 from ..core.receipt import verify_receipt
 from ..core.release import FileEntry, ReleaseManifest
@@ -98,8 +97,9 @@ def verify_folder(
     release = ledger.release(manifest)
     with check("ledger proof"):
         check_proof(small_file(folder, PROOF), view, release)
+    info = _info(folder, release.manifest)
     with check("derived"):
-        derived = _derived(folder, release.manifest)
+        derived = () if info is None else derived_of(info, release.manifest)
     with check("choice"):
         kinds = read_choice(folder)
         files = chosen_files(release.manifest, kinds, derived)
@@ -122,14 +122,18 @@ def verify_folder(
     return Verified(release, view, total, len(files), kinds, len(made) + len(also))
 
 
-def _derived(folder: Path, manifest: ReleaseManifest) -> tuple[DerivedFile, ...]:
-    """Return what may be there beside the published files; info.json's own hash comes first."""
+def _info(folder: Path, manifest: ReleaseManifest) -> Path | None:
+    """Return where info.json lies, after checking its hash: it says what else may be there.
+
+    None: it is missing, which the comparison of names says.
+    """
     entry = info_entry(manifest)
     path = place(folder, entry.name)
     if not path.is_file():
-        return ()  # it is missing, which the comparison of names says
-    check_file(path, entry)
-    return derived_of(path, manifest)
+        return None
+    with check("file hash"):
+        check_file(path, entry)
+    return path
 
 
 def read_trust(folder: Path, log: str) -> tuple[LedgerView, TrustedLedger, set[str]]:

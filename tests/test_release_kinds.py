@@ -34,9 +34,14 @@ from .test_lorafile import digest, sd1, sdxl
 from .tiny_base import tiny_base
 from .tiny_families import tiny_sd2, tiny_sd2_epsilon, tiny_sdxl
 
-pytestmark = pytest.mark.filterwarnings(  # peft asks for it while it wraps a text encoder
-    "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
-)
+pytestmark = [
+    # peft asks for it while it wraps a text encoder
+    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
+    # diffusers' Euler scheduler, with numpy 2
+    pytest.mark.filterwarnings(
+        "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+    ),
+]
 BOUND = 1e-5
 LORAS = ("lora", "a1111", "concept", "embedding", "diffusers", "peft")
 

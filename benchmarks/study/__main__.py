@@ -1,4 +1,12 @@
-"""Runs the study: `python -m study --help` in benchmarks/."""
+"""The study: what a merge keeps of each concept, by many methods under equal conditions.
+
+    cd benchmarks && python -m study --smoke         # minutes; two concepts, few steps
+    cd benchmarks && python -m study --work FOLDER   # hours; what was done before is not done again
+
+Every method has the same base, images, tokens, steps, rank and order of images; what differs is
+what trains beside the tokens (recipes.py, sides.py, blocks.py) and how residuals become one
+(merging.py). Source: method.md 8; arXiv 2312.02432.
+"""
 
 import argparse
 import datetime as dt
@@ -137,7 +145,9 @@ def _plain(outcome: Outcome) -> dict[str, object]:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m study", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m study", description="one study of many methods"
+    )
     parser.add_argument("--smoke", action="store_true", help="2 concepts, 6 steps, 5 methods")
     parser.add_argument("--base", type=Path, default=ASSETS / "pocket-base")
     parser.add_argument("--concepts", type=Path, default=ASSETS / "pocket-concepts")
