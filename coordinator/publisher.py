@@ -147,7 +147,7 @@ def _write_files(  # as above
         written += write_checkpoint(out, base, merge, carried=carried, fs=fs)
     if "full" in kinds:
         say("writing the full file")
-        full = full_files(base, merge, origin, n=plan.n, merged=_merged(out, base, plan))
+        full = full_files(base, merge, origin, n=plan.n, merged=_merged(out, plan))
         written += write_files(out, full, carried=carried, fs=fs)
     return written
 
@@ -159,20 +159,13 @@ def _derive(  # as above
     if not plan.derived:
         return []
     say(f"deriving {', '.join(plan.derived)}")
-    merged = _merged(out, base, plan)
+    merged = _merged(out, plan)
     return derive_files(base, merge, origin, n=plan.n, kinds=plan.derived, merged=merged)
 
 
-def _merged(out: Path, base: BaseFolder, plan: Plan) -> BaseFolder | None:
-    """Return the checkpoint that was just written, so that its weights are not computed again.
-
-    None where it lacks weights of the base: those of a component that the base's index leaves out.
-    """
-    if "checkpoint" in plan.derived:
-        return None
-    checkpoint = BaseFolder(out / "checkpoint")
-    written = {file.name for file in checkpoint.weights}
-    return checkpoint if written.issuperset(file.name for file in base.weights) else None
+def _merged(out: Path, plan: Plan) -> BaseFolder | None:
+    """Return the checkpoint that was just written, so that its weights are not computed again."""
+    return None if "checkpoint" in plan.derived else BaseFolder(out / "checkpoint")
 
 
 def _add(out: Path, name: str, data: bytes, fs: Fs) -> FileEntry:

@@ -67,14 +67,17 @@ def full_files(  # what the file follows from
 ) -> Iterator[TensorFile]:
     """Give the single file of release ``n``; nothing where the base's family has none.
 
-    ``merged``: a checkpoint of the very merge, from which adapted weights are copied.
-    Raises InputError: the base or the checkpoint lacks a layer of the spec.
+    ``merged``: a checkpoint of the very merge, from which adapted weights are copied; not where it
+    lacks weights of the base, those of a component that the base's index leaves out.
+    Raises InputError: the base lacks a layer of the spec.
     """
     tensors = _tensors(base)
     if not tensors:
         return
     layers = adapted_layers(base, merge)
-    ready = {} if merged is None else {key: merged.place(x) for key, x in layers.items()}
+    ready = dict[tuple[str, str], Place]()
+    if merged is not None and {f.name for f in base.weights} <= {f.name for f in merged.weights}:
+        ready = {key: merged.place(layer) for key, layer in layers.items()}
 
     work = [
         partial(adapted_weight, place, found, merge)

@@ -70,6 +70,26 @@ def _info(folder: Path) -> dict[str, list[dict[str, object]]]:
     return json.loads((folder / "info.json").read_bytes())
 
 
+def test_a_checkpoint_without_a_component_gives_the_full_file_no_weights(
+    filled: Running, tmp_path: Path
+) -> None:
+    """A base's index may leave one out, as tests' bases do: the file is as if made of the base."""
+    _made(filled, tmp_path)
+    (tmp_path / "checkpoint" / "text_encoder" / "model.safetensors").unlink()
+    spec, found = filled.house.facts.spec, filled.house.store.run(newest)
+    assert found is not None
+    base, cut = BaseFolder(filled.folder.settings().base), BaseFolder(tmp_path / "checkpoint")
+    origin = FileOrigin(spec, basis_fingerprint(spec, 0))
+    with open_merge(spec, found.plan.included, filled.folder) as merge:
+        one, other = (
+            derive(merge, origin, base, n=1, kinds={"full"}, merged=merged)
+            for merged in (cut, None)
+        )
+
+    assert [file.name for file in one] == [FULL]
+    assert one == other
+
+
 def test_what_is_left_out_is_said_with_the_hashes_of_the_files_that_are_made(
     filled: Running, tmp_path: Path
 ) -> None:
