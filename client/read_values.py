@@ -70,5 +70,6 @@ def _number(info: TensorInfo, raw: bytes) -> float:
         return float("nan")
     value: np.ndarray[Any, Any] = np.frombuffer(raw, dtype)
     if info.dtype in ("F16", "BF16", "F32"):
-        value = exact(value, cast("DType", info.dtype))
+        with np.errstate(invalid="ignore"):  # a signalling NaN is a NaN like any other here
+            value = exact(value, cast("DType", info.dtype))
     return float(value[0])
