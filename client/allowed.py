@@ -68,6 +68,10 @@ FIELDS: Final[Mapping[str, Mapping[int, Allowed]]] = {
     methods.WITHDRAW.path: {
         1: Allowed("document", 2 << 10, "the owner's word that it is to leave", "withdrawal")
     },
+    methods.ORDERS.path: {},
+    methods.FLEET_KEY.path: {
+        1: Allowed("public_key", 512, "the public key of this member's Flower node, no comment")
+    },
     methods.LIST_RELEASES.path: {},
     methods.GET_MANIFEST.path: {1: Allowed("n", 4, "which release is wanted")},
     methods.READ.path: {

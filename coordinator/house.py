@@ -29,6 +29,7 @@ from .keyfile import check_all_closed, find_key
 from .leases import Slots
 from .ledger import Ledger
 from .mark import check_mark
+from .sightings import Sightings
 from .store import Store
 from .sweeper import sweep
 
@@ -61,6 +62,7 @@ class House:
         self.settings = folder.settings()
         self.fs = fs
         self.clock = clock
+        self.sightings = Sightings()
         forget_sum(folder, fs=fs)
         self.store = Store(folder.database, fs=fs)
         try:

@@ -17,7 +17,7 @@ from ..core.errors import ContributionRejected, LeaseLost, Refused
 from ..core.leaf import document_leaf
 from ..core.sealed import blob_bytes, check_wraps
 from ..proto import wire
-from . import admission, members, records, slot_events, verdicts
+from . import admission, members, orders, records, slot_events, verdicts
 from .blobs import Plan, bitmap, num_chunks, unknown_upload
 from .board import Turn
 from .house import House
@@ -259,6 +259,8 @@ class Intake:
             Contribution(leaf.index, upload.slot, upload.fence, "accepted", why, figures),
         )
         records.finish_upload(turn.db, upload.id, leaf=leaf.index, receipt=leaf.receipt)
+        lease, _ = _owner(turn.db, upload.client)
+        orders.carry_out(turn.db, lease.member, "train", lease.concept, leaf=leaf.index)
         if judgement.verdict != "accepted":
             said, code, why = judgement.verdict, judgement.code, judgement.why
             verdicts.say(turn, self._house, leaf.index, said, code=code, why=why)

@@ -75,6 +75,8 @@ def rotate(db: sqlite3.Connection, new: Rotation) -> None:
     db.execute("INSERT INTO rotation VALUES (?, ?, ?, ?)", row)
     db.execute("UPDATE lease SET member = ? WHERE member = ?", (new.new, new.old))
     db.execute("UPDATE name SET member = ? WHERE member = ?", (new.new, new.old))
+    db.execute("UPDATE fleet_order SET member = ? WHERE member = ?", (new.new, new.old))
+    db.execute("UPDATE fleet_key SET member = ? WHERE member = ?", (new.new, new.old))
 
 
 def num_rotations(db: sqlite3.Connection, member: str, day: int) -> int:

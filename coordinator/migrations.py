@@ -91,6 +91,25 @@ CREATE TABLE keyring_proof (
   n INTEGER PRIMARY KEY REFERENCES keyring (n), proof BLOB NOT NULL) STRICT;
 """
 
+_FORMAT_6 = """
+CREATE TABLE fleet_order (
+  id BLOB PRIMARY KEY CHECK (length(id) = 16), member TEXT NOT NULL REFERENCES member (key),
+  kind TEXT NOT NULL CHECK (kind IN ('train', 'score', 'withdraw')), concept TEXT NOT NULL,
+  release INTEGER NOT NULL, state TEXT NOT NULL
+    CHECK (state IN ('open', 'done', 'cancelled', 'expired')),
+  made INTEGER NOT NULL, until INTEGER NOT NULL, size INTEGER NOT NULL, leaf INTEGER) STRICT;
+CREATE UNIQUE INDEX fleet_order_once ON fleet_order (member, kind, concept, release)
+  WHERE state = 'open';
+CREATE TABLE fleet_key (
+  n INTEGER PRIMARY KEY, member TEXT NOT NULL REFERENCES member (key),
+  public_key TEXT NOT NULL UNIQUE, day INTEGER NOT NULL, node TEXT UNIQUE) STRICT;
+CREATE TABLE score (
+  release INTEGER NOT NULL REFERENCES release (n), leaf INTEGER NOT NULL REFERENCES leaf (idx),
+  base INTEGER NOT NULL, single INTEGER NOT NULL, merged INTEGER NOT NULL,
+  pictures INTEGER NOT NULL, draws INTEGER NOT NULL, t INTEGER NOT NULL,
+  PRIMARY KEY (release, leaf)) STRICT;
+"""
+
 
 def _to_1(db: sqlite3.Connection) -> None:
     """Make every table of the first version."""
@@ -130,7 +149,15 @@ def _to_5(db: sqlite3.Connection) -> None:
     _run(db, _FORMAT_5)
 
 
-_STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (_to_1, _to_2, _to_3, _to_4, _to_5)
+def _to_6(db: sqlite3.Connection) -> None:
+    """Keep what the operator asks of members, their Flower nodes, and what they measured."""
+    _run(db, _FORMAT_6)
+
+
+_STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (
+    *(_to_1, _to_2, _to_3, _to_4, _to_5),
+    _to_6,
+)
 FORMAT = len(_STEPS)
 
 

@@ -13,7 +13,7 @@ from ..core.errors import Refused
 from ..core.leaf import document_leaf
 from ..core.withdrawal import Withdrawal
 from ..proto import wire
-from . import records, verdicts
+from . import orders, records, verdicts
 from .board import Turn
 from .house import House
 from .records import Contribution
@@ -57,6 +57,7 @@ class Removal:
             leaf = self._house.ledger.append(turn.db, document_leaf(signed))
             records.set_contribution(turn.db, asked.leaf, "withdrawn", why="")
             records.add_withdrawal(turn.db, asked.leaf, leaf=leaf.index, receipt=leaf.receipt)
+            orders.carry_out(turn.db, lease.member, "withdraw", lease.concept, leaf=leaf.index)
             return leaf.receipt
 
         receipt = self._house.board.run(write)

@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from . import members, records, verdicts
+from . import members, orders, records, verdicts
 from .board import Turn
 from .house import House
 from .members import Revocation
@@ -42,6 +42,7 @@ def revoke(house: House, digits: str, terms: Terms) -> dict[str, Any]:
         said = before or Revocation(house.clock.wall_s(), terms.why)
         if before is None:
             members.add_revocation(turn.db, member, said)
+        orders.cancel_all(turn.db, member)
         ended = [each.slot for each in turn.step(Revoke(member)) if isinstance(each, Free)]
         live = _live(turn.db, member)
         if terms.reject:

@@ -32,6 +32,7 @@ from ..core.standing import standings
 from ..core.withdrawal import Withdrawal
 from . import keyring_proofs, ledger, members, migrations, publications, records
 from .desk import check_plan
+from .ordercheck import check_orders
 from .rotation import check_follows
 
 Db = sqlite3.Connection
@@ -107,6 +108,7 @@ class _Check:
         yield from self._rotations()
         yield from self._open_uploads()
         yield from self._plan()
+        yield from check_orders(self._db)
 
     def _founding(self) -> Iterator[str]:
         for document in self._rings:

@@ -3,7 +3,7 @@
 Laws: a receipt leaves only after everything it speaks of is on the disk (reliability.md 2.4); every
 write can be repeated, and a repeat gives the same answer; what one caller may not see looks like
 what does not exist (T20). Not here: bytes and status (server.py), who may call (auth.py), what a
-call does (enrolment.py, succession.py, intake.py, removal.py, shelf.py, archive.py,
+call does (enrolment.py, succession.py, intake.py, removal.py, order_calls.py, shelf.py, archive.py,
 static_tree.py).
 """
 
@@ -19,6 +19,7 @@ from .call import Call
 from .enrolment import Enrolment
 from .house import House
 from .intake import Intake
+from .order_calls import OrderCalls
 from .removal import Removal
 from .shelf import Shelf
 from .static_tree import StaticTree
@@ -43,7 +44,7 @@ class Service:
             ),
         )
         enrolment, intake = Enrolment(house), Intake(house)
-        shelf, archive = Shelf(house), Archive(house)
+        shelf, archive, order_calls = Shelf(house), Archive(house), OrderCalls(house)
         self._acts: dict[methods.Method, tuple[Callable[[bytes], Any], _Act]] = {
             methods.GET_SPEC: (wire.SpecRequest.from_bytes, self._get_spec),
             methods.JOIN: (wire.JoinRequest.from_bytes, enrolment.join),
@@ -56,6 +57,8 @@ class Service:
             methods.COMMIT: (wire.CommitRequest.from_bytes, intake.commit),
             methods.STATUS: (wire.StatusRequest.from_bytes, intake.status),
             methods.WITHDRAW: (wire.WithdrawRequest.from_bytes, Removal(house).asked),
+            methods.ORDERS: (wire.OrdersRequest.from_bytes, order_calls.orders),
+            methods.FLEET_KEY: (wire.FleetKeyRequest.from_bytes, order_calls.fleet_key),
             methods.LIST_RELEASES: (wire.ListRequest.from_bytes, shelf.list),
             methods.GET_MANIFEST: (wire.ManifestRequest.from_bytes, shelf.manifest),
             methods.READ: (wire.ReadRequest.from_bytes, shelf.read),

@@ -41,6 +41,7 @@ _TABLE: Final[dict[str, tuple[str, type[OrthoFedError]]]] = {
     "revoked": ("PERMISSION_DENIED", Refused),
     "rotated": ("PERMISSION_DENIED", Refused),
     "key-used": ("INVALID_ARGUMENT", InputError),
+    "bad-node-key": ("INVALID_ARGUMENT", InputError),
     "not-found": ("NOT_FOUND", Refused),
     "unknown-upload": ("NOT_FOUND", Refused),
     "no-such-release": ("NOT_FOUND", Refused),

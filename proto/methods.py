@@ -23,6 +23,8 @@ METADATA_BYTES: Final = 8 << 10
 """The most metadata of one call."""
 CLOCK_SKEW_S: Final = 60
 """How far the time of a signed request may be from the coordinator's."""
+MAX_ORDERS: Final = 64
+"""The open orders of one member."""
 MAX_CHUNKS: Final = 2_048
 """The chunks of the largest contribution: 512 MiB."""
 
@@ -63,6 +65,8 @@ PUT: Final = _method("Contributions", "Put", CHUNK_BYTES + (1 << 10), 20, "clien
 COMMIT: Final = _method("Contributions", "Commit", 8 << 10, 60, "client")
 STATUS: Final = _method("Contributions", "Status", 4 << 10, 5, "client")
 WITHDRAW: Final = _method("Contributions", "Withdraw", 4 << 10, 5, "client")
+ORDERS: Final = _method("Fleet", "Orders", 1 << 10, 5, "member")
+FLEET_KEY: Final = _method("Fleet", "FleetKey", 1 << 10, 5, "member")
 LIST_RELEASES: Final = _method("Releases", "ListReleases", 1 << 10, 10, "nobody")
 GET_MANIFEST: Final = _method("Releases", "GetManifest", 1 << 10, 10, "nobody")
 READ: Final = _method("Releases", "Read", 1 << 10, 20, "nobody")
@@ -82,6 +86,8 @@ METHODS: Final = (
     COMMIT,
     STATUS,
     WITHDRAW,
+    ORDERS,
+    FLEET_KEY,
     LIST_RELEASES,
     GET_MANIFEST,
     READ,
@@ -89,4 +95,9 @@ METHODS: Final = (
     READ_CONTRIBUTION,
     READ_PUBLIC,
 )
-SERVICES: Final = ("orthofed.v1.Federation", "orthofed.v1.Contributions", "orthofed.v1.Releases")
+SERVICES: Final = (
+    "orthofed.v1.Federation",
+    "orthofed.v1.Contributions",
+    "orthofed.v1.Fleet",
+    "orthofed.v1.Releases",
+)

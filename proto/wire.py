@@ -13,17 +13,23 @@ from typing import Final, Literal, Self, TypeVar, cast, get_args
 
 from google.protobuf.message import DecodeError, Message
 
-from orthofed.proto.v1 import contributions_pb2, federation_pb2, releases_pb2
+from orthofed.proto.v1 import contributions_pb2, federation_pb2, orders_pb2, releases_pb2
 
 from ..core.bounds import MOST, Bounds
 from ..core.errors import InputError
 from ..core.layer import MAX_WIDTH
+from ..core.names import slug
+from ..core.node_key import MOST_CHARACTERS
 from . import methods
 
 State = Literal["leased", "lost", "pending", "accepted", "quarantined", "rejected", "withdrawn"]
 """What a lease has come to, in the order of ``LeaseState`` from 1."""
 
+OrderKind = Literal["train", "score", "withdraw"]
+"""What an order asks for, in the order of ``OrderKind`` in proto/v1 from 1."""
+
 _STATES: Final = cast("tuple[State, ...]", get_args(State))
+_ORDER_KINDS: Final = cast("tuple[OrderKind, ...]", get_args(OrderKind))
 _DOCUMENT: Final = 16 << 10
 _RECEIPT: Final = 32 << 10
 _SPEC: Final = 1 << 20
@@ -39,6 +45,9 @@ _HASH: Final = 32
 _UPLOAD_ID: Final = 16
 _WRAPS: Final = 64 * 80
 _WEEK_S: Final = 604_800
+_ORDER_ID: Final = 16
+_CONCEPT: Final = 31
+_MOST_INT32: Final = (1 << 31) - 1
 
 _M = TypeVar("_M", bound=Message)
 
@@ -574,6 +583,115 @@ class WithdrawReply:
         """Return the value, or raise InputError."""
         m = _parse(contributions_pb2.WithdrawReply(), data, methods.REPLY_BYTES)
         return cls(receipt=_bytes("receipt", m.receipt, 1, _RECEIPT))
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One open order: what the operator asks of the caller. ``made`` in Unix seconds."""
+
+    id: bytes
+    kind: OrderKind
+    concept: str
+    release: int
+    made: int
+
+
+def _order(m: orders_pb2.Order) -> Order:
+    concept = _text("a concept", m.concept, _CONCEPT)
+    try:
+        is_slug = slug(concept) == concept
+    except InputError:
+        is_slug = False
+    if not is_slug:  # T10: a name that becomes a folder's
+        raise malformed("a concept that is no slug")
+    return Order(
+        id=_bytes("an order's id", m.id, _ORDER_ID, _ORDER_ID),
+        kind=_ORDER_KINDS[_number("kind", int(m.kind), 1, len(_ORDER_KINDS)) - 1],
+        concept=concept,
+        release=_number("release", m.release, 0, _MOST_INT32),
+        made=_number("made", m.made, 0, _FENCE),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class OrdersRequest:
+    """Asks for the caller's open orders."""
+
+    def to_bytes(self) -> bytes:
+        """Return the message."""
+        return orders_pb2.OrdersRequest().SerializeToString()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Return the value, or raise InputError."""
+        _parse(orders_pb2.OrdersRequest(), data, methods.ORDERS.request_bytes)
+        return cls()
+
+
+@dataclass(frozen=True, slots=True)
+class OrdersReply:
+    """The caller's open orders; the ages are in seconds, 0 for never."""
+
+    orders: tuple[Order, ...]
+    node_seen_s: int = 0
+    bridge_seen_s: int = 0
+
+    def to_bytes(self) -> bytes:
+        """Return the message."""
+        orders = [
+            orders_pb2.Order(
+                id=order.id,
+                kind=orders_pb2.OrderKind.ValueType(_ORDER_KINDS.index(order.kind) + 1),
+                concept=order.concept,
+                release=order.release,
+                made=order.made,
+            )
+            for order in self.orders
+        ]
+        return orders_pb2.OrdersReply(
+            orders=orders, node_seen_s=self.node_seen_s, bridge_seen_s=self.bridge_seen_s
+        ).SerializeToString()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Return the value, or raise InputError."""
+        m = _parse(orders_pb2.OrdersReply(), data, methods.REPLY_BYTES)
+        _few("orders", len(m.orders), 0, methods.MAX_ORDERS)
+        return cls(tuple(map(_order, m.orders)), m.node_seen_s, m.bridge_seen_s)
+
+
+@dataclass(frozen=True, slots=True)
+class FleetKeyRequest:
+    """One member makes its Flower node known by the node's public key."""
+
+    public_key: str
+
+    def to_bytes(self) -> bytes:
+        """Return the message."""
+        return orders_pb2.FleetKeyRequest(public_key=self.public_key).SerializeToString()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Return the value, or raise InputError."""
+        m = _parse(orders_pb2.FleetKeyRequest(), data, methods.FLEET_KEY.request_bytes)
+        if not m.public_key:
+            raise malformed("a node key of 0 characters")
+        return cls(_text("a node key", m.public_key, MOST_CHARACTERS))
+
+
+@dataclass(frozen=True, slots=True)
+class FleetKeyReply:
+    """The node's key is kept."""
+
+    def to_bytes(self) -> bytes:
+        """Return the message."""
+        return orders_pb2.FleetKeyReply().SerializeToString()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Return the value, or raise InputError."""
+        _parse(orders_pb2.FleetKeyReply(), data, methods.REPLY_BYTES)
+        return cls()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 tests/databases/state-<n>.db.gz is a small federation's real database of format n: a released
 contribution, one that came after, an upload under way, a lease; from format 3 on a member that was
-revoked, from format 5 on one that has another key now. ``state-<n>.json`` is what ``look`` found in
+revoked, from format 5 on one that has another key now, from format 6 on orders in each state, a
+node key and a score. ``state-<n>.json`` is what ``look`` found in
 it then. Neither ever changes; test_migrations.py writes the pair of a new format.
 """
 
@@ -11,16 +12,24 @@ import json
 from pathlib import Path
 from typing import Any
 
+from orthofed.coordinator import node_keys, orders
 from orthofed.coordinator.migrations import FORMAT
+from orthofed.coordinator.orders import FleetOrder, OrderState
 from orthofed.coordinator.removal import Removal
 from orthofed.coordinator.revocation import Terms, revoke
 from orthofed.coordinator.store import Store
 from orthofed.core.document import sign
 from orthofed.core.withdrawal import Withdrawal
+from orthofed.proto.wire import OrderKind
 
+from .node_lines import node_line
 from .serving import FastFs, founded, running
 
 FOLDER = Path(__file__).parent / "databases"
+ASKED: tuple[tuple[OrderKind, OrderState], ...] = (
+    *(("train", "open"), ("withdraw", "cancelled")),
+    *(("score", "expired"), ("withdraw", "open")),
+)
 
 
 def look(db: Any) -> dict[str, Any]:
@@ -33,6 +42,12 @@ def look(db: Any) -> dict[str, Any]:
     releases = db.execute("SELECT n, state, hex(document), hex(receipt) FROM release ORDER BY n")
     revoked = db.execute("SELECT member, t, why FROM revocation ORDER BY member")
     rotated = db.execute("SELECT old, new, day, hex(document) FROM rotation ORDER BY old")
+    ordered = db.execute(
+        "SELECT hex(id), member, kind, concept, release, state, made, until, size, leaf"
+        " FROM fleet_order ORDER BY rowid"
+    )
+    nodes = db.execute("SELECT member, public_key, node FROM fleet_key ORDER BY n")
+    scores = db.execute("SELECT * FROM score ORDER BY release, leaf")
     names = db.execute("SELECT kind, name, slot, fence FROM name ORDER BY kind, name")
     return {
         "head": list(head),
@@ -47,9 +62,26 @@ def look(db: Any) -> dict[str, Any]:
                 ("names", names),
                 ("revoked", revoked),
                 ("rotated", rotated),
+                ("ordered", ordered),
+                ("nodes", nodes),
+                ("scores", scores),
             )
         },
     }
+
+
+def _order(db: Any, member: str) -> None:
+    """Write what an operator asked of the member, in each state but done, and a score."""
+    size = db.execute("SELECT size FROM head").fetchone()[0]
+    for number, (kind, state) in enumerate(ASKED):
+        row = FleetOrder(
+            *(bytes([number]) * 16, member, kind, "bert", int(kind == "score"), state),
+            *(1_790_000_000, 1_900_000_000, size),
+        )
+        orders.add_order(db, row)
+    leaf = db.execute("SELECT leaf FROM contribution ORDER BY leaf").fetchone()[0]
+    db.execute("INSERT INTO score VALUES (1, ?, 90000, 50000, 60000, 8, 4, 1790000000)", (leaf,))
+    node_keys.set_node(db, node_line(2), (1 << 64) - 1)
 
 
 def write_this_format(scratch: Path) -> None:
@@ -70,6 +102,9 @@ def write_this_format(scratch: Path) -> None:
         signed = sign("withdrawal", word.body(), [out.key]).to_bytes()
         Removal(coordinator.house).withdraw(signed)
         finn.lease("finn", ("finn-k7",))
+        ben.register_node(node_line(1))
+        ben.register_node(node_line(2))
+        coordinator.house.store.run(lambda db: _order(db, ben.key.public_hex))
         revoke(coordinator.house, finn.key.public_hex, Terms(why="he left"))
     store = Store(folder.database, fs=FastFs())
     found = store.run(look)

@@ -30,6 +30,7 @@ from orthofed.proto import methods, wire
 
 from .member import Leased, Member, Packed, Wire
 from .mutation import bytes_damaged, document_damaged, example, fields_damaged
+from .node_lines import node_line
 
 SERVICES = (*methods.SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
 SIGNER = {method.path: method.signer for method in methods.METHODS}
@@ -152,10 +153,12 @@ class LiveFuzz:
                 self._go_on(owner, leased, number)
                 self._clients.add(leased.key, used=6)
                 if number % 4 == 3:
+                    owner.orders()
+                    owner.register_node(node_line(number))
                     break  # the receipt is there: nothing is left to give back
                 if turn < leases - 1:
                     self._return(owner, leased)
-            self._members.add(owner.key, used=leases + 1)
+            self._members.add(owner.key, used=max(leases + 1, 4))
             for path, body, key in recorder.sent:
                 self._honest.setdefault(path, []).append((body, key))
             recorder.close()

@@ -249,6 +249,15 @@ class Member:
         request = wire.WithdrawRequest(word)
         return self.link.call(methods.WITHDRAW, request, wire.WithdrawReply, lease.key).receipt
 
+    def orders(self) -> wire.OrdersReply:
+        """Return what the operator asks of this member."""
+        return self.link.call(methods.ORDERS, wire.OrdersRequest(), wire.OrdersReply, self.key)
+
+    def register_node(self, line: str) -> None:
+        """Make the Flower node of this public key this member's."""
+        request = wire.FleetKeyRequest(line)
+        self.link.call(methods.FLEET_KEY, request, wire.FleetKeyReply, self.key)
+
     def ledger_key(self) -> str:
         reply = self.link.call(methods.GET_SPEC, wire.SpecRequest(), wire.SpecReply)
         return Keyring.from_body(parse(reply.keyrings[0], kind="keyring").body).ledger

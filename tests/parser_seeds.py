@@ -181,6 +181,10 @@ BACKUP = backup.BackupManifest(
     FED, LOG, 3, "0" * 64, 1, (backup.BackupFile("data/state.db", 3, "0" * 64),)
 ).to_bytes()
 MEMBERSHIP = canonical.encode({"address": "[::1]:7443", "ca": "", "fed": FED, "log": LOG, "v": 1})
+NODE_LINE = (
+    "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBGsX0fLhLEJH+Lzm5WO"
+    "kQPJ3A32BLeszoPShOUXYmMKWT+NC4v4af5uO5+tKfA+eFivOM1drMV7Oy7ZAaDe/UfU="
+)
 MESSAGES: tuple[Any, ...] = (
     wire.SpecReply(b"spec", (b"one", b"two"), b"note", "see\nhere", 3, 100, 800, 347, (b"proof",)),
     wire.JoinRequest(b"proof"),
@@ -194,6 +198,8 @@ MESSAGES: tuple[Any, ...] = (
     wire.PutRequest(bytes(16), 1, b"x"),
     wire.CommitReply(missing=(0, 7)),
     wire.StatusReply("accepted", "why", 5, b"receipt"),
+    wire.OrdersReply((wire.Order(bytes(16), "score", "wren", 3, 1_790_000_000),), 5, 2),
+    wire.FleetKeyRequest(NODE_LINE),
     wire.ListReply((1, 3), 3),
     wire.ManifestReply(b"document", b"receipt", b"spec", (b"one",)),
     wire.ReadRequest(1, "lora/a.safetensors", 1 << 40, 1),

@@ -33,6 +33,7 @@ from orthofed.core import (
     member_rotation,
     merkle,
     names,
+    node_key,
     receipt,
     release,
     request,
@@ -416,6 +417,13 @@ def _texts() -> Iterable[Parser]:
     yield Parser("invite", _invite, (seeds.INVITE.to_text().encode(),), (InputError,))
     yield Parser("address", _address, (link, bracketed), (InputError,))
     yield Parser("slug", _slug, (b"Anna-K8", "\uff21nna".encode()), (InputError, Refused))
+    yield Parser(
+        "node key",
+        lambda data: node_key.node_key(_text(data)),
+        (seeds.NODE_LINE.encode(), seeds.NODE_LINE[:-8].encode(), b"ssh-ed25519 AAAA"),
+        (InputError,),
+        most=1 << 10,
+    )
     yield Parser("title", _title, (b"The wren",), (InputError,))
     yield Parser(
         "release file name",

@@ -21,10 +21,10 @@ from orthofed.core.request import RequestHeader
 from orthofed.core.withdrawal import Withdrawal
 from orthofed.proto import methods, wire
 from orthofed.proto.raw_fields import raw_fields
-from orthofed.proto.v1 import contributions_pb2, federation_pb2, releases_pb2
+from orthofed.proto.v1 import contributions_pb2, federation_pb2, orders_pb2, releases_pb2
 
 KEY = SigningKey(bytes(32))
-FILES = (federation_pb2, contributions_pb2, releases_pb2)
+FILES = (federation_pb2, contributions_pb2, orders_pb2, releases_pb2)
 NAMES = {"string", "bytes"}
 BIGGEST = 16 << 10
 """No field but a chunk of the blob holds more: the smallest photograph that shows a face is larger
@@ -105,6 +105,8 @@ HONEST = [
     (methods.PUT, wire.PutRequest(bytes(16), 2047, bytes(methods.CHUNK_BYTES))),
     (methods.READ, wire.ReadRequest(1 << 20, "a" * 255, 1 << 60, methods.READ_BYTES)),
     (methods.STATUS, wire.StatusRequest(0, 1)),
+    (methods.ORDERS, wire.OrdersRequest()),
+    (methods.FLEET_KEY, wire.FleetKeyRequest("a" * 512)),
 ]
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from orthofed.core.errors import InputError
 from orthofed.proto import methods, wire
-from orthofed.proto.v1 import releases_pb2
+from orthofed.proto.v1 import orders_pb2, releases_pb2
 
 RECEIPT = b"receipt"
 VALUES = [
@@ -49,6 +49,19 @@ VALUES = [
     wire.StatusReply("accepted", "why", 5, RECEIPT),
     wire.WithdrawRequest(b"document"),
     wire.WithdrawReply(RECEIPT),
+    wire.OrdersRequest(),
+    wire.OrdersReply(()),
+    wire.OrdersReply(
+        (
+            wire.Order(bytes(16), "train", "wren", 0, 0),
+            wire.Order(b"\1" * 16, "score", "anna-k7", (1 << 31) - 1, (1 << 53) - 1),
+            wire.Order(b"\2" * 16, "withdraw", "wren", 3, 1_790_000_000),
+        ),
+        node_seen_s=1,
+        bridge_seen_s=(1 << 32) - 1,
+    ),
+    wire.FleetKeyRequest("ecdsa-sha2-nistp384 AAAA"),
+    wire.FleetKeyReply(),
     wire.ListRequest(),
     wire.ListReply((), 0),
     wire.ListReply((1, 3), 3),
@@ -90,6 +103,16 @@ BAD = [
     wire.WithdrawRequest(b""),
     wire.WithdrawRequest(bytes((2 << 10) + 1)),
     wire.WithdrawReply(b""),
+    wire.OrdersReply((wire.Order(bytes(15), "train", "wren", 0, 0),)),
+    wire.OrdersReply((wire.Order(bytes(16), "train", "../wren", 0, 0),)),
+    wire.OrdersReply((wire.Order(bytes(16), "train", "Wren", 0, 0),)),
+    wire.OrdersReply((wire.Order(bytes(16), "train", "w" * 32, 0, 0),)),
+    wire.OrdersReply((wire.Order(bytes(16), "train", "wren", 1 << 31, 0),)),
+    wire.OrdersReply((wire.Order(bytes(16), "train", "wren", 0, 1 << 53),)),
+    wire.OrdersReply((wire.Order(bytes(16), "train", "wren", 0, 0),) * 65),
+    wire.FleetKeyRequest(""),
+    wire.FleetKeyRequest("a" * 513),
+    wire.FleetKeyRequest("ecdsa\x1b[2J"),
     wire.ListReply((0, 1), 1),
     wire.ListReply((1, 2), 1),
     wire.ReadRequest(1, "a" * 256, 0, 1),
@@ -131,6 +154,14 @@ def test_random_bytes_are_a_value_or_malformed(kind, data):
         value = kind.from_bytes(data)
 
         assert kind.from_bytes(value.to_bytes()) == value
+
+
+def test_an_order_of_no_kind_is_malformed():
+    """What no operator can order, nobody carries out."""
+    order = orders_pb2.Order(id=bytes(16), concept="wren")
+
+    with pytest.raises(InputError, match="kind 0, allowed are 1 to 3"):
+        wire.OrdersReply.from_bytes(orders_pb2.OrdersReply(orders=[order]).SerializeToString())
 
 
 def test_size_is_looked_at_before_structure():
