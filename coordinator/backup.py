@@ -119,7 +119,20 @@ def back_up(
     fs.write_whole(out / MANIFEST, found.to_bytes())
     fs.remove(out / INCOMPLETE)
     fs.sync_folder(out)
+    try:
+        fs.write_whole(folder.last_backup, b"%d\n" % found.t)
+    except OrthoFedError as error:  # the source's disk may be full, and the backup is whole
+        say(f"the backup's date was not noted: {error.what}")
     return found
+
+
+def last_backup_s(folder: DataFolder) -> int:
+    """Return when the last whole backup was made, in Unix seconds; 0 for never.
+
+    Of this folder: one that was restored has none of its own yet.
+    """
+    path = folder.last_backup
+    return int(path.read_bytes()) if path.is_file() else 0
 
 
 class _Maker:

@@ -4,7 +4,6 @@ Errors are OrthoFedErrors, which __main__ prints. How a command reaches a runnin
 command_line.py. Nothing slow is imported before a command runs.
 """
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +19,7 @@ from . import (
     publish_command,
     reject_command,
     revoke_command,
+    serve_command,
 )
 from .command_line import Folder, Json, desk_of, say, show
 
@@ -193,28 +193,6 @@ def lambda_1024(strength: float) -> int:
             code="bad-lambda",
         )
     return round(strength * 1024)
-
-
-@app.command(epilog="Example: orthofed coordinator serve fed --listen 0.0.0.0:7070")
-def serve(
-    directory: Folder,
-    listen: Annotated[str, typer.Option(help="HOST:PORT; port 0 takes any free one.")] = "",
-    as_json: Json = False,
-) -> None:
-    """Serve the federation until SIGTERM or Ctrl-C."""
-    # Before numpy is imported. Calls run in many threads already, and admission's matrices are
-    # narrow: with OpenBLAS's own threads a Commit of 4 MiB took .2 s of two busy cores, not .005.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from .daemon import run
-
-    def ready(address: str, link: str, recovering: bool) -> None:
-        value = {"schema": "orthofed.coordinator.serve/1", "address": address, "link": link}
-        text = f"listening on {address}\n{link}"
-        show(value, text, as_json)
-        if recovering:
-            say("finishing a release that was interrupted")
-
-    run(directory, listen=listen, ready=ready)
 
 
 @app.command(epilog="Example: orthofed coordinator invite fed --uses 5 --days 7")
@@ -442,3 +420,4 @@ app.command(epilog=publish_command.EXAMPLE)(publish_command.publish)
 app.command(epilog=reject_command.EXAMPLE)(reject_command.reject)
 app.command(epilog=members_command.EXAMPLE)(members_command.members)
 app.command(epilog=revoke_command.EXAMPLE)(revoke_command.revoke)
+app.command(epilog=serve_command.EXAMPLE)(serve_command.serve)

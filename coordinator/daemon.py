@@ -6,12 +6,12 @@ never holds the release key. SIGTERM and Ctrl-C drain: no new calls, those in fl
 """
 
 import datetime as dt
-import logging
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from . import publications
@@ -22,26 +22,43 @@ from .desk import Desk
 from .folder import DataFolder
 from .fs import Fs
 from .house import House
+from .meter import Meter
+from .metrics_page import MetricsPage
 from .server import Server
 from .service import Service
 from .stale_parts import StaleParts
 from .tls import server_tls
 
-Ready = Callable[[str, str, bool], None]
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """What a coordinator says when it can be called.
+
+    ``address``: HOST:PORT. ``metrics``: the address of the metrics, empty for none.
+    ``is_recovering``: a release was interrupted and is being finished.
+    """
+
+    address: str
+    link: str
+    metrics: str
+    is_recovering: bool
+
+
 _LOOK_S = 0.5
 _SWITCH_S = 0.0005
 """What the event loop waits for the interpreter behind a thread at work, at most: with Python's own
 0.005 s a thousand uploads took a third longer, since each call needs the loop several times."""
 
 
-def run(directory: Path, *, listen: str, ready: Ready, clock: Clock | None = None) -> None:
-    """Serve until SIGTERM or SIGINT; ``ready`` is told address, link and open plan."""
+def run(
+    directory: Path, *, listen: str, ready: Callable[[Listening], None], clock: Clock | None = None
+) -> None:
+    """Serve until SIGTERM or SIGINT; ``ready`` is told where it listens."""
     few_arenas()
     sys.setswitchinterval(_SWITCH_S)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
     folder = DataFolder.open(directory)
     settings = folder.settings()
     clock = clock or SystemClock()
@@ -52,12 +69,17 @@ def run(directory: Path, *, listen: str, ready: Ready, clock: Clock | None = Non
             folder.keys, settings.hostnames, fs=fs, now=now, client_ca=settings.client_ca
         )
         service = Service(house)
-        server = Server(service.answer, listen=listen or settings.listen, tls=tls, clock=clock)
+        meter = Meter()
+        server = Server(
+            service.answer, listen=listen or settings.listen, tls=tls, clock=clock, meter=meter
+        )
+        page = MetricsPage(settings.metrics, meter, house) if settings.metrics else None
         desk = Desk(house)
         control = ControlServer(folder.control, desk)
         _tell_address(folder, _address(server, settings.hostnames[0]), fs=fs)
         interrupted = house.store.run(publications.planned) is not None
-        ready(folder.address(), desk.link(), interrupted)
+        metrics = "" if page is None else page.address
+        ready(Listening(folder.address(), desk.link(), metrics, interrupted))
         house.sweep()
         child = _finish_release(directory) if interrupted else None
         # Python's handler runs when the main thread does. A signal that falls between its last look
@@ -65,6 +87,8 @@ def run(directory: Path, *, listen: str, ready: Ready, clock: Clock | None = Non
         while not stop.wait(_LOOK_S):
             pass
         server.stop()
+        if page is not None:
+            page.close()
         control.close()
         if child is not None and child.poll() is None:
             child.terminate()

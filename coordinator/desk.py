@@ -7,7 +7,6 @@ folder's lock runs the desk; commands reach a running one over the control socke
 
 import base64
 import secrets
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from ..core.address import FederationAddress
@@ -23,11 +22,12 @@ from ..core.release import ReleaseManifest, Why
 from . import ledger, publications, records
 from .blobs import sha256_of
 from .board import Turn
+from .counts import counts
 from .house import House
+from .journal import tell
 from .listing import listed
 from .measured import take as take_measured
 from .measured import to_measure
-from .members import all_members
 from .publications import Included, Plan
 from .removal import Removal
 from .revocation import Terms, listed_members, revoke
@@ -136,22 +136,7 @@ class Desk:
 
     def status(self) -> dict[str, Any]:
         """Return counts and the newest numbers."""
-
-        def look(turn: Turn) -> dict[str, Any]:
-            release = publications.newest(turn.db)
-            phases = Counter(slot.phase for slot in turn.state.slots)
-            states = Counter(entry.state for entry in records.contributions(turn.db))
-            stand = Counter(out is None for _, out in all_members(turn.db))
-            return {
-                "slots": {p: phases[p] for p in ("free", "leased", "filled", "emptying")},
-                "contributions": dict(states),
-                "members": {"standing": stand[True], "revoked": stand[False]},
-                "ledger_size": ledger.head(turn.db).size,
-                "newest_release": 0 if release is None else release.n,
-                "plan_open": publications.planned(turn.db) is not None,
-            }
-
-        counts = self._house.board.run(look)
+        found = counts(self._house)
         spec, folder = self._house.facts.spec, self._house.folder
         return {
             "schema": "orthofed.coordinator.status/1",
@@ -163,7 +148,12 @@ class Desk:
             "kept_for_operator": spec.capacity * spec.limits.operator_slots_percent // 100,
             "address": folder.address(),
             "free_bytes": self._house.fs.free_bytes(folder.root),
-            **counts,
+            "slots": found.slots,
+            "contributions": found.contributions,
+            "members": {"standing": found.standing, "revoked": found.revoked},
+            "ledger_size": found.leaves,
+            "newest_release": found.newest_release,
+            "plan_open": found.plan_open,
         }
 
     def plan(
@@ -222,6 +212,7 @@ class Desk:
             return leaf.index
 
         leaf = house.board.run(write)
+        tell("release-published", release=n, leaf=leaf)
         house.heads.write_soon()  # who is told of the release can pull it
         house.sweep()  # withdrawn blobs that were in the release before
         return {"n": n, "leaf": leaf, "manifest": signed.id}

@@ -18,6 +18,7 @@ from ..proto import wire
 from . import members, records, slot_events
 from .board import Turn
 from .house import House
+from .journal import short, tell
 from .records import Lease, Member, Name, NameKind
 from .slot_events import Grant, Hold
 
@@ -64,6 +65,7 @@ class Enrolment:
             records.add_member(db, key, invite=invite, operator=operator)
 
         self._house.store.run(register)
+        tell("member-joined", member=short(key))
         return wire.JoinReply()
 
     def lease(self, key: str, request: wire.LeaseRequest) -> wire.LeaseReply:
@@ -73,6 +75,7 @@ class Enrolment:
         _check_slugs(asked)
         lease = self._house.board.run(lambda turn: self._lease(turn, key, asked))
         self._house.heads.poke()
+        tell("lease-granted", **_ids(lease))
         limits = self._house.facts.spec.limits
         return wire.LeaseReply(
             slot=lease.slot, fence=lease.fence, ttl_s=limits.ttl_s, hold_s=limits.hold_s
@@ -94,6 +97,7 @@ class Enrolment:
         """Free the slot; a resend finds it free already."""
         event = slot_events.GiveBack(key, request.slot, request.fence)
         self._house.board.run(lambda turn: turn.step(event))
+        tell("lease-given-back", slot=request.slot, fence=request.fence)
         return wire.GiveBackReply()
 
     def _read_lease(self, key: str, request: wire.LeaseRequest) -> _Asked:
@@ -248,6 +252,15 @@ class Enrolment:
         for trigger in asked.triggers:
             _claim(db, "trigger", Name(trigger, key, slot, fence))
         return lease
+
+
+def _ids(lease: Lease) -> dict[str, str | int]:
+    return {
+        "slot": lease.slot,
+        "fence": lease.fence,
+        "member": short(lease.member),
+        "leaf": lease.leaf,
+    }
 
 
 def _carried(db: records.Db, name: Name) -> bool:

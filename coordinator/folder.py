@@ -21,7 +21,7 @@ from .fs import Fs
 from .policy import Policy
 
 _RESERVE_MIB = 2_048
-_TEXTS = ("base", "base_hint", "address", "listen", "high_water", "client_ca")
+_TEXTS = ("base", "base_hint", "address", "listen", "metrics", "high_water", "client_ca")
 _DAILY = {"uploads_a_day": 32, "upload_mib_a_day": 4_096}
 _KNOWN = {*_TEXTS, *_DAILY, "hostnames", "reserve_mib", "admission", "derive"}
 
@@ -32,7 +32,8 @@ class Settings:
 
     ``base``: the base model's folder. ``base_hint``: a sentence that tells people where to get it.
     ``address``: HOST:PORT for invites and links, empty for the one that serve listens on.
-    ``listen``: HOST:PORT, port 0 takes any. ``hostnames``: names and addresses in the certificate.
+    ``listen``: HOST:PORT, port 0 takes any. ``metrics``: HOST:PORT of ``/metrics``, empty for none;
+    it has no password. ``hostnames``: names and addresses in the certificate.
     ``reserve_mib``: MiB (2**20 bytes) that stay free on the disk, 0 or more. ``high_water``: the
     file of the high-water mark (mark.py), empty for the one in the coordinator's folder.
     ``client_ca``: a PEM file; only who shows a certificate of these authorities is listened to,
@@ -48,6 +49,7 @@ class Settings:
     base_hint: str = ""
     address: str = ""
     listen: str = "127.0.0.1:7070"
+    metrics: str = ""
     hostnames: tuple[str, ...] = ("localhost", "127.0.0.1")
     reserve_mib: int = _RESERVE_MIB
     high_water: str = ""
@@ -67,6 +69,8 @@ class Settings:
             "# HOST:PORT in invites and links; empty: where it listens.",
             f"address = {json.dumps(self.address)}",
             f"listen = {json.dumps(self.listen)}",
+            "# HOST:PORT of /metrics, which has no password; empty: none.",
+            f"metrics = {json.dumps(self.metrics)}",
             f"hostnames = {json.dumps(list(self.hostnames))}",
             "# MiB that stay free on the disk.",
             f"reserve_mib = {self.reserve_mib}",
@@ -106,7 +110,7 @@ class Settings:
         for key, number in numbers.items():
             if type(number) is not int or number < 1:
                 raise _bad_settings(path, f"{key} is a number, 1 or more")
-        base, hint, address, listen, high_water, client_ca = texts
+        base, hint, address, listen, metrics, high_water, client_ca = texts
         limits = table.get("admission", {})
         if not isinstance(limits, dict):
             raise _bad_settings(path, "admission is a table of thresholds")
@@ -119,6 +123,7 @@ class Settings:
             base_hint=hint,
             address=address,
             listen=listen or cls.listen,
+            metrics=metrics,
             hostnames=tuple(names) or cls.hostnames,
             reserve_mib=reserve,
             high_water=high_water,
@@ -161,6 +166,7 @@ class DataFolder:
         self.blobs = self.data / "blobs"
         self.control = self.data / "control.sock"
         self.address_file = self.data / "address"
+        self.last_backup = self.data / "last-backup"
         self.public = root / "public"
         self.releases = self.public / "releases"
         self.removal_lock = self.data / "removal.lock"

@@ -21,6 +21,7 @@ from . import admission, members, orders, records, slot_events, verdicts
 from .blobs import Plan, bitmap, num_chunks, unknown_upload
 from .board import Turn
 from .house import House
+from .journal import tell
 from .judge import Judgement, judge
 from .limits import Daily
 from .neighbours import Company, Voice
@@ -75,6 +76,7 @@ class Intake:
         if request.wraps:
             self._house.blobs.keep_wraps(plan, request.wraps, stored.wraps)
         have = self._house.blobs.begin(plan)
+        tell("upload-begun", slot=stored.slot, fence=stored.fence, bytes=stored.num_bytes)
         self._open.keep(OpenUpload(stored.client, stored.slot, stored.fence, plan))
         return wire.BeginReply(upload_id=stored.id, have=have, receipt=b"")
 
@@ -108,6 +110,8 @@ class Intake:
             self._company.keep(leaf, voice)
         self._forget(upload.id)
         self._house.heads.poke()
+        state = judgement.verdict
+        tell("contribution-kept", slot=upload.slot, fence=upload.fence, leaf=leaf, state=state)
         return wire.CommitReply(receipt=receipt)
 
     def status(self, key: str, request: wire.StatusRequest) -> wire.StatusReply:
@@ -219,7 +223,9 @@ class Intake:
                     )
                     voice = Voice.read(path, layout, lease)
                 house.blobs.keep(plan, upload.blob)
-        except ContributionRejected:
+        except ContributionRejected as error:
+            code = error.code
+            tell("contribution-refused", slot=upload.slot, fence=upload.fence, code=code)
             house.store.run(lambda db: records.drop_upload(db, upload.id))
             self._forget(upload.id)
             raise

@@ -16,6 +16,7 @@ from ..proto import wire
 from . import orders, records, verdicts
 from .board import Turn
 from .house import House
+from .journal import tell
 from .records import Contribution
 from .slot_events import Reject, Withdraw
 
@@ -61,6 +62,7 @@ class Removal:
             return leaf.receipt
 
         receipt = self._house.board.run(write)
+        tell("contribution-withdrawn", leaf=asked.leaf)
         self._house.heads.poke()
         return receipt
 
@@ -77,6 +79,7 @@ class Removal:
             verdicts.say(turn, self._house, leaf, "rejected", code="operator", why=why)
 
         self._house.board.run(write)
+        tell("contribution-rejected", leaf=leaf)
         self._house.heads.poke()
 
 

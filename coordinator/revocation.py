@@ -15,6 +15,7 @@ from typing import Any
 from . import members, orders, records, verdicts
 from .board import Turn
 from .house import House
+from .journal import short, tell
 from .members import Revocation
 from .slot_events import Free, Reject, Revoke
 
@@ -62,6 +63,7 @@ def revoke(house: House, digits: str, terms: Terms) -> dict[str, Any]:
         }
 
     done = house.board.run(write)
+    tell("member-revoked", member=short(done["member"]))
     house.heads.poke()
     return done
 

@@ -23,6 +23,7 @@ from ..proto.methods import Method
 from .call import Answer, Call
 from .clock import Clock
 from .introspection import Context, Introspection
+from .meter import FAULT, OK, Meter
 from .patience import Patience
 from .reception import Reception
 from .tls import ServerTls
@@ -52,6 +53,8 @@ _OPTIONS = (
     ("grpc.so_reuseport", 0),
 )
 _RETRY_AFTER_S = {"rate-limited": 5, "busy": 1, "no-room": 30}
+_GONE = "gone"
+"""What the meter calls a call whose caller left before it was answered."""
 _T = TypeVar("_T")
 
 
@@ -66,13 +69,18 @@ class Server:
         tls: ServerTls,
         clock: Clock,
         patience: Patience | None = None,
+        meter: Meter | None = None,
     ) -> None:
-        """Listen on HOST:PORT; port 0 takes any. Raises InputError when it cannot be had."""
+        """Listen on HOST:PORT; port 0 takes any; calls are counted by ``meter``.
+
+        Raises InputError when the port cannot be had.
+        """
         self.host = listen.rpartition(":")[0]
         self._patience = patience or Patience()
         self._clock = clock
         self._tools = Introspection(methods.SERVICES, slowest_s=self._patience.body_s)
-        self._reception = Reception(_call, answer, self._patience)
+        self.meter = meter or Meter()
+        self._reception = Reception(self._call, answer, self._patience)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="grpc", daemon=True)
         self._thread.start()
@@ -94,7 +102,8 @@ class Server:
             compression=grpc.Compression.NoCompression,
         )
         handlers = [
-            _handlers(service, self._reception, self._clock) for service in methods.SERVICES
+            _handlers(service, self._reception, self.meter, self._clock)
+            for service in methods.SERVICES
         ]
         server.add_generic_rpc_handlers((*handlers, *self._tools.handlers()))
         credentials = grpc.ssl_server_credentials(
@@ -111,6 +120,11 @@ class Server:
         await server.start()
         return server, port
 
+    def _call(self, method: Method, body: object, context: Context) -> Call:
+        call = _call(method, body, context)
+        self.meter.arrived(method, len(call.body))
+        return call
+
     def _do(self, work: Coroutine[Any, Any, _T]) -> _T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
@@ -121,10 +135,12 @@ class Server:
         self._reception.close()
 
 
-def _handlers(service: str, reception: Reception, clock: Clock) -> grpc.GenericRpcHandler:
+def _handlers(
+    service: str, reception: Reception, meter: Meter, clock: Clock
+) -> grpc.GenericRpcHandler:
     mine = {
         method.path.rpartition("/")[2]: grpc.stream_unary_rpc_method_handler(
-            _handler(method, reception, clock)
+            _handler(method, reception, meter, clock)
         )
         for method in methods.METHODS
         if method.path.startswith(f"/{service}/")
@@ -133,18 +149,28 @@ def _handlers(service: str, reception: Reception, clock: Clock) -> grpc.GenericR
 
 
 def _handler(
-    method: Method, reception: Reception, clock: Clock
+    method: Method, reception: Reception, meter: Meter, clock: Clock
 ) -> Callable[[object, Context], Awaitable[bytes]]:
     async def handle(_requests: object, context: Context) -> bytes:
         # Each error is answered inside its own block: a name that outlived it would tie error,
         # frame and call into a cycle, and the stream would stay open until a collection.
+        began_s, code = clock.monotonic_s(), _GONE
+        meter.began()
         try:
-            return await reception.take(method, context)
+            reply = await reception.take(method, context)
         except OrthoFedError as error:
+            code = error.code
             await _refuse(context, error, clock)
         except Exception as error:  # noqa: BLE001  # the last line of defence; logged as a bug
             _LOG.error("fault in %s: %s", method.path, type(error).__name__, exc_info=error)
+            code = FAULT
             await _refuse(context, _fault(), clock)
+        else:
+            code = OK
+            meter.answered(method, len(reply))
+            return reply
+        finally:
+            meter.ended(method, code, clock.monotonic_s() - began_s)
 
     return handle
 
@@ -196,7 +222,7 @@ def _fault() -> OrthoFedError:
         "the coordinator met something it does not know",
         why="this is a fault of the coordinator, written to its log",
         fix="try again in a moment; if it stays, tell the operator",
-        code="coordinator-fault",
+        code=FAULT,
     )
 
 

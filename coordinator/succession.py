@@ -15,6 +15,7 @@ from ..proto import wire
 from . import members, records
 from .board import Turn
 from .house import House
+from .journal import short, tell
 from .members import Rotation
 from .slot_events import Rekey
 
@@ -46,6 +47,7 @@ class Succession:
             members.rotate(turn.db, Rotation(said.old, said.new, day, request.document))
 
         self._house.board.run(write)
+        tell("member-rotated", member=short(said.old), to=short(said.new))
         return wire.RotateReply()
 
     @staticmethod

@@ -60,6 +60,12 @@ def authority_der(keys: Path) -> bytes:
     return certificate.public_bytes(serialization.Encoding.DER)
 
 
+def certificate_until_s(keys: Path) -> float:
+    """Return when the server's certificate ends, in Unix seconds."""
+    certificate = x509.load_pem_x509_certificate((keys / "tls-server.pem").read_bytes())
+    return certificate.not_valid_after_utc.timestamp()
+
+
 def server_tls(
     keys: Path, hostnames: tuple[str, ...], *, fs: Fs, now: dt.datetime, client_ca: str = ""
 ) -> ServerTls:

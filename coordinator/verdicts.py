@@ -13,6 +13,7 @@ from ..core.leaf import Verdict, admission_leaf
 from . import records
 from .board import Turn
 from .house import House
+from .journal import tell
 from .records import Contribution, ContributionState
 
 APPROVED = "approved"
@@ -56,6 +57,7 @@ def approve(house: House, leaf: int) -> ContributionState:
         return entry.state
 
     before = house.board.run(write)
+    tell("contribution-approved", leaf=leaf)
     house.heads.poke()
     return before
 

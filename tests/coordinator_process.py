@@ -36,6 +36,7 @@ class Coordinator:
         self.folder = folder
         self._environment = os.environ if environment is None else environment
         self.address = "127.0.0.1:0"
+        self.said: dict[str, str] = {}
         self._process: subprocess.Popen[str] | None = None
         self._log: IO[str] | None = None
 
@@ -64,7 +65,7 @@ class Coordinator:
         """End the process."""
         self.kill()
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         """Serve, on the same port as before if there was one; return when it answers."""
         self.kill()
         self._log = (self.folder.parent / f"{self.folder.name}.log").open("a", encoding="utf-8")
@@ -77,6 +78,7 @@ class Coordinator:
                 "--listen",
                 self.address,
                 "--json",
+                *options,
             ],
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -86,7 +88,8 @@ class Coordinator:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         assert line, (self.folder.parent / f"{self.folder.name}.log").read_text()
-        self.address = json.loads(line)["address"]
+        self.said = json.loads(line)
+        self.address = self.said["address"]
 
     @property
     def pid(self) -> int:

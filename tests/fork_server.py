@@ -40,8 +40,8 @@ _PR_SET_PTRACER = 0x59616D61
 def serve(folder: Path, listen: str, ready: int) -> None:
     """Serve as the command does; tell the address through the pipe."""
 
-    def tell(address: str, _link: str, _open: bool) -> None:
-        os.write(ready, json.dumps({"address": address}).encode() + b"\n")
+    def tell(now: daemon.Listening) -> None:
+        os.write(ready, json.dumps({"address": now.address}).encode() + b"\n")
 
     daemon.run(folder, listen=listen, ready=tell)
 

@@ -83,8 +83,8 @@ def main() -> None:
     """Serve FOLDER on HOST:PORT with the clock of FILE."""
     folder, listen, file = sys.argv[1:]
 
-    def tell(address: str, _link: str, _open: bool) -> None:
-        sys.stdout.write(json.dumps({"address": address}) + "\n")
+    def tell(now: daemon.Listening) -> None:
+        sys.stdout.write(json.dumps({"address": now.address}) + "\n")
         sys.stdout.flush()
 
     daemon.run(Path(folder), listen=listen, ready=tell, clock=OffsetClock(Path(file)))

@@ -1,0 +1,82 @@
+"""What a scrape of ``/metrics`` asks of the coordinator: slots, contributions, ledger, disk, dates.
+
+Law: read at each scrape and never kept, so it is as true as ``status``; nothing here names a
+person, a concept or an address. Not here: calls (meter.py), the page (metrics_page.py).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from prometheus_client import Metric
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from .backup import last_backup_s
+from .counts import PHASES, STATES, Counts, counts
+from .house import House
+from .tls import certificate_until_s
+
+
+@dataclass(frozen=True, slots=True)
+class Gauges(Collector):
+    """The collector of one coordinator."""
+
+    house: House
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every gauge with its value of this moment."""
+        found, house = counts(self.house), self.house
+        yield from _by_state(found)
+        yield _one("ledger_leaves", "Leaves of the ledger.", found.leaves)
+        yield _one("open_uploads", "Uploads that began and have no receipt.", found.open_uploads)
+        yield _one("newest_release", "Number of the newest release; 0: none.", found.newest_release)
+        yield _one(
+            "release_timestamp_seconds",
+            "When the newest release was planned; 0: none is.",
+            found.released_s,
+        )
+        yield _one(
+            "release_plan_open", "1 while a release is planned and not out.", int(found.plan_open)
+        )
+        folder = house.folder
+        yield _one(
+            "free_bytes",
+            "Bytes free on the disk above the reserve; uploads are refused at 0 or less.",
+            house.fs.free_bytes(folder.root),
+        )
+        yield _one(
+            "backup_timestamp_seconds",
+            "When the last whole backup was made; 0: none was.",
+            last_backup_s(folder),
+        )
+        yield _one(
+            "certificate_until_timestamp_seconds",
+            "When the server's certificate ends; each start renews it in time.",
+            certificate_until_s(folder.keys),
+        )
+        yield _one(
+            "keyring_until_timestamp_seconds",
+            "When the newest keyring ends; after it nothing that it signs is taken.",
+            house.facts.ring.until,
+        )
+
+
+def _by_state(found: Counts) -> Iterator[Metric]:
+    slots = _labelled("slots", "Slots by phase.", "phase")
+    for phase in PHASES:
+        slots.add_metric([phase], found.slots[phase])
+    contributions = _labelled("contributions", "Contributions by state.", "state")
+    for state in STATES:
+        contributions.add_metric([state], found.contributions.get(state, 0))
+    members = _labelled("members", "Members: standing, or revoked.", "state")
+    members.add_metric(["standing"], found.standing)
+    members.add_metric(["revoked"], found.revoked)
+    yield from (slots, contributions, members)
+
+
+def _labelled(name: str, text: str, label: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"orthofed_{name}", text, labels=[label])
+
+
+def _one(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"orthofed_{name}", text, value=value)
