@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from . import daemon_command
+from .approve_command import APPROVE_EXAMPLE, approve
 from .import_command import IMPORT_EXAMPLE, import_
 from .recover_command import RECOVER_EXAMPLE, recover
 from .rotate_command import ROTATE_EXAMPLE, rotate
 from .sent_command import SENT_EXAMPLE, sent
 from .settings_command import SETTINGS_EXAMPLE, settings
+from .status_command import STATUS_EXAMPLE, status
 from .withdraw_command import WITHDRAW_EXAMPLE, withdraw
 
 if TYPE_CHECKING:
@@ -249,32 +252,9 @@ def fetch_base(
     print(f"fingerprint  {found}")
 
 
-@app.command(epilog="Example: orthofed client status")
-def status(home: HomeOption = None, as_json: Json = False) -> None:
-    """Show the federation of this home and how far each concept is."""
-    from .home import Home
-    from .status import status_of
-
-    found = status_of(Home.at(home))
-    if as_json:
-        print(json.dumps({"schema": "orthofed.status/1", **found}))
-        return
-    print(f"address  {found['address']}")
-    print(f"spec     {found['fed']}")
-    print(f"log id   {found['log']}")
-    print(f"member   {found['member']}")
-    for run in found["concepts"]:
-        slot = f"slot {run['slot']}" if run["slot"] >= 0 else "no slot"
-        said = f", with the coordinator: {run['state']}" if run["state"] else ""
-        said += f", receipt {run['promise']}" if run["promise"] else ""
-        said += ", receipt of the withdrawal kept" if run["withdrawal"] else ""
-        print(f"{run['concept']}  {run['phase']}, {slot}{said}")
-        if run["why"]:
-            print(f"    {run['why']}")
-        if run["dp"]:
-            print(f"    you claim {run['dp']}")
-
-
+app.command(epilog=STATUS_EXAMPLE)(status)
+daemon_command.register(app)
+app.command(epilog=APPROVE_EXAMPLE)(approve)
 app.command(epilog=WITHDRAW_EXAMPLE)(withdraw)
 app.command(epilog=SENT_EXAMPLE)(sent)
 app.command(epilog=RECOVER_EXAMPLE)(recover)

@@ -10,6 +10,7 @@
     home/runs/<concept>/log/ what each training said and drew (training_log.py); never sent
     home/runs/<concept>/cache/, home/class/   what trainings read in every step (caches.py)
     home/lock                held by the one process that may send
+    home/daemon.lock         held by the home's one daemon; daemon/ its log and what it remembers
 
 Law (reliability.md 2.3, F1): a file appears by a temporary file in the same folder, fsync, rename,
 fsync of the folder; a reader sees the old bytes or the new ones. A full disk leaves the old ones.
@@ -69,18 +70,43 @@ class Home:
 
         Raises InputError: another process holds it.
         """
+        in_use = InputError(
+            f"{self.folder} is in use by another orthofed process",
+            why="two processes would write one outbox",
+            fix="wait for the other one, or give this one a --home of its own",
+            code="home-in-use",
+        )
+        with self._held("lock", in_use):
+            yield
+
+    @contextlib.contextmanager
+    def daemon_lock(self) -> Generator[Path]:
+        """Be the home's one daemon, and give the daemon's folder.
+
+        The home's other lock stays free for what the daemon starts, and for the owner's commands.
+        Raises InputError: another daemon runs on this home.
+        """
+        runs = InputError(
+            f"a daemon already runs on {self.folder}",
+            why="two would teach the same concepts",
+            fix="run orthofed client status to see it, or give this one a --home of its own",
+            code="daemon-runs",
+        )
+        folder = self.folder / "daemon"
+        with self._held("daemon.lock", runs):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            yield folder
+
+    @contextlib.contextmanager
+    def _held(self, name: str, taken: InputError) -> Generator[None]:
+        """Hold the lock file ``name``; raises ``taken`` where another process does."""
         self.create()
-        handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        handle = os.open(self.folder / name, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise InputError(
-                    f"{self.folder} is in use by another orthofed process",
-                    why="two processes would write one outbox",
-                    fix="wait for the other one, or give this one a --home of its own",
-                    code="home-in-use",
-                ) from None
+                raise taken from None
             yield
         finally:
             os.close(handle)

@@ -19,6 +19,7 @@ from .packed_contribution import PackedContribution, sha256
 from .pinned import remembered
 from .session import Session
 from .state import RECEIPT
+from .throttle import Throttle
 from .trust import TrustedFederation, trusted_receipt
 from .upload import Upload, chunk_hashes
 
@@ -34,6 +35,7 @@ class Sending:
     outbox: Outbox
     federation: TrustedFederation
     report: Report
+    throttle: Throttle
 
     def send(self, session: Session, key: SigningKey) -> flow.Received:
         """Send the approved bytes, verify the receipt, keep it."""
@@ -46,6 +48,7 @@ class Sending:
             document=manifest,
             blob=blob,
             wraps=wraps,
+            throttle=self.throttle,
             on_bytes=lambda sent, total: self._say("uploading", sent=sent, total=total),
         ).run()
         self._verified(receipt, manifest)

@@ -31,7 +31,8 @@ RECIPIENTS: Final = "recipients"
 """Who can open a private contribution, a line each; empty for a public one."""
 SEALED: Final = "contribution.sealed"
 WRAPS: Final = "wraps"
-_NAMES: Final = ("state.json", "state.old.json")
+NAMES: Final = ("state.json", "state.old.json")
+"""The newest generation and the one before."""
 _PROMISED: Final = {
     BLOB: "blob",
     MANIFEST: "document",
@@ -59,7 +60,7 @@ def save(folder: Path, session: Session) -> None:
             "v": 1,
         }
     )
-    newest, older = (folder / name for name in _NAMES)
+    newest, older = (folder / name for name in NAMES)
     if _read(newest) is not None:  # a damaged one must not push out a good one
         newest.replace(older)
     write_whole(newest, body + b"\n" + hashlib.sha256(body).hexdigest().encode() + b"\n")
@@ -70,7 +71,7 @@ def load(folder: Path) -> Session | None:
 
     Raises InputError: there are saves, and none can be believed.
     """
-    paths = [folder / name for name in _NAMES]
+    paths = [folder / name for name in NAMES]
     for path in paths:
         session = _read(path)
         if session is not None:

@@ -135,7 +135,8 @@ class _TrainCommand:
             ask,
             lambda: self._advance(self._progress + 1),
         )
-        self._sending = Sending(home, self._packed, self._page, channel, outbox, federation, report)
+        told = (channel, outbox, federation, report, options.throttle)
+        self._sending = Sending(home, self._packed, self._page, *told)
         self._renewals: Renewals | None = None
         self._progress = 0
         self._trained: Trained | None = None

@@ -12,6 +12,7 @@ from typing import Final
 from ..core.errors import InputError
 from ..core.names import check_title
 from ..core.recipient import Recipient
+from .throttle import Throttle
 from .wraps import check_recipients
 
 _SPDX: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
@@ -38,6 +39,13 @@ class TrainOptions:
     private_to: tuple[Recipient, ...] = ()  # empty: a public contribution
     dp_epsilon: float | None = None  # as above; 0: no differential privacy
     dp_mode: str | None = None  # as above
+    upload_kib_s: int = 0  # 0: as fast as it goes
+    upload_bytes_left: int | None = None  # of a day's allowance; None: any
+
+    @property
+    def throttle(self) -> Throttle:
+        """The bound on what is sent."""
+        return Throttle.of(self.upload_kib_s, self.upload_bytes_left)
 
     @staticmethod
     def epsilon_of(text: str | None) -> float | None:

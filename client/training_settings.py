@@ -10,16 +10,16 @@ error. Later wins: default, preset, file, option of the command line.
 # ruff: noqa: RUF009, FBT003 -- each field is made by a call that takes its default first
 
 import math
-import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal
 
 from ..core.errors import InputError
 from .captions import PLACE, TEMPLATES
 from .presets import PRESETS
+from .setting import allowed, broken, choice, exact, number, path, switch, texts, word
 
 Schedule = Literal["cosine", "linear", "constant"]
 Optimiser = Literal["adamw", "adamw8bit", "prodigy"]
@@ -28,124 +28,96 @@ Precision = Literal["fp32", "bf16", "fp16"]
 DpMode = Literal["sgd", "mean"]
 
 _PRESET: Final = "preset"
-_MOST_TEXTS: Final = 16
-_LONGEST_PATH: Final = 4_096
-_LONGEST_TEXT: Final = 400  # characters; a text encoder reads some 77 tokens
-
-
-def _number(default: float, low: float, high: float, says: str) -> Any:  # noqa: ANN401  # a field
-    return field(default=default, metadata={"low": low, "high": high, "says": says})
-
-
-def _choice(default: object, kind: object, says: str) -> Any:  # noqa: ANN401  # a field
-    return field(default=default, metadata={"choices": get_args(kind), "says": says})
-
-
-def _switch(default: bool, says: str) -> Any:  # noqa: ANN401, FBT001  # a field of a switch
-    return field(default=default, metadata={"choices": (False, True), "says": says})
-
-
-def _word(default: str, pattern: str, allowed: str, says: str) -> Any:  # noqa: ANN401  # a field
-    return field(default=default, metadata={"pattern": pattern, "allowed": allowed, "says": says})
-
-
-def _texts(default: tuple[str, ...], says: str, *, each: str = "") -> Any:  # noqa: ANN401  # a field
-    """Return a field of texts; with ``each`` there is one at least, and all of them have it."""
-    return field(default=default, metadata={"texts": _MOST_TEXTS, "each": each, "says": says})
-
-
-def _path(default: str, says: str) -> Any:  # noqa: ANN401  # a field
-    return field(default=default, metadata={"path": _LONGEST_PATH, "says": says})
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingSettings:
     """Settings of one training run; `described` lists them with units and bounds."""
 
-    steps: int = _number(400, 1, 100_000, "optimiser steps")
-    batch: int = _number(8, 1, 1_024, "images a pass")
-    accumulation: int = _number(1, 1, 1_024, "passes a step; their gradients are averaged")
-    rate: float = _number(1e-3, 0, 10, "learning rate on A where the layer reads the prompt")
-    image_rate: float = _number(3e-4, 0, 10, "on A of the other layers, which answer every prompt")
-    token_rate: float = _number(3e-2, 0, 10, "on the token vectors; 30 to 100 times rate")
-    optimiser: Optimiser = _choice("adamw", Optimiser, "prodigy finds the three rates itself")
-    schedule: Schedule = _choice("cosine", Schedule, "of all rates, after the warm-up")
-    warmup_steps: int = _number(10, 0, 10_000, "steps of linear rise")
-    weight_decay: float = _number(0.0, 0, 1, "on A; token vectors have none")
-    clip_norm: float = _number(1.0, 0, 1e6, "largest norm of each group's gradient; 0: no bound")
-    ema_decay: float = _number(
+    steps: int = number(400, 1, 100_000, "optimiser steps")
+    batch: int = number(8, 1, 1_024, "images a pass")
+    accumulation: int = number(1, 1, 1_024, "passes a step; their gradients are averaged")
+    rate: float = number(1e-3, 0, 10, "learning rate on A where the layer reads the prompt")
+    image_rate: float = number(3e-4, 0, 10, "on A of the other layers, which answer every prompt")
+    token_rate: float = number(3e-2, 0, 10, "on the token vectors; 30 to 100 times rate")
+    optimiser: Optimiser = choice("adamw", Optimiser, "prodigy finds the three rates itself")
+    schedule: Schedule = choice("cosine", Schedule, "of all rates, after the warm-up")
+    warmup_steps: int = number(10, 0, 10_000, "steps of linear rise")
+    weight_decay: float = number(0.0, 0, 1, "on A; token vectors have none")
+    clip_norm: float = number(1.0, 0, 1e6, "largest norm of each group's gradient; 0: no bound")
+    ema_decay: float = number(
         0.0, 0, 0.99999, "of the average of A and vectors that is kept; 0: none"
     )
-    min_snr_gamma: float = _number(0.0, 0, 100, "weights of 2303.09556, 5 is usual; 0: equal ones")
-    noise_offset: float = _number(0.0, 0, 1, "share of a constant added to each channel's noise")
-    null_weight: float = _number(10.0, 0, 1e4, "of the null-response term; 0: none")
-    null_batch: int = _number(8, 1, 1_024, "public states a pass")
-    null_images: int = _number(24, 0, 10_000, "class images that the base draws for it, once")
-    null_sampling_steps: int = _number(12, 1, 1_000, "states kept of each")
-    null_states: int = _number(24, 0, 10_000, "noisy states of each of the owner's images for it")
-    strangers: int = _number(16, 0, 1_000, "invented triggers on which to be silent too; 0: none")
-    prior_weight: float = _number(0.0, 0, 1e4, "of the loss on class images; 0: none; 1 is usual")
-    prior_images: int = _number(100, 1, 2_000, "class images that the base draws for it, once")
-    prior_steps: int = _number(30, 1, 1_000, "denoising steps of a class image")
-    prior_guidance: float = _number(7.5, 1, 100, "classifier-free guidance of a class image")
-    prior_folder: str = _path("", "class images of your own in their place; empty: none")
-    templates: tuple[str, ...] = _texts(
+    min_snr_gamma: float = number(0.0, 0, 100, "weights of 2303.09556, 5 is usual; 0: equal ones")
+    noise_offset: float = number(0.0, 0, 1, "share of a constant added to each channel's noise")
+    null_weight: float = number(10.0, 0, 1e4, "of the null-response term; 0: none")
+    null_batch: int = number(8, 1, 1_024, "public states a pass")
+    null_images: int = number(24, 0, 10_000, "class images that the base draws for it, once")
+    null_sampling_steps: int = number(12, 1, 1_000, "states kept of each")
+    null_states: int = number(24, 0, 10_000, "noisy states of each of the owner's images for it")
+    strangers: int = number(16, 0, 1_000, "invented triggers on which to be silent too; 0: none")
+    prior_weight: float = number(0.0, 0, 1e4, "of the loss on class images; 0: none; 1 is usual")
+    prior_images: int = number(100, 1, 2_000, "class images that the base draws for it, once")
+    prior_steps: int = number(30, 1, 1_000, "denoising steps of a class image")
+    prior_guidance: float = number(7.5, 1, 100, "classifier-free guidance of a class image")
+    prior_folder: str = path("", "class images of your own in their place; empty: none")
+    templates: tuple[str, ...] = texts(
         TEMPLATES, "captions in turn of images without a .txt file", each=PLACE
     )
-    shuffle_captions: bool = _switch(False, "put the comma-separated tags in a new order each pass")
-    keep_tags: int = _number(1, 0, 100, "first tags that stay first when captions are shuffled")
-    caption_dropout: float = _number(0.0, 0, 1, "share of captions replaced by the empty one")
-    jitters: int = _number(1, 1, 64, "encodings of each image; the first is the image itself")
-    jitter_pixels: int = _number(2, 0, 64, "largest shift of a jittered one, pixels")
-    jitter_colour: float = _number(
+    shuffle_captions: bool = switch(False, "put the comma-separated tags in a new order each pass")
+    keep_tags: int = number(1, 0, 100, "first tags that stay first when captions are shuffled")
+    caption_dropout: float = number(0.0, 0, 1, "share of captions replaced by the empty one")
+    jitters: int = number(1, 1, 64, "encodings of each image; the first is the image itself")
+    jitter_pixels: int = number(2, 0, 64, "largest shift of a jittered one, pixels")
+    jitter_colour: float = number(
         0.0, 0, 0.5, "largest change of a jittered one's brightness, contrast and saturation"
     )
-    flip: bool = _switch(False, "also train on mirrored images; not for faces or text")
-    buckets: bool = _switch(True, "keep each image's shape as near as the model allows")
-    mask_floor: float = _number(0.1, 0, 1, "weight of what a mask leaves out")
-    device: str = _word(
+    flip: bool = switch(False, "also train on mirrored images; not for faces or text")
+    buckets: bool = switch(True, "keep each image's shape as near as the model allows")
+    mask_floor: float = number(0.1, 0, 1, "weight of what a mask leaves out")
+    device: str = word(
         "auto",
         r"auto|cpu|mps|cuda(:[0-9]{1,2})?",
         "auto or cpu or cuda or cuda:N or mps",
         "where it runs; auto: the first CUDA GPU, or the CPU",
     )
-    precision: Precision = _choice("fp32", Precision, "of the passes; fp16 on a CUDA GPU only")
-    checkpointing: bool = _switch(False, "recompute activations: less memory, a third slower")
-    deterministic: bool = _switch(True, "the same bits again, at some cost on a GPU")
-    seed: int = _number(0, 0, 2**63 - 1, "of every draw in the run")
-    processes: int = _number(
+    precision: Precision = choice("fp32", Precision, "of the passes; fp16 on a CUDA GPU only")
+    checkpointing: bool = switch(False, "recompute activations: less memory, a third slower")
+    deterministic: bool = switch(True, "the same bits again, at some cost on a GPU")
+    seed: int = number(0, 0, 2**63 - 1, "of every draw in the run")
+    processes: int = number(
         1, 1, 64, "share the passes of a step, on GPUs each on its own; divides accumulation"
     )
-    threads: int = _number(0, 0, 1_024, "CPU threads of torch; 0: as it is")
-    cache: CacheKind = _choice("memory", CacheKind, "where latents and the base's answers wait")
-    keep_cache: bool = _switch(False, "keep what is cached on disk after packing")
-    slow_factor: float = _number(
+    threads: int = number(0, 0, 1_024, "CPU threads of torch; 0: as it is")
+    cache: CacheKind = choice("memory", CacheKind, "where latents and the base's answers wait")
+    keep_cache: bool = switch(False, "keep what is cached on disk after packing")
+    slow_factor: float = number(
         5.0, 0, 1e6, "20 steps in a row slower than this times the dry run's stop it; 0: never"
     )
-    save_every_s: float = _number(300.0, 0, 86_400, "seconds between training saves")
-    sample_every: int = _number(0, 0, 100_000, "steps between samples, kept at home; 0: never")
-    sample_prompts: tuple[str, ...] = _texts(("a photo of {}",), "{} stands for the concept")
-    sample_count: int = _number(2, 1, 16, "images a prompt, each from noise of its own")
-    sample_steps: int = _number(20, 1, 1_000, "denoising steps of a sample")
-    validate_every: int = _number(0, 0, 100_000, "steps between held-out losses; 0: never")
-    validate_draws: int = _number(
+    save_every_s: float = number(300.0, 0, 86_400, "seconds between training saves")
+    sample_every: int = number(0, 0, 100_000, "steps between samples, kept at home; 0: never")
+    sample_prompts: tuple[str, ...] = texts(("a photo of {}",), "{} stands for the concept")
+    sample_count: int = number(2, 1, 16, "images a prompt, each from noise of its own")
+    sample_steps: int = number(20, 1, 1_000, "denoising steps of a sample")
+    validate_every: int = number(0, 0, 100_000, "steps between held-out losses; 0: never")
+    validate_draws: int = number(
         64, 1, 4_096, "noisy held-out images of each loss, always the same"
     )
-    dp_epsilon: float = _number(
+    dp_epsilon: float = number(
         0.0, 0, 10, "of differential privacy per image, as --dp eps=8; 0: none"
     )
-    dp_batch: int = _number(
+    dp_batch: int = number(
         0, 0, 100_000, "images that a step with noise draws on average; 0: an eighth, 25 to 256"
     )
-    dp_clip: float = _number(
+    dp_clip: float = number(
         0.02, 0.001, 1e5, "norm that each image's gradient is given in it, beside the null response"
     )
-    dp_mode: DpMode = _choice("sgd", DpMode, "mean, for fewer images, learns the words alone")
-    dp_move: float = _number(
+    dp_mode: DpMode = choice("sgd", DpMode, "mean, for fewer images, learns the words alone")
+    dp_move: float = number(
         0.5, 0.001, 1e5, "with mean, the farthest that an image moves the vectors, all together"
     )
-    dp_mean_steps: int = _number(32, 1, 10_000, "with mean, steps on each image alone")
-    wandb: bool = _switch(False, "send loss and rate of each step to Weights & Biases")
+    dp_mean_steps: int = number(32, 1, 10_000, "with mean, steps on each image alone")
+    wandb: bool = switch(False, "send loss and rate of each step to Weights & Biases")
 
     def __post_init__(self) -> None:
         """Refuse a value of the wrong type or out of bounds.
@@ -153,27 +125,9 @@ class TrainingSettings:
         Raises InputError: the setting is named with its bounds.
         """
         for item in fields(self):
-            value, meta = getattr(self, item.name), item.metadata
-            if "choices" in meta:
-                inside = value in meta["choices"] and type(value) is type(item.default)
-                _check(inside, item.name, value, _allowed(item.default, meta))
-                continue
-            if "pattern" in meta:
-                fits = isinstance(value, str) and re.fullmatch(meta["pattern"], value) is not None
-                _check(fits, item.name, value, meta["allowed"])
-                continue
-            if "texts" in meta:
-                _check(
-                    _are_texts(value, meta["each"]), item.name, value, _allowed(item.default, meta)
-                )
-                continue
-            if "path" in meta:
-                inside = isinstance(value, str) and len(value) <= meta["path"]
-                _check(inside, item.name, value, _allowed(item.default, meta))
-                continue
-            is_number = isinstance(value, type(item.default)) and not isinstance(value, bool)
-            inside = is_number and math.isfinite(value) and meta["low"] <= value <= meta["high"]
-            _check(inside, item.name, value, _allowed(item.default, meta))
+            value = getattr(self, item.name)
+            bounds = broken(item, value)
+            _check(not bounds, item.name, value, bounds)
         _check(
             self.accumulation % self.processes == 0,
             *("accumulation", self.accumulation),
@@ -212,13 +166,13 @@ class TrainingSettings:
         known = {item.name: type(item.default) for item in fields(TrainingSettings)}
         for key, value in values.items():
             _check(key in known, key, value, f"one of the keys {', '.join((_PRESET, *known))}")
-        return TrainingSettings(**{k: _exact(v, known[k]) for k, v in values.items()})
+        return TrainingSettings(**{k: exact(v, known[k]) for k, v in values.items()})
 
     @staticmethod
     def described() -> list[tuple[str, object, str, str]]:
         """Return (key, default, allowed values, what it means) of every setting."""
         return [
-            (item.name, item.default, _allowed(item.default, item.metadata), item.metadata["says"])
+            (item.name, item.default, allowed(item), item.metadata["says"])
             for item in fields(TrainingSettings)
         ]
 
@@ -229,7 +183,7 @@ class TrainingSettings:
     def reading_as(self, other: Mapping[str, Any]) -> "TrainingSettings":
         """Return these settings with captions and shapes of images as in ``other``, a log's."""
         same = {key: other[key] for key in ("buckets", "templates", "dp_epsilon") if key in other}
-        return replace(self, **{k: _exact(v, type(getattr(self, k))) for k, v in same.items()})
+        return replace(self, **{k: exact(v, type(getattr(self, k))) for k, v in same.items()})
 
     def rate_at(self, step: int) -> float:
         """Return the share of the full rate at ``step``: linear warm-up, then the schedule."""
@@ -258,38 +212,6 @@ def _preset(name: object) -> Mapping[str, object]:
         return {}
     _check(isinstance(name, str) and name in PRESETS, _PRESET, name, f"one of {', '.join(PRESETS)}")
     return PRESETS[str(name)]
-
-
-def _exact(value: Any, kind: type) -> Any:  # noqa: ANN401  # of any setting
-    """Return TOML's value as the setting's own type: 1 may stand for 1.0, a list is a tuple."""
-    if kind is float and type(value) is int:
-        return float(value)
-    return tuple(value) if kind is tuple and type(value) is list else value
-
-
-def _are_texts(value: object, each: str) -> bool:
-    return (
-        isinstance(value, tuple)
-        and bool(each) <= len(value) <= _MOST_TEXTS
-        and all(isinstance(text, str) and 0 < len(text) <= _LONGEST_TEXT for text in value)
-        and all(each in text for text in value)
-    )
-
-
-def _allowed(default: object, meta: Mapping[str, Any]) -> str:
-    if "choices" in meta:
-        return " or ".join(
-            str(choice).lower() if isinstance(choice, bool) else str(choice)
-            for choice in meta["choices"]
-        )
-    if "pattern" in meta:
-        return meta["allowed"]
-    if "texts" in meta:
-        texts = f"{meta['texts']} texts of 1 to {_LONGEST_TEXT} characters"
-        return f"1 to {texts}, {meta['each']} in each" if meta["each"] else f"at most {texts}"
-    if "path" in meta:
-        return f"a path of at most {meta['path']} characters"
-    return f"{type(default).__name__} from {meta['low']:g} to {meta['high']:g}"
 
 
 def _check(holds: bool, key: str, value: object, allowed: str) -> None:  # noqa: FBT001  # the fact

@@ -19,6 +19,7 @@ from ..core.errors import OrthoFedError, Refused, Unreachable
 from ..core.keys import SigningKey
 from ..proto import methods, wire
 from .channel import Channel
+from .throttle import Throttle
 
 _IN_FLIGHT: Final = 2
 _ROUNDS: Final = 8
@@ -43,17 +44,20 @@ class Upload:
         document: bytes,
         blob: Path,
         wraps: bytes = b"",
+        throttle: Throttle | None = None,
         on_bytes: Callable[[int, int], None],
     ) -> None:
         """Prepare; ``on_bytes(sent, total)`` hears how many bytes the coordinator has.
 
-        ``wraps`` belong to a private contribution, whose ``blob`` is the ciphertext.
+        ``wraps`` belong to a private contribution, whose ``blob`` is the ciphertext; ``throttle``
+        bounds what is sent.
         """
         self._channel = channel
         self._key = key
         self._document = document
         self._blob = blob
         self._wraps = wraps
+        self._throttle = throttle or Throttle()
         self._on_bytes = on_bytes
         self._chunks = chunk_hashes(blob)
         self._total = blob.stat().st_size
@@ -115,6 +119,7 @@ class Upload:
         with self._blob.open("rb") as file:
             file.seek(index * methods.CHUNK_BYTES)
             data = file.read(methods.CHUNK_BYTES)
+        self._throttle.take(len(data))
         request = wire.PutRequest(upload_id, index, data)
         self._channel.call(methods.PUT, request, wire.PutReply, key=self._key)
         return index

@@ -1,0 +1,85 @@
+"""``orthofed client approve``: the owner's yes to what a daemon has packed and may not send alone.
+
+The list is that of the egress gate, made of the very bytes on the disk; the figures that the daemon
+computed stand beside it. Law: the yes is the session's own event, saved before anything is sent,
+and bound to those bytes (session.py, state.py). Source: product.md 5, egress gate.
+"""
+# ruff: noqa: FBT002, T201, PLC0415  # as in cli.py: flags, printing, imports inside
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+if TYPE_CHECKING:
+    from .home import Home
+    from .session import Session
+
+APPROVE_EXAMPLE: Final = "Example: orthofed client approve anna-k7"
+
+
+def approve(
+    concept: Annotated[str, typer.Argument(help="Name of the concept, such as anna-k7.")],
+    home: Annotated[
+        Path | None, typer.Option("--home", help="Folder of this client; default: the user's own.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Show the list and do not ask.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+) -> None:
+    """Show every byte that would leave, and say yes to it; the daemon then sends it."""
+    from ..core.errors import InputError
+    from .home import Home
+
+    if not yes and (as_json or not sys.stdin.isatty()):
+        raise InputError(
+            "--yes is missing",
+            why="there is nobody to ask on this terminal",
+            fix="run the same command with --yes",
+            code="option-missing",
+        )
+    session = _approved(Home.at(home), concept, yes=yes)
+    if as_json:
+        facts = {"schema": "orthofed.approve/1", "concept": session.concept}
+        print(json.dumps({**facts, "phase": session.phase, "manifest_sha256": session.document}))
+        return
+    print(f"{session.concept} is {session.phase}: the daemon, or client train, may send it")
+
+
+def _approved(home: "Home", concept: str, *, yes: bool) -> "Session":
+    """Ask, and return the session with the owner's yes."""
+    from dataclasses import replace
+
+    from ..core.errors import InputError
+    from ..core.memorisation import Memorisation
+    from ..core.spec import FederationSpec
+    from . import session as flow
+    from .egress import gate
+    from .owner_scores import OwnerScores
+    from .packed_contribution import PackedContribution
+    from .seen_heads import SeenHeads
+    from .state import load, save
+    from .train_view import TrainView
+
+    with home.lock():
+        log, folder = home.membership().log, home.run(concept)
+        session = load(folder)
+        if session is None or session.phase not in {"packed", "approved"}:
+            raise InputError(
+                f"{concept} is {session.phase if session else 'not here'}, not packed",
+                why="what leaves can be shown once it is trained and packed",
+                fix="orthofed client status shows how far each concept is",
+                code="nothing-to-approve",
+            )
+        spec = FederationSpec.from_bytes((home.folder / "spec.json").read_bytes())
+        listing = PackedContribution(folder, spec, log).listing(session)
+        scores = OwnerScores(folder, SeenHeads(home.folder)).kept()
+        if "memorisation" in scores:
+            found = Memorisation(scores["gain_trained"], scores["gain_held_out"])
+            listing = replace(listing, memorisation=found)
+        with TrainView() as view:
+            gate(listing, ask=view.accept if yes else view.ask)
+        session, _ = flow.step(session, flow.Approved())
+        save(folder, session)
+        return session

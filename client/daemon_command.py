@@ -1,0 +1,212 @@
+"""``orthofed client daemon`` and what an owner says to it: pause, resume, snooze, leave.
+
+Nothing slow is imported before a command runs, and in the daemon never: torch, numpy and gRPC are
+loaded by the processes that it starts. Not here: what a wait means (daemon_waits.py), approving
+(approve_command.py), `client status` (cli.py).
+"""
+# ruff: noqa: FBT002, T201, PLC0415  # as in cli.py: flags, printing, imports inside
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+if TYPE_CHECKING:
+    from .daemon_status import DaemonStatus
+    from .home import Home
+
+_UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_SNOOZE_S: Final = 3_600.0
+
+HomeOption = Annotated[
+    Path | None, typer.Option("--home", help="Folder of this client; default: the user's own.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+
+
+def daemon(
+    config: Annotated[Path, typer.Option(help="The daemon's settings in TOML.")],
+    home: HomeOption = None,
+    check: Annotated[bool, typer.Option("--check", help="Read the settings and end.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Teach a queue of concepts, for months: when you are away, within the bounds you set.
+
+    Ctrl-C or SIGTERM finishes the step, saves and ends; the same command goes on from there.
+    """
+    from .daemon_settings import DaemonSettings
+    from .home import Home
+
+    settings = DaemonSettings.read(config)
+    if check:
+        facts = {
+            "schema": "orthofed.daemon-check/1",
+            "concepts": [c.name for c in settings.concepts],
+        }
+        print(json.dumps(facts) if as_json else f"good: {len(settings.concepts)} concepts")
+        return
+    place = Home.at(home)
+    place.membership()
+
+    from .daemon_shell import DaemonShell
+
+    def show(status: "DaemonStatus") -> None:
+        if as_json:
+            print(json.dumps({"schema": "orthofed.daemon/1", **status}), flush=True)
+
+    with (
+        place.daemon_lock() as folder,
+        DaemonShell(place, settings, folder, on_status=show) as shell,
+    ):
+        shell.run()
+
+
+def pause(
+    for_: Annotated[
+        str | None, typer.Option("--for", help="How long, such as 45m, 2h or 3d; else for good.")
+    ] = None,
+    home: HomeOption = None,
+    as_json: Json = False,
+) -> None:
+    """Stop working, free memory and GPU within 10 seconds, and keep what was learnt."""
+    _quiet(home, None if for_ is None else _seconds(for_), as_json=as_json)
+
+
+def snooze(
+    for_: Annotated[
+        str | None, typer.Option("--for", help="How long, such as 20m; else one hour.")
+    ] = None,
+    home: HomeOption = None,
+    as_json: Json = False,
+) -> None:
+    """Stop working for one hour, as `pause --for 1h`."""
+    _quiet(home, _SNOOZE_S if for_ is None else _seconds(for_), as_json=as_json)
+
+
+def resume(home: HomeOption = None, as_json: Json = False) -> None:
+    """Work again by the settings; what had failed is tried once more."""
+    _show(_say(_at(home), {"do": "resume"}), as_json=as_json)
+
+
+def finish_then_leave(home: HomeOption = None, as_json: Json = False) -> None:
+    """Bring the running concept to its receipt, then end the daemon."""
+    _show(_say(_at(home), {"do": "leave"}), as_json=as_json)
+
+
+def running_daemon(home: "Home") -> "DaemonStatus | None":
+    """Return what the home's daemon says of itself; None: none runs."""
+    from .line_client import ask
+
+    try:
+        return ask(home.folder / "daemon.sock", {"v": 1, "do": "status"})["daemon"]
+    except (OSError, KeyError):
+        return None
+
+
+def daemon_lines(status: "DaemonStatus") -> list[str]:
+    """Return what `client status` shows of the daemon, line by line."""
+    from .daemon_status import in_words
+
+    wait = status["wait"]
+    doing = f"working on {status['running']}" if status["running"] else "nothing to do"
+    lines = [f"daemon   {in_words(wait) if wait else doing}, mode {status['mode']}"]
+    if status["leaving"]:
+        lines[0] += ", ends after this concept"
+    for task in status["queue"]:
+        says = task["state"]
+        if task["wait"]:
+            says = in_words(task["wait"])
+        elif task["steps"] and task["state"] == "running":
+            says += f", step {task['step']}/{task['steps']}, {task['eta_s']:.0f} s left"
+        lines.append(f"    {task['concept']}  {says}")
+        if task["fix"] and task["state"] == "waiting":
+            lines.append(f"        {task['fix']}")
+    if status["not_seen"]:
+        lines.append(f"    cannot be seen here: {', '.join(status['not_seen'])}")
+    return lines
+
+
+def _quiet(home: Path | None, for_s: float | None, *, as_json: bool) -> None:
+    """Say what becomes of the lease, then pause."""
+    place = _at(home)
+    before = _say(place, {"do": "status"})
+    if before["running"]:
+        print(_lease_words(place, before["running"]), file=sys.stderr)
+    request: dict[str, Any] = {"do": "pause"}
+    _show(_say(place, request if for_s is None else request | {"for_s": for_s}), as_json=as_json)
+
+
+def _lease_words(home: "Home", concept: str) -> str:
+    from .state import load
+
+    session = load(home.run(concept))
+    if session is None or session.slot < 0:
+        return f"{concept}: it holds no slot yet, so nothing can be lost"
+    return (
+        f"{concept}: what was learnt is saved; slot {session.slot} stays yours for at most"
+        f" {session.ttl_s // 60} min {session.ttl_s % 60} s without a sign of work, then it may go"
+        " to somebody else, and the training begins anew in another slot"
+    )
+
+
+def _at(home: Path | None) -> "Home":
+    from .home import Home
+
+    return Home.at(home)
+
+
+def _say(home: "Home", request: dict[str, Any]) -> "DaemonStatus":
+    from ..core.errors import Unreachable
+    from .line_client import ask
+
+    try:
+        answer = ask(home.folder / "daemon.sock", {"v": 1, **request})
+        return answer["daemon"]
+    except (OSError, KeyError) as error:
+        raise Unreachable(
+            f"no daemon answers in {home.folder}",
+            why=f"{error}",
+            fix="start one with orthofed client daemon --config FILE, or give its --home",
+            code="no-daemon",
+        ) from error
+
+
+def _show(status: "DaemonStatus", *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"schema": "orthofed.daemon/1", **status}))
+        return
+    print("\n".join(daemon_lines(status)))
+
+
+def _seconds(text: str) -> float:
+    from ..core.errors import InputError
+    from .daemon_control import LONGEST_PAUSE_S
+
+    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)([smhd])", text)
+    seconds = float(found[1]) * _UNITS[found[2]] if found else 0.0
+    if not 0 < seconds <= LONGEST_PAUSE_S:
+        raise InputError(
+            f"--for {text[:40]!r}, allowed is 1s to {LONGEST_PAUSE_S // _UNITS['d']}d",
+            why="a time is a number and one of s, m, h, d",
+            fix="write --for 2h, or leave it away to pause until orthofed client resume",
+            code="bad-time-span",
+        )
+    return seconds
+
+
+_COMMANDS: Final = {
+    "daemon": (daemon, "daemon --config daemon.toml"),
+    "pause": (pause, "pause --for 2h"),
+    "resume": (resume, "resume"),
+    "snooze": (snooze, "snooze"),
+    "finish-then-leave": (finish_then_leave, "finish-then-leave"),
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Make the daemon's commands known to ``orthofed client``."""
+    for name, (command, example) in _COMMANDS.items():
+        app.command(name, epilog=f"Example: orthofed client {example}")(command)

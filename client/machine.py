@@ -1,0 +1,177 @@
+"""Looks at the owner's machine: is somebody there, is it on battery, hot, full, its GPU busy.
+
+    idle        the newest touch of a terminal (/dev/tty*, /dev/pts/*), as `w` takes it, and of a
+                desktop session, where logind knows of one (`loginctl`)
+    battery, temperature, disk    psutil;  temperature and load of GPUs also NVML, if installed
+
+Laws: what cannot be seen is None and is named by `blind`, never guessed; reading a terminal's time
+stamps tells nothing of what was typed. Not seen: a mouse or key on a desktop that tells logind
+nothing, a game pad, somebody who watches a film. Cost: a millisecond or so, and with a desktop two
+short processes a look.
+"""
+
+import contextlib
+import importlib
+import os
+import shutil
+import stat
+import subprocess
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+from .daemon_waits import Seen
+
+_TERMINALS: Final = ("/dev", "/dev/pts")
+_LOGIND_S: Final = 2.0
+
+
+@dataclass(slots=True)
+class Machine:
+    """One machine; ``folder`` lies on the disk that counts, ``gpu`` as the settings say it."""
+
+    folder: Path
+    gpu: str = "auto"
+    _nvml: Any = None
+    _looked_for: bool = field(default=False)
+
+    def look(self, own: int | None) -> Seen:
+        """Return what is seen now; ``own`` is the process whose GPU load is our own."""
+        nvml = self._library()
+        heat = [reading for reading in (_heat(), *self._gpu_heat(nvml)) if reading is not None]
+        return Seen(
+            idle_s=idle_s(),
+            on_battery=_on_battery(),
+            gpu_busy_percent=self._others(nvml, _family(own)) if nvml is not None else None,
+            temperature_c=max(heat, default=None),
+            free_disk_gb=shutil.disk_usage(self.folder).free / 1e9,
+        )
+
+    def blind(self, seen: Seen) -> list[str]:
+        """Return what of ``seen`` cannot be seen here, in words."""
+        says = {
+            "who is at the keys": seen.idle_s,
+            "the battery": seen.on_battery,
+            "the load of a GPU": seen.gpu_busy_percent,
+            "the temperature": seen.temperature_c,
+        }
+        return [what for what, value in says.items() if value is None]
+
+    def _library(self) -> Any:  # noqa: ANN401  # a module without types, or None
+        """Return NVML, started, if this machine has it and trains on a GPU."""
+        if not self._looked_for:
+            self._looked_for = True
+            if self.gpu not in {"cpu", "mps"}:
+                with contextlib.suppress(Exception):  # no driver, no library: no GPU to look at
+                    nvml = importlib.import_module("pynvml")
+                    nvml.nvmlInit()
+                    self._nvml = nvml
+        return self._nvml
+
+    def _gpus(self, nvml: Any) -> Iterator[Any]:  # noqa: ANN401  # as above
+        if nvml is None:
+            return
+        number = self.gpu.partition(":")[2]
+        for index in range(nvml.nvmlDeviceGetCount()):
+            if not number or int(number) == index:
+                yield nvml.nvmlDeviceGetHandleByIndex(index)
+
+    def _gpu_heat(self, nvml: Any) -> Iterator[float]:  # noqa: ANN401  # as above
+        for gpu in self._gpus(nvml):
+            with contextlib.suppress(nvml.NVMLError):
+                yield float(nvml.nvmlDeviceGetTemperature(gpu, nvml.NVML_TEMPERATURE_GPU))
+
+    def _others(self, nvml: Any, own: Collection[int]) -> int | None:  # noqa: ANN401  # as above
+        """Return the load by others, in percent of the busiest GPU."""
+        loads: list[int] = []
+        for gpu in self._gpus(nvml):
+            with contextlib.suppress(nvml.NVMLError):
+                running = nvml.nvmlDeviceGetComputeRunningProcesses(gpu)
+                if any(process.pid not in own for process in running) or not own:
+                    loads.append(int(nvml.nvmlDeviceGetUtilizationRates(gpu).gpu))
+                else:
+                    loads.append(0)  # what runs there is ours
+        return max(loads, default=None)
+
+
+def idle_s() -> float | None:
+    """Return the seconds since somebody used a terminal or a desktop; None: nobody can be seen."""
+    touched = [*_terminal_touches(), *_desktop_touches()]
+    return max(0.0, time.time() - max(touched)) if touched else None
+
+
+def _terminal_touches() -> Iterator[float]:
+    for folder in _TERMINALS:
+        with contextlib.suppress(OSError):
+            for name in os.listdir(folder):  # noqa: PTH208  # names alone: most need no look
+                if folder.endswith("pts") or (name.startswith("tty") and name[3:].isdecimal()):
+                    yield from _touch(f"{folder}/{name}")
+
+
+def _touch(path: str) -> Iterator[float]:
+    with contextlib.suppress(OSError):
+        found = os.stat(path)  # noqa: PTH116  # in a loop over a hundred names
+        if stat.S_ISCHR(found.st_mode) and not path.endswith("ptmx"):
+            yield found.st_atime
+
+
+def _desktop_touches() -> Iterator[float]:
+    """Yield when each desktop session fell idle, or now where it is not."""
+    if not Path("/run/systemd/seats").is_dir() or not shutil.which("loginctl"):
+        return
+    for line in _loginctl("list-sessions", "--no-legend"):
+        asked = ("-pType", "-pIdleHint", "-pIdleSinceHint")
+        told: dict[str, str] = {}
+        for each in _loginctl("show-session", line.split()[0], *asked):
+            key, _, value = each.partition("=")
+            told[key] = value
+        if told.get("Type") in {"x11", "wayland", "mir"}:
+            since_us = told.get("IdleSinceHint", "0")
+            is_idle = told.get("IdleHint") == "yes" and since_us.isdecimal()
+            yield int(since_us) / 1e6 if is_idle else time.time()
+
+
+def _loginctl(*words: str) -> list[str]:
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(  # noqa: S603  # fixed words, and ids that logind gave
+            ["loginctl", *words],  # noqa: S607  # the system's own
+            capture_output=True,
+            text=True,
+            timeout=_LOGIND_S,
+            check=True,
+        )
+        return [line for line in done.stdout.splitlines() if line.strip()]
+    return []
+
+
+def _family(pid: int | None) -> set[int]:
+    """Return ``pid`` and all that it started; empty where there is no job."""
+    if pid is None:
+        return set()
+    with contextlib.suppress(psutil.Error):
+        children = psutil.Process(pid).children(recursive=True)
+        return {pid, *(child.pid for child in children)}
+    return {pid}
+
+
+def _on_battery() -> bool | None:
+    battery = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
+    return None if battery is None or battery.power_plugged is None else not battery.power_plugged
+
+
+def _heat() -> float | None:
+    if not hasattr(psutil, "sensors_temperatures"):
+        return None  # on systems where psutil reads none
+    with contextlib.suppress(OSError):
+        readings = [
+            each.current
+            for sensors in psutil.sensors_temperatures().values()
+            for each in sensors
+            if each.current is not None and -50 < each.current < 200  # noqa: PLR2004  # broken ones
+        ]
+        return max(readings, default=None)
+    return None
