@@ -38,7 +38,7 @@ MARK = "high-water"
 SCHEMA = "orthofed.backup/1"
 _MOST_FILES = 1 << 24
 _NAME_CHARACTERS = 512
-_SMALL = (("data/address", "data/address"), ("public/forks.json", "public/forks.json"))
+_SMALL = ("data/address", "data/audit.log", "public/forks.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +165,9 @@ class _Maker:
         finally:
             db.close()
         self._copied(self._folder.settings_file, SETTINGS)
-        for name, target in _SMALL:
+        for name in _SMALL:
             if (self._folder.root / name).is_file():
-                self._copied(self._folder.root / name, target)
+                self._copied(self._folder.root / name, name)
         self._written(MARK, mark.to_bytes())
         files = tuple(sorted(self._files, key=lambda file: file.name))
         return BackupManifest(spec.id, log, mark.size, mark.root, clock.wall_s(), files)

@@ -4,6 +4,7 @@ Errors are OrthoFedErrors, which __main__ prints. How a command reaches a runnin
 command_line.py. Nothing slow is imported before a command runs.
 """
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from ..core.published import PublishedModel  # typer reads the options' choices 
 from ..core.targets import Targets
 from . import (
     approve_command,
+    audit_log_command,
     contributions_command,
     keyring_command,
     members_command,
@@ -347,6 +349,8 @@ def fork(
 ) -> None:
     """Go on from a database that is not the newest, and say in public what is lost."""
     from ..core.errors import InputError
+    from .audit_log import AuditLog
+    from .caller import who_runs
     from .clock import SystemClock
     from .folder import DataFolder
     from .fs import Fs
@@ -362,12 +366,17 @@ def fork(
             fix="look for a newer backup first; if there is none, add --yes",
             code="option-missing",
         )
+    clock = SystemClock()
     with folder.locked():
+        log = AuditLog(folder.audit_log, fs=fs, clock=clock)
+        act = log.begun(who_runs(os.getpid(), os.getuid()), "fork", {})
         store = Store(folder.database, fs=fs)
         try:
-            before, now = store.run(lambda db: declare(db, folder, fs=fs, clock=SystemClock()))
+            before, now = store.run(lambda db: declare(db, folder, fs=fs, clock=clock))
         finally:
             store.close()
+        log.ended(act, "ok")
+        log.close()
     lost = 0 if before is None else max(0, before.size - now.size)
     value = {
         "schema": "orthofed.coordinator.fork/1",
@@ -414,6 +423,7 @@ def doctor(
 
 app.command(epilog=contributions_command.EXAMPLE)(contributions_command.contributions)
 app.command(epilog=approve_command.EXAMPLE)(approve_command.approve)
+app.command(epilog=audit_log_command.EXAMPLE)(audit_log_command.audit_log)
 app.command(epilog=keyring_command.ROTATE_EXAMPLE)(keyring_command.rotate)
 app.add_typer(keyring_command.app, name="keyring", help="Keyrings: show, root, propose, sign.")
 app.command(epilog=publish_command.EXAMPLE)(publish_command.publish)

@@ -5,6 +5,7 @@ else they open the folder themselves (reliability.md 2.2). Results go to stdout,
 """
 
 import json
+import os
 import sys
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -36,6 +37,9 @@ def show(value: dict[str, Any], text: str, as_json: bool) -> None:
 def desk_of(directory: Path) -> "Iterator[tuple[DataFolder, Desk]]":
     """Give the desk: the running coordinator's, or our own while nobody owns the folder."""
     from ..core.errors import Refused
+    from .audit_log import AuditLog
+    from .audited_desk import AuditedDesk
+    from .caller import who_runs
     from .clock import SystemClock
     from .control import ControlClient
     from .desk import Desk as OwnDesk
@@ -51,5 +55,9 @@ def desk_of(directory: Path) -> "Iterator[tuple[DataFolder, Desk]]":
             desk = ControlClient(folder.control)
         else:
             fs = Fs(reserve_bytes=folder.settings().reserve_mib << 20)
-            desk = OwnDesk(stack.enter_context(House(folder, fs=fs, clock=SystemClock())))
+            clock = SystemClock()
+            house = stack.enter_context(House(folder, fs=fs, clock=clock))
+            log = AuditLog(folder.audit_log, fs=fs, clock=clock)
+            stack.callback(log.close)
+            desk = AuditedDesk(OwnDesk(house), log, who_runs(os.getpid(), os.getuid()))
         yield folder, desk

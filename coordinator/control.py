@@ -11,17 +11,21 @@ import json
 import os
 import socket
 import socketserver
+import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..core import errors
 from ..core.errors import OrthoFedError
+from .caller import who_runs
 
 _LINE = 1 << 20
 _TIMEOUT_S = 120.0
+_CREDENTIALS = struct.Struct("3i")
+"""Linux: process, user and group of a socket's other end."""
 _KINDS = {
     kind.__name__: kind
     for kind in (
@@ -48,8 +52,11 @@ class Desk(Protocol):
 class ControlServer:
     """Answers on the socket until it is closed."""
 
-    def __init__(self, path: Path, desk: Desk) -> None:
-        """Take over the socket's path; the caller owns the folder's lock."""
+    def __init__(self, path: Path, desk_for: Callable[[str], Desk]) -> None:
+        """Take over the socket's path; the caller owns the folder's lock.
+
+        ``desk_for``: the desk for a user of this machine, whom the system names.
+        """
         path.unlink(missing_ok=True)
 
         class Handler(socketserver.StreamRequestHandler):
@@ -58,6 +65,7 @@ class ControlServer:
             def handle(self) -> None:
                 with contextlib.suppress(OSError):
                     line = self.rfile.readline(_LINE)
+                    desk = desk_for(_caller(self.connection))
                     self.wfile.write(_answer(desk, line))
 
         with _short(path) as name:
@@ -119,6 +127,15 @@ class ControlClient:
         if not answer.endswith(b"\n"):
             raise ConnectionResetError("it closed the connection")
         return json.loads(answer)
+
+
+def _caller(connection: socket.socket) -> str:
+    """Return who is at the other end, by what the system says of it."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return who_runs(os.getpid(), os.getuid())  # the socket lets nobody else in but root
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    process, uid, _ = _CREDENTIALS.unpack(raw)
+    return who_runs(process, uid)
 
 
 def _answer(desk: Desk, line: bytes) -> bytes:

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from . import publications
 from .allocator import few_arenas
+from .audit_log import AuditLog
+from .audited_desk import AuditedDesk
 from .clock import Clock, SystemClock
 from .control import ControlServer
 from .desk import Desk
@@ -75,7 +77,8 @@ def run(
         )
         page = MetricsPage(settings.metrics, meter, house) if settings.metrics else None
         desk = Desk(house)
-        control = ControlServer(folder.control, desk)
+        audit = AuditLog(folder.audit_log, fs=fs, clock=clock)
+        control = ControlServer(folder.control, lambda who: AuditedDesk(desk, audit, who))
         _tell_address(folder, _address(server, settings.hostnames[0]), fs=fs)
         interrupted = house.store.run(publications.planned) is not None
         metrics = "" if page is None else page.address
@@ -90,6 +93,7 @@ def run(
         if page is not None:
             page.close()
         control.close()
+        audit.close()
         if child is not None and child.poll() is None:
             child.terminate()
             child.wait()

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.document import parse
-from ..core.errors import OrthoFedError
+from ..core.errors import OrthoFedError, VerificationFailed
 from ..core.keyring import Keyring
+from .audit_log import BROKEN, entries
 from .backup import DATABASE, MANIFEST, BackupManifest
 from .folder import DataFolder
 from .fs import Fs
@@ -69,6 +70,7 @@ def examine(directory: Path, *, say: Callable[[str], None]) -> Diagnosis:
     if kind in _NETWORK:
         scrubbed.findings.append(Finding("data", f"lies on a network file system, {kind}"))
     scrubbed.findings += _keys(folder)
+    scrubbed.findings += _audit_log(folder)
     return Diagnosis(scrubbed, tuple(warnings), sqlite3.sqlite_version)
 
 
@@ -101,6 +103,17 @@ def _machine(folder: DataFolder) -> Iterator[Finding]:
         yield Finding("disk", f"{what}: uploads are refused")
     if (folder.keys / "root.pem").is_file():
         yield Finding("keys/root.pem", "lies on this machine; it signs keyrings: move it away")
+
+
+def _audit_log(folder: DataFolder) -> Iterator[Finding]:
+    log = folder.audit_log
+    try:
+        for _ in entries(log):
+            pass
+    except VerificationFailed as error:
+        yield Finding(f"data/{log.name}", error.what)
+    for path in sorted(log.parent.glob(f"{log.name}{BROKEN}*")):
+        yield Finding(f"data/{path.name}", "was moved aside by a start: its chain is broken")
 
 
 _SECRET = ("ledger", "release", "root")

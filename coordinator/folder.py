@@ -167,6 +167,7 @@ class DataFolder:
         self.control = self.data / "control.sock"
         self.address_file = self.data / "address"
         self.last_backup = self.data / "last-backup"
+        self.audit_log = self.data / "audit.log"
         self.public = root / "public"
         self.releases = self.public / "releases"
         self.removal_lock = self.data / "removal.lock"

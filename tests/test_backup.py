@@ -278,7 +278,7 @@ def test_a_running_coordinator_is_asked_over_its_socket(tmp_path):
     """The command writes the backup; the coordinator only copies its database, and goes on."""
     folder = founded(tmp_path)
     with running(folder) as coordinator:
-        control = ControlServer(folder.control, coordinator.desk)
+        control = ControlServer(folder.control, lambda _: coordinator.desk)
         member = coordinator.member()
         member.contribute(member.pack(member.lease()))
         try:

@@ -28,7 +28,7 @@ def blocks() -> list[list[str]]:
 def served(folder: DataFolder, owner: Owner | None) -> Iterator[Running]:
     """Serve the folder, and answer the operator's commands; ``owner`` finds it at its new port."""
     with running(folder) as coordinator:
-        control = ControlServer(folder.control, coordinator.desk)
+        control = ControlServer(folder.control, lambda _: coordinator.desk)
         if owner is not None:
             there = replace(owner.home.membership(), host_port=folder.address())
             facts = coordinator.house.facts

@@ -72,7 +72,7 @@ def watched(tmp_path_factory):
         own.release()
         with pytest.raises(OrthoFedError):
             anna.lease("secret-rex", ("anna-k8",))
-        control = ControlServer(own.folder.control, own.desk)
+        control = ControlServer(own.folder.control, lambda _: own.desk)
         back_up(own.folder, path / "backup", fs=FastFs(), clock=SystemClock(), say=lambda _: None)
         control.close()
         yield scrape(address), own, address

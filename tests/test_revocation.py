@@ -251,7 +251,7 @@ def test_the_commands_name_a_member_by_few_digits_or_by_a_client_key(folder):
         member, lease, leaf = contributed(coordinator, "wren")
         other = coordinator.member()
         key = member.key.public_hex
-        control = ControlServer(folder.control, coordinator.desk)
+        control = ControlServer(folder.control, lambda _: coordinator.desk)
         text = run("coordinator", "revoke", place, lease.key.public_hex[:12], "--reject").stdout
         control.close()
         assert code_of(member.lease, "robin", ("robin-k7",)) == REVOKED
