@@ -16,6 +16,7 @@ from . import (
     approve_command,
     audit_log_command,
     contributions_command,
+    fleet_command,
     keyring_command,
     members_command,
     publish_command,
@@ -422,6 +423,7 @@ def doctor(
 
 
 app.command(epilog=contributions_command.EXAMPLE)(contributions_command.contributions)
+app.command(epilog=fleet_command.EXAMPLE)(fleet_command.fleet)
 app.command(epilog=approve_command.EXAMPLE)(approve_command.approve)
 app.command(epilog=audit_log_command.EXAMPLE)(audit_log_command.audit_log)
 app.command(epilog=keyring_command.ROTATE_EXAMPLE)(keyring_command.rotate)

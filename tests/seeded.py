@@ -22,7 +22,7 @@ from types import ModuleType
 
 ROOT = Path(__file__).parent.parent
 FOLDER = Path(__file__).parent / "seeded_bugs"
-_PACKAGES = ("core", "proto", "coordinator", "client", "assets")
+_PACKAGES = ("core", "proto", "fleet", "coordinator", "client", "assets")
 
 
 @dataclass(frozen=True)

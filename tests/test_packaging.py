@@ -42,7 +42,7 @@ def test_every_requirement_is_pinned() -> None:
     }
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [*project["dependencies"]]
-    for extra in ("client", "dev", "faults"):
+    for extra in ("client", "dev", "faults", "flower"):
         wanted += project["optional-dependencies"][extra]
 
     names = {

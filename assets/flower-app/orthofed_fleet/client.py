@@ -1,0 +1,5 @@
+"""The data owners' component; Flower wants it assigned at top level of its module."""
+
+from orthofed.client import flower
+
+app = flower.client
