@@ -19,6 +19,7 @@ from . import (
     fleet_command,
     keyring_command,
     members_command,
+    order_command,
     publish_command,
     reject_command,
     revoke_command,
@@ -433,3 +434,6 @@ app.command(epilog=reject_command.EXAMPLE)(reject_command.reject)
 app.command(epilog=members_command.EXAMPLE)(members_command.members)
 app.command(epilog=revoke_command.EXAMPLE)(revoke_command.revoke)
 app.command(epilog=serve_command.EXAMPLE)(serve_command.serve)
+app.command(epilog=order_command.EXAMPLE)(order_command.order)
+app.command(epilog=order_command.LIST_EXAMPLE)(order_command.orders)
+app.command("cancel-order", epilog=order_command.CANCEL_EXAMPLE)(order_command.cancel_order)

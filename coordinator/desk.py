@@ -28,6 +28,7 @@ from .journal import tell
 from .listing import listed
 from .measured import take as take_measured
 from .measured import to_measure
+from .order_desk import Wish, cancel, give, listed_orders
 from .publications import Included, Plan
 from .removal import Removal
 from .revocation import Terms, listed_members, revoke
@@ -76,6 +77,18 @@ class Desk:
                     close_invite=bool(args["close_invite"]),
                 ),
             ),
+            "order": lambda: give(
+                self._house,
+                Wish(
+                    kind=args["kind"],
+                    member=str(args["member"]),
+                    concept=str(args["concept"]),
+                    release=int(args["release"]),
+                    days=int(args["days"]),
+                ),
+            ),
+            "orders": lambda: {"orders": listed_orders(self._house)},
+            "cancel-order": lambda: cancel(self._house, str(args["id"])),
             "to_measure": lambda: to_measure(self._house),
             "measured": lambda: take_measured(self._house, int(args["leaf"]), args),
             "plan": lambda: self.plan(

@@ -1,0 +1,73 @@
+"""``orthofed coordinator order``, ``orders``, ``cancel-order``: what members are asked to do."""
+
+import datetime as dt
+from typing import Annotated, Any, Literal
+
+import typer
+
+from .command_line import Folder, Json, desk_of, show
+
+EXAMPLE = "Example: orthofed coordinator order fed train --member 1f0c44ab --concept anna"
+LIST_EXAMPLE = "Example: orthofed coordinator orders fed"
+CANCEL_EXAMPLE = "Example: orthofed coordinator cancel-order fed 5d41402a"
+
+
+def order(
+    directory: Folder,
+    kind: Annotated[
+        Literal["train", "score", "withdraw"], typer.Argument(help="What is to be done.")
+    ],
+    member: Annotated[str, typer.Option(help="The first 8 digits, or more, of its key.")],
+    concept: Annotated[str, typer.Option(help="The concept's name.")],
+    release: Annotated[
+        int,
+        typer.Option(
+            help="score: in which release, default the newest; train: a corrective round for it."
+        ),
+    ] = 0,
+    days: Annotated[int, typer.Option(help="Days until the order lapses, 1 to 365.")] = 30,
+    as_json: Json = False,
+) -> None:
+    """Ask a member to train, score or withdraw a concept; its owner's client decides."""
+    args = {
+        "kind": kind,
+        "member": member,
+        "concept": concept,
+        "release": release,
+        "days": days,
+    }
+    with desk_of(directory) as (_, desk):
+        done = desk.ask("order", args)
+    given, new = done["order"], done["new"]
+    text = f"{'order' if new else 'open already: order'} {given['id']}\n{_line(given)}"
+    show({"schema": "orthofed.coordinator.order/1", "new": new, **given}, text, as_json)
+
+
+def orders(directory: Folder, as_json: Json = False) -> None:
+    """List every order with what became of it, the newest last."""
+    with desk_of(directory) as (_, desk):
+        found = desk.ask("orders", {})["orders"]
+    value = {"schema": "orthofed.coordinator.orders/1", "orders": found}
+    show(value, "\n".join(map(_line, found)) or "nothing was ordered yet", as_json)
+
+
+def cancel_order(
+    directory: Folder,
+    order_id: Annotated[
+        str, typer.Argument(metavar="ID", help="The order's id; the first 8 digits will do.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Take back an order that nobody has carried out yet."""
+    with desk_of(directory) as (_, desk):
+        taken = desk.ask("cancel-order", {"id": order_id})
+    value = {"schema": "orthofed.coordinator.cancel-order/1", **taken}
+    show(value, _line(taken), as_json)
+
+
+def _line(each: dict[str, Any]) -> str:
+    day = dt.datetime.fromtimestamp(each["made"], dt.UTC).date()
+    release = f", release {each['release']}" if each["release"] else ""
+    done = f" by leaf {each['leaf']}" if each["leaf"] is not None else ""
+    what = f"{each['kind']} {each['concept']}{release}"
+    return f"{each['id'][:16]}  {each['state']}{done}: {what}; member {each['member'][:16]}, {day}"

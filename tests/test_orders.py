@@ -1,0 +1,206 @@
+"""The operator's orders: given, listed, taken back, lapsed; refused where nobody could obey."""
+
+import json
+
+import pytest
+
+from orthofed.coordinator.order_desk import Wish, cancel, give, listed_orders
+from orthofed.coordinator.revocation import Terms, revoke
+from orthofed.coordinator.rowcheck import check_rows
+from orthofed.core.errors import InputError, OrthoFedError, Refused
+from orthofed.proto.methods import MAX_ORDERS
+from orthofed.proto.wire import OrderKind
+
+from .member import Leased, Member
+from .serving import Running, founded, running
+
+
+@pytest.fixture
+def fed(tmp_path):
+    with running(founded(tmp_path)) as coordinator:
+        yield coordinator
+
+
+def order(
+    fed: Running, kind: OrderKind, member: Member, concept: str, *, release: int = 0, days: int = 30
+) -> dict[str, object]:
+    wish = Wish(
+        kind=kind, member=member.key.public_hex[:8], concept=concept, release=release, days=days
+    )
+    return give(fed.house, wish)["order"]
+
+
+def taught(member: Member, concept: str) -> tuple[Leased, int]:
+    lease = member.lease(concept, (f"{concept}-k7",))
+    return lease, member.check(member.contribute(member.pack(lease))).index
+
+
+def states(fed: Running) -> dict[object, object]:
+    return {each["kind"]: each["state"] for each in listed_orders(fed.house)}
+
+
+def refusal(fed: Running, kind: OrderKind, member: Member, concept: str, **more: int) -> str:
+    with pytest.raises(OrthoFedError) as refused:
+        order(fed, kind, member, concept, **more)
+    return refused.value.code
+
+
+def test_an_order_reaches_its_member_and_is_done_by_the_work(fed):
+    """Train, then score the newest release, then withdraw: each closes by its own leaf."""
+    ana = fed.member()
+    train = order(fed, "train", ana, "Anna")
+    seen = ana.orders().orders
+    lease, leaf = taught(ana, "anna")
+    fed.release()
+    score, out = order(fed, "score", ana, "anna"), order(fed, "withdraw", ana, "anna")
+    gone = ana.check(ana.withdraw(lease, leaf)).index
+
+    assert [(each.id.hex(), each.concept) for each in seen] == [(train["id"], "anna")]
+    assert (score["release"], out["release"]) == (1, 0)
+    assert states(fed) == {"train": "done", "score": "open", "withdraw": "done"}
+    assert [each["leaf"] for each in listed_orders(fed.house)] == [leaf, None, gone]
+    assert fed.house.store.run(lambda db: list(check_rows(db))) == []
+
+
+def test_an_order_gives_no_right(fed):
+    """With an order and without, a lease is granted by the same rules to the same member."""
+    ana, ben = fed.member(), fed.member()
+    order(fed, "train", ana, "anna")
+
+    ben.lease("anna", ("anna-k7",))
+    with pytest.raises(Refused) as taken:
+        ana.lease("anna", ("anna-k7",))
+
+    assert taken.value.code == "name-taken"
+    assert states(fed) == {"train": "open"}
+
+
+def test_the_same_order_once_more_is_the_open_one(fed):
+    """No second id, so no second lease; after it was taken back there is a new one."""
+    ana = fed.member()
+    wish = Wish(kind="train", member=ana.key.public_hex, concept="anna")
+    first, again = give(fed.house, wish), give(fed.house, wish)
+    cancel(fed.house, str(first["order"]["id"])[:8])
+    later = give(fed.house, wish)
+
+    assert (first["new"], again["new"], later["new"]) == (True, False, True)
+    assert first["order"] == again["order"]
+    assert later["order"]["id"] != first["order"]["id"]
+    assert [each["state"] for each in listed_orders(fed.house)] == ["cancelled", "open"]
+
+
+def test_an_order_lapses_and_can_be_given_anew(fed):
+    """Past its days it is no member's any more, and shows so at once."""
+    ana = fed.member()
+    order(fed, "train", ana, "anna", days=1)
+    fed.clock.wall_moved_s += 86_400
+    ana.link.clock_offset_s += 86_400
+
+    shown, seen = states(fed), ana.orders().orders
+    order(fed, "train", ana, "anna", days=1)
+
+    assert shown == {"train": "expired"}
+    assert seen == ()
+    assert [each["state"] for each in listed_orders(fed.house)] == ["expired", "open"]
+    assert len(ana.orders().orders) == 1
+
+
+def test_what_nobody_could_carry_out_is_refused(fed):
+    """Each with a code of its own, before it is written."""
+    ana, ben = fed.member(), fed.member()
+    taught(ana, "anna")
+
+    assert refusal(fed, "score", ana, "anna") == "not-in-release"
+    fed.release()
+    taught(ana, "ava")
+    assert refusal(fed, "train", ben, "anna") == "name-taken"
+    assert refusal(fed, "train", ben, "an-na") == "name-taken"
+    assert refusal(fed, "train", ana, "anna") == "already-taught"
+    assert refusal(fed, "train", ana, "anna", release=2) == "not-in-release"
+    assert refusal(fed, "train", ana, "bert", release=1) == "not-taught"
+    assert refusal(fed, "score", ben, "anna") == "not-taught"
+    assert refusal(fed, "score", ana, "ava", release=1) == "not-in-release"
+    assert refusal(fed, "withdraw", ben, "anna") == "not-taught"
+    assert refusal(fed, "withdraw", ana, "anna", release=1) == "bad-order"
+    assert refusal(fed, "train", ana, "ana-b", days=366) == "bad-order"
+    assert refusal(fed, "train", ana, "ana-b", release=-1) == "bad-order"
+    assert refusal(fed, "score", ana, "anna", release=1 << 63) == "bad-order"
+    assert refusal(fed, "train", ana, "../anna") == "bad-name"
+    revoke(fed.house, ben.key.public_hex, Terms())
+    assert refusal(fed, "train", ben, "bert") == "revoked"
+    with pytest.raises(Refused):
+        give(fed.house, Wish(kind="train", member="0" * 64, concept="anna"))
+    assert listed_orders(fed.house) == []
+
+
+def test_a_corrective_round_is_an_order_of_its_own(fed):
+    """To train a concept that stands is refused; against a release that holds it, it is not."""
+    ana = fed.member()
+    taught(ana, "anna")
+    fed.release()
+
+    given = order(fed, "train", ana, "anna", release=1)
+
+    assert (given["release"], given["state"]) == (1, "open")
+    assert ana.orders().orders[0].release == 1
+
+
+def test_the_open_orders_of_a_member_are_bounded(fed):
+    """One more is refused; another member's are not counted."""
+    ana, ben = fed.member(), fed.member()
+    for number in range(MAX_ORDERS):
+        order(fed, "train", ana, f"bird-{number}")
+
+    assert refusal(fed, "train", ana, "fish") == "too-many-orders"
+    order(fed, "train", ben, "fish")
+    assert len(ana.orders().orders) == MAX_ORDERS
+
+
+def test_an_order_is_taken_back_by_the_start_of_its_id(fed):
+    """Only an open one, and only when the digits name one."""
+    ana = fed.member()
+    given = order(fed, "train", ana, "anna")
+
+    for digits, kind, code in (
+        (str(given["id"])[:7], InputError, "bad-order-id"),
+        ("g" * 8, InputError, "bad-order-id"),
+        ("0" * 32, Refused, "not-found"),
+    ):
+        with pytest.raises(kind) as refused:
+            cancel(fed.house, digits)
+        assert refused.value.code == code
+    taken = cancel(fed.house, str(given["id"]))
+    with pytest.raises(Refused) as again:
+        cancel(fed.house, str(given["id"]))
+
+    assert taken["state"] == "cancelled"
+    assert again.value.code == "not-found"
+    assert ana.orders().orders == ()
+
+
+def test_digits_of_two_orders_name_none(fed, monkeypatch):
+    """Two ids that begin alike."""
+    ana = fed.member()
+    ids = iter((b"\xaa" * 15 + b"\1", b"\xaa" * 15 + b"\2"))
+    monkeypatch.setattr("secrets.token_bytes", lambda _num: next(ids))
+    order(fed, "train", ana, "anna")
+    order(fed, "train", ana, "bert")
+
+    with pytest.raises(InputError) as refused:
+        cancel(fed.house, "aa" * 15)
+
+    assert refused.value.code == "ambiguous-order"
+    assert states(fed) == {"train": "open"}
+
+
+def test_the_desk_takes_an_order_over_the_socket(fed):
+    """What the command sends is plain JSON, and so is the answer."""
+    ana = fed.member()
+    args = {"kind": "train", "member": ana.key.public_hex, "concept": "anna", "release": 0}
+
+    done = fed.desk.ask("order", json.loads(json.dumps({**args, "days": 30})))
+    listed = fed.desk.ask("orders", {})
+    taken = fed.desk.ask("cancel-order", {"id": done["order"]["id"]})
+
+    assert json.loads(json.dumps(listed))["orders"] == [done["order"]]
+    assert taken["state"] == "cancelled"
