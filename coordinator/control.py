@@ -68,7 +68,7 @@ class ControlServer:
                     desk = desk_for(_caller(self.connection))
                     self.wfile.write(_answer(desk, line))
 
-        with _short(path) as name:
+        with short_name(path) as name:
             self._server = _Server(name, Handler)
         path.chmod(0o600)
         self._path = path
@@ -119,7 +119,7 @@ class ControlClient:
     def _exchange(self, line: bytes, patience_s: float | None) -> dict[str, Any]:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(patience_s)
-            with _short(self._path) as name:
+            with short_name(self._path) as name:
                 connection.connect(name)
             connection.sendall(line)
             with connection.makefile("rb") as file:
@@ -149,7 +149,7 @@ def _answer(desk: Desk, line: bytes) -> bytes:
 
 
 @contextmanager
-def _short(path: Path) -> Iterator[str]:
+def short_name(path: Path) -> Iterator[str]:
     """Give a name of the socket that fits the 108 bytes of a socket address, where Linux helps."""
     if len(os.fsencode(path)) < 100 or not Path("/proc/self/fd").is_dir():  # noqa: PLR2004  # see above
         yield str(path)

@@ -18,6 +18,8 @@ from . import publications
 from .allocator import few_arenas
 from .audit_log import AuditLog
 from .audited_desk import AuditedDesk
+from .bridge_desk import BridgeDesk
+from .bridge_socket import BridgeSocket
 from .clock import Clock, SystemClock
 from .control import ControlServer
 from .desk import Desk
@@ -79,6 +81,7 @@ def run(
         desk = Desk(house)
         audit = AuditLog(folder.audit_log, fs=fs, clock=clock)
         control = ControlServer(folder.control, lambda who: AuditedDesk(desk, audit, who))
+        bridge = BridgeSocket(folder.bridge(), BridgeDesk(house).answer)
         _tell_address(folder, _address(server, settings.hostnames[0]), fs=fs)
         interrupted = house.store.run(publications.planned) is not None
         metrics = "" if page is None else page.address
@@ -92,6 +95,7 @@ def run(
         server.stop()
         if page is not None:
             page.close()
+        bridge.close()
         control.close()
         audit.close()
         if child is not None and child.poll() is None:

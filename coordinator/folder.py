@@ -21,7 +21,7 @@ from .fs import Fs
 from .policy import Policy
 
 _RESERVE_MIB = 2_048
-_TEXTS = ("base", "base_hint", "address", "listen", "metrics", "high_water", "client_ca")
+_TEXTS = ("base", "base_hint", "address", "listen", "metrics", "high_water", "client_ca", "bridge")
 _DAILY = {"uploads_a_day": 32, "upload_mib_a_day": 4_096}
 _KNOWN = {*_TEXTS, *_DAILY, "hostnames", "reserve_mib", "admission", "derive"}
 
@@ -37,8 +37,9 @@ class Settings:
     ``reserve_mib``: MiB (2**20 bytes) that stay free on the disk, 0 or more. ``high_water``: the
     file of the high-water mark (mark.py), empty for the one in the coordinator's folder.
     ``client_ca``: a PEM file; only who shows a certificate of these authorities is listened to,
-    empty: everybody. ``uploads_a_day``, ``upload_mib_a_day``: what one client key may announce and
-    send, 1 or more.
+    empty: everybody. ``bridge``: where the fleet's bridge connects, a Unix socket in a folder that
+    its account may enter; empty: data/bridge.sock, for this account alone. ``uploads_a_day``,
+    ``upload_mib_a_day``: what one client key may announce and send, 1 or more.
     ``derive``: kinds of files that releases do not hold; info.json says their hashes, and consumers
     make them (core/derived_file.py). It is the house's choice and stands here, so that one release
     is like the next whoever types the command.
@@ -54,6 +55,7 @@ class Settings:
     reserve_mib: int = _RESERVE_MIB
     high_water: str = ""
     client_ca: str = ""
+    bridge: str = ""
     uploads_a_day: int = _DAILY["uploads_a_day"]
     upload_mib_a_day: int = _DAILY["upload_mib_a_day"]
     derive: tuple[str, ...] = DERIVED
@@ -78,6 +80,8 @@ class Settings:
             f"high_water = {json.dumps(self.high_water)}",
             "# PEM file of the authorities whose client certificates are asked for. Empty: none.",
             f"client_ca = {json.dumps(self.client_ca)}",
+            "# The Unix socket of the fleet's bridge (docs/orders.md). Empty: data/bridge.sock.",
+            f"bridge = {json.dumps(self.bridge)}",
             "# What one client key may announce and send in a day (UTC); it has one contribution.",
             f"uploads_a_day = {self.uploads_a_day}",
             f"upload_mib_a_day = {self.upload_mib_a_day}",
@@ -110,7 +114,7 @@ class Settings:
         for key, number in numbers.items():
             if type(number) is not int or number < 1:
                 raise _bad_settings(path, f"{key} is a number, 1 or more")
-        base, hint, address, listen, metrics, high_water, client_ca = texts
+        base, hint, address, listen, metrics, high_water, client_ca, bridge = texts
         limits = table.get("admission", {})
         if not isinstance(limits, dict):
             raise _bad_settings(path, "admission is a table of thresholds")
@@ -128,6 +132,7 @@ class Settings:
             reserve_mib=reserve,
             high_water=high_water,
             client_ca=client_ca,
+            bridge=bridge,
             derive=_derive(path, table.get("derive", list(DERIVED))),
             admission=admission,
             **numbers,
@@ -200,6 +205,10 @@ class DataFolder:
     def mark_file(self) -> Path:
         """Return where the high-water mark lies (mark.py)."""
         return self.root / (self.settings().high_water or "high-water")
+
+    def bridge(self) -> Path:
+        """Return where the fleet's bridge connects (bridge_socket.py)."""
+        return self.root / (self.settings().bridge or "data/bridge.sock")
 
     def settings(self) -> Settings:
         """Return the settings; raise InputError when the file is not understood."""

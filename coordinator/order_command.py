@@ -69,5 +69,11 @@ def _line(each: dict[str, Any]) -> str:
     day = dt.datetime.fromtimestamp(each["made"], dt.UTC).date()
     release = f", release {each['release']}" if each["release"] else ""
     done = f" by leaf {each['leaf']}" if each["leaf"] is not None else ""
+    said = each.get("said")
+    heard = ""
+    if said is not None:
+        words = [said["state"], *([said["code"]] if said["code"] else [])]
+        heard = f"; its node says {' '.join(words)}, step {said['step']}"
     what = f"{each['kind']} {each['concept']}{release}"
-    return f"{each['id'][:16]}  {each['state']}{done}: {what}; member {each['member'][:16]}, {day}"
+    whose = f"member {each['member'][:16]}, {day}"
+    return f"{each['id'][:16]}  {each['state']}{done}: {what}; {whose}{heard}"

@@ -89,7 +89,10 @@ def give(house: House, wish: Wish) -> dict[str, Any]:
 def listed_orders(house: House) -> list[dict[str, Any]]:
     """Return every order ever given, the oldest first."""
     now_s = house.clock.wall_s()
-    return [told(order, now_s) for order in house.store.run(orders.all_orders)]
+    return [
+        {**told(order, now_s), "said": _said(house, order)}
+        for order in house.store.run(orders.all_orders)
+    ]
 
 
 def cancel(house: House, digits: str) -> dict[str, Any]:
@@ -143,6 +146,12 @@ def told(order: FleetOrder, now_s: int) -> dict[str, Any]:
         "until": order.until,
         "leaf": order.leaf,
     }
+
+
+def _said(house: House, order: FleetOrder) -> dict[str, Any] | None:
+    """Return what the member's node answered last, by its own word and since the start."""
+    said = house.sightings.heard(order.id) if order.state == "open" else None
+    return None if said is None else {"state": said.state, "code": said.code, "step": said.step}
 
 
 def _same(one: FleetOrder, other: FleetOrder) -> bool:

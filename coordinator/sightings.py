@@ -1,16 +1,26 @@
-"""When each Flower node was last there, and when the bridge last said so. In memory alone.
+"""When each Flower node was last there, and what was answered about orders. In memory alone.
 
-Laws: nothing but a hint for people and supervisors comes of it, so a restart may forget it all;
-times are monotonic seconds that the caller gives; at most ``_NODES`` nodes are remembered, the
-earliest seen go first. Source: flower.md 4 (L8) and 6.
+Laws: nothing but a hint for people and supervisors comes of it, so a restart may forget it all, and
+whoever made it up has gained nothing; times are monotonic seconds that the caller gives; at most
+``_MOST`` nodes and answers are remembered, the earliest go first. Source: flower.md 4 (L8) and 6.
 """
 
 import math
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-_NODES = 10_000
+_MOST = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a node answered about an order, or somebody in its name: state, code, training step."""
+
+    state: str
+    code: str
+    step: int
 
 
 class Sightings:
@@ -21,6 +31,7 @@ class Sightings:
         self._lock = threading.Lock()
         self._nodes: OrderedDict[int, float] = OrderedDict()
         self._reported_s: float | None = None
+        self._said: OrderedDict[bytes, Said] = OrderedDict()
 
     def report(self, nodes: Iterable[int], now_s: float) -> None:
         """Keep that these nodes are there now."""
@@ -29,8 +40,21 @@ class Sightings:
             for node in nodes:
                 self._nodes.pop(node, None)
                 self._nodes[node] = now_s
-            while len(self._nodes) > _NODES:
+            while len(self._nodes) > _MOST:
                 self._nodes.popitem(last=False)
+
+    def hear(self, order: bytes, said: Said) -> None:
+        """Keep what was answered about an order last."""
+        with self._lock:
+            self._said.pop(order, None)
+            self._said[order] = said
+            while len(self._said) > _MOST:
+                self._said.popitem(last=False)
+
+    def heard(self, order: bytes) -> Said | None:
+        """Return what was answered about an order last."""
+        with self._lock:
+            return self._said.get(order)
 
     def node_age_s(self, node: int | None, now_s: float) -> int:
         """Return the seconds since a node was there, rounded up, from 1; 0 for never."""

@@ -185,6 +185,16 @@ NODE_LINE = (
     "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBGsX0fLhLEJH+Lzm5WO"
     "kQPJ3A32BLeszoPShOUXYmMKWT+NC4v4af5uO5+tKfA+eFivOM1drMV7Oy7ZAaDe/UfU="
 )
+BRIDGE_LINES = (
+    b'{"v":1,"call":"seen","nodes":[1,18446744073709551615]}',
+    b'{"v":1,"call":"due","nodes":[]}',
+    b'{"v":1,"call":"hint","answer":{"v":1,"order":"' + b"0" * 32 + b'","state":"running",'
+    b'"code":"","step":12,"receipt":"AA=="}}',
+    b'{"v":1,"call":"keys"}',
+    b'{"v":1,"call":"registered","public_key":"' + NODE_LINE.encode() + b'","node":7}',
+    b'{"v":1,"call":"unregistered","node":7}',
+    b'{"v":1,"call":[[[["\\"",1e999]]]]}',
+)
 MESSAGES: tuple[Any, ...] = (
     wire.SpecReply(b"spec", (b"one", b"two"), b"note", "see\nhere", 3, 100, 800, 347, (b"proof",)),
     wire.JoinRequest(b"proof"),

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from orthofed.client import fork_proof, home, outbox, seen_heads, state, trust
-from orthofed.coordinator import backup, folder, limits, mark
+from orthofed.coordinator import backup, bridge_request, folder, limits, mark
 from orthofed.core import (
     address,
     canonical,
@@ -424,6 +424,7 @@ def _texts() -> Iterable[Parser]:
         (InputError,),
         most=1 << 10,
     )
+    yield Parser("bridge line", bridge_request.parse_line, seeds.BRIDGE_LINES, (InputError,))
     yield Parser("title", _title, (b"The wren",), (InputError,))
     yield Parser(
         "release file name",

@@ -202,5 +202,5 @@ def test_the_desk_takes_an_order_over_the_socket(fed):
     listed = fed.desk.ask("orders", {})
     taken = fed.desk.ask("cancel-order", {"id": done["order"]["id"]})
 
-    assert json.loads(json.dumps(listed))["orders"] == [done["order"]]
+    assert json.loads(json.dumps(listed))["orders"] == [{**done["order"], "said": None}]
     assert taken["state"] == "cancelled"
