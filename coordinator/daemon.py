@@ -55,7 +55,12 @@ _SWITCH_S = 0.0005
 
 
 def run(
-    directory: Path, *, listen: str, ready: Callable[[Listening], None], clock: Clock | None = None
+    directory: Path,
+    *,
+    listen: str,
+    metrics: str = "",
+    ready: Callable[[Listening], None],
+    clock: Clock | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; ``ready`` is told where it listens."""
     few_arenas()
@@ -77,15 +82,16 @@ def run(
         server = Server(
             service.answer, listen=listen or settings.listen, tls=tls, clock=clock, meter=meter
         )
-        page = MetricsPage(settings.metrics, meter, house) if settings.metrics else None
+        where = metrics or settings.metrics
+        page = MetricsPage(where, meter, house) if where else None
         desk = Desk(house)
         audit = AuditLog(folder.audit_log, fs=fs, clock=clock)
         control = ControlServer(folder.control, lambda who: AuditedDesk(desk, audit, who))
         bridge = BridgeSocket(folder.bridge(), BridgeDesk(house).answer)
         _tell_address(folder, _address(server, settings.hostnames[0]), fs=fs)
         interrupted = house.store.run(publications.planned) is not None
-        metrics = "" if page is None else page.address
-        ready(Listening(folder.address(), desk.link(), metrics, interrupted))
+        seen_at = "" if page is None else page.address
+        ready(Listening(folder.address(), desk.link(), seen_at, interrupted))
         house.sweep()
         child = _finish_release(directory) if interrupted else None
         # Python's handler runs when the main thread does. A signal that falls between its last look

@@ -43,7 +43,7 @@ class MetricsPage:
             raise InputError(
                 f"cannot serve metrics on {listen}",
                 why=str(getattr(error, "strerror", None) or error),
-                fix="correct metrics in coordinator.toml: HOST:PORT, or empty for none",
+                fix="correct metrics in coordinator.toml, or --metrics, to HOST:PORT",
                 code="cannot-listen",
             ) from error
         self._server.set_app(make_wsgi_app(registry))

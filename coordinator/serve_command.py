@@ -13,6 +13,9 @@ EXAMPLE = "Example: orthofed coordinator serve fed --listen 0.0.0.0:7070"
 def serve(
     directory: Folder,
     listen: Annotated[str, typer.Option(help="HOST:PORT; port 0 takes any free one.")] = "",
+    metrics: Annotated[
+        str, typer.Option(help="HOST:PORT of /metrics; default what coordinator.toml says.")
+    ] = "",
     log: Annotated[
         Literal["text", "json"],
         typer.Option(help="How stderr says what happens: a line of text, or one JSON object each."),
@@ -37,4 +40,4 @@ def serve(
             say("finishing a release that was interrupted")
 
     to_stderr(log)
-    run(directory, listen=listen, ready=ready)
+    run(directory, listen=listen, metrics=metrics, ready=ready)

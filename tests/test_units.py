@@ -32,10 +32,9 @@ def test_a_unit_is_read_without_a_warning(unit: Path, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
-def test_the_clients_unit_is_hardened() -> None:
+@pytest.mark.parametrize("unit", sorted(UNITS.glob("*.service")), ids=lambda path: path.name)
+def test_a_unit_is_hardened(unit: Path) -> None:
     """Exposure at most 2.5 of 10, by systemd's own rules."""
-    unit = UNITS / "orthofed-client.service"
-
     done = _analyze("security", "--offline=true", "--threshold=25", "--no-pager", str(unit))
 
     assert done.returncode == 0, done.stdout
