@@ -13,14 +13,38 @@ event, and pauses between tries grow to the settings' bound, with full jitter, f
 values; no import of numpy or torch. Source: house-style.md rule 4, product.md 5, reliability.md 5.
 """
 
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from typing import Final, Literal
+from dataclasses import replace
+from datetime import timedelta
+from typing import Final
 
-from .daemon_settings import DaemonSettings
-from .daemon_waits import Reason, Seen, Wait, machine_wait
-
-TaskState = Literal["queued", "running", "waiting", "done"]
+from . import daemon_orders as ordering
+from .daemon_state import (
+    Action,
+    End,
+    Ended,
+    Event,
+    Found,
+    Interrupt,
+    Keep,
+    Kill,
+    Leave,
+    Opened,
+    Ordered,
+    Pause,
+    Paused,
+    PollThrough,
+    Resumed,
+    Start,
+    StartOrder,
+    StartPoll,
+    State,
+    Stop,
+    Task,
+    Tick,
+    Told,
+    Unanswered,
+)
+from .daemon_waits import Reason, Wait, machine_wait
 
 PAUSE_GRACE_S: Final = 8.0
 """From an interrupt to a kill, so that memory and GPU are free within 10 s (product.md 5)."""
@@ -46,166 +70,9 @@ _TRIED_AGAIN: Final[dict[str, Reason]] = {
 """By the code of a failure: what passes by itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class Now:
-    """One moment: local wall time for people, a monotonic clock for everything else."""
-
-    wall: datetime
-    mono_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One concept of the queue and how far it is."""
-
-    concept: str
-    state: TaskState = "queued"
-    wait: Wait | None = None
-    until_s: float | None = None  # monotonic; None with a wait: the owner is needed
-    doing: str = ""  # what its process said last
-    step: int = 0
-    steps: int = 0
-    eta_s: float = 0.0
-    sent: int = 0  # bytes of the upload, as its process said last
-    tries: int = 0  # that failed in a row
-    code: str = ""  # of the last failure
-    fix: str = ""
-
-    @property
-    def is_for_owner(self) -> bool:
-        """Whether only its owner's word brings it on."""
-        return self.state == "waiting" and self.until_s is None
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """The owner's word; ``until`` None: until `resume`. ``for_s`` bounds it if clocks jump."""
-
-    until: datetime | None = None
-    for_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """All that the daemon knows."""
-
-    settings: DaemonSettings
-    now: Now
-    tasks: tuple[Task, ...]
-    seen: Seen = field(default_factory=Seen)
-    pause: Pause | None = None
-    wait: Wait | None = None  # of the whole machine, as decided last
-    running: str = ""  # the concept whose process lives
-    interrupted_s: float | None = None  # when it was asked to stop
-    killed: bool = False
-    leaving: str | None = None  # the concept to finish before the end; empty: none
-    stopping: bool = False
-    hurried: bool = False  # asked to end a second time
-    day: str = ""  # the local date that `sent_bytes` counts
-    sent_bytes: int = 0
-
-    def task(self, concept: str) -> Task:
-        """Return the task of ``concept``."""
-        return next(task for task in self.tasks if task.concept == concept)
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """Time went by, and the machine was looked at."""
-
-    now: Now
-    seen: Seen
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """The process of the running concept said something (happened.py)."""
-
-    name: str
-    step: int = 0
-    steps: int = 0
-    eta_s: float = 0.0
-    sent: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """The process is gone: ``code`` of its failure, empty where the receipt is here.
-
-    All that means no answer has the code ``unreachable``, a process that said nothing ``crashed``.
-    ``roll`` in [0, 1) is the jitter of the next try.
-    """
-
-    code: str = ""
-    what: str = ""
-    fix: str = ""
-    roll: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A concept's saved phase, read by the shell: at the start, or when somebody else moved it."""
-
-    concept: str
-    phase: str
-
-
-@dataclass(frozen=True, slots=True)
-class Paused:
-    """The owner wants quiet; ``for_s`` None: until `resume`."""
-
-    for_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Resumed:
-    """The owner wants work again, also of what had failed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Leave:
-    """The owner wants the running concept finished, and then no daemon."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """The process was asked to end."""
-
-
-Event = Tick | Told | Ended | Found | Paused | Resumed | Leave | Stop
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Begin the process of a concept."""
-
-    concept: str
-
-
-@dataclass(frozen=True, slots=True)
-class Interrupt:
-    """Ask it to finish the step, save and end."""
-
-
-@dataclass(frozen=True, slots=True)
-class Kill:
-    """End it at once; its older saves are whole."""
-
-
-@dataclass(frozen=True, slots=True)
-class Keep:
-    """Write down what must outlive a restart: the pause, and the bytes of the day."""
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """Leave; nothing runs."""
-
-
-Action = Start | Interrupt | Kill | Keep | End
-
-
-def step(state: State, event: Event) -> tuple[State, tuple[Action, ...]]:
+def step(  # noqa: C901  # one case an event
+    state: State, event: Event
+) -> tuple[State, tuple[Action, ...]]:
     """Advance by one event. Same state and event: same answer, always."""
     before = state
     match event:
@@ -225,13 +92,22 @@ def step(state: State, event: Event) -> tuple[State, tuple[Action, ...]]:
             state = replace(state, pause=None, tasks=freed)
         case Leave():
             state = replace(state, leaving=state.running)
+        case Ordered(order):
+            state = ordering.hinted(state, order)
+        case Opened():
+            state = ordering.opened(state, event)
+        case Unanswered(roll):
+            state = ordering.unanswered(state, roll)
         case Stop():
             state = replace(state, stopping=True, hurried=state.stopping)
-    state, actions = _decided(state)
-    kept = (before.pause, before.day, before.sent_bytes)
-    if kept != (state.pause, state.day, state.sent_bytes):
-        actions = (Keep(), *actions)
-    return state, actions
+    state, actions = _decided(ordering.followed(state))
+    state = ordering.followed(state)
+    return state, actions if _kept(before) == _kept(state) else (Keep(), *actions)
+
+
+def _kept(state: State) -> tuple[object, ...]:
+    """Return what outlives a restart."""
+    return state.pause, state.day, state.sent_bytes, state.book.held
 
 
 def _woken(state: State) -> State:
@@ -266,13 +142,25 @@ def _told(state: State, said: Told) -> State:
 
 
 def _ended(state: State, ended: Ended) -> State:
-    """Return the state after the running concept's process ended, and with what it waits for."""
-    if not state.running:
-        return state
+    """Return the state after the process ended."""
+    job, was_asked = state.job, state.interrupted_s is not None
+    state = replace(state, job="", interrupted_s=None, killed=False)
+    if job == "train":
+        return _taught(state, ended, was_asked=was_asked)
+    if job == "orders":  # what it heard came before
+        return ordering.unanswered(state, ended.roll) if state.polling else state
+    if job:
+        passes = was_asked or ended.code in {"interrupted", "crashed"} or ended.code in _TRIED_AGAIN
+        return ordering.carried_out(state, ended, again=passes)
+    return state
+
+
+def _taught(state: State, ended: Ended, *, was_asked: bool) -> State:
+    """Return the state after a concept's process ended, and with what the concept waits for."""
     task = replace(state.task(state.running), doing="", sent=0, eta_s=0.0)
     task = replace(task, code=ended.code, fix=ended.fix)
-    was_asked = state.interrupted_s is not None
-    state = replace(state, running="", interrupted_s=None, killed=False)
+    soon_s = min(state.poll_s, state.now.mono_s) if state.polling else state.poll_s
+    state = replace(state, running="", polling=False, poll_s=soon_s)
     if not ended.code:
         task = replace(task, state="done", tries=0, fix="")
     elif was_asked or ended.code == "interrupted":
@@ -306,7 +194,13 @@ def _again(state: State, task: Task, ended: Ended) -> Task:
 
 
 def _found(state: State, concept: str, phase: str) -> State:
+    if phase == "withdrawn":
+        state = ordering.found_withdrawn(state, concept)
+    if not state.has(concept):
+        return state
     task = state.task(concept)
+    if phase != "receipted" and ordering.is_ordered(state, concept):
+        return state  # withdrawn once, and wanted anew since
     if phase in {"receipted", "withdrawing", "withdrawn"}:
         task = replace(task, state="done", wait=None, until_s=None)
     elif task.state == "waiting" and phase == "approved":
@@ -333,7 +227,7 @@ def _decided(state: State) -> tuple[State, tuple[Action, ...]]:
         was_hot = state.wait is not None and state.wait.reason == "too hot"
         wait = machine_wait(state.settings, state.seen, state.now.wall, was_hot=was_hot)
     state = replace(state, wait=wait)
-    if state.running:
+    if state.job:
         return _watched(state)
     queue = state.tasks
     if state.leaving is not None:
@@ -342,24 +236,62 @@ def _decided(state: State) -> tuple[State, tuple[Action, ...]]:
             return state, (End(),)
     if state.stopping:
         return state, (End(),)
+    begun = _order_begun(state) or _poll_begun(state)
     ready = next((task for task in queue if task.state == "queued"), None)
-    if wait is not None or ready is None:
-        return state, ()
-    state = _with(replace(state, running=ready.concept), replace(ready, state="running"))
-    return state, (Start(ready.concept),)
+    if begun is not None or wait is not None or ready is None:
+        return begun or (state, ())
+    begun_by = replace(state, job="train", running=ready.concept)
+    return _with(begun_by, replace(ready, state="running")), (Start(ready.concept),)
+
+
+def _order_begun(state: State) -> tuple[State, tuple[Action, ...]] | None:
+    """Return the beginning of an order, if there is one to begin: a withdrawal at any time."""
+    if state.pause is not None or state.leaving is not None:
+        return None
+    kinds = ("withdraw",) if state.wait is not None else ("withdraw", "score")
+    order = ordering.ready_order(state, kinds)
+    if order is None:
+        return None
+    job = "withdraw" if order.kind == "withdraw" else "score"
+    book = state.book.now(order.id, "running")
+    return replace(state, job=job, order=order.id, book=book), (StartOrder(order),)
+
+
+def _poll_begun(state: State) -> tuple[State, tuple[Action, ...]] | None:
+    """Return a process of its own that asks for orders, if it is time."""
+    if state.now.mono_s < state.poll_s:
+        return None
+    asked = replace(state, polling=True, polled_s=state.now.mono_s)
+    return replace(asked, job="orders"), (StartPoll(),)
 
 
 def _watched(state: State) -> tuple[State, tuple[Action, ...]]:
     """Return whether what runs has to stop."""
     if state.interrupted_s is None:
-        if state.wait is None and not state.stopping:
-            return state, ()
+        if not _has_to_stop(state):
+            return _asked_through(state)
         return replace(state, interrupted_s=state.now.mono_s), (Interrupt(),)
     grace_s = STOP_GRACE_S if state.stopping else PAUSE_GRACE_S
     is_late = state.hurried or state.now.mono_s - state.interrupted_s >= grace_s
     if state.killed or not is_late:
         return state, ()
     return replace(state, killed=True), (Kill(),)
+
+
+def _has_to_stop(state: State) -> bool:
+    """Return whether what runs is in anybody's way; a withdrawal does not wait for a training."""
+    if state.stopping:
+        return True
+    if state.job == "train" and state.pause is None and state.leaving is None:
+        return state.wait is not None or ordering.ready_order(state, ("withdraw",)) is not None
+    return state.job in {"train", "score"} and state.wait is not None
+
+
+def _asked_through(state: State) -> tuple[State, tuple[Action, ...]]:
+    """Return a question for orders through the training's process, if it is time."""
+    if state.job != "train" or state.polling or state.now.mono_s < state.poll_s:
+        return state, ()
+    return replace(state, polling=True, polled_s=state.now.mono_s), (PollThrough(),)
 
 
 def _with(state: State, task: Task) -> State:

@@ -10,7 +10,7 @@ import json
 import math
 from typing import Any, Final, Literal, cast
 
-from . import daemon as heart
+from . import daemon_state as heart
 from .daemon_status import DaemonStatus
 
 LONGEST_PAUSE_S: Final = 366 * 86_400

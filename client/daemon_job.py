@@ -1,33 +1,42 @@
-"""One piece of a daemon's work in a process of its own: a concept, from its images to its receipt.
+"""One piece of a daemon's work in a process of its own: teach, score, withdraw, or ask for orders.
 
-Started by daemon_process.py, which writes one line of JSON on stdin: the home, the concept and its
+Started by daemon_process.py, which writes one line of JSON on stdin: the home, what to do and the
 settings. Then one line of JSON on stdout for each thing that happens, as ``client train --json``
-prints it, and at the end ``{"event": "ended", "code": ...}``. Laws: the training is that of
-train_command.py, and so are its saves and its session; whoever ends this process, at any
-instruction, loses at most what was not saved; when the daemon is gone, stdin ends, and this process
-stops as if interrupted, so no two of them ever work on one home. Only the owner's settings come in,
-nothing that a network said: T26. Why a process: memory and GPU are free when it ends, and what
-kills it does not kill the daemon.
+prints it, and at the end ``{"event": "ended", "code": ...}``. A further line on stdin asks for the
+operator's orders meanwhile, since no other process of the home has the connection.
+
+Laws: the training is that of train_command.py, and so are its saves and its session; whoever ends
+this process, at any instruction, loses at most what was not saved; when the daemon is gone, stdin
+ends, and this process stops as if interrupted, so no two of them ever work on one home. Only the
+owner's settings come in, and of an order its kind, concept and release: no code, no path (T26). Why
+a process: memory and GPU are free when it ends, and what kills it does not kill the daemon.
 """
 
+import contextlib
 import json
 import os
+import queue
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TextIO, cast
 
 from ..core.errors import OrthoFedError, Unreachable
+from .channel import Channel
 from .daemon_settings import ConceptSettings
 from .egress import EgressList
 from .happened import Happened
 from .home import Home
+from .home_channel import home_channel
+from .masters import Masters
+from .open_orders import open_orders
 from .train_command import train_concept
 from .train_options import TrainOptions
+from .withdrawal import withdraw
 
 _ORPHAN_S: Final = 30.0
 """How long a job may take to save once its daemon is gone."""
@@ -52,33 +61,102 @@ class Gate:
         )
 
 
+@dataclass(slots=True)
+class _Says:
+    """The one way out: a line an event, whole, whichever thread says it."""
+
+    file: TextIO
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(self, event: str, **values: object) -> None:
+        with self._lock:
+            print(json.dumps({**values, "event": event}), file=self.file, flush=True)
+
+
 def main() -> None:
     """Do the job on stdin and end with 0 if its receipt is here, else with 1."""
     # What libraries print must not be taken for what we say.
-    said = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
+    say = _Says(os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1))
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     job: dict[str, Any] = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_stdin, name="orphan", daemon=True).start()
-    ended = _outcome(lambda: _work(job, said))
-    print(json.dumps({"event": "ended", **ended}), file=said, flush=True)
+    asked: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(asked,), name="stdin", daemon=True).start()
+    ended = _outcome(lambda: _DOES[job["do"]](job, say, asked))
+    say("ended", **ended)
     sys.exit(1 if ended["code"] else 0)
 
 
-def _work(job: dict[str, Any], said: TextIO) -> None:
-    concept = ConceptSettings(**{k: _tupled(v) for k, v in job["concept"].items()})
-    gate = Gate(**job["gate"])
+def _train(job: dict[str, Any], say: _Says, asked: "queue.SimpleQueue[str]") -> None:
+    home = Home(Path(job["home"]))
 
-    def report(happened: Happened) -> None:
-        line = {"event": happened.name, **happened.values}
-        print(json.dumps(line), file=said, flush=True)
+    @contextlib.contextmanager
+    def orders(channel: Channel) -> Generator[None]:
+        """Answer what the daemon asks meanwhile; a call in flight ends with the channel."""
+
+        def serve() -> None:
+            while asked.get():
+                _ask(home, channel, say)
+
+        threading.Thread(target=serve, name="orders", daemon=True).start()
+        try:
+            yield
+        finally:
+            asked.put("")
 
     train_concept(
+        home,
+        options_of(_concept(job), **job["limits"]),
+        report=lambda happened: _report(say, happened),
+        ask=Gate(**job["gate"]).says,
+        patience_s=job["patience_s"],
+        beside=orders,
+    )
+
+
+def _score(job: dict[str, Any], say: _Says, _asked: object) -> None:
+    from .score_order import score_order  # noqa: PLC0415  # loads torch
+
+    concept, gpu = _concept(job), job["limits"]["gpu"]
+    score_order(
         Home(Path(job["home"])),
-        options_of(concept, **job["limits"]),
-        report=report,
-        ask=gate.says,
+        concept.name,
+        job["release"],
+        images=Path(concept.images),
+        base=Path(concept.base),
+        device=None if gpu == "auto" else gpu,
         patience_s=job["patience_s"],
     )
+    say("scored", release=job["release"])
+
+
+def _withdraw(job: dict[str, Any], say: _Says, _asked: object) -> None:
+    """Withdraw by the owner's written policy; the daemon looked at it."""
+    home = Home(Path(job["home"]))
+    done = withdraw(home, job["name"], ask=lambda _: True, patience_s=job["patience_s"])
+    say("withdrawn", leaf=done.leaf)
+
+
+def _orders(job: dict[str, Any], say: _Says, _asked: object) -> None:
+    home = Home(Path(job["home"]))
+    with home.lock(), home_channel(home, patience_s=job["patience_s"]) as channel:
+        _ask(home, channel, say)
+
+
+_DOES: Final = {"train": _train, "score": _score, "withdraw": _withdraw, "orders": _orders}
+
+
+def _ask(home: Home, channel: Channel, say: _Says) -> None:
+    """Ask the coordinator which orders are open, and say them."""
+    try:
+        told = open_orders(channel, Masters(home).newest().member(home.membership().log))
+    except OrthoFedError as error:
+        say("no-orders", code=error.code, what=error.what)
+        return
+    listed = [
+        {"order": o.id.hex(), "kind": o.kind, "concept": o.concept, "release": o.release}
+        for o in told.orders
+    ]
+    say("orders", orders=listed)
 
 
 def options_of(
@@ -128,12 +206,21 @@ def _outcome(work: Callable[[], None]) -> dict[str, str]:
     return {"code": "", "what": "", "fix": ""}
 
 
-def _end_with_stdin() -> None:
-    """Stop this process when the daemon that holds the other end of stdin is gone."""
-    sys.stdin.read()
+def _listen(asked: "queue.SimpleQueue[str]") -> None:
+    """Pass on what the daemon asks; stop this process when it is gone, for stdin ends then."""
+    for line in sys.stdin:
+        asked.put(line)
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(_ORPHAN_S)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _report(say: _Says, happened: Happened) -> None:
+    say(happened.name, **happened.values)
+
+
+def _concept(job: dict[str, Any]) -> ConceptSettings:
+    return ConceptSettings(**{key: _tupled(value) for key, value in job["concept"].items()})
 
 
 def _tupled(value: object) -> Any:  # noqa: ANN401  # of any setting

@@ -7,6 +7,7 @@ longer than a megabyte, or that is no JSON, is nobody's word. T26: the command i
 package's; nothing of it comes from a network.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -64,6 +65,13 @@ class DaemonProcess:
     def is_over(self) -> bool:
         """Return whether it has ended."""
         return self._process.poll() is not None
+
+    def ask(self) -> None:
+        """Have it ask the coordinator for orders; one that has just ended hears nothing."""
+        with contextlib.suppress(OSError):
+            if self._process.stdin is not None:
+                self._process.stdin.write(b"orders\n")
+                self._process.stdin.flush()
 
     @property
     def exit(self) -> int | None:

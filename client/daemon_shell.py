@@ -2,11 +2,11 @@
 
     sockets, signals, the job's lines, the clock, the machine -> events -> step -> actions
 
-One thread, one loop. In the home: ``daemon.sock`` (0600) for the owner's commands, ``daemon/`` with
-log and state.json (daemon_memory.py). Laws: training happens in a process of its own
-(daemon_job.py), so neither torch nor a network library is ever loaded here, and a crash there is an
-event here; what must outlive a kill is written before anything else is done; a signal is an event,
-so a stop saves first. Cost: a look at the machine every two seconds.
+One thread, one loop. In the home: ``daemon.sock`` (0600) for the owner's commands, ``orders.sock``
+(0660) for a courier, ``daemon/`` with log and state.json (daemon_memory.py). Laws: training happens
+in a process of its own (daemon_job.py), so neither torch nor a network library is ever loaded here,
+and a crash there is an event here; what must outlive a kill is written before anything else is
+done; a signal is an event, so a stop saves first. Cost: a look at the machine every two seconds.
 """
 
 import os
@@ -24,7 +24,8 @@ from typing import Any, Final, Self, cast
 import psutil
 
 from ..core.errors import OrthoFedError
-from . import daemon as heart
+from . import daemon_state as heart
+from .daemon import step
 from .daemon_control import event_of, reply
 from .daemon_log import DaemonLog
 from .daemon_memory import remember, reminded
@@ -34,10 +35,14 @@ from .daemon_status import DaemonStatus, daemon_status
 from .home import Home
 from .line_server import LineServer
 from .machine import Machine
+from .order_book import Order
+from .order_socket import OrderSocket, orders_event
 from .state import NAMES, load
 
 SOCKET: Final = "daemon.sock"
+ORDERS_SOCKET: Final = "orders.sock"
 _LOOK_S: Final = 2.0
+_FIRST_POLL_S: Final = 5.0
 _ENDING_S: Final = 0.1
 """Between looks at a job that said its last word and is about to end."""
 _STEPS_S: Final = 30.0
@@ -66,6 +71,7 @@ class DaemonShell:
         self._selector = selectors.DefaultSelector()
         self._log = DaemonLog(folder, megabytes=settings.log_mb, files=settings.log_files)
         self._job: DaemonProcess | None = None
+        self._about = ""  # the concept of the job
         self._last: Mapping[str, Any] = {}  # what the job said of its end
         self._signals = 0
         self._over = False
@@ -73,11 +79,16 @@ class DaemonShell:
         self._moved: dict[str, int] = {}
         tasks = tuple(heart.Task(each.name) for each in settings.concepts if each.enabled)
         seen = self._machine.look(None)
-        self._state = reminded(folder, heart.State(settings, _now(), tasks, seen))
+        state = heart.State(settings, now := _now(), tasks, seen, poll_s=now.mono_s + _FIRST_POLL_S)
+        self._state = reminded(folder, state)
+        member = home.membership()
+        self._orders = OrderSocket(member.fed, member.log)
 
     def __enter__(self) -> Self:
         """Listen, and take over the signals."""
-        self._control = LineServer(self._home.folder / SOCKET, 0o600, self._answer, self._selector)
+        folder, selector = self._home.folder, self._selector
+        self._control = LineServer(folder / SOCKET, 0o600, self._answer, selector)
+        self._couriers = LineServer(folder / ORDERS_SOCKET, 0o660, self._ordered, selector)
         self._woken, waker = socket.socketpair()
         self._woken.settimeout(0)
         waker.settimeout(0)
@@ -96,6 +107,7 @@ class DaemonShell:
         if self._job is not None:
             self._job.kill()
         self._control.close()
+        self._couriers.close()
         self._selector.close()
         self._woken.close()
         self._waker.close()
@@ -135,10 +147,12 @@ class DaemonShell:
         )
 
     def _tick(self) -> None:
-        for task in self._state.tasks:
-            if task.is_for_owner:
-                self._look_at(task.concept)
+        waiting = [task.concept for task in self._state.tasks if task.is_for_owner]
+        waiting += [h.order.concept for h in self._state.book.held if h.state == "waiting"]
+        for concept in dict.fromkeys(waiting):
+            self._look_at(concept)
         self._control.sweep()
+        self._couriers.sweep()
         if self._job is not None:
             self._hear()
         own = self._job.pid if self._job is not None else None
@@ -164,7 +178,7 @@ class DaemonShell:
 
     def _step(self, event: heart.Event) -> None:
         before = self._state
-        self._state, actions = heart.step(before, event)
+        self._state, actions = step(before, event)
         if before.wait != self._state.wait:
             self._say_wait()
         for action in actions:
@@ -172,10 +186,17 @@ class DaemonShell:
         if actions or before.wait != self._state.wait:
             self._on_status(self.status())
 
-    def _perform(self, action: heart.Action) -> None:
+    def _perform(self, action: heart.Action) -> None:  # noqa: C901  # one case an action
         match action:
             case heart.Start(concept):
-                self._start(concept)
+                self._start("train", concept, concept=self._options(concept))
+            case heart.StartOrder(order):
+                self._start_order(order)
+            case heart.StartPoll():
+                self._start("orders", "")
+            case heart.PollThrough():
+                if self._job is not None:
+                    self._job.ask()
             case heart.Interrupt():
                 self._log.say("interrupting", "finishing this step, then saving")
                 if self._job is not None:
@@ -189,13 +210,24 @@ class DaemonShell:
             case heart.End():
                 self._over = True
 
-    def _start(self, concept: str) -> None:
+    def _start_order(self, order: Order) -> None:
+        """Begin an order: of its own it says a kind, a concept's name and a release."""
+        if order.kind == "score":
+            concept = self._options(order.concept)
+            self._start("score", order.concept, concept=concept, release=order.release)
+        else:
+            self._start("withdraw", order.concept, name=order.concept)
+
+    def _options(self, concept: str) -> dict[str, Any]:
+        return asdict(self._settings.concept(concept))
+
+    def _start(self, do: str, about: str, **more: object) -> None:
         settings, left = self._settings, None
         if settings.upload_mb_day:
             left = max(0, settings.upload_mb_day * 1_000_000 - self._state.sent_bytes)
         job = {
+            "do": do,
             "home": str(self._home.folder),
-            "concept": asdict(settings.concept(concept)),
             "gate": {
                 "is_policy": settings.gate == "policy",
                 "upload_bytes": settings.policy_upload_mb * 1e6,
@@ -206,9 +238,12 @@ class DaemonShell:
                 "upload_kib_s": settings.upload_kib_s,
                 "upload_bytes_left": left,
             },
-            "patience_s": _PATIENCE_S,
+            "patience_s": min(_PATIENCE_S, 60 * settings.retry_minutes),
+            **more,
         }
-        self._log.say("job", f"{concept}: begins", concept=concept)
+        if do != "orders":
+            self._log.say("job", f"{about}: {do} begins", concept=about, do=do)
+        self._about = about
         self._last = {}
         self._job = DaemonProcess(job, stderr=self._folder / "job.stderr")
         self._selector.register(self._job.said, selectors.EVENT_READ, self._hear)
@@ -234,12 +269,14 @@ class DaemonShell:
         if name == "ended":
             self._last = line
             return
+        if name in {"orders", "no-orders"}:
+            self._step(orders_event(line, self._phase, random.random()))  # noqa: S311  # jitter
+            return
         now_s = time.monotonic()
         if name not in {"step", "uploading"} or now_s - self._said_steps_s >= _STEPS_S:
             self._said_steps_s = now_s if name in {"step", "uploading"} else self._said_steps_s
-            concept = self._state.running
-            values = {**line, "concept": concept}
-            self._log.say(name, f"{concept}: {_words(line)}", **values)
+            values = {**line, "concept": self._about}
+            self._log.say(name, f"{self._about}: {_words(line)}", **values)
         self._step(
             heart.Told(
                 name,
@@ -251,16 +288,32 @@ class DaemonShell:
         )
 
     def _end(self, code: int | None) -> None:
-        concept, said = self._state.running, self._last
+        said = self._last
         if not said:
             what = f"its process ended with {code} and said nothing"
             said = {"code": "crashed", "what": what, "fix": f"look at {self._folder}/job.stderr"}
-        says = "done: receipt kept" if not said["code"] else f"{said['code']}: {said['what']}"
-        self._log.say("job-ended", f"{concept}: {says}", concept=concept, exit=code, **said)
-        # Jitter, not a secret.
-        roll = random.random()  # noqa: S311
+        if self._state.job != "orders" or said["code"]:
+            says = f"{said['code']}: {said['what']}" if said["code"] else "done"
+            values = {**said, "concept": self._about, "exit": code}
+            self._log.say("job-ended", f"{self._about or 'orders'}: {says}", **values)
+        roll = random.random()  # noqa: S311  # jitter, not a secret
         told = (str(said[key]) for key in ("code", "what", "fix"))
         self._step(heart.Ended(*told, roll=roll))
+
+    def _phase(self, concept: str) -> str:
+        """Return the saved phase of ``concept``, empty where there is none that can be read."""
+        try:
+            session = load(self._home.run(concept))
+        except OrthoFedError:
+            return ""
+        return session.phase if session is not None else ""
+
+    def _ordered(self, line: bytes) -> bytes:
+        """Answer a courier within this turn of the loop; nothing waits for work."""
+        order = self._orders.order(line, time.monotonic())
+        if isinstance(order, Order):
+            self._step(heart.Ordered(order))
+        return self._orders.reply(order, self._state, self._home)
 
     def _answer(self, line: bytes) -> bytes:
         event = event_of(line)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TypedDict
 
-from .daemon import State, Task
+from .daemon_state import State, Task
 from .daemon_waits import Wait
 
 

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ..core.spec import FederationSpec
-from .channel import Channel
 from .happened import Happened
 from .home import Home
-from .outbox import Outbox
+from .home_channel import home_channel
 from .pinned import remembered
 from .session import Session
 from .train_options import TrainOptions
@@ -29,15 +28,7 @@ def dry_run(
 
     Raises InputError: file, words or settings are bad. Raises SpecError: there is no such slot.
     """
-    member = home.membership()
-    with Channel(
-        member.host_port,
-        ca=member.ca,
-        log=member.log,
-        outbox=Outbox(home.folder / "outbox.jsonl"),
-        certificate=home.certificate(),
-        patience_s=10,
-    ) as channel:
+    with home_channel(home, patience_s=10) as channel:
         spec = remembered(home, channel).federation.spec
     triggers = options.triggers or (options.concept,)
     vectors = (options.vectors,) * len(triggers)

@@ -68,16 +68,24 @@ class OwnerScores:
     def _newest(self, channel: Channel, log: str) -> Path | None:
         """Fetch what scoring needs of the newest release, or None before the first."""
         folder = self.folder / _NEWEST
-        shutil.rmtree(folder, ignore_errors=True)  # of an earlier try, perhaps of an older release
-        pull = Pull(WireOrigin(channel), log, folder, self.seen)
         try:
-            release = pull.begin().release
+            fetch_scored(channel, log, folder, self.seen)
         except Refused as error:
             if error.code != "no-such-release":
                 raise
             return None
-        pull.fetch(release, [e for e in release.manifest.files if _is_scored(e.name)])
         return folder
+
+
+def fetch_scored(channel: Channel, log: str, folder: Path, seen: SeenHeads, n: int = 0) -> None:
+    """Fetch into ``folder`` what scoring needs of release ``n``, 0 for the newest, trusted.
+
+    Raises Refused: there is no such release. Raises VerificationFailed: it is not the federation's.
+    """
+    shutil.rmtree(folder, ignore_errors=True)  # of an earlier try, perhaps of an older release
+    pull = Pull(WireOrigin(channel), log, folder, seen)
+    release = pull.begin(n).release
+    pull.fetch(release, [e for e in release.manifest.files if _is_scored(e.name)])
 
 
 def _is_scored(name: str) -> bool:

@@ -22,8 +22,8 @@ from ..core.spec import FederationSpec
 from ..proto import methods, wire
 from .channel import Channel
 from .home import Home, write_whole
+from .home_channel import home_channel
 from .masters import Master, Masters
-from .outbox import Outbox
 from .packed_contribution import sha256
 from .pinned import remembered
 from .session import Session
@@ -53,22 +53,11 @@ def recover(home: Home, *, patience_s: float) -> tuple[Found, ...]:
 
     Raises VerificationFailed: the coordinator gave something else than this log's receipts.
     """
-    with home.lock():
-        member = home.membership()
-        with Channel(
-            member.host_port,
-            ca=member.ca,
-            log=member.log,
-            outbox=Outbox(home.folder / "outbox.jsonl"),
-            certificate=home.certificate(),
-            patience_s=patience_s,
-        ) as channel:
-            federation = remembered(home, channel).federation
-            masters = Masters(home)
-            found = (
-                _search(home, masters, master, channel, federation) for master in masters.all()
-            )
-            return tuple(chain.from_iterable(found))
+    with home.lock(), home_channel(home, patience_s=patience_s) as channel:
+        federation = remembered(home, channel).federation
+        masters = Masters(home)
+        found = (_search(home, masters, master, channel, federation) for master in masters.all())
+        return tuple(chain.from_iterable(found))
 
 
 def _search(

@@ -16,10 +16,9 @@ from pathlib import Path
 from ..core import document
 from ..core.member_rotation import MemberRotation
 from ..proto import methods, wire
-from .channel import Channel
 from .home import Home
+from .home_channel import home_channel
 from .masters import Masters
-from .outbox import Outbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +43,7 @@ def rotate(home: Home, *, patience_s: float) -> Rotated:
         new = masters.following().member(membership.log)
         said = MemberRotation(membership.log, old.public_hex, new.public_hex)
         signed = document.sign("rotation", said.body(), [old, new]).to_bytes()
-        with Channel(
-            membership.host_port,
-            ca=membership.ca,
-            log=membership.log,
-            outbox=Outbox(home.folder / "outbox.jsonl"),
-            certificate=home.certificate(),
-            patience_s=patience_s,
-        ) as channel:
+        with home_channel(home, patience_s=patience_s) as channel:
             channel.call(methods.ROTATE, wire.RotateRequest(signed), wire.RotateReply, key=old)
         newest = masters.advance()
     return Rotated(old.public_hex, new.public_hex, newest.epoch, masters.path(newest))

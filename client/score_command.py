@@ -38,7 +38,26 @@ def score_release(  # what a person chooses
     Raises InputError: the concept was not packed here, or base or images are bad. Raises
     VerificationFailed: the release is not what this federation signed.
     """
-    membership = home.membership()
+    verify_folder(release, log=home.membership().log)
+    return score_trusted(
+        home, concept, images=images, base=base, release=release, lambdas=lambdas, device=device
+    )
+
+
+def score_trusted(
+    home: Home,
+    concept: str,
+    *,
+    images: Path,
+    base: Path,
+    release: Path,
+    lambdas: tuple[float, ...],
+    device: str | None = None,
+) -> tuple[Session, "Score"]:
+    """Return the same of files that the caller trusts, whatever else of the release is missing.
+
+    Raises InputError: as above.
+    """
     folder = home.run(concept)
     session = load(folder)
     if session is None or not session.blob:
@@ -51,7 +70,6 @@ def score_release(  # what a person chooses
             code="nothing-to-score",
         )
     spec = FederationSpec.from_bytes((home.folder / "spec.json").read_bytes())
-    verify_folder(release, log=membership.log)
     layout = ContributionLayout(spec, session.vectors)
     tensors = unpack(layout, (folder / BLOB).read_bytes())
     logged = Logged.read(folder / LOG / str(session.fence))

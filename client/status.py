@@ -20,9 +20,9 @@ from ..core.document import parse
 from ..core.errors import InputError, OrthoFedError, Refused, VerificationFailed
 from ..proto import methods, wire
 from .channel import Channel
-from .home import Home, Membership
+from .home import Home
+from .home_channel import home_channel
 from .masters import Masters
-from .outbox import Outbox
 from .pinned import Told, remembered
 from .session import Session
 from .state import MANIFEST, RECEIPT, load
@@ -69,7 +69,7 @@ def status_of(home: Home) -> HomeStatus:
     membership = home.membership()
     sessions = [session for folder in home.runs() if (session := load(folder)) is not None]
     leased = [session for session in sessions if session.slot >= 0]
-    said = _ask(home, membership, leased) if leased else {}
+    said = _ask(home, leased) if leased else {}
     return HomeStatus(
         address=membership.host_port,
         fed=membership.fed,
@@ -115,28 +115,21 @@ def _claim(path: Path) -> str:
     return ""
 
 
-def _ask(
-    home: Home, membership: Membership, sessions: list[Session]
-) -> dict[str, tuple[str, str, str]]:
+def _ask(home: Home, sessions: list[Session]) -> dict[str, tuple[str, str, str]]:
     """Return what the coordinator says of each session, as far as it says anything."""
     said: dict[str, tuple[str, str, str]] = {}
-    with contextlib.suppress(InputError), home.lock():
-        outbox = Outbox(home.folder / "outbox.jsonl")
-        with Channel(
-            membership.host_port,
-            ca=membership.ca,
-            log=membership.log,
-            outbox=outbox,
-            certificate=home.certificate(),
-            patience_s=_PATIENCE_S,
-        ) as channel:
-            told: Told | None = None
-            for session in sessions:
-                try:
-                    told = told or remembered(home, channel)
-                    said[session.concept] = _asked(channel, home, told, session)
-                except OrthoFedError as error:
-                    return said | {session.concept: ("unknown", error.what, "")}
+    with (
+        contextlib.suppress(InputError),
+        home.lock(),
+        home_channel(home, patience_s=_PATIENCE_S) as channel,
+    ):
+        told: Told | None = None
+        for session in sessions:
+            try:
+                told = told or remembered(home, channel)
+                said[session.concept] = _asked(channel, home, told, session)
+            except OrthoFedError as error:
+                return said | {session.concept: ("unknown", error.what, "")}
     return said
 
 

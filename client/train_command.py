@@ -35,6 +35,7 @@ from .concept_page import ConceptPage
 from .egress import EgressList
 from .happened import Happened, Report
 from .home import Home
+from .home_channel import home_channel
 from .interrupts import Interrupts
 from .masters import Masters
 from .outbox import Outbox
@@ -68,26 +69,23 @@ def train_concept(
     ask: Callable[[EgressList], bool],
     patience_s: float,
     bench: Callable[[FederationSpec, TrainOptions], Workbench] | None = None,
+    beside: Callable[[Channel], contextlib.AbstractContextManager[None]] | None = None,
 ) -> Session:
     """Bring one concept as far as its receipt and return its session.
 
-    ``bench`` makes where the concept is learnt; None: from images, by training.
+    ``bench`` makes where the concept is learnt; None: from images, by training. ``beside``: what
+    else uses the connection meanwhile, since no other process of this home can.
 
     Raises InputError: options, base or images are bad, or the owner said no. Raises LeaseLost: the
     slot went to somebody else. Raises Refused: no slot is free, or a name is taken. Raises
     Unreachable: the coordinator does not answer; run again later.
     """
     with home.lock():
-        member = home.membership()
         outbox = Outbox(home.folder / "outbox.jsonl")
-        with Channel(
-            member.host_port,
-            ca=member.ca,
-            log=member.log,
-            outbox=outbox,
-            certificate=home.certificate(),
-            patience_s=patience_s,
-        ) as channel:
+        with (
+            home_channel(home, patience_s=patience_s, outbox=outbox) as channel,
+            beside(channel) if beside else contextlib.nullcontext(),
+        ):
             told = remembered(home, channel)
             federation, bounds = told.federation, told.reply.bounds
             made = (bench or Workbench.of)(federation.spec, options)

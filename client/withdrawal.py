@@ -25,8 +25,8 @@ from ..proto import methods, wire
 from . import session as flow
 from .channel import Channel
 from .home import Home, sync_folder, write_whole
+from .home_channel import home_channel
 from .masters import Masters
-from .outbox import Outbox
 from .packed_contribution import sha256
 from .pinned import remembered
 from .session import Session
@@ -67,15 +67,7 @@ def withdraw(
         session = load(folder)
         if session is None or session.phase in _NOTHING_SENT:
             raise _nothing(concept, home.folder, session)
-        outbox = Outbox(home.folder / "outbox.jsonl")
-        with Channel(
-            member.host_port,
-            ca=member.ca,
-            log=member.log,
-            outbox=outbox,
-            certificate=home.certificate(),
-            patience_s=patience_s,
-        ) as channel:
+        with home_channel(home, patience_s=patience_s) as channel:
             federation = remembered(home, channel).federation
             key = Masters(home).of(session.epoch).client(member.log, session.counter)
             return _Withdrawing(folder, session, channel, federation, key, ask).run()

@@ -28,14 +28,14 @@ threads = 1
 """
 
 
-def queue(place: Path, *concepts: str, head: str = "", **values: Any) -> Path:
+def queue(place: Path, *concepts: str, extra: str = "", **values: Any) -> Path:
     """Write a daemon.toml with ``concepts`` in its queue beside base and images in ``place``."""
     values = {"mode": "always", "gate": "policy", "min_free_disk_gb": 0, "gpu": "cpu"} | values
     lines = [f"{key} = {_toml(value)}" for key, value in values.items()]
-    lines += ['base = "base"', head]
+    lines += ['base = "base"']
     for name in concepts:
         lines += ["[[concept]]", f'name = "{name}"', 'class_noun = "fox"']
-        lines += ['images = "images"', 'config = "quick.toml"']
+        lines += ['images = "images"', 'config = "quick.toml"', extra]
     path = place / f"daemon-{'-'.join(concepts)}.toml"
     path.write_text("\n".join(lines) + "\n")
     return path

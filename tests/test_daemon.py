@@ -4,15 +4,23 @@ What is decided is tested in test_daemon_heart.py; here it is carried out.
 """
 
 import json
+import os
+import random
 import signal
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
+from orthofed.client.daemon_control import event_of
+from orthofed.client.daemon_log import DaemonLog
 from orthofed.client.home import Home
 from orthofed.client.join import join
 from orthofed.client.state import load
+from orthofed.client.training_log import Logged
 
 from .coordinator_process import Coordinator, run
 from .owner_daemon import TRAINING, OwnerDaemon, client, queue
@@ -54,12 +62,13 @@ def test_a_queue_of_two_is_taught_and_the_daemon_stops_cleanly(
 ) -> None:
     """Two concepts, one after the other, each once in the ledger; SIGTERM, exit 0, no socket."""
     with OwnerDaemon(home, queue(place, "wolf-a1", "bear-b2")) as daemon:
-        daemon.until_done()
+        done = daemon.until_done()
         shown = client(home, "status").stdout
         daemon.send(signal.SIGTERM)
         code = daemon.ended()
 
     assert code == 0
+    assert done["rss_bytes"] < 60e6, "product.md 6: what a waiting client costs"
     assert "nothing to do, mode always" in shown
     for concept in ("wolf-a1", "bear-b2"):
         session = load(home.run(concept))
@@ -67,3 +76,192 @@ def test_a_queue_of_two_is_taught_and_the_daemon_stops_cleanly(
         assert session.phase == "receipted"
         assert _contributions(federation).count(concept) == 1
     assert not (home.folder / "daemon.sock").exists()
+
+
+def test_a_pause_frees_the_machine_and_outlives_a_kill_and_the_training_goes_on(
+    home: Home, place: Path
+) -> None:
+    """`pause` says what becomes of the slot; ten seconds later no job is left; no step is lost."""
+    config = queue(place, "goat-c3", extra="steps = 400", hours=[])
+    with OwnerDaemon(home, config) as daemon:
+        before = daemon.until(lambda status: status["queue"][0]["step"] >= 2)
+        (job,) = _children(before["pid"])
+
+        paused_s = time.monotonic()
+        said = client(home, "pause")
+        while _is_alive(job) and time.monotonic() < paused_s + 30:
+            time.sleep(0.05)
+        took_s = time.monotonic() - paused_s
+        daemon.send(signal.SIGKILL)
+        daemon.ended()
+
+        assert took_s < 10
+        assert "stays yours for at most" in said.stderr
+        assert "paused by you" in said.stdout
+        daemon.start()
+        still = daemon.until(lambda status: status["wait"] is not None)
+        assert still["wait"]["reason"] == "paused by you"
+        assert not _children(still["pid"])
+        client(home, "resume")
+        further = daemon.until(lambda s: s["queue"][0]["step"] > before["queue"][0]["step"])
+        daemon.send(signal.SIGTERM)
+        assert daemon.ended() == 0
+
+    session = load(home.run("goat-c3"))
+    assert session is not None
+    assert (session.phase, session.fence) == ("leased", 1)
+    log = Logged.read(home.run("goat-c3") / "log" / "1")
+    assert log is not None
+    steps = [step.step for step in log.steps]
+    assert steps == list(range(1, len(steps) + 1)), "each step once: saved and gone on from"
+    assert len(steps) >= further["queue"][0]["step"]
+
+
+def test_nothing_leaves_without_the_owners_yes(
+    federation: Coordinator, home: Home, place: Path
+) -> None:
+    """With gate = "ask" it waits; `approve` shows the list, and then exactly that is sent."""
+    with OwnerDaemon(home, queue(place, "deer-d4", gate="ask")) as daemon:
+        daemon.until(lambda status: status["queue"][0]["wait"] is not None)
+        shown = client(home, "status").stdout
+        assert "deer-d4" not in _contributions(federation)
+
+        refused = client(home, "approve", "deer-d4", check=False)
+        said = client(home, "approve", "deer-d4", "--yes")
+        daemon.until_done()
+
+    assert "deer-d4  waiting for your approval" in shown
+    assert refused.returncode == 2
+    assert "contribution.safetensors" in said.stderr
+    assert "memorisation" in said.stderr
+    assert _contributions(federation).count("deer-d4") == 1
+
+
+def test_an_absent_coordinator_is_waited_for(
+    federation: Coordinator, home: Home, place: Path
+) -> None:
+    """It is away when the daemon starts, comes back, and is asked again by itself."""
+    federation.kill()
+    with OwnerDaemon(home, queue(place, "hare-e5", retry_minutes=0.05)) as daemon:
+        away = daemon.until(lambda status: status["queue"][0]["wait"] is not None)
+        federation.start()
+        daemon.until_done()
+
+    assert away["queue"][0]["wait"]["reason"] == "coordinator unreachable"
+    assert away["queue"][0]["wait"]["until"]
+    assert _contributions(federation).count("hare-e5") == 1
+
+
+def test_a_second_daemon_on_one_home_is_refused(home: Home, place: Path) -> None:
+    """Exit code 2, and the first one goes on."""
+    config = queue(place, "lynx-f6", mode="never")
+    with OwnerDaemon(home, config) as daemon:
+        second = client(home, "daemon", "--config", str(config), check=False)
+        status = daemon.status()
+
+    assert second.returncode == 2
+    assert "a daemon already runs" in second.stderr
+    assert status is not None
+    assert status["wait"]["reason"] == "mode is never"
+
+
+def _killed_at_random(
+    federation: Coordinator, home: Home, config: Path, concept: str, kills: int, seed: int
+) -> None:
+    """Kill the daemon or its job ``kills`` times, then let it finish; one contribution."""
+    chance = random.Random(seed)  # noqa: S311  # a test
+    daemon = OwnerDaemon(home, config)
+    for _ in range(kills):
+        with daemon:
+            time.sleep(chance.uniform(0.2, 9))
+            status = daemon.status()
+            jobs = _children(status["pid"]) if status is not None else []
+            if jobs and chance.random() < 0.4:
+                os.kill(jobs[0], signal.SIGKILL)
+                time.sleep(chance.uniform(0, 2))
+            daemon.send(signal.SIGKILL)
+            daemon.ended()
+    with daemon:
+        daemon.until_done()
+        daemon.send(signal.SIGTERM)
+        assert daemon.ended() == 0
+
+    assert _contributions(federation).count(concept) == 1
+
+
+def test_killed_anywhere_a_concept_has_one_contribution(
+    federation: Coordinator, home: Home, place: Path, seed: int
+) -> None:
+    """SIGKILL of the daemon, and sometimes of its job first, at random moments."""
+    config = queue(place, "mole-g7", retry_minutes=0.05)
+
+    _killed_at_random(federation, home, config, "mole-g7", 4, seed)
+
+
+@pytest.mark.faults
+def test_killed_forty_times_a_concept_has_one_contribution(
+    federation: Coordinator, home: Home, place: Path, seed: int
+) -> None:
+    """The long form of the test above."""
+    config = queue(place, "newt-h8", extra="steps = 60", retry_minutes=0.05)
+
+    _killed_at_random(federation, home, config, "newt-h8", 40, seed)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"[]",
+        b"{" * 100_000,
+        b'{"v": 2, "do": "status"}',
+        b'{"v": 1, "do": "shutdown"}',
+        b'{"v": 1, "do": "status", "more": 1}',
+        b'{"v": 1, "do": "resume", "for_s": 5}',
+        b'{"v": 1, "do": "pause", "for_s": 0}',
+        b'{"v": 1, "do": "pause", "for_s": NaN}',
+        b'{"v": 1, "do": "pause", "for_s": true}',
+        b'{"v": 1, "do": "pause", "for_s": "2h"}',
+        b'{"v": 1, "do": ["pause"]}',
+    ],
+)
+def test_what_is_no_request_asks_for_nothing(line: bytes) -> None:
+    """A closed schema: what is not in it changes nothing."""
+    assert event_of(line) is None
+
+
+def test_peers_that_say_too_much_or_nothing_hold_nobody_up(home: Home, place: Path) -> None:
+    """The socket is the owner's alone; a long line is refused, a silent peer is dropped."""
+    path = home.folder / "daemon.sock"
+    with OwnerDaemon(home, queue(place, "oryx-i9", mode="never")) as daemon:
+        assert path.stat().st_mode & 0o777 == 0o600
+        with socket.socket(socket.AF_UNIX) as silent, socket.socket(socket.AF_UNIX) as loud:
+            silent.connect(str(path))
+            loud.connect(str(path))
+            loud.sendall(b'{"v": 1, "do": "status", ' + b" " * 5_000)
+            assert json.loads(loud.makefile("rb").readline()) == {"v": 1, "error": "bad-request"}
+            assert daemon.status() is not None
+            silent.settimeout(10)
+            assert silent.recv(1) == b"", "dropped"
+
+
+def test_the_log_begins_a_new_file_at_its_size_and_keeps_so_many(tmp_path: Path) -> None:
+    """Lines of JSON, whatever values they have; the oldest file goes."""
+    log = DaemonLog(tmp_path, megabytes=1, files=2)
+    for number in range(5_000):
+        log.say("step", number=number, text="x" * 900, event="another")
+    log.close()
+
+    files = sorted(tmp_path.glob("log.jsonl*"))
+    assert [path.name for path in files] == ["log.jsonl", "log.jsonl.1", "log.jsonl.2"]
+    assert all(path.stat().st_size <= 1_000_000 for path in files)
+    last = json.loads(files[0].read_text().splitlines()[-1])
+    assert (last["event"], last["number"]) == ("step", 4_999)
+
+
+def _children(pid: int) -> list[int]:
+    return [child.pid for child in psutil.Process(pid).children()]
+
+
+def _is_alive(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE

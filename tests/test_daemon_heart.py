@@ -1,5 +1,6 @@
 """What the daemon decides, without a process, a clock or a sensor: events in, actions out."""
 
+import math
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -8,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orthofed.client import daemon as heart
-from orthofed.client.daemon import (
-    PAUSE_GRACE_S,
-    STOP_GRACE_S,
+from orthofed.client.daemon import PAUSE_GRACE_S, STOP_GRACE_S
+from orthofed.client.daemon_settings import ConceptSettings, DaemonSettings
+from orthofed.client.daemon_state import (
+    Action,
     End,
     Ended,
+    Event,
     Found,
     Interrupt,
     Keep,
@@ -28,7 +31,6 @@ from orthofed.client.daemon import (
     Tick,
     Told,
 )
-from orthofed.client.daemon_settings import ConceptSettings, DaemonSettings
 from orthofed.client.daemon_status import daemon_status
 from orthofed.client.daemon_waits import Seen
 from orthofed.client.hours import Window
@@ -46,18 +48,18 @@ class Played:
     def __init__(self, settings: DaemonSettings = SETTINGS, seen: Seen = QUIET) -> None:
         self.at_s = 0.0
         tasks = tuple(Task(each.name) for each in settings.concepts)
-        self.state = State(settings, self.now, tasks, seen)
+        self.state = State(settings, self.now, tasks, seen, poll_s=math.inf)
         self.seen = seen
 
     @property
     def now(self) -> Now:
         return Now(NOON + timedelta(seconds=self.at_s), self.at_s)
 
-    def hear(self, event: heart.Event) -> list[heart.Action]:
+    def hear(self, event: Event) -> list[Action]:
         self.state, actions = heart.step(self.state, event)
         return [action for action in actions if not isinstance(action, Keep)]
 
-    def tick(self, seconds: float = 0, **seen: float | bool | None) -> list[heart.Action]:
+    def tick(self, seconds: float = 0, **seen: float | bool | None) -> list[Action]:
         self.at_s += seconds
         self.seen = replace(self.seen, **seen)
         return self.hear(Tick(self.now, self.seen))
