@@ -26,7 +26,9 @@ import psutil
 
 from .daemon_waits import Seen
 
-_TERMINALS: Final = ("/dev", "/dev/pts")
+TERMINALS: Final = ("/dev", "/dev/pts")
+SEATS: Final = Path("/run/systemd/seats")
+_SAMPLES_S: Final = 5.0
 _LOGIND_S: Final = 2.0
 
 
@@ -86,16 +88,22 @@ class Machine:
                 yield float(nvml.nvmlDeviceGetTemperature(gpu, nvml.NVML_TEMPERATURE_GPU))
 
     def _others(self, nvml: Any, own: Collection[int]) -> int | None:  # noqa: ANN401  # as above
-        """Return the load by others, in percent of the busiest GPU."""
+        """Return the load by others, in percent of the busiest GPU.
+
+        While a job of ours runs, what each process takes is summed without it: else a training
+        would stop itself. A GPU that does not tell them apart then counts as free.
+        """
         loads: list[int] = []
         for gpu in self._gpus(nvml):
             with contextlib.suppress(nvml.NVMLError):
-                running = nvml.nvmlDeviceGetComputeRunningProcesses(gpu)
-                if any(process.pid not in own for process in running) or not own:
+                if not own:
                     loads.append(int(nvml.nvmlDeviceGetUtilizationRates(gpu).gpu))
-                else:
-                    loads.append(0)  # what runs there is ours
-        return max(loads, default=None)
+                    continue
+                since_us = int((time.time() - _SAMPLES_S) * 1e6)
+                samples = nvml.nvmlDeviceGetProcessUtilization(gpu, since_us)
+                newest = {sample.pid: int(sample.smUtil) for sample in samples}
+                loads.append(sum(load for pid, load in newest.items() if pid not in own))
+        return max(loads, default=None if not own else 0)
 
 
 def idle_s() -> float | None:
@@ -105,7 +113,7 @@ def idle_s() -> float | None:
 
 
 def _terminal_touches() -> Iterator[float]:
-    for folder in _TERMINALS:
+    for folder in TERMINALS:
         with contextlib.suppress(OSError):
             for name in os.listdir(folder):  # noqa: PTH208  # names alone: most need no look
                 if folder.endswith("pts") or (name.startswith("tty") and name[3:].isdecimal()):
@@ -121,7 +129,7 @@ def _touch(path: str) -> Iterator[float]:
 
 def _desktop_touches() -> Iterator[float]:
     """Yield when each desktop session fell idle, or now where it is not."""
-    if not Path("/run/systemd/seats").is_dir() or not shutil.which("loginctl"):
+    if not SEATS.is_dir() or not shutil.which("loginctl"):
         return
     for line in _loginctl("list-sessions", "--no-legend"):
         asked = ("-pType", "-pIdleHint", "-pIdleSinceHint")
