@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.dom import minidom
 
 import numpy as np
 import pytest
@@ -71,6 +72,25 @@ def test_fusion_is_another_model_made_of_the_same_trainings(
         methods["lora"]["1@1"]["loss"], rel=1e-3
     )
     assert methods["lora_fusion"]["2@1"]["loss"] != methods["lora"]["2@1"]["loss"]
+
+
+def test_the_report_shows_what_the_run_found(
+    smoke: tuple[dict[str, Any], str, Path], tmp_path: Path
+) -> None:
+    """A row a method with the run's numbers, a row a comparison, and a plot that is a picture."""
+    result, _, work = smoke
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    words = ["-m", "study.report", str(work / "study.json"), "--out", str(tmp_path)]
+    subprocess.run([sys.executable, *words], check=True, cwd=BENCHMARKS, env=env)
+
+    lines = (tmp_path / "tables.md").read_text().splitlines()
+    for method, row in result["methods"].items():
+        (line,) = [each for each in lines if each.startswith(f"| `{method}` |")]
+        assert f"{row['1@1']['loss']:.5f}" in line
+        assert f" {row['2@1']['retention']:.2f} " in line
+    assert sum(line.startswith("| `hadamard - ") for line in lines) == 4
+    text = minidom.parse(str(tmp_path / "retention.svg")).toxml()  # noqa: S318  # ours
+    assert [method for method in result["methods"] if method not in text] == []
 
 
 def test_what_was_trained_and_drawn_is_not_made_again(

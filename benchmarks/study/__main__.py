@@ -20,7 +20,7 @@ from pathlib import Path
 from circumstances import commit, hardware
 
 from .bench import Conditions
-from .figures import difference, identities, losses, table
+from .figures import difference, identities, losses, retentions, table
 from .pictures import Drawn
 from .recipes import METHODS
 from .trial import Trial
@@ -28,8 +28,12 @@ from .trials import Outcome, Workers
 
 ASSETS = Path(__file__).parent.parent.parent / "assets"
 FACTORS = (0.1, 0.3, 1.0, 3.0, 10.0)
-OURS = "hadamard"
 RIVALS = ("equal", "half", "haar_draw", "haar", "gaussian", "quiet", "complement", "lora")
+PAIRS = (
+    *(("hadamard", rival) for rival in RIVALS),
+    *(("hadamard_null", rival) for rival in ("equal_null", "lora_null", "hadamard")),
+)
+"""Ours, and what it is compared with: the paper's setting, then the product's."""
 SMOKE = ("tokens", "lora", "lora_fusion", "equal", "hadamard")
 
 
@@ -73,7 +77,7 @@ def main() -> None:
         "tuning": tried,
         "base": base,
         "methods": table(base, outcomes, drawn),
-        "differences": _differences(outcomes, drawn, options),
+        "differences": _differences(base, outcomes, drawn, options),
         "outcomes": [_plain(o) for o in outcomes],
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -118,18 +122,24 @@ def _sets(names: tuple[str, ...], size: int, count: int, seed: int) -> list[tupl
 
 
 def _differences(
-    outcomes: list[Outcome], drawn: list[Drawn], options: argparse.Namespace
+    base: dict[str, float],
+    outcomes: list[Outcome],
+    drawn: list[Drawn],
+    options: argparse.Namespace,
 ) -> dict[str, object]:
     found: dict[str, object] = {}
-    for rival in RIVALS:
+    for ours, rival in PAIRS:
         for size, lambda_ in itertools.product((1, *options.sizes), options.lambdas):
             cell = f"{size}@{lambda_:g}"
             gaps = {
-                "loss": difference(*(losses(outcomes, m, cell) for m in (OURS, rival))),
-                "identity": difference(*(identities(drawn, m, cell) for m in (OURS, rival))),
+                "loss": difference(*(losses(outcomes, m, cell) for m in (ours, rival))),
+                "retention": difference(
+                    *(retentions(base, outcomes, m, cell) for m in (ours, rival))
+                ),
+                "identity": difference(*(identities(drawn, m, cell) for m in (ours, rival))),
             }
             if kept := {name: gap for name, gap in gaps.items() if gap}:
-                found[f"{OURS} - {rival} {cell}"] = kept
+                found[f"{ours} - {rival} {cell}"] = kept
     return found
 
 

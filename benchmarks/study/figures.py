@@ -49,6 +49,20 @@ def losses(outcomes: Sequence[Outcome], method: str, cell: str) -> Values:
     return {(name, o.trial.names): loss for o in some for name, loss in o.losses.items()}
 
 
+def retentions(
+    base: Mapping[str, float], outcomes: Sequence[Outcome], method: str, cell: str
+) -> Values:
+    """Return the retention of every concept in every set; nothing for a concept alone."""
+    own = [o for o in outcomes if o.trial.method == method]
+    alone = {o.trial.names[0]: o.losses[o.trial.names[0]] for o in own if _size(o) == 1}
+    return {
+        (name, o.trial.names): (base[name] - loss) / (base[name] - alone[name])
+        for o in own
+        if _cell(o.trial) == cell and _size(o) > 1
+        for name, loss in o.losses.items()
+    }
+
+
 def identities(drawn: Sequence[Drawn], method: str, cell: str) -> Values:
     """Return the identity rate of every concept in every set."""
     some = [d for d in drawn if d.trial.method == method and _cell(d.trial) == cell]
