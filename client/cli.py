@@ -18,6 +18,7 @@ import typer
 from . import daemon_command
 from .approve_command import APPROVE_EXAMPLE, approve
 from .fleet_command import FLEET_EXAMPLE, fleet
+from .fleet_key_command import FLEET_KEY_EXAMPLE, fleet_key
 from .import_command import IMPORT_EXAMPLE, import_
 from .recover_command import RECOVER_EXAMPLE, recover
 from .rotate_command import ROTATE_EXAMPLE, rotate
@@ -258,6 +259,7 @@ daemon_command.register(app)
 app.command(epilog=APPROVE_EXAMPLE)(approve)
 app.command(epilog=WITHDRAW_EXAMPLE)(withdraw)
 app.command(epilog=FLEET_EXAMPLE)(fleet)
+app.command(epilog=FLEET_KEY_EXAMPLE)(fleet_key)
 app.command(epilog=SENT_EXAMPLE)(sent)
 app.command(epilog=RECOVER_EXAMPLE)(recover)
 app.command(epilog=ROTATE_EXAMPLE)(rotate)

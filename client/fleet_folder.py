@@ -54,6 +54,7 @@ class CourierFolder:
     def make(self) -> None:
         """Make what is missing."""
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path.chmod(0o711)  # the owner reads node.pub by its name, and lists nothing
         if not self.key.is_file():
             made = ec.generate_private_key(ec.SECP384R1()).private_bytes(
                 serialization.Encoding.PEM,
@@ -66,6 +67,7 @@ class CourierFolder:
             serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
         )
         write_whole(self.public_key, public + b"\n")
+        self.public_key.chmod(0o644)
         if not self.secret.is_file():
             write_whole(self.secret, secrets.token_bytes(_SECRET_BYTES), mode=0o600)
 
