@@ -1,0 +1,155 @@
+"""Both supervisors as real processes, on ports of the machine's choice, with real Flower below.
+
+``Operator(...)`` runs ``orthofed coordinator fleet``, ``Courier(...)`` runs ``orthofed client
+fleet``; both find Flower's processes by their parent, so that a test can kill or stop one of them.
+All of it runs as one account, which only tests may (``--same-account``).
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+_COMMAND = (sys.executable, "-P", "-m", "orthofed")
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def until(holds: Callable[[], object], what: str, *, seconds: float) -> float:
+    """Wait until something holds; return how many seconds it took."""
+    begin_s = time.monotonic()
+    while not holds():
+        passed_s = time.monotonic() - begin_s
+        assert passed_s < seconds, f"not within {seconds} s: {what}"
+        time.sleep(0.25)
+    return time.monotonic() - begin_s
+
+
+class _Supervisor:
+    """One supervisor process; a context manager that ends it as systemd does."""
+
+    def __init__(self, folder: Path, *words: str) -> None:
+        self.folder = folder
+        self._words = (*words, "--same-account", "--json")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.kill()
+
+    def start(self) -> None:
+        """Start it."""
+        with self._file.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*_COMMAND, *self._words], stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
+
+    @property
+    def _file(self) -> Path:
+        return self.folder.with_name(f"{self.folder.name}.stderr")
+
+    @property
+    def pid(self) -> int:
+        """The supervisor, which must run."""
+        assert self._process is not None
+        assert self._process.poll() is None, self.log()
+        return self._process.pid
+
+    def stop(self, *, seconds: float = 90) -> int:
+        """End it by SIGTERM and return its exit code."""
+        assert self._process is not None
+        self._process.terminate()
+        code = self._process.wait(seconds)
+        self._process = None
+        return code
+
+    def kill(self) -> None:
+        """End it by SIGKILL, if it runs; the kernel ends the rest."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(30)
+            self._process = None
+
+    def log(self) -> str:
+        """Return all that it and its processes said, the newest last."""
+        texts = [self._file.read_text("utf-8", "replace")]
+        texts += [path.read_text("utf-8", "replace") for path in self.folder.glob("*.log")]
+        return "\n".join(texts)
+
+    def child(self, name: str) -> int:
+        """Return the Flower process of that name; 0 if there is none now."""
+        pids = subprocess.run(
+            ["/usr/bin/pgrep", "-P", str(self.pid), "-f", f"/flower-{name}( |$)"],
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout.split()
+        return int(pids[0]) if pids else 0
+
+    def send(self, what: signal.Signals, *names: str) -> None:
+        """Send a signal to Flower processes, which must be there."""
+        for name in names:
+            pid = self.child(name)
+            assert pid, f"no {name}"
+            os.kill(pid, what)
+
+
+class Operator(_Supervisor):
+    """The operator's side: SuperLink, SuperExec, the run."""
+
+    def __init__(self, folder: Path, *, bridge: Path) -> None:
+        self.port = free_port()
+        words = ("--bridge", str(bridge), "--port", str(self.port))
+        super().__init__(folder, "coordinator", "fleet", str(folder), *words)
+
+    @property
+    def superlink(self) -> str:
+        """Where nodes connect: here without the proxy."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def roots(self) -> Path:
+        """The fleet's authority."""
+        return self.folder / "tls" / "tls-ca.pem"
+
+    def until_it_turns(self, *, seconds: float = 90) -> float:
+        """Wait until the bridge turns; return how long that took."""
+        beat = self.folder / "bridge.beat"
+        since_s = time.time()
+        return until(
+            lambda: beat.exists() and beat.stat().st_mtime > since_s,
+            f"a bridge that turns\n{self.log()}",
+            seconds=seconds,
+        )
+
+    def count(self, action: str) -> int:
+        """Return how often the heart did something, such as StartRun."""
+        return self._file.read_text("utf-8", "replace").count(f" {action}")
+
+
+class Courier(_Supervisor):
+    """One data owner's side: SuperNode, SuperExec, couriers."""
+
+    def __init__(self, folder: Path, operator: Operator, *, orders: Path) -> None:
+        self.port = free_port()
+        words = ("--superlink", operator.superlink, "--roots", str(operator.roots))
+        words += ("--orders", str(orders), "--port", str(self.port))
+        super().__init__(folder, "client", "fleet", str(folder), *words)
+
+    @property
+    def public_key(self) -> Path:
+        """The node's public key, once it is made."""
+        return self.folder / "node.pub"

@@ -1,0 +1,138 @@
+"""Orders through real Flower processes on loopback: TLS, node keys, the real coordinator.
+
+One federation and one node for the whole file. What the store holds is asked of the coordinator's
+own commands, as an operator would.
+"""
+
+import json
+import ssl
+import urllib.parse
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPSConnection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orthofed.client.home import Home
+from orthofed.client.join import join
+
+from ..coordinator_process import Coordinator, run, wide_base
+from .fleet_processes import Courier, Operator, free_port, until
+from .proxy import NGINX, proxied
+
+_PROTOBUF = "application/protobuf"
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """What one test file starts."""
+
+    federation: Coordinator
+    operator: Operator
+    courier: Courier
+    home: Home
+
+    def order(self, kind: str, concept: str) -> str:
+        """Order something of the one member; return the order's id."""
+        members = _json("members", str(self.federation.folder))["members"]
+        words = ("--member", members[0]["member"], "--concept", concept)
+        return str(_json("order", str(self.federation.folder), kind, *words)["id"])
+
+    def found(self, order: str) -> dict[str, Any]:
+        """Return an order as the operator sees it."""
+        every = _json("orders", str(self.federation.folder))["orders"]
+        return next(each for each in every if each["id"] == order)
+
+
+def _json(*words: str) -> dict[str, Any]:
+    return dict(json.loads(run("coordinator", *words, "--json").stdout))
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Start coordinator, both supervisors and name the node to the coordinator."""
+    place = tmp_path_factory.mktemp("fleet")
+    with Coordinator.found(place / "fed", wide_base(place / "base"), "--rank", "5") as federation:
+        home = Home.at(place / "home")
+        join(home, federation.invite(), url=None, patience_s=20)
+        operator = Operator(place / "link", bridge=place / "fed" / "data" / "bridge.sock")
+        with operator:
+            until(operator.roots.exists, operator.log(), seconds=30)
+            with Courier(
+                place / "courier", operator, orders=home.folder / "orders.sock"
+            ) as courier:
+                until(courier.public_key.exists, courier.log(), seconds=30)
+                run("client", "fleet-key", str(courier.public_key), "--home", str(home.folder))
+                yield Fleet(federation, operator, courier, home)
+
+
+def test_an_order_reaches_the_machine_and_its_word_comes_back(fleet: Fleet) -> None:
+    """From the operator's command to the answer: no daemon runs here, and that is the answer."""
+    fleet.operator.until_it_turns()
+    order = fleet.order("train", "wolf-a1")
+
+    took_s = until(
+        lambda: (fleet.found(order).get("said") or {}).get("code") == "daemon-away",
+        f"an answer to the order\n{fleet.operator.log()}\n{fleet.courier.log()}",
+        seconds=120,
+    )
+
+    assert took_s < 60, "an order takes 5 to 15 s"
+    assert fleet.found(order)["state"] == "open"
+
+
+@pytest.mark.skipif(NGINX is None, reason="there is no nginx here")
+def test_the_proxy_lets_through_what_nodes_poll_and_nothing_else(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    """F12: every path that SuperLink knows, and tricks with dots; registering a node is 403."""
+    operator, port = fleet.operator, free_port()
+    trust = ssl.create_default_context(cafile=str(operator.roots))
+    api = json.loads(_answer(f"https://{operator.superlink}/openapi.json", trust, method="GET")[1])
+    paths = [path for path in api["paths"] if not path.startswith("/v1/fleet/")]
+    tricks = ["/v1/fleet/../control/list-runs", "/v1/fleet/%2e%2e/control/list-runs", "/health"]
+    tricks += ["/v1/fleet//..//runtime/acquire-task", "//v1/control/list-runs", "/openapi.json"]
+
+    with proxied(tmp_path / "nginx", tls=operator.roots.parent, port=port, superlink=operator.port):
+        url = f"https://127.0.0.1:{port}"
+        until(lambda: _answer(f"{url}/", trust)[0] == 404, "nginx", seconds=20)
+        answers = {path: _answer(url + path, trust)[0] for path in (*paths, *tricks)}
+        registering = _answer(f"{url}/v1/fleet/register-node", trust)[0]
+        polled = _answer(f"{url}/v1/fleet/pull-messages", trust)[0]
+
+    assert len(paths) > 30
+    assert set(answers.values()) == {404}, answers
+    assert registering == 403
+    assert polled not in (403, 404), "a node could not poll"
+
+
+def test_nobody_takes_a_task_without_the_secret(fleet: Fleet) -> None:
+    """F12: another account of either machine asks both Runtime APIs for work, and gets none."""
+    trust = ssl.create_default_context(cafile=str(fleet.operator.roots))
+    path = "/v1/runtime/acquire-task"
+
+    print(_answer(f"https://{fleet.operator.superlink}/v1/runtime/get-run", trust))
+    operators = _answer(f"https://{fleet.operator.superlink}{path}", trust)
+    owners = _answer(f"http://127.0.0.1:{fleet.courier.port}{path}", trust)
+
+    assert operators[0] in (401, 403), operators
+    assert owners[0] in (401, 403), owners
+
+
+def _answer(url: str, trust: ssl.SSLContext, *, method: str = "POST") -> tuple[int, bytes]:
+    """Return status and body of one request, sent as it is written; 0 without an answer."""
+    parts = urllib.parse.urlsplit(url)
+    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    options = {"context": trust} if kind is HTTPSConnection else {}
+    connection = kind(str(parts.hostname), parts.port, timeout=20, **options)
+    with closing(connection):
+        try:
+            body, kind_of = b"" if method == "POST" else None, {"Content-Type": _PROTOBUF}
+            connection.request(method, parts.path, body=body, headers=kind_of)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        except OSError:
+            return 0, b""
