@@ -114,9 +114,11 @@ def test_nobody_takes_a_task_without_the_secret(fleet: Fleet) -> None:
     trust = ssl.create_default_context(cafile=str(fleet.operator.roots))
     path = "/v1/runtime/acquire-task"
 
-    print(_answer(f"https://{fleet.operator.superlink}/v1/runtime/get-run", trust))
-    operators = _answer(f"https://{fleet.operator.superlink}{path}", trust)
-    owners = _answer(f"http://127.0.0.1:{fleet.courier.port}{path}", trust)
+    urls = (f"https://{fleet.operator.superlink}", f"http://127.0.0.1:{fleet.courier.port}")
+    for url in urls:
+        until(lambda url=url: _answer(f"{url}/health", trust, method="GET")[0], url, seconds=60)
+
+    operators, owners = (_answer(url + path, trust) for url in urls)
 
     assert operators[0] in (401, 403), operators
     assert owners[0] in (401, 403), owners
@@ -125,9 +127,10 @@ def test_nobody_takes_a_task_without_the_secret(fleet: Fleet) -> None:
 def _answer(url: str, trust: ssl.SSLContext, *, method: str = "POST") -> tuple[int, bytes]:
     """Return status and body of one request, sent as it is written; 0 without an answer."""
     parts = urllib.parse.urlsplit(url)
-    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-    options = {"context": trust} if kind is HTTPSConnection else {}
-    connection = kind(str(parts.hostname), parts.port, timeout=20, **options)
+    host, port = str(parts.hostname), parts.port
+    connection = HTTPConnection(host, port, timeout=20)
+    if parts.scheme == "https":
+        connection = HTTPSConnection(host, port, timeout=20, context=trust)
     with closing(connection):
         try:
             body, kind_of = b"" if method == "POST" else None, {"Content-Type": _PROTOBUF}
