@@ -169,8 +169,9 @@ class ForgetTraining:
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """Keep the work that came to nothing, out of the new one's way."""
+    """Keep the work that came to nothing, out of the new one's way; it was for ``slot``."""
 
+    slot: int
     fence: int
 
 
@@ -238,7 +239,7 @@ def step(  # noqa: C901  # one case an event
         case (("packed" | "approved"), Rejected(why)):
             # These bytes are dead, the slot is not: other settings may give bytes that pass.
             again = replace(session, phase="leased", blob="", document="", why=why)
-            return again, (SetAside(session.fence), Stop())
+            return again, (SetAside(session.slot, session.fence), Stop())
         case (
             ("leased" | "trained" | "packed" | "approved"),
             LeaseGone(why, request, counter, epoch),
@@ -254,7 +255,7 @@ def step(  # noqa: C901  # one case an event
                 why=why,
                 epoch=epoch,
             )
-            return fresh, (SetAside(session.fence), Stop())
+            return fresh, (SetAside(session.slot, session.fence), Stop())
         case _:
             return session, ()
     return after, _NEXT[after.phase]

@@ -37,9 +37,10 @@ from .happened import Happened, Report
 from .home import Home
 from .home_channel import home_channel
 from .interrupts import Interrupts
+from .lost_work import SAVES, LostWork
 from .masters import Masters
 from .outbox import Outbox
-from .owner_scores import SCORES, OwnerScores
+from .owner_scores import OwnerScores
 from .packed_contribution import PackedContribution
 from .pinned import remembered
 from .renewals import Renewals
@@ -47,7 +48,7 @@ from .seen_heads import SeenHeads
 from .sending import Sending
 from .session import Session
 from .showing import Showing
-from .state import BLOB, MANIFEST, RECIPIENTS, SEALED, WRAPS, load, save
+from .state import load, save
 from .train_options import TrainOptions
 from .trust import TrustedFederation
 from .wandb_run import SENT
@@ -57,7 +58,6 @@ from .workbench import Workbench
 if TYPE_CHECKING:
     from .training import Step, Trained
 
-_SAVES: Final = "training"
 _CACHE: Final = "cache"
 
 
@@ -201,7 +201,7 @@ class _TrainCommand:
         save(self._folder, session)
         if old is not None:
             self._page.scores.forget()
-            shutil.rmtree(self._folder / _SAVES, ignore_errors=True)
+            shutil.rmtree(self._folder / SAVES, ignore_errors=True)
         return session
 
     def _packed_for(self, saved: Session) -> Session:
@@ -242,10 +242,11 @@ class _TrainCommand:
             case flow.Upload():
                 return self._sending.send(session, self._key(session))
             case flow.ForgetTraining():
-                shutil.rmtree(self._folder / _SAVES, ignore_errors=True)
+                shutil.rmtree(self._folder / SAVES, ignore_errors=True)
                 self._bench.forget(self._folder / _CACHE)
-            case flow.SetAside(fence):
-                self._set_aside(fence)
+            case flow.SetAside(slot, fence):
+                self._bench.forget(self._folder / _CACHE)
+                LostWork(self._folder).set_aside(slot, fence)
             case flow.Stop() if self._refusal is not None:
                 raise self._refusal
             case flow.Done():
@@ -282,6 +283,7 @@ class _TrainCommand:
         if lease.slot >= self._spec.capacity:
             raise _confused(f"slot {lease.slot} of {self._spec.capacity}")
         self._say("leased", slot=lease.slot, fence=lease.fence, ttl_s=lease.ttl_s)
+        LostWork(self._folder).take_back(lease.slot)
         return flow.Granted(lease.slot, lease.fence, lease.ttl_s, lease.hold_s)
 
     def _check_options(self, session: Session) -> None:
@@ -333,7 +335,7 @@ class _TrainCommand:
 
             trained = self._bench.train(
                 session,
-                self._folder / _SAVES,
+                self._folder / SAVES,
                 cache=self._folder / _CACHE,
                 classes=self._home.class_images,
                 log=self._page.log(session),
@@ -374,15 +376,6 @@ class _TrainCommand:
             code="lease-lost",
         )
         return flow.LeaseGone(error.what, secrets.token_hex(16), *self._fresh_key())
-
-    def _set_aside(self, fence: int) -> None:
-        """Move work that came to nothing into a folder of its own."""
-        aside = self._folder / f"lost-{fence}-{secrets.token_hex(2)}"
-        aside.mkdir(parents=True)
-        self._bench.forget(self._folder / _CACHE)
-        for name in (BLOB, SEALED, WRAPS, RECIPIENTS, MANIFEST, SCORES, _SAVES):
-            if (self._folder / name).exists():
-                (self._folder / name).rename(aside / name)
 
     def _say(self, name: str, **values: object) -> None:
         self._report(Happened(name, values))

@@ -149,19 +149,21 @@ def train(  # noqa: PLR0913  # the parts of one run; a record would only rename 
 def identity_of(  # everything that decides the run's bits
     spec: FederationSpec,
     slot: int,
-    fence: int,
     triggers: Sequence[Trigger],
     noun: str,
     images: ConceptImages,
     settings: TrainingSettings,
     dp: DpClaim | None = None,
 ) -> str:
-    """Return the digest that a save of this run carries; another run never resumes from it."""
+    """Return the digest that a save of this run carries; another run never resumes from it.
+
+    The lease's fence is no part of it: the same slot, leased again, has the same block.
+    """
     decisive = settings.as_dict()
     for key in _INDECISIVE:
         del decisive[key]
     words = [trigger.words for trigger in triggers]
-    parts = [spec.id, slot, fence, words, noun, images.digest, decisive, dp and dp.body()]
+    parts = [spec.id, slot, words, noun, images.digest, decisive, dp and dp.body()]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -250,8 +250,8 @@ class Workbench:
         from .workers import shared_among
 
         names = triggers_of(session)
-        slot, fence = session.slot, session.fence
-        told = (self.spec, slot, fence, names, self.noun, self.images, self.settings)
+        slot = session.slot
+        told = (self.spec, slot, names, self.noun, self.images, self.settings)
         identity = identity_of(*told, self.dp)
         samples = Samples(self.base, self.settings)
         validation = Validation(self.base, self.images.held_out, self.settings)

@@ -122,7 +122,7 @@ def _fork(tiny: Bench, place: Path) -> int:
 def _train(tiny: Bench, place: Path) -> Trained:
     prior = {"prior_weight": 1.0, "prior_images": 4, "prior_steps": 2}
     settings = replace(SETTINGS, steps=STEPS, save_every_s=0.0, cache="disk", **prior)
-    identity = identity_of(tiny.spec, 0, 1, TRIGGERS, NOUN, tiny.images, settings)
+    identity = identity_of(tiny.spec, 0, TRIGGERS, NOUN, tiny.images, settings)
     log = TrainingLog(place / "log", identity, settings.as_dict(), {})
     with Interrupts(lambda: None) as interrupts, log:
 

@@ -39,7 +39,7 @@ def _hash(trained: Trained) -> str:
 
 
 def _saves(tiny: Bench, folder: Path, settings: TrainingSettings = SETTINGS) -> TrainingSaves:
-    identity = identity_of(tiny.spec, 0, 1, TRIGGERS, NOUN, tiny.images, settings)
+    identity = identity_of(tiny.spec, 0, TRIGGERS, NOUN, tiny.images, settings)
     return TrainingSaves(folder, identity)
 
 
@@ -124,15 +124,15 @@ def test_a_tensor_file_without_its_record_does_not_count(tiny: Bench, tmp_path: 
 
 
 def test_another_run_never_resumes_from_the_save(tiny: Bench, tmp_path: Path) -> None:
-    """Other settings, another fence or other images: the training starts anew."""
+    """Other settings, another slot or other images: the training starts anew."""
     saves = _saves(tiny, tmp_path)
     with pytest.raises(_Stop):
         _run(tiny, saves, stop_at=3)
     other = replace(SETTINGS, rate=2e-2)
 
     assert _saves(tiny, tmp_path, other).newest() is None
-    fenced = identity_of(tiny.spec, 0, 2, TRIGGERS, NOUN, tiny.images, SETTINGS)
-    assert TrainingSaves(tmp_path, fenced).newest() is None
+    elsewhere = identity_of(tiny.spec, 1, TRIGGERS, NOUN, tiny.images, SETTINGS)
+    assert TrainingSaves(tmp_path, elsewhere).newest() is None
 
 
 def test_two_generations_are_kept_and_clear_removes_them(tmp_path: Path) -> None:

@@ -246,7 +246,7 @@ def test_a_stopped_run_begins_anew_and_a_finished_one_is_not_repeated(
     tiny: Bench, tmp_path: Path
 ) -> None:
     """Half of the moves are no mean: step 0 again; the mean that is saved is what leaves."""
-    named = (tiny.spec, 0, 1, TRIGGERS, NOUN, tiny.images, PRIVATE, MEAN)
+    named = (tiny.spec, 0, TRIGGERS, NOUN, tiny.images, PRIVATE, MEAN)
     saves = TrainingSaves(tmp_path, identity_of(*named))
 
     def stop(step: Step) -> None:

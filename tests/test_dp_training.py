@@ -156,7 +156,7 @@ def test_a_stopped_run_goes_on_to_the_very_number_of_steps(tiny: Bench, tmp_path
 
     A save belongs to its claim: with another epsilon nothing is taken over.
     """
-    told = (tiny.spec, 0, 1, TRIGGERS, NOUN, tiny.images, PRIVATE)
+    told = (tiny.spec, 0, TRIGGERS, NOUN, tiny.images, PRIVATE)
     saves = TrainingSaves(tmp_path / "saves", identity_of(*told, CLAIM))
     seen: list[int] = []
 

@@ -139,7 +139,7 @@ def test_float16_passes_train_float32_factors_and_resume_with_the_same_bits(
     skipped: list[bool] = []
 
     def run(folder: Path, *, stop: int) -> Trained:
-        identity = identity_of(tiny.spec, 0, 1, TRIGGERS, NOUN, tiny.images, settings)
+        identity = identity_of(tiny.spec, 0, TRIGGERS, NOUN, tiny.images, settings)
 
         def on_step(step: Step) -> None:
             skipped.append(step.skipped)

@@ -67,7 +67,7 @@ def _train(
         if step.number == stop_at:
             raise TimeoutError
 
-    identity = identity_of(tiny.spec, 0, 1, TRIGGERS, NOUN, images, settings)
+    identity = identity_of(tiny.spec, 0, TRIGGERS, NOUN, images, settings)
     return train(
         *(tiny.base, tiny.spec, 0, TRIGGERS, NOUN, images, settings),
         on_step=on_step,
@@ -298,7 +298,7 @@ def test_the_owners_own_class_images_take_the_place_of_drawn_ones(
 
     def identity(images: ConceptImages, path: str) -> str:
         told = replace(settings, prior_folder=path)
-        return identity_of(tiny.spec, 0, 1, TRIGGERS, NOUN, images, told)
+        return identity_of(tiny.spec, 0, TRIGGERS, NOUN, images, told)
 
     assert identity(images, "a") == identity(images, "b") != identity(plain, "a")
 

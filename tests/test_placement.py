@@ -243,7 +243,7 @@ def test_a_save_made_on_one_device_goes_on_on_another(tiny: Bench, tmp_path: Pat
 
     def run(device: str, there: Base, *, stop: int) -> Trained | None:
         chosen = replace(settings, device=device)
-        identity = identity_of(tiny.spec, 0, 1, TRIGGERS, NOUN, tiny.images, chosen)
+        identity = identity_of(tiny.spec, 0, TRIGGERS, NOUN, tiny.images, chosen)
         saves = TrainingSaves(tmp_path, identity)
 
         def on_step(step: Step) -> None:

@@ -42,7 +42,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 def _shared(tiny: Bench, folder: Path, settings: TrainingSettings) -> Shared:
     """Return what `Workbench.train` gives its workers, with saves and caches under ``folder``."""
-    identity = identity_of(tiny.spec, 0, 1, TRIGGERS, NOUN, tiny.images, settings)
+    identity = identity_of(tiny.spec, 0, TRIGGERS, NOUN, tiny.images, settings)
     return Shared(
         *(tiny.spec, 0, TRIGGERS, NOUN, tiny.images, settings, tiny.folder / "base"),
         TrainingSaves(folder / "saves", identity),

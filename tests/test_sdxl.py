@@ -80,7 +80,7 @@ def test_what_is_sent_is_what_scores(tiny: Bench, trained: Trained) -> None:
 def test_a_stopped_training_goes_on_to_the_same_bits(tiny: Bench, tmp_path: Path) -> None:
     """Layers without moments are saved and restored like the others."""
     arguments = (tiny.base, tiny.spec, 0, TRIGGERS, NOUN, tiny.images, SETTINGS)
-    identity = identity_of(tiny.spec, 0, 1, TRIGGERS, NOUN, tiny.images, SETTINGS)
+    identity = identity_of(tiny.spec, 0, TRIGGERS, NOUN, tiny.images, SETTINGS)
     saves = TrainingSaves(tmp_path, identity)
     whole = train(*arguments)
 

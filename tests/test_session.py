@@ -87,7 +87,7 @@ def test_a_lost_lease_starts_over_with_a_request_and_a_key_of_its_own() -> None:
         assert lost == replace(
             NEW, request="bb" * 16, counter=1, epoch=2, why="somebody else holds it"
         )
-        assert actions == (SetAside(7), Stop())
+        assert actions == (SetAside(3, 7), Stop())
 
 
 def test_a_receipt_cannot_be_lost_any_more() -> None:
@@ -107,7 +107,7 @@ def test_refused_bytes_are_trained_anew_in_the_same_slot() -> None:
 
     again, actions = step(session, Rejected("norm too large"))
 
-    assert actions == (SetAside(7), Stop())
+    assert actions == (SetAside(3, 7), Stop())
     assert (again.phase, again.slot, again.fence) == ("leased", 3, 7)
     assert again.blob == again.document == ""
     assert step(again, Opened())[1] == (Train(),)

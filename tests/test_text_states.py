@@ -40,7 +40,7 @@ def _train(
             raise TimeoutError
 
     parts: Any = (tiny.spec, 0, TRIGGERS, NOUN, tiny.images, settings)
-    saves = TrainingSaves(folder / "saves", identity_of(tiny.spec, 0, 1, *parts[2:]))
+    saves = TrainingSaves(folder / "saves", identity_of(tiny.spec, 0, *parts[2:]))
     caches = Caches.at(folder / "cache", folder / "class", settings)
     try:
         return train(tiny.base, *parts, on_step=on_step, saves=saves, caches=caches)

@@ -43,6 +43,7 @@ from orthofed.core.errors import (
 from orthofed.proto import methods
 
 from .coordinator_process import COMMAND, Coordinator, run
+from .member import Member
 from .tiny_base import tiny_base
 from .tiny_concept import write_images
 
@@ -671,6 +672,38 @@ def test_a_lease_that_went_to_somebody_else_is_lost_and_leased_anew(
         with pytest.raises(Refused) as refused:
             first.train(first.options("goat-k1"))
         assert refused.value.code == "no-free-slot"
+
+
+def test_a_training_that_was_lost_goes_on_where_the_same_slot_is_leased_again(
+    place: Path, tmp_path: Path
+) -> None:
+    """One slot: somebody else took it and gave it back; its block is the same, so no step is lost.
+
+    The contribution is of the new fence, and its figures and log begin anew with it.
+    """
+    with Coordinator.found(
+        tmp_path / "fed", place / "base", "--rank", "2", "--capacity", "1", "--ttl", "5"
+    ) as narrow:
+        invite = narrow.invite(uses=2)
+        first = Owner(place, Home.at(tmp_path / "home"))
+        join(first.home, invite, url=None, patience_s=20)
+        first.on_event = _kill_at("trained")
+        with pytest.raises(_Killed):
+            first.train(first.options("goat-k1"))
+        first.on_event = lambda _: None
+        time.sleep(6)
+        second = Member.joined(invite)
+        second.give_back(second.lease("duck-k2"))
+        with pytest.raises(LeaseLost):
+            first.train(first.options("goat-k1"))
+        first.events.clear()
+
+        session = first.train(first.options("goat-k1"))
+
+        assert (session.phase, session.slot, session.fence) == ("receipted", 0, 3)
+        assert first.steps() == 0, "all four steps were taken back"
+        (trained,) = [each for each in first.events if each.name == "trained"]
+        assert trained.values["resumed_at"] == 4
 
 
 def test_a_home_with_a_new_key_leases_with_it_and_finds_the_lease_it_asked_for_before(

@@ -62,7 +62,7 @@ def _run(
     then: Callable[[Step], None] = lambda _: None,
 ) -> Trained:
     """Train with everything that shows it."""
-    identity = identity_of(tiny.spec, 0, 1, TRIGGERS, NOUN, tiny.images, settings)
+    identity = identity_of(tiny.spec, 0, TRIGGERS, NOUN, tiny.images, settings)
     samples = Samples(tiny.base, settings)
     validation = Validation(tiny.base, tiny.images.held_out, settings)
     facts = {"concept": "anna-k7"}
@@ -106,7 +106,7 @@ def test_looking_at_a_training_changes_none_of_its_bits(tiny: Bench, tmp_path: P
 
     assert all(np.array_equal(a, shown.a[path]) for path, a in plain.a.items())
     assert plain.losses == shown.losses
-    names = [(tiny.spec, 0, 1, TRIGGERS, NOUN, tiny.images, s) for s in (SETTINGS, SHOWN)]
+    names = [(tiny.spec, 0, TRIGGERS, NOUN, tiny.images, s) for s in (SETTINGS, SHOWN)]
     assert identity_of(*names[0]) == identity_of(*names[1])
 
 
