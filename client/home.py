@@ -5,7 +5,7 @@
     home/spec.json           the federation's spec; keyrings/<n>.json beside it
     home/tls-client.pem      a TLS certificate and its key, where the coordinator asks for one
     home/counter ...         the next client key of each master
-    home/outbox.jsonl        every message that left (egress.py)
+    home/outbox.jsonl ...    every message that left (outbox.py); older files have a number
     home/runs/<concept>/     state, training saves, blob, manifest, receipts of one concept
     home/runs/<concept>/log/ what each training said and drew (training_log.py); never sent
     home/runs/<concept>/cache/, home/class/   what trainings read in every step (caches.py)

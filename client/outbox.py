@@ -6,6 +6,9 @@ are kept whole in ``body`` (hex); a chunk stands as its index and SHA-256, since
 the run's folder. Laws: what is not on the allow-list (allowed.py) cannot be sent; a manifest or
 chunk that the owner did not approve cannot be sent; a line is synced before its bytes reach the
 network. Not here: the request header (time, nonce, public key), which each try makes anew.
+The file is begun anew after 5,000 lines; older ones keep their lines under the number of their
+first one, and the chain goes on over all of them: what opens it reads the newest alone, so a daemon
+that asks for orders each minute for years stays quick; `read_record` checks everything.
 Source: security.md 9.1 (egress gate), product.md 5. Cost: one fsync a message.
 """
 
@@ -24,13 +27,14 @@ from .allowed import allow
 from .home import sync_folder, told_when_full
 
 ZERO: Final = "0" * 64
+LINES_A_FILE: Final = 5_000
 
 
 class Outbox:
     """A hash-chained file of all that was sent. Safe for several threads of one process."""
 
     def __init__(self, path: Path) -> None:
-        """Open ``path`` and check its whole chain.
+        """Open ``path`` and check the chain of this file, from the last line of the one before.
 
         Raises VerificationFailed: a line was changed, dropped or added.
         """
@@ -39,10 +43,15 @@ class Outbox:
         self._documents: set[str] = set()
         self._chunks: set[str] = set()
         self._wraps = {b""}
-        record = read_record(path)
-        self._prev, self._count = record.head, len(record.sent)
+        older = _older(path)
+        self._prev, self._count = _end(older[-1]) if older else (ZERO, 0)
+        record = _read_chain(path, self._prev, self._count)
         if path.exists() and path.stat().st_size > record.num_bytes:
             os.truncate(path, record.num_bytes)  # killed while writing: it was never sent
+        if len(record.sent) >= LINES_A_FILE:
+            path.rename(path.with_name(f"{path.stem}-{self._count:09}{path.suffix}"))
+            sync_folder(path.parent)
+        self._prev, self._count = record.head, record.next
 
     def approve(self, document: bytes, chunks: Iterable[bytes], wraps: bytes = b"") -> None:
         """Let this manifest, these wraps and the chunks with these SHA-256 pass from now on."""
@@ -119,11 +128,12 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """All that was sent, in order; ``head`` is the hash that the next line will name."""
+    """What was sent, in order; ``head`` is the hash that the next line will name."""
 
     sent: tuple[Sent, ...]
     head: str
-    num_bytes: int  # of the file that are whole lines
+    num_bytes: int  # of the newest file that are whole lines
+    next: int  # number of the next line
 
 
 def read_record(path: Path) -> Record:
@@ -133,16 +143,39 @@ def read_record(path: Path) -> Record:
 
     Raises VerificationFailed: a line was changed, dropped or added.
     """
-    prev, sent = ZERO, list[Sent]()
+    sent, record = list[Sent](), Record((), ZERO, 0, 0)
+    for each in (*_older(path), path):
+        record = _read_chain(each, record.head, record.next)
+        sent += record.sent
+    return Record(tuple(sent), record.head, record.num_bytes, record.next)
+
+
+def _older(path: Path) -> list[Path]:
+    """Return the files before ``path``, the oldest first."""
+    return sorted(path.parent.glob(f"{path.stem}-[0-9]*{path.suffix}"))
+
+
+def _end(path: Path) -> tuple[str, int]:
+    """Return the hash of the last line of an older file, and the number that comes next."""
+    lines = path.read_bytes().splitlines()
+    entry = _entry(lines[-1]) if lines else None
+    if entry is None:
+        raise _broken(path, len(lines))
+    return hashlib.sha256(lines[-1]).hexdigest(), int(entry.get("n", 0)) + 1
+
+
+def _read_chain(path: Path, prev: str, number: int) -> Record:
+    """Return the lines of one file, the first of which follows from ``prev``."""
+    sent = list[Sent]()
     data = path.read_bytes() if path.exists() else b""
     whole = data[: data.rfind(b"\n") + 1]
     for line in whole.splitlines():
         entry = _entry(line)
-        if entry is None or (entry.get("prev"), entry.get("n")) != (prev, len(sent)):
+        if entry is None or (entry.get("prev"), entry.get("n")) != (prev, number + len(sent)):
             raise _broken(path, len(sent) + 1)
         sent.append(_sent(entry))
         prev = hashlib.sha256(line).hexdigest()
-    return Record(tuple(sent), prev, len(whole))
+    return Record(tuple(sent), prev, len(whole), number + len(sent))
 
 
 def _entry(line: bytes) -> dict[str, str | int] | None:

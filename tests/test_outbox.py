@@ -152,3 +152,25 @@ def test_a_full_disk_stops_the_message_and_keeps_the_chain(
     outbox.record(methods.RENEW.path, RENEW, RENEW.to_bytes())
     assert [entry["n"] for entry in _lines(path)] == [0, 1]
     Outbox(path)
+
+
+def test_the_file_is_begun_anew_and_the_chain_goes_on_over_all_of_them(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three lines a file: the numbers and hashes go on, whoever opens it, and all is checked."""
+    monkeypatch.setattr("orthofed.client.outbox.LINES_A_FILE", 3)
+    for _ in range(8):
+        Outbox(path).record(methods.GET_SPEC.path, wire.SpecRequest(), b"")
+
+    names = sorted(each.name for each in path.parent.iterdir())
+    assert names == ["outbox-000000000.jsonl", "outbox-000000003.jsonl", "outbox.jsonl"]
+    assert [each.n for each in read_record(path).sent] == list(range(8))
+
+    first = path.with_name(names[0])
+    first.write_bytes(first.read_bytes().replace(b'"n":1', b'"n":7'))
+    with pytest.raises(VerificationFailed, match=r"line 2 of .*outbox-000000000\.jsonl"):
+        read_record(path)
+    Outbox(path).record(methods.GET_SPEC.path, wire.SpecRequest(), b"")
+    path.write_bytes(path.read_bytes().replace(b'"prev":"', b'"prev":"0', 1))
+    with pytest.raises(VerificationFailed, match=r"line 1 of .*outbox\.jsonl"):
+        Outbox(path)
