@@ -72,6 +72,15 @@ FIELDS: Final[Mapping[str, Mapping[int, Allowed]]] = {
     methods.FLEET_KEY.path: {
         1: Allowed("public_key", 512, "the public key of this member's Flower node, no comment")
     },
+    methods.SCORE.path: {
+        1: Allowed("concept", 31, "the name that the owner gave to the concept"),
+        2: Allowed("release", 4, "which release was measured"),
+        3: Allowed("base_millionths", 4, "a mean loss: the base without the concept"),
+        4: Allowed("single_millionths", 4, "a mean loss: the contribution alone"),
+        5: Allowed("merged_millionths", 4, "a mean loss: the release"),
+        6: Allowed("num_pictures", 3, "how many held-out images the means are over"),
+        7: Allowed("num_draws", 3, "how many draws of noise the means are over"),
+    },
     methods.LIST_RELEASES.path: {},
     methods.GET_MANIFEST.path: {1: Allowed("n", 4, "which release is wanted")},
     methods.READ.path: {

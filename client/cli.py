@@ -22,6 +22,7 @@ from .fleet_key_command import FLEET_KEY_EXAMPLE, fleet_key
 from .import_command import IMPORT_EXAMPLE, import_
 from .recover_command import RECOVER_EXAMPLE, recover
 from .rotate_command import ROTATE_EXAMPLE, rotate
+from .score_command import SCORE_EXAMPLE, score
 from .sent_command import SENT_EXAMPLE, sent
 from .settings_command import SETTINGS_EXAMPLE, settings
 from .status_command import STATUS_EXAMPLE, status
@@ -177,57 +178,7 @@ app.command("import", epilog=IMPORT_EXAMPLE)(import_)
 app.command(epilog=SETTINGS_EXAMPLE)(settings)
 
 
-@app.command(
-    epilog="Example: orthofed client score --concept anna-k7 --images photos --base base"
-    " --release release-1"
-)
-def score(
-    concept: Annotated[str, typer.Option(help="Name of your concept.")],
-    images: Annotated[Path, typer.Option(help="Folder of the images it was taught from.")],
-    base: Annotated[Path, typer.Option(help="Folder of the base model.")],
-    release: Annotated[Path, typer.Option(help="Folder that orthofed pull made.")],
-    lambda_: Annotated[
-        list[float] | None, typer.Option("--lambda", min=0, max=2, help="Merge weight; repeatable.")
-    ] = None,
-    device: Device = None,
-    home: HomeOption = None,
-    as_json: Json = False,
-) -> None:
-    """Show what a release keeps of your concept, from your held-out images."""
-    from .home import Home
-    from .score_command import score_release
-
-    lambdas = tuple(dict.fromkeys(lambda_ or [1.0]))
-    session, found = score_release(
-        Home.at(home),
-        concept,
-        images=images,
-        base=base,
-        release=release,
-        lambdas=lambdas,
-        device=device,
-    )
-    merged = {x: (found.loss_merged[x], found.retention(x)) for x in lambdas}
-    if as_json:
-        facts = {
-            "schema": "orthofed.score/1",
-            "concept": session.concept,
-            "slot": session.slot,
-            "loss_base": found.loss_base,
-            "loss_single": found.loss_single,
-            "loss_merged": merged[lambdas[0]][0],
-            "retention": merged[lambdas[0]][1],
-            "by_lambda": {
-                str(x): {"loss_merged": loss, "retention": kept}
-                for x, (loss, kept) in merged.items()
-            },
-        }
-        print(json.dumps(facts))
-        return
-    print(f"base    loss {found.loss_base:.5f}")
-    print(f"single  loss {found.loss_single:.5f}")
-    for x, (loss, kept) in merged.items():
-        print(f"merged  loss {loss:.5f}  retention {kept:.3f}  at lambda {x:g}")
+app.command(epilog=SCORE_EXAMPLE)(score)
 
 
 @app.command(epilog="Example: orthofed client fetch-base owner/name base --revision main")

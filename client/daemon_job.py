@@ -124,6 +124,7 @@ def _score(job: dict[str, Any], say: _Says, _asked: object) -> None:
         images=Path(concept.images),
         base=Path(concept.base),
         device=None if gpu == "auto" else gpu,
+        send=job["gate"]["is_policy"],
         patience_s=job["patience_s"],
     )
     say("scored", release=job["release"])

@@ -1,7 +1,8 @@
 """How orders enter into what the daemon does: judged by the owner's policy, tied to the queue.
 
     train      a concept of the queue: its task; withdrawn before, it is taught anew
-    score      a concept that was packed here, against a published release; figures stay at home
+    score      a concept that was packed here, against a published release; figures leave only with
+               ``gate = "policy"``
     withdraw   the owner is asked, unless ``withdraw = "policy"``
 
 Laws: an order of a train kind adds no second training, it follows the concept's own task; only the

@@ -32,11 +32,18 @@ _BATCH = 32
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The losses of one concept; ``loss_merged`` by lambda."""
+    """The losses of one concept; ``loss_merged`` by lambda.
+
+    ``loss_released``: of the release as it was merged, where that was asked for. ``num_images``,
+    ``num_draws``: what each loss is the mean of.
+    """
 
     loss_base: float
     loss_single: float
     loss_merged: Mapping[float, float]
+    num_images: int
+    num_draws: int
+    loss_released: float | None = None
 
     def retention(self, lambda_: float) -> float:
         """Return the share of the gain over the base that the merge at ``lambda_`` keeps."""
@@ -88,7 +95,7 @@ class Scorer:
         return functional.mse_loss(answer, target, reduction="none").mean((1, 2, 3))
 
 
-def score(  # the parts of one score; a record would only rename them
+def score(  # noqa: PLR0913  # the parts of one score; a record would only rename them
     scorer: Scorer,
     spec: FederationSpec,
     slot: int,
@@ -98,8 +105,12 @@ def score(  # the parts of one score; a record would only rename them
     *,
     release: Path | None = None,
     lambdas: Sequence[float] = (1.0,),
+    as_merged: bool = False,
 ) -> Score:
-    """Return the losses of base, single and, given a release's folder, merged at each lambda."""
+    """Return the losses of base, single and, given a release's folder, merged at each lambda.
+
+    ``as_merged``: of the release as it is too, whatever lambdas it was merged with.
+    """
     phrase = phrase_of(triggers)
     single = Variant.of_contribution(spec, slot, triggers, tensors)
     merged = {
@@ -107,7 +118,17 @@ def score(  # the parts of one score; a record would only rename them
         for lambda_ in (lambdas if release is not None else ())
         if release is not None
     }
-    return Score(scorer.base_loss(noun), scorer.loss(single, phrase), merged)
+    released = None
+    if as_merged and release is not None:
+        released = scorer.loss(Variant.of_release(release, spec, lambda_=None), phrase)
+    return Score(
+        scorer.base_loss(noun),
+        scorer.loss(single, phrase),
+        merged,
+        num_images=len(scorer.items),
+        num_draws=len(scorer.draws.noise),
+        loss_released=released,
+    )
 
 
 def phrase_of(triggers: Sequence[Trigger]) -> str:

@@ -1,78 +1,132 @@
-"""Carries out `orthofed client score`: what a release keeps of the owner's own concept.
+"""The command `orthofed client score`: what a release keeps of a concept, and the way to send it.
 
-The release folder is verified first, against the log id that this home joined; the packed
-contribution is read back and scored beside it, on the held-out images, with the same draws. Nothing
-is sent: the figures and the images stay at home. Law: captions and shapes of the held-out images
-are those of the training, as its log keeps them. Source: design.md decision 8; score.py.
+Nothing slow is imported before it runs. Law: without ``--send`` nothing leaves; with it the very
+numbers that leave are shown first, and the owner says yes. Not here: how the losses are measured
+(release_score.py), what a message may hold (allowed.py).
 """
+# ruff: noqa: FBT002, T201, PLC0415  # as in cli.py: flags, printing, imports inside
 
+import json
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Final
 
-from ..core.errors import InputError
-from ..core.layout import ContributionLayout, unpack
-from ..core.spec import FederationSpec
-from .home import Home
-from .session import Session
-from .state import BLOB, LOG, load
-from .training_log import Logged
-from .verify import verify_folder
-from .workbench import Workbench
+import typer
 
 if TYPE_CHECKING:
-    from .score import Score
+    from ..proto.wire import ScoreRequest
+    from .home import Home
+    from .release_score import ReleaseScore
+
+SCORE_EXAMPLE: Final = (
+    "Example: orthofed client score --concept anna-k7 --images photos --base base"
+    " --release release-1"
+)
 
 
-def score_release(  # what a person chooses
-    home: Home,
-    concept: str,
-    *,
-    images: Path,
-    base: Path,
-    release: Path,
-    lambdas: tuple[float, ...],
-    device: str | None = None,
-) -> tuple[Session, "Score"]:
-    """Return the concept's session and its losses, one merged loss for each of ``lambdas``.
+def score(  # noqa: PLR0913, PLR0917  # what a person chooses
+    concept: Annotated[str, typer.Option(help="Name of your concept.")],
+    images: Annotated[Path, typer.Option(help="Folder of the images it was taught from.")],
+    base: Annotated[Path, typer.Option(help="Folder of the base model.")],
+    release: Annotated[Path, typer.Option(help="Folder that orthofed pull made.")],
+    lambda_: Annotated[
+        list[float] | None, typer.Option("--lambda", min=0, max=2, help="Merge weight; repeatable.")
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="auto, cpu, cuda, cuda:N or mps; default: the settings', auto."),
+    ] = None,
+    send: Annotated[
+        bool, typer.Option("--send", help="Send the losses to the operator, as the list says.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Send without asking.")] = False,
+    home: Annotated[
+        Path | None, typer.Option("--home", help="Folder of this client; default: the user's own.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    patience_s: Annotated[
+        float,
+        typer.Option("--patience", min=0, help="Seconds to keep trying when nobody answers."),
+    ] = 120,
+) -> None:
+    """Show what a release keeps of your concept, from your held-out images."""
+    from ..core.errors import InputError
+    from .home import Home
+    from .release_score import score_release
+    from .send_score import figures_of
 
-    Raises InputError: the concept was not packed here, or base or images are bad. Raises
-    VerificationFailed: the release is not what this federation signed.
-    """
-    verify_folder(release, log=home.membership().log)
-    return score_trusted(
-        home, concept, images=images, base=base, release=release, lambdas=lambdas, device=device
-    )
-
-
-def score_trusted(
-    home: Home,
-    concept: str,
-    *,
-    images: Path,
-    base: Path,
-    release: Path,
-    lambdas: tuple[float, ...],
-    device: str | None = None,
-) -> tuple[Session, "Score"]:
-    """Return the same of files that the caller trusts, whatever else of the release is missing.
-
-    Raises InputError: as above.
-    """
-    folder = home.run(concept)
-    session = load(folder)
-    if session is None or not session.blob:
+    if send and not yes and (as_json or not sys.stdin.isatty()):
         raise InputError(
-            f"{concept} was not taught from this home"
-            if session is None
-            else f"{concept} is not packed yet",
-            why="the score compares a release with the contribution itself",
-            fix="run orthofed client train first, or give the right --home and --concept",
-            code="nothing-to-score",
+            "--yes is missing",
+            why="there is nobody to ask on this terminal",
+            fix="run the same command with --yes",
+            code="option-missing",
         )
-    spec = FederationSpec.from_bytes((home.folder / "spec.json").read_bytes())
-    layout = ContributionLayout(spec, session.vectors)
-    tensors = unpack(layout, (folder / BLOB).read_bytes())
-    logged = Logged.read(folder / LOG / str(session.fence))
-    seen = logged.header["settings"] if logged is not None else {}
-    bench = Workbench(spec, base, images, session.noun, device=device, seen=seen)
-    return session, bench.score(session, tensors, release=release, lambdas=lambdas)
+    lambdas = tuple(dict.fromkeys(lambda_ or [1.0]))
+    place = Home.at(home)
+    found = score_release(
+        place,
+        concept,
+        images=images,
+        base=base,
+        release=release,
+        lambdas=lambdas,
+        device=device,
+        as_merged=send,
+    )
+    if not as_json:
+        _print(found, lambdas)
+    said = figures_of(found) if send else None
+    is_sent = said is not None and _send(place, said, yes=yes, patience_s=patience_s)
+    if as_json:
+        print(json.dumps({**_facts(found, lambdas), "sent": is_sent}))
+
+
+def _facts(found: "ReleaseScore", lambdas: tuple[float, ...]) -> dict[str, object]:
+    score = found.score
+    merged = {x: (score.loss_merged[x], score.retention(x)) for x in lambdas}
+    return {
+        "schema": "orthofed.score/1",
+        "concept": found.session.concept,
+        "slot": found.session.slot,
+        "release": found.n,
+        "loss_base": score.loss_base,
+        "loss_single": score.loss_single,
+        "loss_merged": merged[lambdas[0]][0],
+        "retention": merged[lambdas[0]][1],
+        "by_lambda": {
+            str(x): {"loss_merged": loss, "retention": kept} for x, (loss, kept) in merged.items()
+        },
+    }
+
+
+def _print(found: "ReleaseScore", lambdas: tuple[float, ...]) -> None:
+    score = found.score
+    print(f"base    loss {score.loss_base:.5f}")
+    print(f"single  loss {score.loss_single:.5f}")
+    for x in lambdas:
+        kept = score.retention(x)
+        print(f"merged  loss {score.loss_merged[x]:.5f}  retention {kept:.3f}  at lambda {x:g}")
+
+
+def _send(home: "Home", said: "ScoreRequest", *, yes: bool, patience_s: float) -> bool:
+    """Show what leaves, ask, and send it; return whether it went."""
+    from .home_channel import home_channel
+    from .masters import Masters
+    from .send_score import send_score
+
+    losses = (said.base_millionths, said.single_millionths, said.merged_millionths)
+    base, single, merged = (f"{loss / 1e6:.6f}" for loss in losses)
+    print(
+        f"leaves this machine: {said.concept}, release {said.release}: base {base}, single"
+        f" {single}, merged {merged}, over {said.num_pictures} images and {said.num_draws} draws",
+        file=sys.stderr,
+    )
+    if not yes:
+        print("Send these numbers? [y/N] ", end="", file=sys.stderr, flush=True)
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            return False
+    with home.lock(), home_channel(home, patience_s=patience_s) as channel:
+        send_score(channel, Masters(home).newest().member(home.membership().log), said)
+    print("sent", file=sys.stderr)
+    return True

@@ -330,6 +330,7 @@ class Workbench:
         *,
         release: Path,
         lambdas: tuple[float, ...],
+        as_merged: bool = False,
     ) -> "Score":
         """Return the losses of base, contribution and release."""
         from .score import score
@@ -344,6 +345,7 @@ class Workbench:
             tensors,
             release=release,
             lambdas=lambdas,
+            as_merged=as_merged,
         )
 
     def _measured(self, session: Session) -> "Probed":

@@ -22,6 +22,7 @@ from . import (
     order_command,
     publish_command,
     reject_command,
+    retention_command,
     revoke_command,
     serve_command,
 )
@@ -437,3 +438,4 @@ app.command(epilog=serve_command.EXAMPLE)(serve_command.serve)
 app.command(epilog=order_command.EXAMPLE)(order_command.order)
 app.command(epilog=order_command.LIST_EXAMPLE)(order_command.orders)
 app.command("cancel-order", epilog=order_command.CANCEL_EXAMPLE)(order_command.cancel_order)
+app.command(epilog=retention_command.EXAMPLE)(retention_command.retention)

@@ -31,6 +31,7 @@ from .measured import to_measure
 from .order_desk import Wish, cancel, give, listed_orders
 from .publications import Included, Plan
 from .removal import Removal
+from .retention import table
 from .revocation import Terms, listed_members, revoke
 from .rotation import install
 from .slot_events import Draw, Publish
@@ -89,6 +90,7 @@ class Desk:
             ),
             "orders": lambda: {"orders": listed_orders(self._house)},
             "cancel-order": lambda: cancel(self._house, str(args["id"])),
+            "retention": lambda: table(self._house, int(args["release"])),
             "to_measure": lambda: to_measure(self._house),
             "measured": lambda: take_measured(self._house, int(args["leaf"]), args),
             "plan": lambda: self.plan(

@@ -1,11 +1,11 @@
 """The rows of work orders: what the operator asks of one member.
 
 Laws: an order gives no right, so nothing about slots or leases looks at these rows; the coordinator
-alone closes one, in the transaction of the ledger leaf that carries it out, so an order is done if
-and only if the ledger says so; while an order is open there is no second one of its member, kind,
-concept and release. An order that is past its time shows as expired, and counts as done all the
-same when the work comes. Each function runs inside its caller's transaction. Not here: who may
-order what (order_desk.py), when a node is told (dispatch.py).
+alone closes one, in the transaction of the ledger leaf that carries it out, or of the figures that
+were asked for, so an order is done if and only if these are there; while an order is open there is
+no second one of its member, kind, concept and release. An order that is past its time shows as
+expired, and counts as done all the same when the work comes. Each function runs inside its caller's
+transaction. Not here: who may order what (order_desk.py), when a node is told (dispatch.py).
 Source: flower.md 6.
 """
 
@@ -22,7 +22,8 @@ OrderState = Literal["open", "done", "cancelled", "expired"]
 class FleetOrder:
     """One order. ``made``, ``until``: Unix seconds; ``size``: the ledger's, when it was made.
 
-    ``leaf``: the ledger leaf that carried it out; None while open, and of a score order.
+    ``leaf``: the ledger leaf that carried it out, of a score order the contribution that was
+    measured; None before.
     """
 
     id: bytes
@@ -79,13 +80,23 @@ def lapse(db: sqlite3.Connection, *, now_s: int) -> None:
 
 
 def carry_out(
-    db: sqlite3.Connection, member: str, kind: OrderKind, concept: str, *, leaf: int
+    db: sqlite3.Connection,
+    member: str,
+    kind: OrderKind,
+    concept: str,
+    *,
+    leaf: int,
+    release: int = 0,
 ) -> None:
-    """Close what this leaf carries out; nothing when nobody ordered it."""
+    """Close what this leaf carries out; nothing when nobody ordered it.
+
+    ``release``: only the orders that name it, 0 for all.
+    """
     db.execute(
         "UPDATE fleet_order SET state = 'done', leaf = ?"
-        " WHERE state IN ('open', 'expired') AND member = ? AND kind = ? AND concept = ?",
-        (leaf, member, kind, concept),
+        " WHERE state IN ('open', 'expired') AND member = ? AND kind = ? AND concept = ?"
+        " AND (release = ? OR ? = 0)",
+        (leaf, member, kind, concept, release, release),
     )
 
 

@@ -29,6 +29,9 @@ class Policy:
     lambda is held. ``approve_first``: whether a member's first contribution waits for the
     operator's word.
 
+    ``kept_percent``: the retention, by its owner's own figures, under which the operator is told
+    that a concept suffers in a release (retention.py); nothing follows from it by itself.
+
     ``worker``: whether a contribution stays pending until the admission worker has measured it on
     the base. By its numbers: ``neutral_percent``: what it may change of answers to prompts that
     name no concept. ``interference_percent``: what it may take away from what another one does on
@@ -44,6 +47,7 @@ class Policy:
     copy_percent: int = 80
     budget_percent: int = 0
     approve_first: bool = False
+    kept_percent: int = 70
     worker: bool = False
     neutral_percent: int = 3
     interference_percent: int = 20

@@ -3,8 +3,8 @@
 Laws: a receipt leaves only after everything it speaks of is on the disk (reliability.md 2.4); every
 write can be repeated, and a repeat gives the same answer; what one caller may not see looks like
 what does not exist (T20). Not here: bytes and status (server.py), who may call (auth.py), what a
-call does (enrolment.py, succession.py, intake.py, removal.py, order_calls.py, shelf.py, archive.py,
-static_tree.py).
+call does (enrolment.py, succession.py, intake.py, removal.py, order_calls.py, score_calls.py,
+shelf.py, archive.py, static_tree.py).
 """
 
 from collections.abc import Callable
@@ -21,6 +21,7 @@ from .house import House
 from .intake import Intake
 from .order_calls import OrderCalls
 from .removal import Removal
+from .score_calls import ScoreCalls
 from .shelf import Shelf
 from .static_tree import StaticTree
 from .succession import Succession
@@ -59,6 +60,7 @@ class Service:
             methods.WITHDRAW: (wire.WithdrawRequest.from_bytes, Removal(house).asked),
             methods.ORDERS: (wire.OrdersRequest.from_bytes, order_calls.orders),
             methods.FLEET_KEY: (wire.FleetKeyRequest.from_bytes, order_calls.fleet_key),
+            methods.SCORE: (wire.ScoreRequest.from_bytes, ScoreCalls(house).score),
             methods.LIST_RELEASES: (wire.ListRequest.from_bytes, shelf.list),
             methods.GET_MANIFEST: (wire.ManifestRequest.from_bytes, shelf.manifest),
             methods.READ: (wire.ReadRequest.from_bytes, shelf.read),

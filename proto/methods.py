@@ -25,6 +25,8 @@ CLOCK_SKEW_S: Final = 60
 """How far the time of a signed request may be from the coordinator's."""
 MAX_ORDERS: Final = 64
 """The open orders of one member."""
+MOST_LOSS: Final = 1_000_000_000
+"""The largest loss that a score may say, in millionths."""
 MAX_CHUNKS: Final = 2_048
 """The chunks of the largest contribution: 512 MiB."""
 
@@ -67,6 +69,7 @@ STATUS: Final = _method("Contributions", "Status", 4 << 10, 5, "client")
 WITHDRAW: Final = _method("Contributions", "Withdraw", 4 << 10, 5, "client")
 ORDERS: Final = _method("Fleet", "Orders", 1 << 10, 5, "member")
 FLEET_KEY: Final = _method("Fleet", "FleetKey", 1 << 10, 5, "member")
+SCORE: Final = _method("Fleet", "Score", 1 << 10, 5, "member")
 LIST_RELEASES: Final = _method("Releases", "ListReleases", 1 << 10, 10, "nobody")
 GET_MANIFEST: Final = _method("Releases", "GetManifest", 1 << 10, 10, "nobody")
 READ: Final = _method("Releases", "Read", 1 << 10, 20, "nobody")
@@ -88,6 +91,7 @@ METHODS: Final = (
     WITHDRAW,
     ORDERS,
     FLEET_KEY,
+    SCORE,
     LIST_RELEASES,
     GET_MANIFEST,
     READ,

@@ -47,6 +47,7 @@ _WRAPS: Final = 64 * 80
 _WEEK_S: Final = 604_800
 _ORDER_ID: Final = 16
 _CONCEPT: Final = 31
+_MOST_SCORED: Final = 1_000_000
 _MOST_INT32: Final = (1 << 31) - 1
 
 _M = TypeVar("_M", bound=Message)
@@ -596,18 +597,21 @@ class Order:
     made: int
 
 
-def _order(m: orders_pb2.Order) -> Order:
-    concept = _text("a concept", m.concept, _CONCEPT)
+def _concept(value: str) -> str:
     try:
-        is_slug = slug(concept) == concept
+        is_slug = slug(_text("a concept", value, _CONCEPT)) == value
     except InputError:
         is_slug = False
     if not is_slug:  # T10: a name that becomes a folder's
         raise malformed("a concept that is no slug")
+    return value
+
+
+def _order(m: orders_pb2.Order) -> Order:
     return Order(
         id=_bytes("an order's id", m.id, _ORDER_ID, _ORDER_ID),
         kind=_ORDER_KINDS[_number("kind", int(m.kind), 1, len(_ORDER_KINDS)) - 1],
-        concept=concept,
+        concept=_concept(m.concept),
         release=_number("release", m.release, 0, _MOST_INT32),
         made=_number("made", m.made, 0, _FENCE),
     )
@@ -691,6 +695,60 @@ class FleetKeyReply:
     def from_bytes(cls, data: bytes) -> Self:
         """Return the value, or raise InputError."""
         _parse(orders_pb2.FleetKeyReply(), data, methods.REPLY_BYTES)
+        return cls()
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """What one member measured of its own concept in a release; losses in millionths."""
+
+    concept: str
+    release: int
+    base_millionths: int
+    single_millionths: int
+    merged_millionths: int
+    num_pictures: int
+    num_draws: int
+
+    def to_bytes(self) -> bytes:
+        """Return the message."""
+        return orders_pb2.ScoreRequest(
+            concept=self.concept,
+            release=self.release,
+            base_millionths=self.base_millionths,
+            single_millionths=self.single_millionths,
+            merged_millionths=self.merged_millionths,
+            num_pictures=self.num_pictures,
+            num_draws=self.num_draws,
+        ).SerializeToString()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Return the value, or raise InputError."""
+        m = _parse(orders_pb2.ScoreRequest(), data, methods.SCORE.request_bytes)
+        return cls(
+            concept=_concept(m.concept),
+            release=_number("release", m.release, 1, _MOST_INT32),
+            base_millionths=_number("a loss", m.base_millionths, 0, methods.MOST_LOSS),
+            single_millionths=_number("a loss", m.single_millionths, 0, methods.MOST_LOSS),
+            merged_millionths=_number("a loss", m.merged_millionths, 0, methods.MOST_LOSS),
+            num_pictures=_number("num_pictures", m.num_pictures, 1, _MOST_SCORED),
+            num_draws=_number("num_draws", m.num_draws, 1, _MOST_SCORED),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreReply:
+    """The numbers are kept."""
+
+    def to_bytes(self) -> bytes:
+        """Return the message."""
+        return orders_pb2.ScoreReply().SerializeToString()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Return the value, or raise InputError."""
+        _parse(orders_pb2.ScoreReply(), data, methods.REPLY_BYTES)
         return cls()
 
 

@@ -155,10 +155,11 @@ class LiveFuzz:
                 if number % 4 == 3:
                     owner.orders()
                     owner.register_node(node_line(number))
+                    self._score(owner, name)
                     break  # the receipt is there: nothing is left to give back
                 if turn < leases - 1:
                     self._return(owner, leased)
-            self._members.add(owner.key, used=max(leases + 1, 4))
+            self._members.add(owner.key, used=max(leases + 1, 5))
             for path, body, key in recorder.sent:
                 self._honest.setdefault(path, []).append((body, key))
             recorder.close()
@@ -193,6 +194,12 @@ class LiveFuzz:
                 owner.link.call(method, request, reply)
             except OrthoFedError:
                 continue  # nothing is released yet; the message is well formed all the same
+
+    def _score(self, owner: Member, name: str) -> None:
+        try:
+            owner.score(name, 1, 90_000, 50_000, 60_000)
+        except OrthoFedError:
+            return  # nothing is released yet; the message is well formed all the same
 
     def _return(self, owner: Member, leased: Leased) -> None:
         request = wire.GiveBackRequest(leased.slot, leased.fence)

@@ -258,6 +258,13 @@ class Member:
         request = wire.FleetKeyRequest(line)
         self.link.call(methods.FLEET_KEY, request, wire.FleetKeyReply, self.key)
 
+    def score(
+        self, concept: str, n: int, *losses: int, pictures: int = 8, draws: int = 256
+    ) -> None:
+        """Bring what was measured of a concept in release ``n``: base, single, merged."""
+        request = wire.ScoreRequest(concept, n, *losses, num_pictures=pictures, num_draws=draws)
+        self.link.call(methods.SCORE, request, wire.ScoreReply, self.key)
+
     def ledger_key(self) -> str:
         reply = self.link.call(methods.GET_SPEC, wire.SpecRequest(), wire.SpecReply)
         return Keyring.from_body(parse(reply.keyrings[0], kind="keyring").body).ledger

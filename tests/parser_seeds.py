@@ -210,6 +210,7 @@ MESSAGES: tuple[Any, ...] = (
     wire.StatusReply("accepted", "why", 5, b"receipt"),
     wire.OrdersReply((wire.Order(bytes(16), "score", "wren", 3, 1_790_000_000),), 5, 2),
     wire.FleetKeyRequest(NODE_LINE),
+    wire.ScoreRequest("wren", 3, 90_000, 50_000, 60_000, 8, 256),
     wire.ListReply((1, 3), 3),
     wire.ManifestReply(b"document", b"receipt", b"spec", (b"one",)),
     wire.ReadRequest(1, "lora/a.safetensors", 1 << 40, 1),

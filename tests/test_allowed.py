@@ -107,6 +107,12 @@ HONEST = [
     (methods.STATUS, wire.StatusRequest(0, 1)),
     (methods.ORDERS, wire.OrdersRequest()),
     (methods.FLEET_KEY, wire.FleetKeyRequest("a" * 512)),
+    (
+        methods.SCORE,
+        wire.ScoreRequest(
+            "w" * 31, (1 << 31) - 1, *[10**9] * 3, num_pictures=10**6, num_draws=10**6
+        ),
+    ),
 ]
 
 

@@ -410,7 +410,11 @@ def test_train_score_and_withdraw_by_order(tmp_path: Path) -> None:
             kept = json.loads((home.run("wolf-a1") / "scores" / "release-1.json").read_bytes())
             assert set(kept) == {
                 *("v", "release", "loss_base", "loss_single", "loss_merged", "retention"),
+                *("pictures", "draws"),
             }
+            assert _closed(fed, score) == "done"
+            (row,) = fed.desk.ask("retention", {"release": 1})["concepts"]
+            assert row["measured"]["merged_millionths"] == round(kept["loss_merged"] * 1e6)
 
             out = _given(fed, member, 3, "withdraw", "wolf-a1")
             assert _until(home, out, "done")["receipt"]

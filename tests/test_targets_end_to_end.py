@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 
 from orthofed.client.home import Home
 from orthofed.client.join import join
-from orthofed.client.score_command import score_release
+from orthofed.client.release_score import score_release
 from orthofed.client.state import BLOB
 from orthofed.client.train_command import train_concept
 from orthofed.client.train_options import TrainOptions
@@ -65,9 +65,9 @@ def test_a_concept_in_every_layer_of_a_preset_goes_from_images_to_a_checkpoint(
     out = place / "release"
     run("pull", coordinator.link(), "-o", str(out))
     run("verify", str(out))
-    _, found = score_release(
+    found = score_release(
         home, "wolf-a1", images=options.images, base=place / "base", release=out, lambdas=(1.0,)
-    )
+    ).score
 
     spec = FederationSpec.from_bytes((place / "fed" / "public" / "spec.json").read_bytes())
     layout = ContributionLayout(spec, session.vectors)

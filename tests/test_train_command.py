@@ -21,9 +21,9 @@ from orthofed.client.egress import EgressList
 from orthofed.client.happened import Happened
 from orthofed.client.home import Home
 from orthofed.client.join import join
+from orthofed.client.release_score import score_release
 from orthofed.client.rotation import rotate
 from orthofed.client.sample import sample
-from orthofed.client.score_command import score_release
 from orthofed.client.session import Session
 from orthofed.client.state import BLOB, MANIFEST, RECEIPT, WITHDRAWAL_RECEIPT, load
 from orthofed.client.status import status_of
@@ -169,19 +169,34 @@ def test_from_images_to_a_receipt_and_a_score(
     coordinator.release()
     out = tmp_path / "release"
     run("pull", coordinator.link(), "-o", str(out))
-    _, found = score_release(
+    found = score_release(
         owner.home,
         "wolf-a1",
         images=owner.place / "images",
         base=owner.place / "base",
         release=out,
         lambdas=(1.0, 0.5),
-    )
+    ).score
 
     assert found.loss_single != found.loss_base
     kept = json.loads((folder / "scores.json").read_bytes())
     assert (found.loss_base, found.loss_single) == (kept["loss_base"], kept["loss_single"])
     assert set(found.loss_merged) == {1.0, 0.5}
+    before = len(_sent(owner.home))
+    words = ["--concept", "wolf-a1", "--images", str(owner.place / "images"), "--release", str(out)]
+    words += ["--base", str(owner.place / "base"), "--home", str(owner.home.folder), "--json"]
+    asks = run("client", "score", *words, "--send", check=False)
+    told = json.loads(run("client", "score", *words, "--send", "--yes").stdout)
+    table = json.loads(run("coordinator", "retention", str(coordinator.folder), "--json").stdout)
+    (measured,) = [each["measured"] for each in table["concepts"] if each["concept"] == "wolf-a1"]
+
+    assert asks.returncode == 2, "nobody was there to say yes"
+    assert [str(each["method"]) for each in _sent(owner.home)[before:]] == [methods.SCORE.path]
+    assert (told["sent"], told["release"]) == (True, table["release"])
+    losses = [found.loss_base, found.loss_single, found.loss_merged[1.0]]
+    assert [measured[f"{name}_millionths"] for name in ("base", "single", "merged")] == [
+        round(loss * 1e6) for loss in losses
+    ]
     (row,) = status_of(owner.home)["concepts"]
     assert (row["phase"], row["state"]) == ("receipted", "accepted")
 
@@ -207,14 +222,14 @@ def test_layer_wise_tokens_go_the_whole_way(place: Path, tmp_path: Path) -> None
 
     verified = verify_folder(out)
     drawn = sample(out, ["photo of wolf-a1", "photo of bear-b2"], Drawing(steps=1), seeds=[0])
-    _, found = score_release(
+    found = score_release(
         owner.home,
         "wolf-a1",
         images=place / "images",
         base=place / "base",
         release=out,
         lambdas=(1.0,),
-    )
+    ).score
 
     assert shapes == {"embed.text_encoder.0": (4 * 2, 48)}, "four places that read the prompt"
     assert "loss_merged" not in scored[0]

@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eorthofed/proto/v1/orders.proto\x12\x0borthofed.v1\"\x0f\n\rOrdersRequest\"i\n\x05Order\x12\n\n\x02id\x18\x01 \x01(\x0c\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.orthofed.v1.OrderKind\x12\x0f\n\x07\x63oncept\x18\x03 \x01(\t\x12\x0f\n\x07release\x18\x04 \x01(\r\x12\x0c\n\x04made\x18\x05 \x01(\x04\"]\n\x0bOrdersReply\x12\"\n\x06orders\x18\x01 \x03(\x0b\x32\x12.orthofed.v1.Order\x12\x13\n\x0bnode_seen_s\x18\x02 \x01(\r\x12\x15\n\rbridge_seen_s\x18\x03 \x01(\r\"%\n\x0f\x46leetKeyRequest\x12\x12\n\npublic_key\x18\x01 \x01(\t\"\x0f\n\rFleetKeyReply*l\n\tOrderKind\x12\x1a\n\x16ORDER_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10ORDER_KIND_TRAIN\x10\x01\x12\x14\n\x10ORDER_KIND_SCORE\x10\x02\x12\x17\n\x13ORDER_KIND_WITHDRAW\x10\x03\x32\x8d\x01\n\x05\x46leet\x12>\n\x06Orders\x12\x1a.orthofed.v1.OrdersRequest\x1a\x18.orthofed.v1.OrdersReply\x12\x44\n\x08\x46leetKey\x12\x1c.orthofed.v1.FleetKeyRequest\x1a\x1a.orthofed.v1.FleetKeyReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eorthofed/proto/v1/orders.proto\x12\x0borthofed.v1\"\x0f\n\rOrdersRequest\"i\n\x05Order\x12\n\n\x02id\x18\x01 \x01(\x0c\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.orthofed.v1.OrderKind\x12\x0f\n\x07\x63oncept\x18\x03 \x01(\t\x12\x0f\n\x07release\x18\x04 \x01(\r\x12\x0c\n\x04made\x18\x05 \x01(\x04\"]\n\x0bOrdersReply\x12\"\n\x06orders\x18\x01 \x03(\x0b\x32\x12.orthofed.v1.Order\x12\x13\n\x0bnode_seen_s\x18\x02 \x01(\r\x12\x15\n\rbridge_seen_s\x18\x03 \x01(\r\"%\n\x0f\x46leetKeyRequest\x12\x12\n\npublic_key\x18\x01 \x01(\t\"\x0f\n\rFleetKeyReply\"\xa8\x01\n\x0cScoreRequest\x12\x0f\n\x07\x63oncept\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\r\x12\x17\n\x0f\x62\x61se_millionths\x18\x03 \x01(\r\x12\x19\n\x11single_millionths\x18\x04 \x01(\r\x12\x19\n\x11merged_millionths\x18\x05 \x01(\r\x12\x14\n\x0cnum_pictures\x18\x06 \x01(\r\x12\x11\n\tnum_draws\x18\x07 \x01(\r\"\x0c\n\nScoreReply*l\n\tOrderKind\x12\x1a\n\x16ORDER_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10ORDER_KIND_TRAIN\x10\x01\x12\x14\n\x10ORDER_KIND_SCORE\x10\x02\x12\x17\n\x13ORDER_KIND_WITHDRAW\x10\x03\x32\xca\x01\n\x05\x46leet\x12>\n\x06Orders\x12\x1a.orthofed.v1.OrdersRequest\x1a\x18.orthofed.v1.OrdersReply\x12\x44\n\x08\x46leetKey\x12\x1c.orthofed.v1.FleetKeyRequest\x1a\x1a.orthofed.v1.FleetKeyReply\x12;\n\x05Score\x12\x19.orthofed.v1.ScoreRequest\x1a\x17.orthofed.v1.ScoreReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'orthofed.proto.v1.orders_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ORDERKIND']._serialized_start=322
-  _globals['_ORDERKIND']._serialized_end=430
+  _globals['_ORDERKIND']._serialized_start=507
+  _globals['_ORDERKIND']._serialized_end=615
   _globals['_ORDERSREQUEST']._serialized_start=47
   _globals['_ORDERSREQUEST']._serialized_end=62
   _globals['_ORDER']._serialized_start=64
@@ -43,6 +43,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FLEETKEYREQUEST']._serialized_end=303
   _globals['_FLEETKEYREPLY']._serialized_start=305
   _globals['_FLEETKEYREPLY']._serialized_end=320
-  _globals['_FLEET']._serialized_start=433
-  _globals['_FLEET']._serialized_end=574
+  _globals['_SCOREREQUEST']._serialized_start=323
+  _globals['_SCOREREQUEST']._serialized_end=491
+  _globals['_SCOREREPLY']._serialized_start=493
+  _globals['_SCOREREPLY']._serialized_end=505
+  _globals['_FLEET']._serialized_start=618
+  _globals['_FLEET']._serialized_end=820
 # @@protoc_insertion_point(module_scope)

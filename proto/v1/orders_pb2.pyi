@@ -186,3 +186,82 @@ class FleetKeyReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FleetKeyReply: _TypeAlias = FleetKeyReply  # noqa: Y015
+
+@_typing.final
+class ScoreRequest(_message.Message):
+    """One member says how well a release knows its concept. Losses are means over the same draws of
+    noise on images that stay at home (client/score.py); being integers, they are finite.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONCEPT_FIELD_NUMBER: _builtins.int
+    RELEASE_FIELD_NUMBER: _builtins.int
+    BASE_MILLIONTHS_FIELD_NUMBER: _builtins.int
+    SINGLE_MILLIONTHS_FIELD_NUMBER: _builtins.int
+    MERGED_MILLIONTHS_FIELD_NUMBER: _builtins.int
+    NUM_PICTURES_FIELD_NUMBER: _builtins.int
+    NUM_DRAWS_FIELD_NUMBER: _builtins.int
+    concept: _builtins.str
+    """Set by the client: the concept's name, a slug of 3 to 31 characters. INVALID_ARGUMENT when it is
+    none; a resend is safe.
+    """
+    release: _builtins.int
+    """Set by the client: the release that was measured, from 1 to 2^31 - 1. NOT_FOUND when there is
+    none that holds the concept.
+    """
+    base_millionths: _builtins.int
+    """Set by the client: the loss of the base without the concept, in millionths, to 10^9.
+    INVALID_ARGUMENT when it is more.
+    """
+    single_millionths: _builtins.int
+    """Set by the client: the loss of the contribution alone, in millionths, to 10^9.
+    INVALID_ARGUMENT when it is more.
+    """
+    merged_millionths: _builtins.int
+    """Set by the client: the loss of the release as it was merged, in millionths, to 10^9.
+    INVALID_ARGUMENT when it is more.
+    """
+    num_pictures: _builtins.int
+    """Set by the client: how many held-out pictures were measured, 1 to 1,000,000. INVALID_ARGUMENT
+    otherwise.
+    """
+    num_draws: _builtins.int
+    """Set by the client: how many draws of noise over all pictures, 1 to 1,000,000. INVALID_ARGUMENT
+    otherwise.
+    """
+    def __init__(
+        self,
+        *,
+        concept: _builtins.str = ...,
+        release: _builtins.int = ...,
+        base_millionths: _builtins.int = ...,
+        single_millionths: _builtins.int = ...,
+        merged_millionths: _builtins.int = ...,
+        num_pictures: _builtins.int = ...,
+        num_draws: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_millionths", b"base_millionths", "concept", b"concept", "merged_millionths", b"merged_millionths", "num_draws", b"num_draws", "num_pictures", b"num_pictures", "release", b"release", "single_millionths", b"single_millionths"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScoreRequest: _TypeAlias = ScoreRequest  # noqa: Y015
+
+@_typing.final
+class ScoreReply(_message.Message):
+    """The numbers are kept, durably; it has no field."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScoreReply: _TypeAlias = ScoreReply  # noqa: Y015

@@ -27,7 +27,6 @@ from orthofed.client import join as joining
 from orthofed.client.egress import EgressList
 from orthofed.client.home import Home
 from orthofed.client.outbox import read_record
-from orthofed.client.score_command import score_release
 from orthofed.client.state import BLOB, MANIFEST
 from orthofed.client.status import status_of
 from orthofed.client.train_options import TrainOptions
@@ -194,19 +193,15 @@ def release_and_pull(here: Place, folder: Path) -> Path:
 
 def look_back(here: Place, out: Path) -> list[tuple[str, bytes]]:
     """Score and ask for the status, as owner; return what the operator's commands print."""
-    score_release(
-        here.home,
-        CONCEPT,
-        images=here.images,
-        base=here.coordinator.folder.parent / "base",
-        release=out,
-        lambdas=(1.0,),
-    )
+    base = str(here.coordinator.folder.parent / "base")
+    words = ["--concept", CONCEPT, "--images", str(here.images), "--base", base]
+    words += ["--release", str(out), "--home", str(here.home.folder)]
+    run("client", "score", *words, "--send", "--yes")
     status_of(here.home)
     fed = str(here.coordinator.folder)
     return [
         (f"coordinator {name}", run("coordinator", name, fed, "--json").stdout.encode())
-        for name in ("status", "contributions")
+        for name in ("status", "contributions", "retention")
     ]
 
 
@@ -222,6 +217,7 @@ def test_nothing_planted_is_in_any_byte_that_crossed_or_was_published(played: Pl
     assert len(played.plants.words) >= 40
     assert len(played.recorder.sent) > 60
     assert any(path.endswith("Withdraw") for path, _ in played.recorder.sent)
+    assert any(path.endswith("Score") for path, _ in played.recorder.sent)
     assert any(name.startswith("fed/public/releases/1/") for name, _ in played.elsewhere)
     assert any(name.startswith("fed/data/") for name, _ in played.elsewhere)
 

@@ -1,0 +1,43 @@
+"""``orthofed coordinator retention``: which concept suffers in a release."""
+
+from typing import Annotated, Any
+
+import typer
+
+from .command_line import Folder, Json, desk_of, show
+
+EXAMPLE = "Example: orthofed coordinator retention fed --release 3"
+_HEADER = "concept                          retention  base     single   merged   pictures  member"
+
+
+def retention(
+    directory: Folder,
+    release: Annotated[int, typer.Option(help="Which release; default the newest.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Show what a release keeps of each concept, by its owner's figures, the worst first."""
+    with desk_of(directory) as (_, desk):
+        found = desk.ask("retention", {"release": release})
+    lines = [f"release {found['release']}", _HEADER, *map(_line, found["concepts"])]
+    low = sum(each["suffers"] for each in found["concepts"])
+    open_ = sum(each["measured"] is None for each in found["concepts"])
+    lines.append(
+        f"{low} under {found['kept_percent']} %, {open_} not measured;"
+        " orthofed coordinator order DIR score asks an owner"
+    )
+    value = {"schema": "orthofed.coordinator.retention/1", **found}
+    show(value, "\n".join(lines), as_json)
+
+
+def _line(each: dict[str, Any]) -> str:
+    said = each["measured"]
+    if said is None:
+        return f"{each['concept']:<32} not measured {'':42}{each['member'][:16]}"
+    losses = (said[f"{name}_millionths"] / 1e6 for name in ("base", "single", "merged"))
+    kept = "nothing learnt" if each["retention"] is None else f"{each['retention']:<9.3f}"
+    mark = "  SUFFERS" if each["suffers"] else ""
+    numbers = "  ".join(f"{loss:.5f}" for loss in losses)
+    return (
+        f"{each['concept']:<32} {kept}  {numbers}  {said['pictures']:<8}"
+        f"  {each['member'][:16]}{mark}"
+    )
