@@ -157,7 +157,8 @@ def _ask(home: Home, channel: Channel, say: _Says) -> None:
         {"order": o.id.hex(), "kind": o.kind, "concept": o.concept, "release": o.release}
         for o in told.orders
     ]
-    say("orders", orders=listed)
+    ages = {"node_seen_s": told.node_seen_s, "bridge_seen_s": told.bridge_seen_s}
+    say("orders", orders=listed, **ages)
 
 
 def options_of(

@@ -87,6 +87,7 @@ class DaemonSettings:
         BY_HEART, 0, 10, "with policy, the most learnt by heart; above it you are asked"
     )
     withdraw: Yes = choice("ask", Yes, "who says yes to an operator's order to withdraw")
+    orders_socket: str = path("", "where couriers bring orders; empty: orders.sock in the home")
     retry_minutes: float = number(15.0, 0.01, 1_440, "longest pause before another try")
     log_mb: int = number(10, 1, 1_000, "size of a log file before the next one is begun")
     log_files: int = number(5, 1, 100, "older log files that are kept")
@@ -119,7 +120,8 @@ class DaemonSettings:
         folder = file.absolute().parent
         values = _values(DaemonSettings, given, "", also=("concept",))
         values["windows"] = tuple(_window(text) for text in values.get("hours", ()))
-        values["base"] = _at(folder, values.get("base", ""))
+        for key in ("base", "orders_socket"):
+            values[key] = _at(folder, values.get(key, ""))
         values["concepts"] = tuple(
             _concept(table, at, folder, values["base"])
             for at, table in enumerate(cast("list[Any]", tables), start=1)

@@ -88,7 +88,8 @@ class DaemonShell:
         """Listen, and take over the signals."""
         folder, selector = self._home.folder, self._selector
         self._control = LineServer(folder / SOCKET, 0o600, self._answer, selector)
-        self._couriers = LineServer(folder / ORDERS_SOCKET, 0o660, self._ordered, selector)
+        couriers = Path(self._settings.orders_socket or folder / ORDERS_SOCKET)
+        self._couriers = LineServer(couriers, 0o660, self._ordered, selector)
         self._woken, waker = socket.socketpair()
         self._woken.settimeout(0)
         waker.settimeout(0)
@@ -270,6 +271,8 @@ class DaemonShell:
             self._last = line
             return
         if name in {"orders", "no-orders"}:
+            if name == "orders":
+                self._orders.heard(line, time.monotonic())
             self._step(orders_event(line, self._phase, random.random()))  # noqa: S311  # jitter
             return
         now_s = time.monotonic()
@@ -310,7 +313,10 @@ class DaemonShell:
 
     def _ordered(self, line: bytes) -> bytes:
         """Answer a courier within this turn of the loop; nothing waits for work."""
-        order = self._orders.order(line, time.monotonic())
+        now_s = time.monotonic()
+        if (seen := self._orders.seen(line, now_s)) is not None:
+            return seen
+        order = self._orders.order(line, now_s)
         if isinstance(order, Order):
             self._step(heart.Ordered(order))
         return self._orders.reply(order, self._state, self._home)

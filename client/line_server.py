@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from ..core.errors import InputError
 from .line_client import short_name
 
 _PEER_S: Final = 2.0
@@ -42,7 +43,17 @@ class LineServer:
     _peers: list[_Peer] = field(default_factory=list[_Peer])
 
     def __post_init__(self) -> None:
-        """Take over the path; the caller owns the home's daemon lock."""
+        """Take over the path; the caller owns the home's daemon lock.
+
+        Raises InputError: something else lies there, or there is no such folder.
+        """
+        if not self.path.parent.is_dir() or (self.path.exists() and not self.path.is_socket()):
+            raise InputError(
+                f"{self.path} cannot be a socket",
+                why="its folder is missing, or a file of that name is there and stays",
+                fix="make the folder, or name another path",
+                code="no-place-for-socket",
+            )
         self.path.unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX)
         before = os.umask(0o777 & ~self.mode)

@@ -1,10 +1,15 @@
 """What a courier may say on orders.sock and what it hears: bounds, rate, and the kept receipt.
 
+    {"v": 1, "order": ..., "kind": ..., ...}    an order (order_book.py), at most one a second
+    {"v": 1, "call": "seen"}                    {"v": 1, "seen_s": 12}: since the coordinator last
+                                                saw this member's Flower node; null: no news
+
 Laws: one request a second, a sooner one is refused; what is malformed or of another federation is
 refused with a stable code and changes nothing; the answer has an order's state, never a loss, a
 path or free text, and a receipt only as it was verified and kept. Source: flower.md 6.
 """
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +22,11 @@ from .order_book import LONGEST_LINE, Order, answer, order_from, order_of
 from .state import RECEIPT, WITHDRAWAL_RECEIPT
 
 _EVERY_S: Final = 1.0
+_NEWS_S: Final = 180.0
+"""An older word of the coordinator says nothing about the node any more."""
+_BRIDGE_S: Final = 90
+"""A bridge that reported nothing for longer makes a silent node no news (flower.md L8)."""
+_SEEN: Final = {"v": 1, "call": "seen"}
 _NOBODY: Final = "0" * 32
 
 
@@ -28,6 +38,28 @@ class OrderSocket:
     log: str
     _last_s: float = field(default=float("-inf"))
     _asked: str = _NOBODY
+    _node_seen_s: float | None = None  # on the monotonic clock; None: no news
+    _told_s: float = field(default=float("-inf"))  # when the coordinator said so
+
+    def heard(self, line: Mapping[str, Any], now_s: float) -> None:
+        """Keep what the coordinator said of this member's node, with its list of orders."""
+        node, bridge = line.get("node_seen_s"), line.get("bridge_seen_s")
+        is_news = isinstance(node, int) and isinstance(bridge, int) and bridge <= _BRIDGE_S
+        self._node_seen_s = now_s - node if is_news and isinstance(node, int) else None
+        self._told_s = now_s
+
+    def seen(self, line: bytes, now_s: float) -> bytes | None:
+        """Return the answer to a question for the node's last sign; None: it is another line."""
+        try:
+            asked = json.loads(line)
+        except (ValueError, RecursionError):
+            return None
+        if asked != _SEEN or type(asked["v"]) is not int:
+            return None
+        age_s = None
+        if self._node_seen_s is not None and now_s - self._told_s <= _NEWS_S:
+            age_s = int(now_s - self._node_seen_s)
+        return json.dumps({"v": 1, "seen_s": age_s}).encode()
 
     def order(self, line: bytes, now_s: float) -> Order | str:
         """Return what is ordered, or the code of the refusal."""

@@ -4,6 +4,7 @@ First without a process, then a daemon, a courier's socket and a coordinator, al
 """
 
 import json
+import selectors
 import signal
 import socket
 import time
@@ -41,6 +42,7 @@ from orthofed.client.daemon_state import (
 from orthofed.client.daemon_waits import Seen
 from orthofed.client.home import Home
 from orthofed.client.join import join
+from orthofed.client.line_server import LineServer
 from orthofed.client.masters import Masters
 from orthofed.client.order_book import MOST_HELD, Held, Order, OrderBook, OrderKind
 from orthofed.client.order_socket import OrderSocket
@@ -48,6 +50,7 @@ from orthofed.client.state import load
 from orthofed.coordinator import orders
 from orthofed.coordinator.ledger import head
 from orthofed.coordinator.orders import FleetOrder
+from orthofed.core.errors import InputError
 
 from .owner_daemon import TRAINING, OwnerDaemon, queue
 from .serving import Running, founded, running
@@ -136,6 +139,43 @@ def test_a_courier_is_heard_once_a_second() -> None:
     said = json.loads(words.reply("rate-limited", Played().state, Home(Path("/nowhere"))))
     assert (said["order"], said["state"], said["code"]) == (_order(2).id, "refused", "rate-limited")
     assert words.order(_request(_order(2)), 11.0) == _order(2)
+
+
+def test_a_courier_hears_how_long_its_node_was_not_seen() -> None:
+    """Outside the bound on orders; without news, or with news that is old, it hears null."""
+    words, ask = OrderSocket(FED, LOG), b'{"v": 1, "call": "seen"}'
+
+    assert words.seen(ask, 0.0) == b'{"v": 1, "seen_s": null}'
+    words.heard({"node_seen_s": 5, "bridge_seen_s": 90}, 100.0)
+    assert words.seen(ask, 130.0) == words.seen(ask, 130.0) == b'{"v": 1, "seen_s": 35}'
+    assert words.order(_request(_order(1)), 130.0) == _order(1)
+    assert words.seen(ask, 281.0) == b'{"v": 1, "seen_s": null}'
+    words.heard({"node_seen_s": 5, "bridge_seen_s": 91}, 300.0)
+    assert words.seen(ask, 300.0) == b'{"v": 1, "seen_s": null}'
+    words.heard({"node_seen_s": None, "bridge_seen_s": 2}, 300.0)
+    assert words.seen(ask, 300.0) == b'{"v": 1, "seen_s": null}'
+    for other in (
+        b'{"v": true, "call": "seen"}',
+        b'{"v": 1, "call": "seen", "x": 1}',
+        b"",
+        b"{" * 9,
+    ):
+        assert words.seen(other, 300.0) is None
+
+
+def test_the_socket_may_lie_where_another_account_may_enter(tmp_path: Path) -> None:
+    """With its mode from the first moment; a file that is there stays, and is said."""
+    place = tmp_path / "run"
+    place.mkdir()
+    with selectors.DefaultSelector() as selector:
+        server = LineServer(place / "orders.sock", 0o660, lambda line: line, selector)
+        assert (place / "orders.sock").stat().st_mode & 0o777 == 0o660
+        server.close()
+        (place / "orders.sock").write_text("mine")
+        for path in (place / "orders.sock", tmp_path / "no" / "orders.sock"):
+            with pytest.raises(InputError, match="cannot be a socket"):
+                LineServer(path, 0o660, lambda line: line, selector)
+    assert (place / "orders.sock").read_text() == "mine"
 
 
 def test_a_request_is_a_hint_until_the_coordinator_says_the_same() -> None:
