@@ -53,7 +53,8 @@ def score(  # noqa: PLR0913, PLR0917  # what a person chooses
     from ..core.errors import InputError
     from .home import Home
     from .release_score import score_release
-    from .send_score import figures_of
+    from .send_score import check_may_leave, figures_of
+    from .state import MANIFEST
 
     if send and not yes and (as_json or not sys.stdin.isatty()):
         raise InputError(
@@ -64,6 +65,8 @@ def score(  # noqa: PLR0913, PLR0917  # what a person chooses
         )
     lambdas = tuple(dict.fromkeys(lambda_ or [1.0]))
     place = Home.at(home)
+    if send and (place.run(concept) / MANIFEST).is_file():  # else there is nothing to score
+        check_may_leave(place.run(concept))
     found = score_release(
         place,
         concept,

@@ -22,7 +22,7 @@ from .masters import Masters
 from .owner_scores import fetch_scored
 from .release_score import score_trusted
 from .seen_heads import SeenHeads
-from .send_score import figures, send_score
+from .send_score import check_may_leave, figures, send_score
 
 
 def score_order(
@@ -38,10 +38,13 @@ def score_order(
 ) -> Path:
     """Return the file with the figures of ``concept`` in ``release``; ``send`` them too.
 
-    Raises InputError: it was not packed here, or base or images are bad. Raises Refused: there is
-    no such release, or it does not hold the concept. Raises Unreachable: no answer; ask later.
+    Raises InputError: it was not packed here, base or images are bad, or its figures may not leave.
+    Raises Refused: there is no such release, or it does not hold the concept. Raises Unreachable:
+    no answer; ask later.
     """
     kept = home.run(concept) / "scores" / f"release-{release}.json"
+    if send:
+        check_may_leave(home.run(concept))
     with home.lock(), home_channel(home, patience_s=patience_s) as channel:
         log = home.membership().log
         if not kept.exists():

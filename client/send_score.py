@@ -1,16 +1,35 @@
 """Sends what an owner measured of its concept in a release: seven numbers and the concept's name.
 
-Law: losses leave as whole millionths, the counts they are means of beside them, and nothing else;
-a loss that is not finite or beyond the contract's bound stays at home. Source: security.md 9.1.
+Laws: losses leave as whole millionths, the counts they are means of beside them, and nothing else;
+a loss that is not finite or beyond the contract's bound stays at home, and so does every figure of
+a concept whose manifest claims differential privacy, since the claim is of all that was sent.
+Source: security.md 9.1 and 9.2.
 """
 
-import math
+from pathlib import Path
 
+from ..core.document import parse
 from ..core.errors import InputError
 from ..core.keys import SigningKey
 from ..proto import methods, wire
 from .channel import Channel
 from .release_score import ReleaseScore
+from .state import MANIFEST
+
+
+def check_may_leave(folder: Path) -> None:
+    """Check that no claim of the concept in ``folder`` speaks against sending its figures.
+
+    Raises InputError (``dp-figures``): its manifest claims differential privacy.
+    """
+    if "dp" in parse((folder / MANIFEST).read_bytes(), kind="contribution").body:
+        raise InputError(
+            f"figures of {folder.name}, which was trained with differential privacy",
+            why="its claim is of all that was sent, and a mean over images without noise is not in"
+            " it",
+            fix="keep them at home: run the same command without --send",
+            code="dp-figures",
+        )
 
 
 def figures(
@@ -50,7 +69,7 @@ def send_score(channel: Channel, member: SigningKey, said: wire.ScoreRequest) ->
 
 
 def _millionths(loss: float) -> int:
-    if not math.isfinite(loss) or not 0 <= loss * 1e6 <= methods.MOST_LOSS:
+    if not 0 <= loss * 1e6 <= methods.MOST_LOSS:  # what is no number is in no bounds
         raise InputError(
             f"a loss of {loss:g}",
             why=f"a loss that is sent is a number from 0 to {methods.MOST_LOSS // 1_000_000}",

@@ -19,12 +19,7 @@ def order(
     ],
     member: Annotated[str, typer.Option(help="The first 8 digits, or more, of its key.")],
     concept: Annotated[str, typer.Option(help="The concept's name.")],
-    release: Annotated[
-        int,
-        typer.Option(
-            help="score: in which release, default the newest; train: a corrective round for it."
-        ),
-    ] = 0,
+    release: Annotated[int, typer.Option(help="score: in which release; default the newest.")] = 0,
     days: Annotated[int, typer.Option(help="Days until the order lapses, 1 to 365.")] = 30,
     as_json: Json = False,
 ) -> None:

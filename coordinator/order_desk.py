@@ -50,6 +50,13 @@ def give(house: House, wish: Wish) -> dict[str, Any]:
             fix="choose numbers within these bounds",
             code="bad-order",
         )
+    if wish.release and wish.kind != "score":
+        raise InputError(
+            f"an order to {wish.kind} that names release {wish.release}",
+            why="a contribution is trained on the base, and withdrawn from every later release",
+            fix="leave --release away",
+            code="bad-order",
+        )
     wish = replace(wish, concept=names.slug(wish.concept))
     now_s = house.clock.wall_s()
 
@@ -161,7 +168,7 @@ def _same(one: FleetOrder, other: FleetOrder) -> bool:
 def _checked_release(db: records.Db, wish: Wish, member: str) -> int:
     """Return the release that the order names, once it can be carried out."""
     live = _live(db, member, wish.concept)
-    if wish.kind == "train" and not wish.release:
+    if wish.kind == "train":
         _check_untaught(db, wish, member, live)
         return 0
     if live is None:
@@ -172,13 +179,6 @@ def _checked_release(db: records.Db, wish: Wish, member: str) -> int:
             code="not-taught",
         )
     if wish.kind == "withdraw":
-        if wish.release:
-            raise InputError(
-                f"an order to withdraw that names release {wish.release}",
-                why="a withdrawal takes the concept out of every later release",
-                fix="leave --release away",
-                code="bad-order",
-            )
         return 0
     return _release_with(db, wish.release, live)
 
@@ -198,7 +198,7 @@ def _check_untaught(
         raise Refused(
             f"{wish.concept} is taught already: contribution {live.leaf}",
             why="a member gets no second slot for a concept that stands",
-            fix="order the withdrawal first, or a corrective round with --release N",
+            fix="order the withdrawal first, and the training after the next release",
             code="already-taught",
         )
 

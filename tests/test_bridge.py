@@ -2,6 +2,7 @@
 
 import json
 import socket
+import sqlite3
 import stat
 import threading
 import time
@@ -9,11 +10,11 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from orthofed.coordinator import orders
-from orthofed.coordinator.bridge_desk import BridgeDesk
+from orthofed.coordinator import bridge_desk, orders
 from orthofed.coordinator.bridge_request import LINE_BYTES, parse_line
 from orthofed.coordinator.bridge_socket import BridgeSocket
 from orthofed.coordinator.order_desk import Wish, cancel, give, listed_orders
+from orthofed.coordinator.ordercheck import check_orders
 from orthofed.coordinator.revocation import Terms, revoke
 from orthofed.core.errors import InputError
 
@@ -21,6 +22,7 @@ from . import parser_seeds
 from .member import Member
 from .node_lines import node_line
 from .running import Coordinator
+from .seeded import Bug
 from .serving import Running, founded, running
 from .tiny_base import tiny_base
 
@@ -59,7 +61,7 @@ def fed(tmp_path):
 @pytest.fixture
 def path(fed, tmp_path):
     place = tmp_path / "bridge.sock"
-    listening = BridgeSocket(place, BridgeDesk(fed.house).answer)
+    listening = BridgeSocket(place, bridge_desk.BridgeDesk(fed.house).answer)
     yield place
     listening.close()
     assert not place.exists()
@@ -78,6 +80,10 @@ def ordered(fed: Running, member: Member, concept: str) -> str:
 
 def rows(fed: Running) -> list[orders.FleetOrder]:
     return [*fed.house.store.run(orders.all_orders)]
+
+
+def wrong_orders(db: sqlite3.Connection) -> list[str]:
+    return list(check_orders(db))
 
 
 def answer_about(order: object, /, **changed: object) -> dict[str, object]:
@@ -163,6 +169,17 @@ def test_an_answer_closes_nothing(fed, bridge):
     )
     cancel(fed.house, order)
     assert listed_orders(fed.house)[0]["said"] is None
+
+
+def test_a_seeded_bug_that_believes_answers_is_caught(fed):
+    """A node says that it is done, and the order is closed without a leaf: doctor names it too."""
+    order = ordered(fed, fed.member(), "anna")
+    hint = {"v": 1, "call": "hint", "answer": answer_about(order, state="done")}
+    with Bug.named("answer-closes-order").everywhere():
+        bridge_desk.BridgeDesk(fed.house).answer(json.dumps(hint).encode())
+
+    assert [row.state for row in rows(fed)] == ["done"]
+    assert any("did something else" in told for told in fed.house.store.run(wrong_orders))
 
 
 def test_nodes_of_replaced_keys_and_revoked_members_have_to_go(fed, bridge):
@@ -351,7 +368,7 @@ def test_a_stale_socket_is_taken_over(fed, tmp_path):
     left.bind(str(place))
     left.close()
 
-    listening = BridgeSocket(place, BridgeDesk(fed.house).answer)
+    listening = BridgeSocket(place, bridge_desk.BridgeDesk(fed.house).answer)
     with closing(Bridge(place)) as connected:
         answered = connected.asks("keys")
     listening.close()

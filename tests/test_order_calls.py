@@ -16,6 +16,7 @@ from orthofed.proto.wire import OrderKind
 
 from .member import Member
 from .node_lines import node_line
+from .seeded import Bug
 from .serving import Running, founded, running
 
 
@@ -87,6 +88,38 @@ def test_an_order_closes_with_the_leaf_that_carries_it_out(fed):
     assert state_of(fed, out) == ("done", left)
     assert [state_of(fed, each) for each in others] == [("open", None)] * 2
     assert wrong(fed) == []
+
+
+def test_contribution_and_closed_order_are_one_transaction(fed, monkeypatch):
+    """Cut between the two: there is neither; the same Commit does both."""
+    ana = fed.member()
+    train = given(fed, ana, 1, "train", "anna")
+    packed = ana.pack(ana.lease("anna", ("anna-k7",)))
+
+    def breaks(*_args: object, **_more: object) -> None:
+        raise Refused("cut", why="injected", fix="none", code="cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(orders, "carry_out", breaks)
+        with pytest.raises(Refused):
+            ana.contribute(packed)
+    before = state_of(fed, train), ana.status(packed.lease).state
+    leaf = ana.check(ana.commit(packed).receipt).index
+
+    assert before == (("open", None), "leased")
+    assert state_of(fed, train) == ("done", leaf)
+    assert wrong(fed) == []
+
+
+def test_a_seeded_bug_that_leaves_an_order_open_is_caught(tmp_path):
+    """The contribution is there and the order waits: doctor names it too."""
+    with Bug.named("order-left-open").everywhere(), running(founded(tmp_path)) as fed:
+        ana = fed.member()
+        train = given(fed, ana, 1, "train", "anna")
+        ana.contribute(ana.pack(ana.lease("anna", ("anna-k7",))))
+
+        assert state_of(fed, train) == ("open", None)
+        assert any("waits, and leaf" in told for told in wrong(fed))
 
 
 def test_work_that_comes_late_counts(fed):

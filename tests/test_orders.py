@@ -4,7 +4,12 @@ import json
 
 import pytest
 
+from orthofed.coordinator import node_keys
+from orthofed.coordinator.backup import back_up
+from orthofed.coordinator.clock import SystemClock
+from orthofed.coordinator.folder import DataFolder
 from orthofed.coordinator.order_desk import Wish, cancel, give, listed_orders
+from orthofed.coordinator.restore import restore
 from orthofed.coordinator.revocation import Terms, revoke
 from orthofed.coordinator.rowcheck import check_rows
 from orthofed.core.errors import InputError, OrthoFedError, Refused
@@ -12,7 +17,8 @@ from orthofed.proto.methods import MAX_ORDERS
 from orthofed.proto.wire import OrderKind
 
 from .member import Leased, Member
-from .serving import Running, founded, running
+from .node_lines import node_line
+from .serving import FastFs, Running, founded, running
 
 
 @pytest.fixture
@@ -116,8 +122,8 @@ def test_what_nobody_could_carry_out_is_refused(fed):
     assert refusal(fed, "train", ben, "anna") == "name-taken"
     assert refusal(fed, "train", ben, "an-na") == "name-taken"
     assert refusal(fed, "train", ana, "anna") == "already-taught"
-    assert refusal(fed, "train", ana, "anna", release=2) == "not-in-release"
-    assert refusal(fed, "train", ana, "bert", release=1) == "not-taught"
+    assert refusal(fed, "train", ana, "ana-b", release=1) == "bad-order"
+    assert refusal(fed, "score", ana, "bert", release=1) == "not-taught"
     assert refusal(fed, "score", ben, "anna") == "not-taught"
     assert refusal(fed, "score", ana, "ava", release=1) == "not-in-release"
     assert refusal(fed, "withdraw", ben, "anna") == "not-taught"
@@ -131,18 +137,6 @@ def test_what_nobody_could_carry_out_is_refused(fed):
     with pytest.raises(Refused):
         give(fed.house, Wish(kind="train", member="0" * 64, concept="anna"))
     assert listed_orders(fed.house) == []
-
-
-def test_a_corrective_round_is_an_order_of_its_own(fed):
-    """To train a concept that stands is refused; against a release that holds it, it is not."""
-    ana = fed.member()
-    taught(ana, "anna")
-    fed.release()
-
-    given = order(fed, "train", ana, "anna", release=1)
-
-    assert (given["release"], given["state"]) == (1, "open")
-    assert ana.orders().orders[0].release == 1
 
 
 def test_the_open_orders_of_a_member_are_bounded(fed):
@@ -204,3 +198,29 @@ def test_the_desk_takes_an_order_over_the_socket(fed):
 
     assert json.loads(json.dumps(listed))["orders"] == [{**done["order"], "said": None}]
     assert taken["state"] == "cancelled"
+
+
+def test_orders_nodes_and_scores_come_back_from_a_backup(tmp_path):
+    """Of a stopped coordinator; the restored one is sound and knows the same."""
+    folder = founded(tmp_path)
+    with running(folder) as fed:
+        ana = fed.member()
+        ana.register_node(node_line(1))
+        taught(ana, "anna")
+        fed.release()
+        order(fed, "score", ana, "anna")
+        ana.score("anna", 1, 90_000, 50_000, 60_000)
+        order(fed, "train", ana, "ava")
+        before = listed_orders(fed.house), fed.desk.ask("retention", {"release": 1})
+    back_up(folder, tmp_path / "kept", fs=FastFs(), clock=SystemClock(), say=print)
+
+    restore(tmp_path / "kept", tmp_path / "new", keys=folder.keys, fs=FastFs(), say=print)
+
+    with running(DataFolder.open(tmp_path / "new")) as again:
+        after = listed_orders(again.house), again.desk.ask("retention", {"release": 1})
+        (key,) = again.house.store.run(node_keys.nodes_to_be)
+        wrong = again.house.store.run(lambda db: list(check_rows(db)))
+    assert after == before
+    assert [each["state"] for each in after[0]] == ["done", "open"]
+    assert key.public_key == node_line(1)
+    assert wrong == []

@@ -7,9 +7,12 @@ import pytest
 
 from orthofed.client.outbox import read_record
 from orthofed.client.score_order import score_order
-from orthofed.core.errors import Refused
+from orthofed.client.state import MANIFEST, load
+from orthofed.core.document import parse, sign
+from orthofed.core.errors import InputError, Refused
 from orthofed.proto import methods
 
+from .coordinator_process import run
 from .owner import Owner
 from .serving import Running, founded, running
 
@@ -83,3 +86,27 @@ def test_a_release_without_the_concept_is_refused_and_the_figures_stay_kept(fed,
 
     assert refused.value.code == "not-found"
     assert json.loads(kept.read_text())["loss_merged"] == 0.06
+
+
+def test_figures_of_a_concept_with_a_dp_claim_stay_at_home(fed, tmp_path):
+    """Its signed (epsilon, delta) is of all that was sent; a mean without noise is not in it."""
+    owner = owner_with_figures(fed, tmp_path)
+    folder = owner.home.run("anna")
+    session = load(folder)
+    assert session is not None
+    body = parse((folder / MANIFEST).read_bytes(), kind="contribution").body
+    claimed = sign("contribution", {**body, "dp": {"v": 1}}, [owner.key(session)]).to_bytes()
+    (folder / MANIFEST).write_bytes(claimed)
+    score_of = ["--concept", "anna", "--images", "i", "--base", "b", "--release", "r"]
+
+    with pytest.raises(InputError) as ordered_to:
+        ordered(owner, send=True)
+    typed = run(
+        *("client", "score", *score_of, "--home", str(owner.home.folder), "--send", "--yes"),
+        check=False,
+    )
+
+    assert ordered_to.value.code == "dp-figures"
+    assert typed.returncode == 2
+    assert "differential privacy" in typed.stderr
+    assert ordered(owner, send=False) == 0
