@@ -157,7 +157,7 @@ class DaemonShell:
         if self._job is not None:
             self._hear()
         own = self._job.pid if self._job is not None else None
-        self._step(heart.Tick(_now(), self._machine.look(own)))
+        self.hear(heart.Tick(_now(), self._machine.look(own)))
 
     def _look_at(self, concept: str) -> None:
         """Tell the heart of a saved session that is new, or was moved by the owner's commands."""
@@ -175,9 +175,10 @@ class DaemonShell:
             self._log.say("damaged", f"{concept}: {error.what}", concept=concept, code=error.code)
             return
         if session is not None:
-            self._step(heart.Found(concept, session.phase))
+            self.hear(heart.Found(concept, session.phase))
 
-    def _step(self, event: heart.Event) -> None:
+    def hear(self, event: heart.Event) -> None:
+        """Tell the heart of ``event``, and carry out what it asks for."""
         before = self._state
         self._state, actions = step(before, event)
         if before.wait != self._state.wait:
@@ -207,7 +208,7 @@ class DaemonShell:
                 if self._job is not None:
                     self._job.kill()
             case heart.Keep():
-                remember(self._folder, self._state)
+                self._keep()
             case heart.End():
                 self._over = True
 
@@ -246,8 +247,20 @@ class DaemonShell:
             self._log.say("job", f"{about}: {do} begins", concept=about, do=do)
         self._about = about
         self._last = {}
-        self._job = DaemonProcess(job, stderr=self._folder / "job.stderr")
+        try:
+            self._job = DaemonProcess(job, stderr=self._folder / "job.stderr")
+        except OSError as error:  # no memory, no process, no room: the heart waits and tries again
+            self._last = {"code": "crashed", "what": f"it did not start: {error}", "fix": ""}
+            self._end(None)
+            return
         self._selector.register(self._job.said, selectors.EVENT_READ, self._hear)
+
+    def _keep(self) -> None:
+        """Write what outlives a restart; a full disk does not end a daemon that runs."""
+        try:
+            remember(self._folder, self._state)
+        except (OrthoFedError, OSError) as error:
+            self._log.say("not-kept", f"this would not outlive a restart: {error}")
 
     def _hear(self) -> None:
         """Pass on what the job said, and its end."""
@@ -273,14 +286,14 @@ class DaemonShell:
         if name in {"orders", "no-orders"}:
             if name == "orders":
                 self._orders.heard(line, time.monotonic())
-            self._step(orders_event(line, self._phase, random.random()))  # noqa: S311  # jitter
+            self.hear(orders_event(line, self._phase, random.random()))  # noqa: S311  # jitter
             return
         now_s = time.monotonic()
         if name not in {"step", "uploading"} or now_s - self._said_steps_s >= _STEPS_S:
             self._said_steps_s = now_s if name in {"step", "uploading"} else self._said_steps_s
             values = {**line, "concept": self._about}
             self._log.say(name, f"{self._about}: {_words(line)}", **values)
-        self._step(
+        self.hear(
             heart.Told(
                 name,
                 step=_whole(line.get("step")),
@@ -301,7 +314,7 @@ class DaemonShell:
             self._log.say("job-ended", f"{self._about or 'orders'}: {says}", **values)
         roll = random.random()  # noqa: S311  # jitter, not a secret
         told = (str(said[key]) for key in ("code", "what", "fix"))
-        self._step(heart.Ended(*told, roll=roll))
+        self.hear(heart.Ended(*told, roll=roll))
 
     def _phase(self, concept: str) -> str:
         """Return the saved phase of ``concept``, empty where there is none that can be read."""
@@ -318,20 +331,20 @@ class DaemonShell:
             return seen
         order = self._orders.order(line, now_s)
         if isinstance(order, Order):
-            self._step(heart.Ordered(order))
+            self.hear(heart.Ordered(order))
         return self._orders.reply(order, self._state, self._home)
 
     def _answer(self, line: bytes) -> bytes:
         event = event_of(line)
         if isinstance(event, heart.Event):
             self._log.say("asked", type(event).__name__.lower(), **asdict(event))
-            self._step(event)
+            self.hear(event)
         return reply(event, self.status())
 
     def _heard_signal(self) -> None:
         for number in self._woken.recv(64):
             self._log.say("signal", f"{signal.Signals(number).name}: stopping", number=number)
-            self._step(heart.Stop())
+            self.hear(heart.Stop())
 
     def _say_wait(self) -> None:
         wait = self.status()["wait"]

@@ -10,14 +10,20 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import psutil
 import pytest
 
+from orthofed.client import daemon_state as heart
 from orthofed.client.daemon_control import event_of
 from orthofed.client.daemon_log import DaemonLog
-from orthofed.client.home import Home
+from orthofed.client.daemon_memory import remember
+from orthofed.client.daemon_settings import DaemonSettings
+from orthofed.client.daemon_shell import DaemonShell
+from orthofed.client.home import Home, Membership
 from orthofed.client.join import join
 from orthofed.client.state import load
 from orthofed.client.training_log import Logged
@@ -26,6 +32,8 @@ from .coordinator_process import Coordinator, run
 from .owner_daemon import TRAINING, OwnerDaemon, client, queue
 from .tiny_base import tiny_base
 from .tiny_concept import write_images
+
+FED = "f" * 64
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +158,50 @@ def test_an_absent_coordinator_is_waited_for(
     assert away["queue"][0]["wait"]["reason"] == "coordinator unreachable"
     assert away["queue"][0]["wait"]["until"]
     assert _contributions(federation).count("hare-e5") == 1
+
+
+def test_a_used_up_allowance_holds_the_upload_until_tomorrow(
+    federation: Coordinator, home: Home, place: Path
+) -> None:
+    """A megabyte was sent today, by what the daemon remembers: it trains, and sends nothing."""
+    folder = home.folder / "daemon"
+    folder.mkdir()
+    now = heart.Now(datetime.now().astimezone(), 0.0)
+    used = heart.State(DaemonSettings(), now, (), day=now.wall.date().isoformat())
+    remember(folder, replace(used, sent_bytes=1_000_000))
+
+    with OwnerDaemon(home, queue(place, "puma-j1", upload_mb_day=1)) as daemon:
+        status = daemon.until(lambda status: status["queue"][0]["wait"] is not None)
+
+    assert status["queue"][0]["wait"]["reason"] == "quota"
+    assert status["queue"][0]["wait"]["until"][11:16] == "00:00"
+    session = load(home.run("puma-j1"))
+    assert session is not None
+    assert session.phase == "approved"
+    assert "puma-j1" not in _contributions(federation)
+
+
+def test_a_full_disk_and_no_process_end_no_daemon(tmp_path: Path) -> None:
+    """What cannot be written is said; a job that cannot begin is tried again later."""
+    folder = tmp_path / "daemon"
+    folder.mkdir()
+    settings = DaemonSettings.read(queue(tmp_path, "puma-j1"))
+    made = Home(tmp_path / "home")
+    made.join(Membership("127.0.0.1:1", b"", FED, FED), spec=b"{}", keyrings=())
+    shell = DaemonShell(made, settings, folder)
+    (folder / "state.json").mkdir()
+    (folder / "job.stderr").mkdir()
+
+    with shell:
+        shell.hear(heart.Paused())
+        shell.hear(heart.Resumed())
+        status = shell.status()
+
+    wait = status["queue"][0]["wait"]
+    assert wait is not None
+    assert wait["reason"] == "failed"
+    assert wait["until"]
+    assert '"event": "not-kept"' in (folder / "log.jsonl").read_text()
 
 
 def test_a_second_daemon_on_one_home_is_refused(home: Home, place: Path) -> None:
