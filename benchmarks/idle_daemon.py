@@ -57,6 +57,8 @@ def _waited(folder: Path, seconds: float) -> dict[str, float]:
             begun = begun or daemon.cpu_times()
             with contextlib.suppress(psutil.Error):
                 for job in daemon.children():
+                    if "orthofed.client.daemon_job" not in job.cmdline():
+                        continue
                     times, memory = job.cpu_times(), job.memory_info()
                     peak = max(memory.rss, jobs.get(job.pid, (0.0, 0))[1])
                     jobs[job.pid] = (times.user + times.system, peak)

@@ -6,8 +6,8 @@
 
 Laws: what cannot be seen is None and is named by `blind`, never guessed; reading a terminal's time
 stamps tells nothing of what was typed. Not seen: a mouse or key on a desktop that tells logind
-nothing, a game pad, somebody who watches a film. Cost: a millisecond or so, and with a desktop two
-short processes a look.
+nothing, a game pad, somebody who watches a film. Cost: a millisecond or so, and where logind is there
+a short process or two every 20 s.
 """
 
 import contextlib
@@ -30,6 +30,8 @@ TERMINALS: Final = ("/dev", "/dev/pts")
 SEATS: Final = Path("/run/systemd/seats")
 _SAMPLES_S: Final = 5.0
 _LOGIND_S: Final = 2.0
+_DESKTOP_S: Final = 20.0
+"""Between questions to logind: each is a process or two."""
 
 
 @dataclass(slots=True)
@@ -40,18 +42,27 @@ class Machine:
     gpu: str = "auto"
     _nvml: Any = None
     _looked_for: bool = field(default=False)
+    _desktop: tuple[float, ...] = ()  # when each desktop session fell idle
+    _desktop_s: float = field(default=float("-inf"))  # when logind was asked, monotonic
 
     def look(self, own: int | None) -> Seen:
         """Return what is seen now; ``own`` is the process whose GPU load is our own."""
         nvml = self._library()
         heat = [reading for reading in (_heat(), *self._gpu_heat(nvml)) if reading is not None]
         return Seen(
-            idle_s=idle_s(),
+            idle_s=self.idle_s(),
             on_battery=_on_battery(),
             gpu_busy_percent=self._others(nvml, _family(own)) if nvml is not None else None,
             temperature_c=max(heat, default=None),
             free_disk_gb=shutil.disk_usage(self.folder).free / 1e9,
         )
+
+    def idle_s(self) -> float | None:
+        """Return the seconds since somebody used a terminal or a desktop; None: none can be seen."""
+        if time.monotonic() - self._desktop_s >= _DESKTOP_S:
+            self._desktop, self._desktop_s = tuple(_desktop_touches()), time.monotonic()
+        touched = [*_terminal_touches(), *self._desktop]
+        return max(0.0, time.time() - max(touched)) if touched else None
 
     def blind(self, seen: Seen) -> list[str]:
         """Return what of ``seen`` cannot be seen here, in words."""
@@ -104,12 +115,6 @@ class Machine:
                 newest = {sample.pid: int(sample.smUtil) for sample in samples}
                 loads.append(sum(load for pid, load in newest.items() if pid not in own))
         return max(loads, default=None if not own else 0)
-
-
-def idle_s() -> float | None:
-    """Return the seconds since somebody used a terminal or a desktop; None: nobody can be seen."""
-    touched = [*_terminal_touches(), *_desktop_touches()]
-    return max(0.0, time.time() - max(touched)) if touched else None
 
 
 def _terminal_touches() -> Iterator[float]:

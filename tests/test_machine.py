@@ -11,7 +11,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from orthofed.client.daemon_waits import Seen
-from orthofed.client.machine import Machine, idle_s
+from orthofed.client.machine import Machine
 
 
 def test_a_key_in_any_terminal_ends_idleness() -> None:
@@ -19,9 +19,10 @@ def test_a_key_in_any_terminal_ends_idleness() -> None:
     ours, theirs = pty.openpty()
     try:
         os.utime(os.ttyname(theirs), (time.time() - 1_000, time.time()))
-        before = idle_s()
+        machine = Machine(Path("/"), "cpu")
+        before = machine.idle_s()
         os.utime(os.ttyname(theirs))
-        after = idle_s()
+        after = machine.idle_s()
     finally:
         os.close(ours)
         os.close(theirs)
@@ -48,7 +49,7 @@ def test_a_desktop_session_counts_where_logind_knows_of_one(
     monkeypatch.setattr("orthofed.client.machine.SEATS", tmp_path)
     monkeypatch.setattr("orthofed.client.machine.TERMINALS", ())
 
-    found = idle_s()
+    found = Machine(tmp_path, "cpu").idle_s()
 
     assert found is not None
     assert 499 < found < 520
@@ -59,8 +60,9 @@ def test_nobody_who_could_be_seen_is_no_idleness(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("orthofed.client.machine.SEATS", Path("/nowhere"))
     monkeypatch.setattr("orthofed.client.machine.TERMINALS", ("/nowhere",))
 
-    assert idle_s() is None
-    assert "who is at the keys" in Machine(Path("/"), "cpu").blind(Seen())
+    machine = Machine(Path("/"), "cpu")
+    assert machine.idle_s() is None
+    assert "who is at the keys" in machine.blind(Seen())
 
 
 def test_the_disk_of_the_home_is_looked_at(tmp_path: Path) -> None:
