@@ -6,8 +6,8 @@
 
 Laws: what cannot be seen is None and is named by `blind`, never guessed; reading a terminal's time
 stamps tells nothing of what was typed. Not seen: a mouse or key on a desktop that tells logind
-nothing, a game pad, somebody who watches a film. Cost: a millisecond or so, and where logind is there
-a short process or two every 20 s.
+nothing, a game pad, somebody who watches a film. Cost: a millisecond or so, and,
+where logind is, a short process or two every 20 s.
 """
 
 import contextlib
@@ -58,7 +58,7 @@ class Machine:
         )
 
     def idle_s(self) -> float | None:
-        """Return the seconds since somebody used a terminal or a desktop; None: none can be seen."""
+        """Return the seconds since a terminal or a desktop was used; None: none can be seen."""
         if time.monotonic() - self._desktop_s >= _DESKTOP_S:
             self._desktop, self._desktop_s = tuple(_desktop_touches()), time.monotonic()
         touched = [*_terminal_touches(), *self._desktop]
