@@ -100,9 +100,11 @@ CREATE TABLE fleet_order (
   made INTEGER NOT NULL, until INTEGER NOT NULL, size INTEGER NOT NULL, leaf INTEGER) STRICT;
 CREATE UNIQUE INDEX fleet_order_once ON fleet_order (member, kind, concept, release)
   WHERE state = 'open';
+CREATE INDEX fleet_order_of ON fleet_order (member, kind, concept);
 CREATE TABLE fleet_key (
   n INTEGER PRIMARY KEY, member TEXT NOT NULL REFERENCES member (key),
   public_key TEXT NOT NULL UNIQUE, day INTEGER NOT NULL, node TEXT UNIQUE) STRICT;
+CREATE INDEX fleet_key_of ON fleet_key (member, n);
 CREATE TABLE score (
   release INTEGER NOT NULL REFERENCES release (n), leaf INTEGER NOT NULL REFERENCES leaf (idx),
   base INTEGER NOT NULL, single INTEGER NOT NULL, merged INTEGER NOT NULL,

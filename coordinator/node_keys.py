@@ -10,7 +10,7 @@ its caller's transaction.
 import sqlite3
 from dataclasses import dataclass
 
-_NEWEST = "n = (SELECT MAX(n) FROM fleet_key other WHERE other.member = k.member)"
+_NEWEST = "n IN (SELECT MAX(n) FROM fleet_key GROUP BY member)"
 _STANDS = "k.member NOT IN (SELECT member FROM revocation)"
 
 
