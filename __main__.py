@@ -29,6 +29,7 @@ from .client import (
 from .client import cli as client
 from .coordinator import cli as coordinator
 from .core.errors import OrthoFedError
+from .simulation import simulate_command
 
 typer.core.HAS_RICH = False  # else "[required]" is escaped for rich, which prints none of our help
 app = typer.Typer(
@@ -49,6 +50,7 @@ app.command(epilog=sample_command.EXAMPLE)(sample_command.sample)
 app.command(epilog=audit_command.EXAMPLE)(audit_command.audit)
 app.command(epilog=coordinator.PLAN_EXAMPLE)(coordinator.plan)
 app.command(epilog=admit_command.EXAMPLE)(admit_command.admit)
+app.command(epilog=simulate_command.EXAMPLE)(simulate_command.simulate)
 
 
 @app.command(epilog=file_command.EXAMPLE)

@@ -45,7 +45,8 @@ class Choices:
 
     ``lambda_1024``: default merge weight in 1/1024. ``family``: basis. ``targets``: which layers
     are adapted; the spec keeps their list. ``layerwise_tokens``: a trigger has vectors of its own
-    for each place where the UNet reads the prompt. Texts: plain ASCII.
+    for each place where the UNet reads the prompt. Texts: plain ASCII. ``seed``: the public one of
+    the basis, 32 bytes; empty: drawn, which is right but where a run is to be repeated.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Choices:
     base_revision: str = "local"
     base_licence: str = "LicenseRef-unknown"
     limits: Limits = field(default_factory=Limits)
+    seed: bytes = b""
 
 
 def found(
@@ -105,7 +107,7 @@ def _plan(
         ),
         layers=layers,
         encoders=base.encoders(),
-        seed=secrets.token_bytes(32),
+        seed=choices.seed or secrets.token_bytes(32),
         basis=choices.family,
         rank=choices.rank,
         capacity=choices.capacity,

@@ -1,5 +1,6 @@
 """The repository is the package: what pyproject.toml lists is what lies in the tree."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -42,12 +43,9 @@ def test_every_requirement_is_pinned() -> None:
     }
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [*project["dependencies"]]
-    for extra in ("client", "dev", "faults", "flower"):
+    for extra in ("client", "dev", "faults", "flower", "simulation"):
         wanted += project["optional-dependencies"][extra]
 
-    names = {
-        requirement.split(">")[0].split("<")[0].split("=")[0].strip().lower()
-        for requirement in wanted
-    }
+    names = {re.split(r"[\[<>=!]", requirement)[0].strip().lower() for requirement in wanted}
 
     assert names <= pins

@@ -19,6 +19,7 @@ COPY coordinator coordinator/
 COPY core core/
 COPY fleet fleet/
 COPY proto proto/
+COPY simulation simulation/
 RUN /opt/orthofed/bin/pip install --no-cache-dir --constraint constraints.txt ".[client]"
 
 FROM ${BASE}

@@ -13,6 +13,7 @@ COPY coordinator coordinator/
 COPY core core/
 COPY fleet fleet/
 COPY proto proto/
+COPY simulation simulation/
 RUN /opt/orthofed/bin/pip install --no-cache-dir --constraint constraints.txt .
 
 FROM python:${PYTHON}
