@@ -5,7 +5,7 @@ VENV ?= .venv
 export VENV_BEFORE ?= $(CURDIR)/.venv-before
 export PYTHONSAFEPATH = 1
 
-.PHONY: setup check faults demo study clean
+.PHONY: setup check faults fleet demo study clean
 setup: $(VENV)/.installed $(VENV_BEFORE)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -29,6 +29,9 @@ check: setup
 
 faults: setup $(VENV)/.fuzzer
 	$(VENV)/bin/pytest -m faults $(FAULTS)
+
+fleet: setup
+	$(VENV)/bin/pytest -m fleet tests/fleet $(FLEET)
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/orthofed demo $(DEMO)

@@ -76,6 +76,14 @@ class _Supervisor:
         self._process = None
         return code
 
+    def pause(self) -> None:
+        """Stop the supervisor alone, so that nobody helps."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let it go on."""
+        os.kill(self.pid, signal.SIGCONT)
+
     def kill(self) -> None:
         """End it by SIGKILL, if it runs; the kernel ends the rest."""
         if self._process is not None:
@@ -153,3 +161,8 @@ class Courier(_Supervisor):
     def public_key(self) -> Path:
         """The node's public key, once it is made."""
         return self.folder / "node.pub"
+
+    def couriers(self) -> int:
+        """Return how many couriers were started so far."""
+        log = self.folder / "superexec.log"
+        return log.read_text("utf-8", "replace").count("Start `flwr-clientapp`")

@@ -9,67 +9,26 @@ import ssl
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from orthofed.client.home import Home
-from orthofed.client.join import join
-
-from ..coordinator_process import Coordinator, run, wide_base
-from .fleet_processes import Courier, Operator, free_port, until
+from .fleet_processes import free_port, until
+from .fleet_stack import CONCEPT, FleetStack, fleet_stack
 from .proxy import NGINX, proxied
 
 _PROTOBUF = "application/protobuf"
 
 
-@dataclass(frozen=True)
-class Fleet:
-    """What one test file starts."""
-
-    federation: Coordinator
-    operator: Operator
-    courier: Courier
-    home: Home
-
-    def order(self, kind: str, concept: str) -> str:
-        """Order something of the one member; return the order's id."""
-        members = _json("members", str(self.federation.folder))["members"]
-        words = ("--member", members[0]["member"], "--concept", concept)
-        return str(_json("order", str(self.federation.folder), kind, *words)["id"])
-
-    def found(self, order: str) -> dict[str, Any]:
-        """Return an order as the operator sees it."""
-        every = _json("orders", str(self.federation.folder))["orders"]
-        return next(each for each in every if each["id"] == order)
-
-
-def _json(*words: str) -> dict[str, Any]:
-    return dict(json.loads(run("coordinator", *words, "--json").stdout))
-
-
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """Start coordinator, both supervisors and name the node to the coordinator."""
-    place = tmp_path_factory.mktemp("fleet")
-    with Coordinator.found(place / "fed", wide_base(place / "base"), "--rank", "5") as federation:
-        home = Home.at(place / "home")
-        join(home, federation.invite(), url=None, patience_s=20)
-        operator = Operator(place / "link", bridge=place / "fed" / "data" / "bridge.sock")
-        with operator:
-            until(operator.roots.exists, operator.log(), seconds=30)
-            with Courier(
-                place / "courier", operator, orders=home.folder / "orders.sock"
-            ) as courier:
-                until(courier.public_key.exists, courier.log(), seconds=30)
-                run("client", "fleet-key", str(courier.public_key), "--home", str(home.folder))
-                yield Fleet(federation, operator, courier, home)
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetStack]:
+    """Give one federation with one node; its daemon is started by the test that wants it."""
+    with fleet_stack(tmp_path_factory.mktemp("fleet")) as stack:
+        yield stack
 
 
-def test_an_order_reaches_the_machine_and_its_word_comes_back(fleet: Fleet) -> None:
+def test_an_order_reaches_the_machine_and_its_word_comes_back(fleet: FleetStack) -> None:
     """From the operator's command to the answer: no daemon runs here, and that is the answer."""
     fleet.operator.until_it_turns()
     order = fleet.order("train", "wolf-a1")
@@ -84,9 +43,33 @@ def test_an_order_reaches_the_machine_and_its_word_comes_back(fleet: Fleet) -> N
     assert fleet.found(order)["state"] == "open"
 
 
+def test_a_daemon_is_woken_to_withdraw_and_to_train_and_the_ledger_closes_both(
+    fleet: FleetStack,
+) -> None:
+    """F1: the queue's own training, then a withdrawal and a training by order, through Flower.
+
+    Two contributions, one withdrawal, both orders closed by their leaves; two couriers came.
+    """
+    with fleet.daemon() as daemon:
+        daemon.until_done()
+        before, couriers = fleet.leaves(), fleet.courier.couriers()
+
+        out = fleet.order("withdraw", CONCEPT)
+        fleet.until_closed(out, seconds=60)
+        again = fleet.order("train", CONCEPT)
+        fleet.until_closed(again, seconds=90)
+        until(lambda: fleet.courier.couriers() >= couriers + 2, "couriers", seconds=30)
+
+    after = fleet.leaves()
+    assert after["contribution"] - before["contribution"] == 1
+    assert after["lease"] - before["lease"] == 1
+    assert after["withdrawal"] - before["withdrawal"] == 1
+    assert len(fleet.contributions()) == 2
+
+
 @pytest.mark.skipif(NGINX is None, reason="there is no nginx here")
 def test_the_proxy_lets_through_what_nodes_poll_and_nothing_else(
-    fleet: Fleet, tmp_path: Path
+    fleet: FleetStack, tmp_path: Path
 ) -> None:
     """F12: every path that SuperLink knows, and tricks with dots; registering a node is 403."""
     operator, port = fleet.operator, free_port()
@@ -109,7 +92,7 @@ def test_the_proxy_lets_through_what_nodes_poll_and_nothing_else(
     assert polled not in (403, 404), "a node could not poll"
 
 
-def test_nobody_takes_a_task_without_the_secret(fleet: Fleet) -> None:
+def test_nobody_takes_a_task_without_the_secret(fleet: FleetStack) -> None:
     """F12: another account of either machine asks both Runtime APIs for work, and gets none."""
     trust = ssl.create_default_context(cafile=str(fleet.operator.roots))
     path = "/v1/runtime/acquire-task"

@@ -1,0 +1,98 @@
+"""One federation with real Flower processes and one data owner, for the tests of tests/fleet.
+
+What the store holds is asked of the coordinator's own commands, as an operator would.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orthofed.client.home import Home
+from orthofed.client.join import join
+
+from ..coordinator_process import Coordinator, run
+from ..owner_daemon import TRAINING, OwnerDaemon, queue
+from ..tiny_base import tiny_base
+from ..tiny_concept import write_images
+from .fleet_processes import Courier, Operator, until
+
+CONCEPT = "wolf-a1"
+
+
+@dataclass(frozen=True)
+class FleetStack:
+    """What runs, and what is asked of it."""
+
+    place: Path
+    federation: Coordinator
+    operator: Operator
+    courier: Courier
+    home: Home
+
+    def daemon(self, *, steps: int = 4) -> OwnerDaemon:
+        """Return the owner's daemon, not started; more steps take longer."""
+        text = TRAINING.replace("steps = 4", f"steps = {steps}", 1)
+        (self.place / "quick.toml").write_text(text)
+        return OwnerDaemon(self.home, queue(self.place, CONCEPT, withdraw="policy"))
+
+    def order(self, kind: str, concept: str) -> str:
+        """Order something of the one member; return the order's id."""
+        members = self._json("members")["members"]
+        words = (kind, "--member", members[0]["member"], "--concept", concept)
+        return str(self._json("order", *words)["id"])
+
+    def found(self, order: str) -> dict[str, Any]:
+        """Return an order as the operator sees it."""
+        return next(each for each in self._json("orders")["orders"] if each["id"] == order)
+
+    def until_closed(self, order: str, *, seconds: float) -> float:
+        """Wait until the ledger has closed an order; return how long it took."""
+
+        def closed() -> bool:
+            return self.found(order)["state"] == "done"
+
+        return until(closed, f"order {order} is closed\n{self.told()}", seconds=seconds)
+
+    def contributions(self) -> list[dict[str, Any]]:
+        """Return the contributions that the operator sees."""
+        return list(self._json("contributions")["contributions"])
+
+    def leaves(self) -> Counter[str]:
+        """Return how many leaves of each kind the ledger holds."""
+        return Counter(each["kind"] for each in self._ledger())
+
+    def _ledger(self) -> list[dict[str, Any]]:
+        shown = run(
+            "ledger", "show", str(self.home.folder), "--from", "0", "--count", "100000", "--json"
+        ).stdout
+        return list(json.loads(shown)["leaves"])
+
+    def told(self) -> str:
+        """Return what both supervisors said."""
+        return f"{self.operator.log()}\n{self.courier.log()}"
+
+    def _json(self, *words: str) -> dict[str, Any]:
+        verb, *rest = words
+        done = run("coordinator", verb, str(self.federation.folder), *rest, "--json")
+        return dict(json.loads(done.stdout))
+
+
+@contextmanager
+def fleet_stack(place: Path) -> Iterator[FleetStack]:
+    """Start coordinator and both supervisors, and name the node to the coordinator."""
+    tiny_base(place / "base")
+    write_images(place / "images", 6)
+    with Coordinator.found(place / "fed", place / "base", "--rank", "1") as federation:
+        home = Home.at(place / "home")
+        join(home, federation.invite(), url=None, patience_s=20)
+        with Operator(place / "link", bridge=place / "fed" / "data" / "bridge.sock") as operator:
+            until(operator.roots.exists, "an authority", seconds=30)
+            orders = home.folder / "orders.sock"
+            with Courier(place / "courier", operator, orders=orders) as courier:
+                until(courier.public_key.exists, "a node key", seconds=30)
+                run("client", "fleet-key", str(courier.public_key), "--home", str(home.folder))
+                yield FleetStack(place, federation, operator, courier, home)
