@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -38,9 +38,12 @@ def until(holds: Callable[[], object], what: str, *, seconds: float) -> float:
 class _Supervisor:
     """One supervisor process; a context manager that ends it as systemd does."""
 
-    def __init__(self, folder: Path, *words: str) -> None:
+    def __init__(
+        self, folder: Path, *words: str, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.folder = folder
         self._words = (*words, "--same-account", "--json")
+        self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -54,7 +57,11 @@ class _Supervisor:
         """Start it."""
         with self._file.open("ab") as log:
             self._process = subprocess.Popen(
-                [*_COMMAND, *self._words], stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                [*_COMMAND, *self._words],
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env=self._environment,
             )
 
     @property
@@ -118,10 +125,13 @@ class _Supervisor:
 class Operator(_Supervisor):
     """The operator's side: SuperLink, SuperExec, the run."""
 
-    def __init__(self, folder: Path, *, bridge: Path) -> None:
+    def __init__(
+        self, folder: Path, *, bridge: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.port = free_port()
         words = ("--bridge", str(bridge), "--port", str(self.port))
-        super().__init__(folder, "coordinator", "fleet", str(folder), *words)
+        words = ("coordinator", "fleet", str(folder), *words)
+        super().__init__(folder, *words, environment=environment)
 
     @property
     def superlink(self) -> str:

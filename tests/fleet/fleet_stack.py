@@ -4,8 +4,10 @@ What the store holds is asked of the coordinator's own commands, as an operator 
 """
 
 import json
+import socket
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +66,22 @@ class FleetStack:
     def leaves(self) -> Counter[str]:
         """Return how many leaves of each kind the ledger holds."""
         return Counter(each["kind"] for each in self._ledger())
+
+    def head(self) -> tuple[int, str]:
+        """Return the ledger's size and root."""
+        shown = run("ledger", "show", str(self.home.folder), "--json").stdout
+        said = json.loads(shown)
+        return said["size"], said["root"]
+
+    def ask_daemon(self, order: Mapping[str, object]) -> dict[str, Any]:
+        """Ask on orders.sock as a courier does, no more than once a second."""
+        time.sleep(1.05)
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(10)
+            connection.connect(str(self.home.folder / "orders.sock"))
+            connection.sendall(json.dumps(order).encode() + b"\n")
+            with connection.makefile("rb") as answer:
+                return dict(json.loads(answer.readline()))
 
     def _ledger(self) -> list[dict[str, Any]]:
         shown = run(

@@ -4,6 +4,7 @@ One federation and one node for the whole file. What the store holds is asked of
 own commands, as an operator would.
 """
 
+import base64
 import json
 import ssl
 import urllib.parse
@@ -13,6 +14,8 @@ from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 
 import pytest
+
+from orthofed.coordinator.fleet_line import FleetLine
 
 from .fleet_processes import free_port, until
 from .fleet_stack import CONCEPT, FleetStack, fleet_stack
@@ -65,6 +68,31 @@ def test_a_daemon_is_woken_to_withdraw_and_to_train_and_the_ledger_closes_both(
     assert after["lease"] - before["lease"] == 1
     assert after["withdrawal"] - before["withdrawal"] == 1
     assert len(fleet.contributions()) == 2
+
+
+def test_forged_words_change_nothing(fleet: FleetStack) -> None:
+    """F11: who holds the bridge's socket, or the owner's, says what is not so.
+
+    An answer "done" with a stranger's receipt closes no order; an order that the coordinator does
+    not list, or of another federation, is refused by the daemon; the ledger stays as it was.
+    """
+    order = fleet.order("train", "bear-b2")
+    before = fleet.head()
+    answer = {"v": 1, "order": order, "state": "done", "code": "", "step": 7}
+    answer["receipt"] = base64.b64encode(b"a stranger's").decode()
+    listed = fleet.home.membership()
+    forged = {"v": 1, "order": "ab" * 16, "kind": "withdraw", "concept": CONCEPT, "release": 0}
+    forged |= {"fed": listed.fed, "log": listed.log}
+
+    with fleet.daemon() as daemon:
+        FleetLine(fleet.federation.folder / "data" / "bridge.sock").ask("hint", answer=answer)
+        until(lambda: fleet.ask_daemon(forged)["state"] == "refused", "a refusal", seconds=60)
+        other = fleet.ask_daemon(forged | {"fed": "0" * 64})
+        daemon.until(lambda status: not status["running"])
+
+    assert other["code"] == "other-federation"
+    assert fleet.found(order)["state"] == "open"
+    assert fleet.head() == before
 
 
 @pytest.mark.skipif(NGINX is None, reason="there is no nginx here")
