@@ -5,6 +5,7 @@ fleet``; both find Flower's processes by their parent, so that a test can kill o
 All of it runs as one account, which only tests may (``--same-account``).
 """
 
+import importlib.util
 import os
 import signal
 import socket
@@ -15,6 +16,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
+import pytest
+
+NEEDS_FLOWER = pytest.mark.skipif(
+    importlib.util.find_spec("flwr") is None, reason="flwr is an extra, and not here"
+)
 _COMMAND = (sys.executable, "-P", "-m", "orthofed")
 
 

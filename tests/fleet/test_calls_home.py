@@ -13,13 +13,14 @@ import pytest
 from ..coordinator_process import Coordinator, wide_base
 from ..seeded import Bug
 from ..strace import missing, traced
-from .fleet_processes import Operator
+from .fleet_processes import NEEDS_FLOWER, Operator
 
 _INTERNET = re.compile(r"sa_family=AF_INET6?, sin6?_port=htons\((\d+)\).*?\"([0-9a-f.:]+)\"")
 _DNS = 53
 
 pytestmark = [
     pytest.mark.fleet,
+    NEEDS_FLOWER,
     pytest.mark.skipif(bool(missing()), reason=missing() or "strace"),
 ]
 

@@ -15,10 +15,10 @@ import pytest
 
 from ..conftest import Figures
 from ..owner_daemon import OwnerDaemon
-from .fleet_processes import until
+from .fleet_processes import NEEDS_FLOWER, until
 from .fleet_stack import CONCEPT, FleetStack, fleet_stack
 
-pytestmark = pytest.mark.fleet
+pytestmark = [pytest.mark.fleet, NEEDS_FLOWER]
 _STEPS = 120
 """Enough for a training of about 20 s on two shared cores."""
 

@@ -17,10 +17,11 @@ import pytest
 
 from orthofed.coordinator.fleet_line import FleetLine
 
-from .fleet_processes import free_port, until
+from .fleet_processes import NEEDS_FLOWER, free_port, until
 from .fleet_stack import CONCEPT, FleetStack, fleet_stack
 from .proxy import NGINX, proxied
 
+pytestmark = NEEDS_FLOWER
 _PROTOBUF = "application/protobuf"
 
 

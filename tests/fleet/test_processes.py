@@ -14,6 +14,8 @@ from orthofed.fleet.child import Child
 from orthofed.fleet.flower_tools import SWITCHES, FlowerTools
 from orthofed.fleet.only_one import only_one
 
+from .fleet_processes import NEEDS_FLOWER
+
 _SUPERVISOR = """
 import os, sys, time
 from pathlib import Path
@@ -186,6 +188,7 @@ def test_nothing_but_the_bridge_and_the_courier_loads_flwr(module: str) -> None:
     assert subprocess.run([sys.executable, "-P", "-c", code], check=False).returncode == 0
 
 
+@NEEDS_FLOWER
 def test_the_courier_loads_the_standard_library_and_flwr_only() -> None:
     """It may live in an environment that has nothing else of ours."""
     code = (
