@@ -59,6 +59,18 @@ class FleetStack:
 
         return until(closed, f"order {order} is closed\n{self.told()}", seconds=seconds)
 
+    def until_flower_carries(self, *, seconds: float) -> float:
+        """Wait until an order that no daemon can close reaches the machine; take it back."""
+        couriers = self.courier.couriers()
+        order = self.order("train", "bear-b2")
+        took_s = until(
+            lambda: self.courier.couriers() > couriers,
+            f"a courier\n{self.told()}",
+            seconds=seconds,
+        )
+        self._json("cancel-order", order)
+        return took_s
+
     def contributions(self) -> list[dict[str, Any]]:
         """Return the contributions that the operator sees."""
         return list(self._json("contributions")["contributions"])

@@ -48,9 +48,8 @@ def _one_order(fleet: FleetStack) -> Iterator[tuple[str, OwnerDaemon]]:
         after = fleet.leaves()
         assert after["lease"] - before["lease"] == 1
         assert after["contribution"] - before["contribution"] == 1
-        couriers = fleet.courier.couriers()
-        fleet.until_closed(fleet.order("withdraw", CONCEPT), seconds=240)
-        until(lambda: fleet.courier.couriers() > couriers, "Flower carries nothing", seconds=240)
+        fleet.until_flower_carries(seconds=240)
+        fleet.until_closed(fleet.order("withdraw", CONCEPT), seconds=180)
 
 
 def test_f4_superlink_is_killed_for_a_moment(fleet: FleetStack, figures: Figures) -> None:
