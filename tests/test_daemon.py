@@ -21,6 +21,7 @@ from orthofed.client import daemon_state as heart
 from orthofed.client.daemon_control import event_of
 from orthofed.client.daemon_log import DaemonLog
 from orthofed.client.daemon_memory import remember
+from orthofed.client.daemon_process import DaemonProcess
 from orthofed.client.daemon_settings import DaemonSettings
 from orthofed.client.daemon_shell import DaemonShell
 from orthofed.client.home import Home, Membership
@@ -123,6 +124,28 @@ def test_a_pause_frees_the_machine_and_outlives_a_kill_and_the_training_goes_on(
     steps = [step.step for step in log.steps]
     assert steps == list(range(1, len(steps) + 1)), "each step once: saved and gone on from"
     assert len(steps) >= further["queue"][0]["step"]
+
+
+def test_a_job_whose_daemon_is_gone_ends_whatever_it_waits_for(
+    federation: Coordinator, home: Home, tmp_path: Path
+) -> None:
+    """Its stdin ends, and it stops as if interrupted: it would hold the home, unseen."""
+    federation.kill()
+    job = DaemonProcess(
+        {"do": "orders", "home": str(home.folder), "patience_s": 90}, stderr=tmp_path / "stderr"
+    )
+    try:
+        time.sleep(1)
+        assert job._process.stdin is not None
+        job._process.stdin.close()
+        code, said = job._process.wait(45), list(job.lines())
+    finally:
+        job.kill()
+        job.close()
+        federation.start()
+
+    assert code == 1
+    assert [line["code"] for line in said] == ["interrupted"]
 
 
 def test_nothing_leaves_without_the_owners_yes(
