@@ -103,7 +103,9 @@ def test_the_proxy_lets_through_what_nodes_poll_and_nothing_else(
     """F12: every path that SuperLink knows, and tricks with dots; registering a node is 403."""
     operator, port = fleet.operator, free_port()
     trust = ssl.create_default_context(cafile=str(operator.roots))
-    api = json.loads(_answer(f"https://{operator.superlink}/openapi.json", trust, method="GET")[1])
+    link = f"https://{operator.superlink}"
+    until(lambda: _answer(f"{link}/health", trust, method="GET")[0], link, seconds=60)
+    api = json.loads(_answer(f"{link}/openapi.json", trust, method="GET")[1])
     paths = [path for path in api["paths"] if not path.startswith("/v1/fleet/")]
     tricks = ["/v1/fleet/../control/list-runs", "/v1/fleet/%2e%2e/control/list-runs", "/health"]
     tricks += ["/v1/fleet//..//runtime/acquire-task", "//v1/control/list-runs", "/openapi.json"]
