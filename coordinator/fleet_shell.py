@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,8 @@ class FleetShell:
     def _tell(self, call: str, **values: object) -> None:
         """Tell the coordinator; if it is away it reads the same from the next list of keys."""
         try:
-            FleetLine(self._bridge_path).ask(call, **values)
+            with closing(FleetLine(self._bridge_path)) as line:
+                line.ask(call, **values)
         except Unreachable as error:
             _LOG.warning("%s", error.what)
 

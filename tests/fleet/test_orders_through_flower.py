@@ -86,7 +86,9 @@ def test_forged_words_change_nothing(fleet: FleetStack) -> None:
     forged |= {"fed": listed.fed, "log": listed.log}
 
     with fleet.daemon() as daemon:
-        FleetLine(fleet.federation.folder / "data" / "bridge.sock").ask("hint", answer=answer)
+        bridge = fleet.federation.folder / "data" / "bridge.sock"
+        with closing(FleetLine(bridge)) as line:
+            line.ask("hint", answer=answer)
         until(lambda: fleet.ask_daemon(forged)["state"] == "refused", "a refusal", seconds=60)
         other = fleet.ask_daemon(forged | {"fed": "0" * 64})
         daemon.until(lambda status: not status["running"])
