@@ -184,3 +184,14 @@ def test_draws_of_two_concepts_meet_by_chance_and_gaussian_is_not_orthogonal(
 
     assert 0 < np.mean(np.square(met)) < RANK
     assert not np.allclose(drawn.T @ drawn, np.eye(RANK), atol=1e-2)
+
+
+def test_the_shown_tables_are_those_of_the_kept_result(tmp_path: Path) -> None:
+    """docs/study holds what the report makes of the result that is committed, to the byte."""
+    result = BENCHMARKS / "results" / "study-cpu-1.json"
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    words = ["-m", "study.report", str(result), "--out", str(tmp_path)]
+    subprocess.run([sys.executable, *words], check=True, cwd=BENCHMARKS, env=env)
+
+    shown = BENCHMARKS.parent / "docs" / "study"
+    assert (tmp_path / "tables.md").read_text() == (shown / "tables.md").read_text()

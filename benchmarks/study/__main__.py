@@ -68,7 +68,7 @@ def main() -> None:
     result = {
         "schema": "orthofed.study/1",
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
-        "command": " ".join(["python -m study", *sys.argv[1:]]),
+        "command": " ".join(["python -m study", *_told(sys.argv[1:])]),
         "commit": commit(),
         "hardware": hardware(),
         "concepts": list(conditions.names),
@@ -141,6 +141,12 @@ def _differences(
             if kept := {name: gap for name, gap in gaps.items() if gap}:
                 found[f"{ours} - {rival} {cell}"] = kept
     return found
+
+
+def _told(words: list[str]) -> list[str]:
+    """Return the command's words without where this machine keeps its work."""
+    after_work = [False, *(word == "--work" for word in words)]
+    return ["FOLDER" if hidden else word for hidden, word in zip(after_work, words, strict=False)]
 
 
 def _plain(outcome: Outcome) -> dict[str, object]:

@@ -15,6 +15,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+_TICKS = (-10, -5, -2, -1, -0.5, 0, 0.5, 1)
 _LINES = {"equal": "--", "half": "-.", "lora": ":"}
 """The controls are dashed; a null-response twin has its method's dash."""
 
@@ -78,7 +79,7 @@ def plotted(result: Mapping[str, Any]) -> Figure:
     mpl.rcParams["svg.fonttype"] = "none"
     lambdas = sorted({cell.partition("@")[2] for cell in _cells(result)}, key=float)
     figure = Figure(figsize=(4.4 * len(lambdas), 3.8), layout="constrained")
-    panels = figure.subplots(1, len(lambdas), squeeze=False)[0]
+    panels = figure.subplots(1, len(lambdas), squeeze=False, sharey=True)[0]
     for panel, value in zip(panels, lambdas, strict=True):
         for method, row in result["methods"].items():
             sizes = sorted(int(c.partition("@")[0]) for c in row if c.endswith(f"@{value}"))
@@ -86,8 +87,11 @@ def plotted(result: Mapping[str, Any]) -> Figure:
             style = _LINES.get(method.removesuffix("_null"), "-")
             panel.plot(*zip(*points, strict=True), style, marker="o", ms=3, label=method)
         panel.axhline(0, color="0.7", lw=0.8, zorder=0)
-        panel.set_yscale("symlog", linthresh=1)
-        panel.set(title=f"lambda {value}", xlabel="concepts in the model", ylabel="retention")
+        panel.set_yscale("symlog", linthresh=1)  # 0 to 1 as it is, what is lost beyond in decades
+        panel.set_yticks(_TICKS, labels=[f"{tick:g}" for tick in _TICKS])
+        panel.minorticks_off()
+        panel.set(title=f"lambda {value}", xlabel="concepts in the model")
+    panels[0].set_ylabel("retention")
     panels[0].legend(fontsize=7)
     return figure
 
