@@ -26,6 +26,7 @@ _SLUG = re.compile(r"[a-z0-9](?:-?[a-z0-9]){2,30}")
 MAX_VALUE = 4096
 JSON_KEYS = frozenset({"ss_tag_frequency", "lora_adapter_metadata"})
 """Whose values may be longer than `MAX_VALUE` characters."""
+_HINT = "Trigger words: "
 _GENERATIVE_MODELS = "https://github.com/Stability-AI/generative-models"
 _TEXT_PREFIXES = {
     "sd1": {"text_encoder": "lora_te"},
@@ -266,7 +267,7 @@ def _modelspec(
     if not is_hex(tensor_hash) or not is_hex(origin.basis):
         raise _bad("a hash that is no SHA-256", "hashes are 64 lower-case hex digits")
     spec = origin.spec
-    triggers = ", ".join(trigger for entry in concepts for trigger in entry.triggers)
+    triggers = _phrase([trigger for entry in concepts for trigger in entry.triggers])
     like = origin.architecture
     return {
         "modelspec.architecture": f"{like.name}/{kind}" if kind else like.name,
@@ -278,9 +279,26 @@ def _modelspec(
         "modelspec.tags": "orthogonal-adaptation",
         "modelspec.title": f"{spec.name}: {title}",
         "modelspec.trigger_phrase": triggers,
-        "modelspec.usage_hint": f"Trigger words: {triggers}",
+        "modelspec.usage_hint": f"{_HINT}{triggers}",
         **_whose(origin, concepts),
     }
+
+
+def _phrase(triggers: Sequence[str]) -> str:
+    """Return the triggers as one value; of more than it may hold, the first ones and their number.
+
+    ``ss_tag_frequency`` and the card have all of them.
+
+    >>> _phrase(["anna-k7", "wren-c1"])
+    'anna-k7, wren-c1'
+    """
+    whole = ", ".join(triggers)
+    room = MAX_VALUE - len(_HINT)
+    if len(whole) <= room:
+        return whole
+    room -= len(f", and {len(triggers)} more")
+    kept = whole[: room + 1].rpartition(", ")[0]
+    return f"{kept}, and {len(triggers) - kept.count(', ') - 1} more"
 
 
 def _whose(origin: FileOrigin, concepts: Sequence[ConceptEntry]) -> dict[str, str]:

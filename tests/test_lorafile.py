@@ -178,6 +178,30 @@ def test_lora_metadata_is_exactly_the_allow_list() -> None:
     assert json.loads(metadata["ss_tag_frequency"])["wren-cat"] == {"wren-c1": 1, "wren-c2": 1}
 
 
+@pytest.mark.parametrize(("num", "length"), [(340, 10), (1_000, 12), (400, 9), (371, 9), (370, 9)])
+def test_more_triggers_than_a_value_holds_are_counted(num: int, length: int) -> None:
+    """A thousand concepts make a file: the first triggers whole, the others by number."""
+    names = [f"c{number:0{length - 1}d}" for number in range(num)]
+    entries = [
+        replace(WREN, slot=number, concept=name, triggers=(name,))
+        for number, name in enumerate(names)
+    ]
+    metadata = lora_metadata(FileOrigin(sd1(), HASH), entries, rank=num, tensor_hash=HASH)
+    said, hint = metadata["modelspec.trigger_phrase"], metadata["modelspec.usage_hint"]
+
+    assert hint == f"Trigger words: {said}"
+    assert len(hint) <= 4_096
+    if ", and " in said:
+        kept, _, rest = said.partition(", and ")
+        shown = kept.split(", ")
+        assert shown == names[: len(shown)]
+        assert rest == f"{num - len(shown)} more"
+        assert len(hint) > 4_096 - 2 * length - 16
+    else:
+        assert said.split(", ") == names
+    assert len(json.loads(metadata["ss_tag_frequency"])) == num
+
+
 def test_a_single_concept_and_sdxl_have_their_own_values() -> None:
     """A1111 reads the prefix `sdxl_`."""
     metadata = lora_metadata(
