@@ -76,7 +76,7 @@ def _new(folder: Path) -> Path:
             fix="give a new folder with --keep",
             code="folder-not-empty",
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # homes hold keys, if only toys'
     return folder.resolve()
 
 
