@@ -142,7 +142,9 @@ def test_a_server_without_ranges_is_asked_for_the_file_once(seed: int, tmp_path:
             download.run([each], moved(tmp_path / "whole"))
 
     assert (tmp_path / "whole").read_bytes() == data
-    assert [(start, end) for _, start, end in web.ranges] == [(0, CHUNK), (0, len(data))]
+    (first, last), *after = [(start, end) for _, start, end in web.ranges]
+    assert (first % CHUNK, last) == (0, min(first + CHUNK, len(data)))  # any worker may be first
+    assert after == [(0, len(data))]
     assert download.fetched_bytes == len(data)
 
 
