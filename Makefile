@@ -5,13 +5,13 @@ VENV ?= .venv
 export VENV_BEFORE ?= $(CURDIR)/.venv-before
 export PYTHONSAFEPATH = 1
 
-.PHONY: setup check faults fleet demo study clean
+.PHONY: setup check docs faults fleet demo study clean
 setup: $(VENV)/.installed $(VENV_BEFORE)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt "torch==2.13.0"
-	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable ".[client,dev]"
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable ".[client,dev,docs]"
 	touch $@
 
 $(VENV_BEFORE)/.installed: constraints-before.txt
@@ -21,11 +21,16 @@ $(VENV_BEFORE)/.installed: constraints-before.txt
 	touch $@
 
 $(VENV)/.fuzzer: $(VENV)/.installed
-	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable ".[client,dev,faults]"
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable ".[client,dev,docs,faults]"
 	touch $@
 
 check: setup
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" ./check
+
+# The site in build/site, without a warning, and what its pages promise.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
+	$(VENV)/bin/pytest tests/test_site.py $(DOCS)
 
 faults: setup $(VENV)/.fuzzer
 	$(VENV)/bin/pytest -m faults $(FAULTS)
