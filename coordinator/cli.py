@@ -18,6 +18,7 @@ from . import (
     contributions_command,
     fleet_command,
     keyring_command,
+    login_command,
     members_command,
     order_command,
     publish_command,
@@ -428,6 +429,7 @@ app.command(epilog=contributions_command.EXAMPLE)(contributions_command.contribu
 app.command(epilog=fleet_command.EXAMPLE)(fleet_command.fleet)
 app.command(epilog=approve_command.EXAMPLE)(approve_command.approve)
 app.command(epilog=audit_log_command.EXAMPLE)(audit_log_command.audit_log)
+app.command("login-link", epilog=login_command.EXAMPLE)(login_command.login_link)
 app.command(epilog=keyring_command.ROTATE_EXAMPLE)(keyring_command.rotate)
 app.add_typer(keyring_command.app, name="keyring", help="Keyrings: show, root, propose, sign.")
 app.command(epilog=publish_command.EXAMPLE)(publish_command.publish)

@@ -26,8 +26,10 @@ from .desk import Desk
 from .folder import DataFolder
 from .fs import Fs
 from .house import House
+from .logins import Logins
 from .meter import Meter
 from .metrics_page import MetricsPage
+from .premises import OpenPage, Premises
 from .server import Server
 from .service import Service
 from .stale_parts import StaleParts
@@ -39,12 +41,14 @@ class Listening:
     """What a coordinator says when it can be called.
 
     ``address``: HOST:PORT. ``metrics``: the address of the metrics, empty for none.
+    ``page``: that of the page, empty for none.
     ``is_recovering``: a release was interrupted and is being finished.
     """
 
     address: str
     link: str
     metrics: str
+    page: str
     is_recovering: bool
 
 
@@ -59,6 +63,7 @@ def run(
     *,
     listen: str,
     metrics: str = "",
+    open_page: OpenPage | None = None,
     ready: Callable[[Listening], None],
     clock: Clock | None = None,
 ) -> None:
@@ -83,15 +88,23 @@ def run(
             service.answer, listen=listen or settings.listen, tls=tls, clock=clock, meter=meter
         )
         where = metrics or settings.metrics
-        page = MetricsPage(where, meter, house) if where else None
-        desk = Desk(house)
+        numbers = MetricsPage(where, meter, house) if where else None
+        logins = Logins(clock)
+        desk = Desk(house, logins)
         audit = AuditLog(folder.audit_log, fs=fs, clock=clock)
-        control = ControlServer(folder.control, lambda who: AuditedDesk(desk, audit, who))
+
+        def desk_for(who: str) -> AuditedDesk:
+            return AuditedDesk(desk, audit, who)
+
+        control = ControlServer(folder.control, desk_for)
         bridge = BridgeSocket(folder.bridge(), BridgeDesk(house).answer)
         _tell_address(folder, _address(server, settings.hostnames[0]), fs=fs)
         interrupted = house.store.run(publications.planned) is not None
-        seen_at = "" if page is None else page.address
-        ready(Listening(folder.address(), desk.link(), seen_at, interrupted))
+        premises = Premises(house, meter, service.answer, desk_for, audit, logins)
+        page = None if open_page is None else open_page(premises)
+        logins.url = "" if page is None else page.address
+        seen_at = "" if numbers is None else numbers.address
+        ready(Listening(folder.address(), desk.link(), seen_at, logins.url, interrupted))
         house.sweep()
         child = _finish_release(directory) if interrupted else None
         # Python's handler runs when the main thread does. A signal that falls between its last look
@@ -99,8 +112,9 @@ def run(
         while not stop.wait(_LOOK_S):
             pass
         server.stop()
-        if page is not None:
-            page.close()
+        for each in (page, numbers):
+            if each is not None:
+                each.close()
         bridge.close()
         control.close()
         audit.close()

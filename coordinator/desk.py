@@ -24,8 +24,10 @@ from .blobs import sha256_of
 from .board import Turn
 from .counts import counts
 from .house import House
+from .invites import listed_invites
 from .journal import tell
 from .listing import listed
+from .logins import Logins
 from .measured import take as take_measured
 from .measured import to_measure
 from .order_desk import Wish, cancel, give, listed_orders
@@ -51,9 +53,10 @@ _MOST_DAYS = 365
 class Desk:
     """Does what the operator asks, inside the process that owns the folder."""
 
-    def __init__(self, house: House) -> None:
-        """Act on what the house owns."""
+    def __init__(self, house: House, logins: Logins | None = None) -> None:
+        """Act on what the house owns; ``logins`` let people in to its page, if it has one."""
         self._house = house
+        self._logins = logins or Logins(house.clock)
 
     def ask(self, op: str, args: dict[str, Any]) -> dict[str, Any]:
         """Do one thing by name; raises OrthoFedError."""
@@ -63,7 +66,9 @@ class Desk:
             ),
             "keyring": lambda: {"document": self._house.facts.keyrings[-1].decode("ascii")},
             "keyring-install": lambda: {"n": install(self._house, str(args["document"]).encode())},
+            "invites": lambda: {"invites": self._house.store.run(listed_invites)},
             "link": lambda: {"link": self.link()},
+            "login-link": lambda: self._logins.link(str(args["who"])),
             "status": self.status,
             "contributions": lambda: {"contributions": self._house.store.run(listed)},
             "approve": lambda: {"was": approve(self._house, int(args["leaf"]))},

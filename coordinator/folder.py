@@ -21,7 +21,10 @@ from .fs import Fs
 from .policy import Policy
 
 _RESERVE_MIB = 2_048
-_TEXTS = ("base", "base_hint", "address", "listen", "metrics", "high_water", "client_ca", "bridge")
+_TEXTS = (
+    "base", "base_hint", "address", "listen", "metrics", "high_water", "client_ca", "bridge",
+    "web", "web_url", "backups",
+)  # fmt: skip
 _DAILY = {"uploads_a_day": 32, "upload_mib_a_day": 4_096}
 _KNOWN = {*_TEXTS, *_DAILY, "hostnames", "reserve_mib", "admission", "derive"}
 
@@ -38,7 +41,10 @@ class Settings:
     file of the high-water mark (mark.py), empty for the one in the coordinator's folder.
     ``client_ca``: a PEM file; only who shows a certificate of these authorities is listened to,
     empty: everybody. ``bridge``: where the fleet's bridge connects, a Unix socket in a folder that
-    its account may enter; empty: data/bridge.sock, for this account alone. ``uploads_a_day``,
+    its account may enter; empty: data/bridge.sock, for this account alone. ``web``: HOST:PORT of
+    the page, empty for none; ``web_url``: its public address, where a proxy stands in front.
+    ``backups``: the folder that backups asked for on the page go to, empty: none can be asked for
+    there. ``uploads_a_day``,
     ``upload_mib_a_day``: what one client key may announce and send, 1 or more.
     ``derive``: kinds of files that releases do not hold; info.json says their hashes, and consumers
     make them (core/derived_file.py). It is the house's choice and stands here, so that one release
@@ -56,6 +62,9 @@ class Settings:
     high_water: str = ""
     client_ca: str = ""
     bridge: str = ""
+    web: str = ""
+    web_url: str = ""
+    backups: str = ""
     uploads_a_day: int = _DAILY["uploads_a_day"]
     upload_mib_a_day: int = _DAILY["upload_mib_a_day"]
     derive: tuple[str, ...] = DERIVED
@@ -82,6 +91,12 @@ class Settings:
             f"client_ca = {json.dumps(self.client_ca)}",
             "# The Unix socket of the fleet's bridge (docs/orders.md). Empty: data/bridge.sock.",
             f"bridge = {json.dumps(self.bridge)}",
+            "# HOST:PORT of the page for readers and the operator (docs/web.md); empty: none.",
+            f"web = {json.dumps(self.web)}",
+            "# Its public address behind a proxy, such as https://fed.example.org.",
+            f"web_url = {json.dumps(self.web_url)}",
+            "# The folder for backups that the page takes; empty: it takes none.",
+            f"backups = {json.dumps(self.backups)}",
             "# What one client key may announce and send in a day (UTC); it has one contribution.",
             f"uploads_a_day = {self.uploads_a_day}",
             f"upload_mib_a_day = {self.upload_mib_a_day}",
@@ -114,7 +129,8 @@ class Settings:
         for key, number in numbers.items():
             if type(number) is not int or number < 1:
                 raise _bad_settings(path, f"{key} is a number, 1 or more")
-        base, hint, address, listen, metrics, high_water, client_ca, bridge = texts
+        base, hint, address, listen, metrics, high_water, client_ca, bridge, *of_page = texts
+        web, web_url, backups = of_page
         limits = table.get("admission", {})
         if not isinstance(limits, dict):
             raise _bad_settings(path, "admission is a table of thresholds")
@@ -133,6 +149,9 @@ class Settings:
             high_water=high_water,
             client_ca=client_ca,
             bridge=bridge,
+            web=web,
+            web_url=web_url,
+            backups=backups,
             derive=_derive(path, table.get("derive", list(DERIVED))),
             admission=admission,
             **numbers,

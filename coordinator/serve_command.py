@@ -1,11 +1,14 @@
 """``orthofed coordinator serve``: the process of one federation, until it is told to stop."""
 
 import os
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from .command_line import Folder, Json, say, show
+
+if TYPE_CHECKING:
+    from .premises import OpenPage
 
 EXAMPLE = "Example: orthofed coordinator serve fed --listen 0.0.0.0:7070"
 
@@ -15,6 +18,12 @@ def serve(
     listen: Annotated[str, typer.Option(help="HOST:PORT; port 0 takes any free one.")] = "",
     metrics: Annotated[
         str, typer.Option(help="HOST:PORT of /metrics; default what coordinator.toml says.")
+    ] = "",
+    web: Annotated[
+        str, typer.Option(help="HOST:PORT of the page; default what coordinator.toml says.")
+    ] = "",
+    web_url: Annotated[
+        str, typer.Option(help="The page's public address, https://..., behind a proxy.")
     ] = "",
     log: Annotated[
         Literal["text", "json"],
@@ -27,7 +36,11 @@ def serve(
     # narrow: with OpenBLAS's own threads a Commit of 4 MiB took .2 s of two busy cores, not .005.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from .daemon import Listening, run
+    from .folder import DataFolder
     from .journal import to_stderr
+
+    settings = DataFolder.open(directory).settings()
+    where = web or settings.web
 
     def ready(now: Listening) -> None:
         value = {"schema": "orthofed.coordinator.serve/1", "address": now.address, "link": now.link}
@@ -35,9 +48,28 @@ def serve(
         if now.metrics:
             value["metrics"] = now.metrics
             lines.append(f"metrics on {now.metrics}")
+        if now.page:
+            value["page"] = now.page
+            lines.append(f"page on {now.page}")
         show(value, "\n".join(lines), as_json)
         if now.is_recovering:
             say("finishing a release that was interrupted")
 
     to_stderr(log)
-    run(directory, listen=listen, metrics=metrics, ready=ready)
+    open_page = _opener(where, web_url or settings.web_url) if where else None
+    run(directory, listen=listen, metrics=metrics, open_page=open_page, ready=ready)
+
+
+def _opener(where: str, url: str) -> "OpenPage":
+    from ..core.errors import InputError
+
+    try:
+        from ..web.opening import opener
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"the page needs {error.name}, which is not here",
+            why="it is an extra: a coordinator without a page loads no web framework",
+            fix='run pip install "orthofed[web]", or serve without --web',
+            code="extra-missing",
+        ) from error
+    return opener(where, url)

@@ -12,7 +12,7 @@ import orthofed
 MODULES = [
     module.name
     for module in pkgutil.walk_packages(orthofed.__path__, "orthofed.")
-    if module.name.split(".")[1] in {"core", "proto", "fleet", "coordinator", "client"}
+    if module.name.split(".")[1] in {"core", "proto", "fleet", "coordinator", "client", "web"}
 ]
 FLOWER = importlib.util.find_spec("flwr") is not None
 

@@ -20,6 +20,7 @@ COPY core core/
 COPY fleet fleet/
 COPY proto proto/
 COPY simulation simulation/
+COPY web web/
 RUN /opt/orthofed/bin/pip install --no-cache-dir --constraint constraints.txt ".[client]"
 
 FROM ${BASE}

@@ -14,7 +14,8 @@ COPY core core/
 COPY fleet fleet/
 COPY proto proto/
 COPY simulation simulation/
-RUN /opt/orthofed/bin/pip install --no-cache-dir --constraint constraints.txt .
+COPY web web/
+RUN /opt/orthofed/bin/pip install --no-cache-dir --constraint constraints.txt ".[web]"
 
 FROM python:${PYTHON}
 LABEL org.opencontainers.image.title="orthofed-coordinator" \

@@ -1,8 +1,9 @@
 """security.md 9.1: privacy is spoken of in permitted sentences alone, and each has its test here.
 
 Read are README, every page of docs and deploy, the text of every command, and every string of
-client/, coordinator/ and core/ that a person may see. A sentence that promises something and is
-not permitted fails the test: change it, or show in a test that it is true.
+client/, coordinator/, core/ and web/ that a person may see, and every template of web/. A sentence
+that promises something and is not permitted fails the test: change it, or show in a test that it is
+true.
 """
 
 import ast
@@ -48,9 +49,15 @@ def pages() -> Iterator[tuple[str, str]]:
         yield str(path.relative_to(ROOT)), path.read_text("utf-8")
 
 
+def templates() -> Iterator[tuple[str, str]]:
+    """Yield the words of every template, without its marks."""
+    for path in sorted((ROOT / "web" / "templates").glob("*.html")):
+        yield path.name, re.sub(r"<[^>]*>|\{[{%][^}]*[%}]\}", ". ", path.read_text("utf-8"))
+
+
 def strings() -> Iterator[tuple[str, str]]:
     """Yield every string that a person may see: those of commands' help too, no other docstring."""
-    for package in ("client", "coordinator", "core"):
+    for package in ("client", "coordinator", "core", "web"):
         for path in (ROOT / package).rglob("*.py"):
             tree = ast.parse(path.read_text("utf-8"))
             helps = "cli.py" in path.name or path.stem.endswith("_command")
@@ -89,6 +96,7 @@ def test_no_page_and_no_command_promises_more_than_is_permitted() -> None:
     """README, docs, deploy, changelog; help, errors, reports and cards."""
     assert promised(pages()) == []
     assert promised(strings()) == []
+    assert promised(templates()) == []
 
 
 @pytest.mark.parametrize(
