@@ -33,10 +33,10 @@ class Policy:
     that a concept suffers in a release (retention.py); nothing follows from it by itself.
 
     ``worker``: whether a contribution stays pending until the admission worker has measured it on
-    the base. By its numbers: ``neutral_percent``: what it may change of answers to prompts that
-    name no concept. ``interference_percent``: what it may take away from what another one does on
-    its own trigger; ``hijack_percent``: what it may add. ``probe_permille``: the least cosine of a
-    shipped probe with the true one.
+    the base. ``neutral_percent``: what it may change, by the worker's numbers, of answers to
+    prompts that name no concept. ``interference_percent``: what it may take away from what another
+    one does on its own trigger. ``hijack_percent``: what it may add there. ``probe_permille``: the
+    least cosine of a shipped probe with the true one.
     """
 
     norm_percent: int = _TOLD.norm_percent

@@ -39,11 +39,12 @@ class Client:
 class Scenario:
     """A scenario file.
 
-    ``clients``: 1 to 4,096. ``arrivals_s``: the mean pause between two arrivals, drawn from an
-    exponential distribution; 0: all at once. ``slow``, ``returns``, ``leaves``, ``bad``: shares, 0
-    to 1 together. ``slow_factor``: 1 or more. ``steps``: of a training. ``train_s``: seconds that a
-    training takes beside its arithmetic. ``rank``: columns a slot. ``lambda_``: of releases.
-    ``releases``: how many, evenly spread over the contributions. ``ttl_s``: of a lease.
+    ``clients``: 1 to 4,096. ``seed``: everything that is drawn follows from it. ``arrivals_s``: the
+    mean pause between two arrivals, drawn from an exponential distribution; 0: all at once.
+    ``slow``, ``returns``, ``leaves``, ``bad``: shares, 0 to 1 together. ``slow_factor``: 1 or more.
+    ``steps``: of a training. ``train_s``: seconds that a training takes beside its arithmetic.
+    ``rank``: columns a slot. ``lambda_``: of releases. ``releases``: how many, evenly spread over
+    the contributions. ``ttl_s``: of a lease.
     """
 
     clients: int = 100

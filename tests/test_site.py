@@ -1,19 +1,39 @@
 """The documentation as a site: it builds without a warning, and asks nobody for anything."""
 
+import doctest
 import importlib.util
 import os
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
 from xml.etree import ElementTree as ET
 
+import click
 import pytest
+import typer
 from markdown import Markdown
 from markdown_it import MarkdownIt
 
+from orthofed.__main__ import app
+from orthofed.client.daemon_settings import ConceptSettings, DaemonSettings
+from orthofed.client.training_settings import TrainingSettings
+from orthofed.coordinator.folder import Settings
+from orthofed.coordinator.policy import Policy
+from orthofed.proto.failure import (
+    _TABLE,  # pyright: ignore[reportPrivateUsage]  # the one table there is
+)
+from orthofed.simulation.scenario import Scenario
+
+from .test_cli_help import COMMANDS
+from .test_contract import FILES, parsed, parts
+
+RECORDS = (Settings, Policy, TrainingSettings, DaemonSettings, ConceptSettings, Scenario)
+TABLES = {"admission", "concepts", "windows"}
+"""Fields that are no key: tables of their own, and what is read out of `hours`."""
 ROOT = Path(__file__).parents[1]
 LOADS = {
     ("a", "ping"),
@@ -133,8 +153,88 @@ def test_every_link_of_a_built_page_leads_somewhere(site: Path) -> None:
     assert broken == []
 
 
-def hooks() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("hooks", ROOT / "docs" / "site" / "hooks.py")
+def section(page: str, anchor: str) -> str:
+    """Return the part of a built page from one heading to the next of its level."""
+    found = re.search(rf'<h([1-6]) id="{re.escape(anchor)}">(.*?)(?=<h\1 id=|\Z)', page, re.DOTALL)
+    return found[2] if found else ""
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_command_is_in_the_reference(site: Path, path: tuple[str, ...]) -> None:
+    """Its help, each option by each of its names, and the example."""
+    command: click.Command = typer.main.get_command(app)
+    for name in path:
+        assert isinstance(command, click.Group)
+        command = command.commands[name]
+    page = path[0] if len(path) > 1 else "README"
+    file = site / "reference" / "commands" / f"{page.replace('README', 'index')}.html"
+
+    found = section(file.read_text("utf-8"), "-".join(("orthofed", *path)))
+
+    names = [name for each in command.params for name in each.opts if name.startswith("--")]
+    assert [
+        name for name in names if f"<code>{name}</code>" not in found and name != "--help"
+    ] == []
+    assert f"orthofed {' '.join(path)}" in re.sub(r"<[^>]*>", "", found)
+
+
+def test_every_part_of_the_contract_is_in_the_reference(site: Path) -> None:
+    """Each service, call, message, enum, field and value of proto/v1, where it belongs."""
+    for path in FILES:
+        page = (site / "reference" / "wire" / f"{path.stem}.html").read_text("utf-8")
+        for name in parts(parsed(path)).values():
+            whole, _, part = name.partition(".")
+            if re.fullmatch(r"[A-Z]+(_[A-Z]+)+", name):
+                assert f"<code>{name}</code>" in page
+            elif not part:
+                assert section(page, whole.lower()) or section(page, f"service-{whole.lower()}")
+            else:
+                inside = section(page, whole.lower())
+                assert f"<code>{part}</code>" in inside or section(
+                    page, name.lower().replace(".", "")
+                )
+
+
+def test_every_error_code_is_in_the_reference(site: Path) -> None:
+    """Each code that a source spells, and each of the wire's table.
+
+    Left out are words of other kinds that the sources call a code: an admission's, a hint's state,
+    and the first part of a code.
+    """
+    others = {"operator", "measured", "not-open", "master-key", "recipient-key"}
+    page = (site / "reference" / "errors.html").read_text("utf-8")
+    spelt = {
+        code
+        for folder in ("core", "proto", "coordinator", "client", "admission", "fleet", "simulation")
+        for path in (ROOT / folder).rglob("*.py")
+        for code in re.findall(r'code="([a-z0-9-]+)"', path.read_text("utf-8"))
+    }
+
+    listed = set(re.findall(r"<td><code>([a-z0-9-]+)</code></td>", page))
+
+    assert len(spelt) > 250
+    assert spelt - others - listed == set()
+    assert set(_TABLE) - listed == set()
+    assert {"no-images", "head-failed", "sealed-at-rest"} - listed == {"sealed-at-rest"}
+
+
+def test_every_setting_and_series_is_in_the_reference(site: Path) -> None:
+    """Of the operator's file, the thresholds, training, the daemon, a scenario; of /metrics."""
+    settings = (site / "reference" / "settings.html").read_text("utf-8")
+    metrics = (site / "reference" / "metrics.html").read_text("utf-8")
+    keys = [item.name.rstrip("_") for kind in RECORDS for item in fields(kind)]
+    page = (ROOT / "docs" / "monitoring.md").read_text("utf-8")
+    series = set(re.findall(r"`(orthofed_[a-z_]+)", page))
+
+    rows = set(re.findall(r"<td><code>([a-z_.]+)</code></td>", settings))
+
+    assert {key for key in keys if key not in rows and f"concept.{key}" not in rows} == TABLES
+    assert len(series) > 15
+    assert {name for name in series if f"<code>{name}</code>" not in metrics} == set()
+
+
+def repository_pages() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("pages", ROOT / "docs" / "site" / "pages.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -142,17 +242,16 @@ def hooks() -> ModuleType:
     return module
 
 
-def test_pages_read_the_same_here_and_where_the_code_is(site: Path) -> None:
+def test_pages_read_the_same_here_and_where_the_code_is() -> None:
     """Two dialects of Markdown: each page has as many items, rows, blocks and titles in both."""
-    del site
     kinds = ("li", "ul", "ol", "pre", "tr", "h1", "h2", "h3", "strong", "em", "img")
-    indented = hooks().indented
+    ours_alone = repository_pages()
     github = MarkdownIt("commonmark").enable("table")
     ours = Markdown(extensions=["attr_list", "md_in_html", "tables", "pymdownx.superfences"])
     wrong: dict[str, dict[str, tuple[int, int]]] = {}
-    for path in [*sorted((ROOT / "docs").rglob("*.md")), *map(ROOT.joinpath, hooks().BESIDE)]:
+    for path in [*sorted((ROOT / "docs").rglob("*.md")), *map(ROOT.joinpath, ours_alone.BESIDE)]:
         text = path.read_text("utf-8")
-        both = github.render(text), ours.reset().convert(indented(text))
+        both = github.render(text), ours.reset().convert(ours_alone.indented(text))
         counts = {
             kind: (
                 len(re.findall(f"<{kind}[ >]", both[0])),
@@ -165,6 +264,7 @@ def test_pages_read_the_same_here_and_where_the_code_is(site: Path) -> None:
             wrong[str(path.relative_to(ROOT))] = odd
 
     assert wrong == {}
+    assert doctest.testmod(ours_alone).failed == 0
 
 
 def test_every_picture_is_whole(site: Path) -> None:

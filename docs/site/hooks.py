@@ -1,8 +1,8 @@
 """What mkdocs.yml cannot say: pages that lie beside docs/, generated ones, and links to sources.
 
 Law: every link that resolves in the repository resolves in the site. A page of the repository that
-is none of docs/ has an address here (`BESIDE`); any other file that a page links to is copied as
-plain text below ``source/``, so that the site needs no code host. Used by mkdocs alone.
+is none of docs/ has an address of its own (pages.py); any other file that a page links to is copied
+as plain text below ``source/``, so that the site needs no code host. Used by mkdocs alone.
 """
 
 import os
@@ -13,19 +13,12 @@ from typing import cast
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+from pages import BESIDE, indented
+from reference import reference_pages
 
 ROOT = Path(__file__).parents[2]
-BESIDE = {
-    "README.md": "start.md",
-    "deploy/README.md": "operate.md",
-    "CONTRIBUTING.md": "contributing.md",
-    "CHANGELOG.md": "changelog.md",
-    "assets/pocket-base/README.md": "pocket-base.md",
-}
-"""Pages of the repository, and what they are called here."""
 SHOWN = {".png", ".svg"}
 _LINK = re.compile(r"(\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
-_ITEM = re.compile(r"(?:-|[0-9]\.) ")
 _FENCE = re.compile(r"^ *(```+).*?^ *\1 *$", re.DOTALL | re.MULTILINE)
 
 
@@ -38,6 +31,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages beside docs/, and a copy of each file that a page links to."""
+    for address, text in reference_pages().items():
+        files.append(File.generated(config, address, content=text))
     for path, address in BESIDE.items():
         if address not in files.src_uris:
             files.append(File.generated(config, address, abs_src_path=str(ROOT / path)))
@@ -69,29 +64,6 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         parts += [_LINK.sub(led, markdown[end : fence.start()]), fence[0]]
         end = fence.end()
     return indented("".join([*parts, _LINK.sub(led, markdown[end:])]))
-
-
-def indented(markdown: str) -> str:
-    r"""Return a page in which what belongs to a list's item stands four spaces in.
-
-    GitHub asks for as many as the item's mark has, Python-Markdown for four.
-
-    >>> indented("1. a\n\n   b\nc")
-    '1. a\n\n    b\nc'
-    """
-    lines: list[str] = []
-    mark = 0
-    is_loose = False  # the item has a second paragraph, after which Python-Markdown wants a gap
-    for line in markdown.split("\n"):
-        item = _ITEM.match(line)
-        if item is not None:
-            lines += [""] if mark and is_loose and lines[-1] else []
-            mark, is_loose = len(item[0]), False
-        elif mark and line and not line.startswith(" " * mark):
-            mark = 0
-        is_loose = is_loose or not line
-        lines.append(line if item or not mark or not line else " " * (4 - mark) + line)
-    return "\n".join(lines)
 
 
 def _with(nav: object, title: str, pages: list[str]) -> list[object]:
