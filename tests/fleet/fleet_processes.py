@@ -41,6 +41,16 @@ def until(holds: Callable[[], object], what: str, *, seconds: float) -> float:
     return time.monotonic() - begin_s
 
 
+def _child(parent: int, pattern: str) -> int:
+    pids = subprocess.run(
+        ["/usr/bin/pgrep", "-P", str(parent), "-f", pattern],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.split()
+    return int(pids[0]) if pids else 0
+
+
 class _Supervisor:
     """One supervisor process; a context manager that ends it as systemd does."""
 
@@ -112,13 +122,7 @@ class _Supervisor:
 
     def child(self, name: str) -> int:
         """Return the Flower process of that name; 0 if there is none now."""
-        pids = subprocess.run(
-            ["/usr/bin/pgrep", "-P", str(self.pid), "-f", f"/flower-{name}( |$)"],
-            capture_output=True,
-            text=True,
-            check=False,
-        ).stdout.split()
-        return int(pids[0]) if pids else 0
+        return _child(self.pid, f"/flower-{name}( |$)")
 
     def send(self, what: signal.Signals, *names: str) -> None:
         """Send a signal to Flower processes, which must be there."""
@@ -159,6 +163,11 @@ class Operator(_Supervisor):
             seconds=seconds,
         )
 
+    def bridge(self) -> int:
+        """Return the process in which the bridge turns; 0 if there is none now."""
+        executor = self.child("superexec")
+        return _child(executor, "flwr-serverapp") if executor else 0
+
     def count(self, action: str) -> int:
         """Return how often the heart did something, such as StartRun."""
         return self._file.read_text("utf-8", "replace").count(f" {action}")
@@ -167,9 +176,9 @@ class Operator(_Supervisor):
 class Courier(_Supervisor):
     """One data owner's side: SuperNode, SuperExec, couriers."""
 
-    def __init__(self, folder: Path, operator: Operator, *, orders: Path) -> None:
+    def __init__(self, folder: Path, operator: Operator, *, superlink: str, orders: Path) -> None:
         self.port = free_port()
-        words = ("--superlink", operator.superlink, "--roots", str(operator.roots))
+        words = ("--superlink", superlink, "--roots", str(operator.roots))
         words += ("--orders", str(orders), "--port", str(self.port))
         super().__init__(folder, "client", "fleet", str(folder), *words)
 

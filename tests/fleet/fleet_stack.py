@@ -9,18 +9,20 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from orthofed.client.home import Home
 from orthofed.client.join import join
+from orthofed.client.masters import Masters
 
 from ..coordinator_process import Coordinator, run
 from ..owner_daemon import TRAINING, OwnerDaemon, queue
 from ..tiny_base import tiny_base
 from ..tiny_concept import write_images
 from .fleet_processes import Courier, Operator, until
+from .line import Line
 
 CONCEPT = "wolf-a1"
 
@@ -34,17 +36,19 @@ class FleetStack:
     operator: Operator
     courier: Courier
     home: Home
+    line: Line
+    """What the node reaches SuperLink through."""
 
-    def daemon(self, *, steps: int = 4) -> OwnerDaemon:
+    def daemon(self, *, steps: int = 4, concept: str = CONCEPT) -> OwnerDaemon:
         """Return the owner's daemon, not started; more steps take longer."""
         text = TRAINING.replace("steps = 4", f"steps = {steps}", 1)
         (self.place / "quick.toml").write_text(text)
-        return OwnerDaemon(self.home, queue(self.place, CONCEPT, withdraw="policy"))
+        return OwnerDaemon(self.home, queue(self.place, concept, withdraw="policy"))
 
     def order(self, kind: str, concept: str) -> str:
-        """Order something of the one member; return the order's id."""
-        members = self._json("members")["members"]
-        words = (kind, "--member", members[0]["member"], "--concept", concept)
+        """Order something of this stack's member; return the order's id."""
+        member = Masters(self.home).newest().member(self.home.membership().log).public_hex
+        words = (kind, "--member", member, "--concept", concept)
         return str(self._json("order", *words)["id"])
 
     def found(self, order: str) -> dict[str, Any]:
@@ -121,8 +125,31 @@ def fleet_stack(place: Path) -> Iterator[FleetStack]:
         join(home, federation.invite(), url=None, patience_s=20)
         with Operator(place / "link", bridge=place / "fed" / "data" / "bridge.sock") as operator:
             until(operator.roots.exists, "an authority", seconds=30)
-            orders = home.folder / "orders.sock"
-            with Courier(place / "courier", operator, orders=orders) as courier:
-                until(courier.public_key.exists, "a node key", seconds=30)
-                run("client", "fleet-key", str(courier.public_key), "--home", str(home.folder))
-                yield FleetStack(place, federation, operator, courier, home)
+            with _node(place, operator, home) as (courier, line):
+                yield FleetStack(place, federation, operator, courier, home, line)
+
+
+@contextmanager
+def second_owner(fleet: FleetStack) -> Iterator[FleetStack]:
+    """Let another member with a node of its own join; give the same federation as it has it."""
+    place = fleet.place / "second"
+    place.mkdir()
+    (place / "base").symlink_to(fleet.place / "base")
+    write_images(place / "images", 6)
+    home = Home.at(place / "home")
+    join(home, fleet.federation.invite(), url=None, patience_s=20)
+    with _node(place, fleet.operator, home) as (courier, line):
+        yield replace(fleet, place=place, courier=courier, home=home, line=line)
+
+
+@contextmanager
+def _node(place: Path, operator: Operator, home: Home) -> Iterator[tuple[Courier, Line]]:
+    """Start a member's node behind a line of its own, and name it to the coordinator."""
+    orders, folder = home.folder / "orders.sock", place / "courier"
+    with (
+        Line(operator.superlink) as line,
+        Courier(folder, operator, superlink=line.address, orders=orders) as courier,
+    ):
+        until(courier.public_key.exists, "a node key", seconds=30)
+        run("client", "fleet-key", str(courier.public_key), "--home", str(home.folder))
+        yield courier, line

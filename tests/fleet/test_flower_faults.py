@@ -4,58 +4,31 @@ After each case the ledger holds one lease and one contribution more, the order 
 latter, and another order reaches the machine. `make fleet` runs these; seconds in the figures.
 """
 
-import datetime as dt
 import signal
-import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
 
 import pytest
 
 from ..conftest import Figures
-from ..owner_daemon import OwnerDaemon
 from .fleet_processes import NEEDS_FLOWER, until
-from .fleet_stack import CONCEPT, FleetStack, fleet_stack
+from .fleet_stack import FleetStack
+from .one_order import came_back, database_now, one_order, ready_stack
 
 pytestmark = [pytest.mark.fleet, NEEDS_FLOWER]
-_STEPS = 120
-"""Enough for a training of about 20 s on two shared cores."""
 
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetStack]:
     """Give one federation whose member has withdrawn its concept, so that it can be ordered."""
-    with fleet_stack(tmp_path_factory.mktemp("fleet")) as stack:
-        stack.operator.until_it_turns()
-        with stack.daemon() as daemon:
-            daemon.until_done()
-            stack.until_closed(stack.order("withdraw", CONCEPT), seconds=200)
+    with ready_stack(tmp_path_factory.mktemp("fleet")) as stack:
         yield stack
-
-
-@contextmanager
-def _one_order(fleet: FleetStack) -> Iterator[tuple[str, OwnerDaemon]]:
-    """Give an order that trains now; afterwards: 1 lease, 1 contribution, closed, and not deaf."""
-    before = fleet.leaves()
-    with fleet.daemon(steps=_STEPS) as daemon:
-        order = fleet.order("train", CONCEPT)
-        daemon.until(lambda status: status["running"], seconds=120)
-
-        yield order, daemon
-
-        fleet.until_closed(order, seconds=180)
-        after = fleet.leaves()
-        assert after["lease"] - before["lease"] == 1
-        assert after["contribution"] - before["contribution"] == 1
-        fleet.until_flower_carries(seconds=240)
-        fleet.until_closed(fleet.order("withdraw", CONCEPT), seconds=180)
 
 
 def test_f4_superlink_is_killed_for_a_moment(fleet: FleetStack, figures: Figures) -> None:
     """SIGKILL: started again on its database; the run goes on, and no second one is begun."""
     runs = fleet.operator.count("StartRun")
-    with _one_order(fleet):
+    with one_order(fleet):
         fleet.operator.send(signal.SIGKILL, "superlink")
 
         took_s = fleet.operator.until_it_turns(seconds=120)
@@ -67,7 +40,7 @@ def test_f4_superlink_is_killed_for_a_moment(fleet: FleetStack, figures: Figures
 def test_f4_superlink_is_away_for_85_s(fleet: FleetStack, figures: Figures) -> None:
     """Longer than a run lives without it: exactly one new run, and the order is carried out."""
     runs = fleet.operator.count("StartRun")
-    with _one_order(fleet):
+    with one_order(fleet):
         pid = fleet.operator.pid
         fleet.operator.send(signal.SIGKILL, "superlink")
         fleet.operator.pause()
@@ -83,13 +56,13 @@ def test_f4_superlink_is_away_for_85_s(fleet: FleetStack, figures: Figures) -> N
 
 def test_f5_supernode_and_superexec_are_killed(fleet: FleetStack, figures: Figures) -> None:
     """The training goes on and lands by itself; the node is back within 120 s."""
-    with _one_order(fleet) as (order, _):
+    with one_order(fleet) as (order, _):
         fleet.courier.send(signal.SIGKILL, "supernode", "superexec")
-        begin_s, since = time.monotonic(), _now()
+        begin_s, since = time.monotonic(), database_now()
 
         fleet.until_closed(order, seconds=110)
         closed_s = time.monotonic() - begin_s
-        until(lambda: _came_back(fleet, since), "the node is back", seconds=120 - closed_s)
+        until(lambda: came_back(fleet, since), "the node is back", seconds=120 - closed_s)
         figures.say(
             "F5", closed_s=round(closed_s, 1), node_back_s=round(time.monotonic() - begin_s, 1)
         )
@@ -97,7 +70,7 @@ def test_f5_supernode_and_superexec_are_killed(fleet: FleetStack, figures: Figur
 
 def test_f7_superlink_hangs_for_85_s(fleet: FleetStack, figures: Figures) -> None:
     """SIGSTOP, and a supervisor that cannot help either; then it replaces what does not answer."""
-    with _one_order(fleet) as (order, _):
+    with one_order(fleet) as (order, _):
         fleet.operator.send(signal.SIGSTOP, "superlink")
         fleet.operator.pause()
         time.sleep(85)
@@ -111,7 +84,7 @@ def test_f7_superlink_hangs_for_85_s(fleet: FleetStack, figures: Figures) -> Non
 
 def test_a_superlink_that_hangs_is_replaced(fleet: FleetStack, figures: Figures) -> None:
     """Unanswered three times: killed and started, without anybody's help."""
-    with _one_order(fleet):
+    with one_order(fleet):
         pid = fleet.operator.child("superlink")
         fleet.operator.send(signal.SIGSTOP, "superlink")
 
@@ -124,35 +97,16 @@ def test_a_superlink_that_hangs_is_replaced(fleet: FleetStack, figures: Figures)
 
 def test_f14_the_database_is_deleted_while_nodes_work(fleet: FleetStack, figures: Figures) -> None:
     """Its supervisor sees it: another SuperLink, another run, the node registered by itself."""
-    with _one_order(fleet):
+    with one_order(fleet):
         registered = fleet.operator.count("TellRegistered")
         for name in ("link.db", "link.db-wal", "link.db-shm"):
             (fleet.operator.folder / name).unlink(missing_ok=True)
-        begin_s, since = time.monotonic(), _now()
+        begin_s, since = time.monotonic(), database_now()
 
         until(
             lambda: fleet.operator.count("TellRegistered") > registered,
             f"registered again\n{fleet.operator.log()}",
             seconds=150,
         )
-        until(lambda: _came_back(fleet, since), "the node is back", seconds=150)
+        until(lambda: came_back(fleet, since), "the node is back", seconds=150)
         figures.say("F14", node_back_s=round(time.monotonic() - begin_s, 1))
-
-
-def _came_back(fleet: FleetStack, since: str) -> bool:
-    """Tell whether SuperLink let a node in after ``since``, by its own database."""
-    file = fleet.operator.folder / "link.db"
-    if not file.is_file():
-        return False
-    query = "SELECT count(*) FROM node WHERE status = 'online' AND last_activated_at > ?"
-    try:
-        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=5)) as database:
-            (alive,) = database.execute(query, (since,)).fetchone()
-    except sqlite3.OperationalError:
-        return False
-    return bool(alive)
-
-
-def _now() -> str:
-    """Return the time as that database writes it."""
-    return dt.datetime.now(dt.UTC).isoformat()

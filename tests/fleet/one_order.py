@@ -1,0 +1,61 @@
+"""One order that trains while something happens to Flower, and what has to be so afterwards."""
+
+import datetime as dt
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from ..owner_daemon import OwnerDaemon
+from .fleet_stack import CONCEPT, FleetStack, fleet_stack
+
+STEPS = 120
+"""Enough for a training of about 20 s on two shared cores."""
+
+
+@contextmanager
+def ready_stack(place: Path) -> Iterator[FleetStack]:
+    """Give one federation whose member has withdrawn its concept, so that it can be ordered."""
+    with fleet_stack(place) as stack:
+        stack.operator.until_it_turns()
+        with stack.daemon() as daemon:
+            daemon.until_done()
+            stack.until_closed(stack.order("withdraw", CONCEPT), seconds=200)
+        yield stack
+
+
+@contextmanager
+def one_order(fleet: FleetStack) -> Iterator[tuple[str, OwnerDaemon]]:
+    """Give an order that trains now; afterwards: 1 lease, 1 contribution, closed, and not deaf."""
+    before = fleet.leaves()
+    with fleet.daemon(steps=STEPS) as daemon:
+        order = fleet.order("train", CONCEPT)
+        daemon.until(lambda status: status["running"], seconds=120)
+
+        yield order, daemon
+
+        fleet.until_closed(order, seconds=180)
+        after = fleet.leaves()
+        assert after["lease"] - before["lease"] == 1
+        assert after["contribution"] - before["contribution"] == 1
+        fleet.until_flower_carries(seconds=240)
+        fleet.until_closed(fleet.order("withdraw", CONCEPT), seconds=180)
+
+
+def came_back(fleet: FleetStack, since: str) -> bool:
+    """Tell whether SuperLink let a node in after ``since``, by its own database."""
+    file = fleet.operator.folder / "link.db"
+    if not file.is_file():
+        return False
+    query = "SELECT count(*) FROM node WHERE status = 'online' AND last_activated_at > ?"
+    try:
+        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=5)) as database:
+            (alive,) = database.execute(query, (since,)).fetchone()
+    except sqlite3.OperationalError:
+        return False
+    return bool(alive)
+
+
+def database_now() -> str:
+    """Return the time as that database writes it."""
+    return dt.datetime.now(dt.UTC).isoformat()

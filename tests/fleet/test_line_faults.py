@@ -1,0 +1,148 @@
+"""What the line, the node and the bridge may do to an order, with real processes (flower.md 9).
+
+The line between node and SuperLink is cut and slowed down, the node hangs, the bridge is killed, an
+order comes many times: the ledger holds one lease and one contribution more, and the order is
+closed by the latter. `make fleet` runs these; seconds in the figures.
+"""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from ..conftest import Figures
+from .fleet_processes import NEEDS_FLOWER, until
+from .fleet_stack import CONCEPT, FleetStack, second_owner
+from .one_order import one_order, ready_stack
+
+pytestmark = [pytest.mark.fleet, NEEDS_FLOWER]
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetStack]:
+    """Give one federation whose member has withdrawn its concept, so that it can be ordered."""
+    with ready_stack(tmp_path_factory.mktemp("fleet")) as stack:
+        yield stack
+
+
+@pytest.mark.parametrize("seconds", [4, 60])
+def test_f2_the_line_is_cut_during_the_answer(
+    fleet: FleetStack, figures: Figures, seconds: int
+) -> None:
+    """The courier has the daemon's word and cannot give it: the order is closed all the same."""
+    couriers = fleet.courier.couriers()
+    with one_order(fleet) as (order, _):
+        until(lambda: fleet.courier.couriers() > couriers, "a courier", seconds=60)
+        fleet.line.cut()
+        begin_s = time.monotonic()
+        time.sleep(seconds)
+        fleet.line.mend()
+
+        fleet.until_closed(order, seconds=180)
+        figures.say(f"F2 cut for {seconds} s", closed_s=round(time.monotonic() - begin_s, 1))
+
+
+def test_f3_the_node_is_cut_off_for_85_s_while_it_trains(
+    fleet: FleetStack, figures: Figures
+) -> None:
+    """Longer than SuperLink believes in a node: no second lease, and orders reach it again."""
+    with one_order(fleet) as (order, _):
+        fleet.line.cut()
+        begin_s = time.monotonic()
+        fleet.until_closed(order, seconds=85)
+        closed_s = time.monotonic() - begin_s
+        time.sleep(85 - closed_s)
+        fleet.line.mend()
+
+        took_s = fleet.until_flower_carries(seconds=240)
+        figures.say("F3", closed_s=round(closed_s, 1), carries_again_s=round(took_s, 1))
+
+
+def test_f6_the_node_hangs_for_70_s(fleet: FleetStack, figures: Figures) -> None:
+    """SIGSTOP and SIGCONT, and a supervisor that does not help: the daemon never waited for it."""
+    with one_order(fleet) as (order, _):
+        fleet.courier.send(signal.SIGSTOP, "supernode")
+        fleet.courier.pause()
+        begin_s = time.monotonic()
+        fleet.until_closed(order, seconds=70)
+        closed_s = time.monotonic() - begin_s
+        time.sleep(70 - closed_s)
+        fleet.courier.send(signal.SIGCONT, "supernode")
+        fleet.courier.go_on()
+
+        took_s = fleet.until_flower_carries(seconds=240)
+        figures.say("F6", closed_s=round(closed_s, 1), carries_again_s=round(took_s, 1))
+
+
+def test_f8_a_node_at_100_bytes_a_second_holds_up_nobody_else(
+    fleet: FleetStack, figures: Figures
+) -> None:
+    """Another member's order is closed while the slow one's answer creeps."""
+    with second_owner(fleet) as second, second.daemon(concept="bear-c3") as other:
+        other.until_done()
+        second.until_closed(second.order("withdraw", "bear-c3"), seconds=200)
+        with one_order(fleet):
+            fleet.line.slow(100.0)
+            before = fleet.leaves()
+            took_s = second.until_closed(second.order("train", "bear-c3"), seconds=240)
+            after = fleet.leaves()
+            fleet.line.slow(None)
+            figures.say("F8", others_order_closed_s=round(took_s, 1))
+
+    assert 1 <= after["contribution"] - before["contribution"] <= 2
+
+
+def test_f9_the_bridge_is_killed_between_an_order_and_its_answer(
+    fleet: FleetStack, figures: Figures
+) -> None:
+    """It kept nothing that matters: the contribution closes the order, another run turns."""
+    with one_order(fleet) as (order, _):
+        bridge = fleet.operator.bridge()
+        assert bridge, fleet.operator.log()
+        os.kill(bridge, signal.SIGKILL)
+        begin_s = time.monotonic()
+
+        until(lambda: fleet.operator.bridge() not in (0, bridge), "another bridge", seconds=180)
+        fleet.operator.until_it_turns(seconds=120)
+        turns_s = time.monotonic() - begin_s
+        fleet.until_closed(order, seconds=180)
+        figures.say("F9", another_bridge_turns_s=round(turns_s, 1))
+
+
+def test_f10_the_same_order_many_times(fleet: FleetStack, figures: Figures) -> None:
+    """In mid-training, two at once, after a restart of the daemon, after its end: it works once."""
+    listed = fleet.home.membership()
+    with one_order(fleet) as (order, daemon):
+        line = {"v": 1, "order": order, "kind": "train", "fed": listed.fed, "log": listed.log}
+        line |= {"concept": CONCEPT, "release": 0}
+        states = [fleet.ask_daemon(line)["state"] for _ in range(6)]
+        states += _at_once(fleet, line)
+        daemon.send(signal.SIGKILL)
+        daemon.ended()
+        daemon.start()
+        states += [fleet.ask_daemon(line)["state"] for _ in range(3)]
+        fleet.until_closed(order, seconds=180)
+        last = fleet.ask_daemon(line)
+
+    figures.say("F10", told=len(states) + 1)
+    assert "done" not in states[:6]
+    assert set(states) <= {"queued", "running", "waiting", "done", "refused"}
+    assert last["state"] in ("done", "refused"), last
+
+
+def _at_once(fleet: FleetStack, line: dict[str, Any]) -> list[str]:
+    """Give the same order in two threads; return the two states."""
+    states: list[str] = []
+    threads = [
+        threading.Thread(target=lambda: states.append(fleet.ask_daemon(line)["state"]))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    return states
