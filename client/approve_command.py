@@ -7,7 +7,6 @@ and bound to those bytes (session.py, state.py). Source: product.md 5, egress ga
 # ruff: noqa: FBT002, T201, PLC0415  # as in cli.py: flags, printing, imports inside
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -29,16 +28,10 @@ def approve(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
 ) -> None:
     """Show every byte that would leave, and say yes to it; the daemon then sends it."""
-    from ..core.errors import InputError
+    from .asking import check_somebody_answers
     from .home import Home
 
-    if not yes and (as_json or not sys.stdin.isatty()):
-        raise InputError(
-            "--yes is missing",
-            why="there is nobody to ask on this terminal",
-            fix="run the same command with --yes",
-            code="option-missing",
-        )
+    check_somebody_answers(yes=yes, as_json=as_json)
     session = _approved(Home.at(home), concept, yes=yes)
     if as_json:
         facts = {"schema": "orthofed.approve/1", "concept": session.concept}

@@ -7,7 +7,6 @@ typer, so that ``--help`` is quick. Exit codes are made by __main__ from the err
 """
 
 import json
-import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -136,14 +135,14 @@ def train(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
     patience_s: Patience = 600,
 ) -> None:
     """Teach one concept from your images and send what was learnt. Run again to go on."""
+    from .asking import check_somebody_answers
     from .home import Home
     from .recipient_key import recipients
     from .train_command import train_concept
     from .train_options import TrainOptions
     from .train_view import TrainView
 
-    if not yes and (as_json or not sys.stdin.isatty()):
-        raise _needs("--yes", "the same command with --yes")
+    check_somebody_answers(yes=yes, as_json=as_json)
     options = TrainOptions(
         concept=concept,
         noun=class_noun,
@@ -328,7 +327,7 @@ def _needs(option: str, example: str) -> Exception:
 
     return InputError(
         f"{option} is missing",
-        why="there is nobody to ask on this terminal" if option == "--yes" else "it is needed",
+        why="it is needed",
         fix=f"run {example}",
         code="option-missing",
     )

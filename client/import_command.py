@@ -6,7 +6,6 @@ Reads, measures and shows before it leases; then it is `orthofed client train` w
 # ruff: noqa: FBT002, T201, PLC0415  # as in cli.py: flags, printing, imports inside
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -51,7 +50,7 @@ def import_(  # noqa: PLR0913, PLR0917  # each is an option that a person may se
     ] = 600,
 ) -> None:
     """Bring a LoRA that you have into a slot, and send it. Run again to go on."""
-    from ..core.errors import InputError
+    from .asking import check_somebody_answers
     from .happened import Happened
     from .home import Home
     from .import_bench import ImportBench
@@ -86,13 +85,7 @@ def import_(  # noqa: PLR0913, PLR0917  # each is an option that a person may se
             report = tell if as_json else view.show
             measured(place, options, bench, slot=slot, report=report)
         return
-    if not yes and (as_json or not sys.stdin.isatty()):
-        raise InputError(
-            "--yes is missing",
-            why="nobody can be asked here",
-            fix="run the same command with --yes",
-            code="option-missing",
-        )
+    check_somebody_answers(yes=yes, as_json=as_json)
     if as_json:
         train_concept(
             place, options, report=tell, ask=lambda _: True, patience_s=patience_s, bench=bench

@@ -50,19 +50,14 @@ def score(  # noqa: PLR0913, PLR0917  # what a person chooses
     ] = 120,
 ) -> None:
     """Show what a release keeps of your concept, from your held-out images."""
-    from ..core.errors import InputError
+    from .asking import check_somebody_answers
     from .home import Home
     from .release_score import score_release
     from .send_score import check_may_leave, figures_of
     from .state import MANIFEST
 
-    if send and not yes and (as_json or not sys.stdin.isatty()):
-        raise InputError(
-            "--yes is missing",
-            why="there is nobody to ask on this terminal",
-            fix="run the same command with --yes",
-            code="option-missing",
-        )
+    if send:
+        check_somebody_answers(yes=yes, as_json=as_json)
     lambdas = tuple(dict.fromkeys(lambda_ or [1.0]))
     place = Home.at(home)
     if send and (place.run(concept) / MANIFEST).is_file():  # else there is nothing to score

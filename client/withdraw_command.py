@@ -30,17 +30,11 @@ def withdraw(
     ] = 120,
 ) -> None:
     """Take your contribution out of the next releases. Run again to go on after a break."""
-    from ..core.errors import InputError
+    from .asking import check_somebody_answers
     from .home import Home
     from .withdrawal import withdraw as carry_out
 
-    if not yes and (as_json or not sys.stdin.isatty()):
-        raise InputError(
-            "--yes is missing",
-            why="there is nobody to ask on this terminal",
-            fix="run the same command with --yes",
-            code="option-missing",
-        )
+    check_somebody_answers(yes=yes, as_json=as_json)
     ask = _accept if yes else _ask
     done = carry_out(Home.at(home), concept, ask=ask, patience_s=patience_s)
     if as_json:
