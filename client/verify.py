@@ -81,22 +81,13 @@ def verify_folder(
 
     Raises VerificationFailed: a check failed, and the text names it.
     """
-    now_s = int(time.time()) if now_s is None else now_s
-    with check("folder"):
-        present = files_of(folder)
-    with check("log id"):
-        pinned = pinned_log(folder, log)
-    view, ledger, own = read_trust(folder, pinned)
-    with check("expiry"):
-        view.federation.keyring.check_time(now_s)
-        view.federation.keyring.check_time(view.head.t)
-    with check("freeze"):
-        view.head.check_age(now_s=now_s, most_s=max_age_s)
+    found = opened(folder, log, now_s=now_s, max_age_s=max_age_s)
+    present, own = found.present, found.own
     with check("folder"):
         manifest = small_file(folder, MANIFEST)
-    release = ledger.release(manifest)
+    release = found.ledger.release(manifest)
     with check("ledger proof"):
-        check_proof(small_file(folder, PROOF), view, release)
+        check_proof(small_file(folder, PROOF), found.view, release)
     info = _info(folder, release.manifest)
     with check("derived"):
         derived = () if info is None else derived_of(info, release.manifest)
@@ -119,7 +110,39 @@ def verify_folder(
             check_header(path, entry.name)
         done += entry.bytes
         on_bytes(entry.name, done, total)
-    return Verified(release, view, total, len(files), kinds, len(made) + len(also))
+    return Verified(release, found.view, total, len(files), kinds, len(made) + len(also))
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What a folder holds and what its trust/ proves, before its own files are looked at.
+
+    ``own``: the names that the proof itself takes. ``present``: all names that are there.
+    """
+
+    present: set[str]
+    view: LedgerView
+    ledger: TrustedLedger
+    own: set[str]
+
+
+def opened(folder: Path, log: str | None, *, now_s: int | None, max_age_s: int | None) -> Opened:
+    """Check what every folder is checked for first: names, log id, keyring, age, each leaf.
+
+    Raises VerificationFailed: a check failed, and the text names it.
+    """
+    now_s = int(time.time()) if now_s is None else now_s
+    with check("folder"):
+        present = _files_of(folder)
+    with check("log id"):
+        pinned = _pinned_log(folder, log)
+    view, ledger, own = read_trust(folder, pinned)
+    with check("expiry"):
+        view.federation.keyring.check_time(now_s)
+        view.federation.keyring.check_time(view.head.t)
+    with check("freeze"):
+        view.head.check_age(now_s=now_s, most_s=max_age_s)
+    return Opened(present, view, ledger, own)
 
 
 def _info(folder: Path, manifest: ReleaseManifest) -> Path | None:
@@ -220,7 +243,7 @@ def place(folder: Path, name: str) -> Path:
     return path
 
 
-def pinned_log(folder: Path, log: str | None) -> str:
+def _pinned_log(folder: Path, log: str | None) -> str:
     """Return the log id in ``folder``; with ``log``, if it is that one."""
     text = small_file(folder, LOG).decode("ascii", errors="replace")
     pinned = text.removesuffix("\n")
@@ -231,7 +254,7 @@ def pinned_log(folder: Path, log: str | None) -> str:
     return pinned
 
 
-def files_of(folder: Path) -> set[str]:
+def _files_of(folder: Path) -> set[str]:
     """Return the names of all files, or refuse what is neither file nor folder."""
     if not folder.is_dir() or folder.is_symlink():
         raise _wrong(f"{folder} is not a folder", "there is nothing to check")

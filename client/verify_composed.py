@@ -11,7 +11,6 @@ from what the ledger's contributors signed and the weights in composition.json, 
 or less. Cost: one merge of the LoRA files.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,11 +42,9 @@ from .verify import (
     check_header,
     check_proof,
     compare_names,
-    files_of,
-    pinned_log,
+    opened,
     place,
     proof_of,
-    read_trust,
     small_file,
 )
 from .write_file import entry_of
@@ -85,20 +82,11 @@ def verify_composed(
     Raises VerificationFailed: a check failed, and the text names it. Raises InputError: the folder
     holds a whole model, and ``base`` is missing or another one.
     """
-    now_s = int(time.time()) if now_s is None else now_s
-    with check("folder"):
-        present = files_of(folder)
-    with check("log id"):
-        pinned = pinned_log(folder, log)
-    view, ledger, own = read_trust(folder, pinned)
-    with check("expiry"):
-        view.federation.keyring.check_time(now_s)
-        view.federation.keyring.check_time(view.head.t)
-    with check("freeze"):
-        view.head.check_age(now_s=now_s, most_s=max_age_s)
-    release = ledger.release(small_file(folder, MANIFEST_OF))
+    found = opened(folder, log, now_s=now_s, max_age_s=max_age_s)
+    present = found.present
+    release = found.ledger.release(small_file(folder, MANIFEST_OF))
     with check("ledger proof"):
-        check_proof(proof_of(folder), view, release)
+        check_proof(proof_of(folder), found.view, release)
     manifest = release.manifest
     with check("composition"):
         made_of = Composition.from_bytes(small_file(folder, COMPOSITION))
@@ -111,7 +99,7 @@ def verify_composed(
     kinds = kinds_for(made_of.programs, default=COMPOSED)
     usable_base(kinds, base, release.federation.spec)
     contributions = Contributions(folder, release)
-    own = (own - {MANIFEST}) | {MANIFEST_OF, COMPOSITION, LIKE}
+    own = (found.own - {MANIFEST}) | {MANIFEST_OF, COMPOSITION, LIKE}
     own |= {blob_name(leaf) for leaf, _ in made_of.shares}
     if missing := sorted(own - present):
         with check("folder"):
@@ -130,7 +118,7 @@ def verify_composed(
             entries = _compare(folder, composer, present, own, on_bytes)
         weights = {part.manifest.concept: part.lambda_1024 for part in merge.parts}
     total = sum(entry.bytes for entry in entries)
-    return VerifiedComposition(release, view, weights, len(entries), total)
+    return VerifiedComposition(release, found.view, weights, len(entries), total)
 
 
 def _compare(
