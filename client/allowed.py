@@ -138,6 +138,7 @@ DOCUMENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "fence": "the lease",
         "form": "public or private",
         "licence": "the SPDX id that the owner chose",
+        "pictures": "1: releases may show what the merged model draws of it, as the owner chose",
         "plain": "SHA-256 of a private slot's plaintext",
         "slot": "the slot",
         "t": "the time of signing",

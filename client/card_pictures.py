@@ -8,7 +8,7 @@ not. Cost: one picture of the model's own size a concept.
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,13 +26,26 @@ if TYPE_CHECKING:
 
 
 def draw_pictures(
-    folder: Path, out: Path, drawing: Drawing | None = None, *, device: str = "auto"
+    folder: Path,
+    out: Path,
+    chosen: Collection[str] = (),
+    *,
+    drawing: Drawing | None = None,
+    device: str = "auto",
 ) -> list[str]:
-    """Draw each concept of the release in ``folder`` into ``out``/<concept>.png; return the names.
+    """Draw concepts of the release in ``folder`` into ``out``/<concept>.png; return their names.
 
-    Raises InputError: no release there, no whole model in it, or no such device.
+    ``chosen``: these alone; none for each. Raises InputError: no release there, no whole model in
+    it, a concept that it does not have, or no such device.
     """
-    concepts = list(_concepts(folder))
+    concepts = [each for each in _concepts(folder) if not chosen or each[0] in chosen]
+    if unknown := set(chosen) - {name for name, _ in concepts}:
+        raise InputError(
+            f"no concept {min(unknown)[:80]!r} in {folder}",
+            why="a picture is drawn of what the release holds",
+            fix="take names from its card.md",
+            code="unknown-concept",
+        )
     placement = Placement.of(device, "fp32", Machine.here())
     out.mkdir(parents=True, exist_ok=True)
     with opened(folder, placement) as model:

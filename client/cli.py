@@ -112,6 +112,10 @@ def train(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
     vectors: Annotated[int, typer.Option(min=1, max=8, help="Learned vectors a trigger.")] = 2,
     title: Annotated[str | None, typer.Option(help="Text shown beside the concept.")] = None,
     licence: Annotated[str, typer.Option(help="SPDX id of what you publish.")] = "CC0-1.0",
+    pictures: Annotated[
+        bool,
+        typer.Option(help="Let releases show a picture of it, drawn by the merged model."),
+    ] = False,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of every draw.")] = None,
     device: Device = None,
@@ -152,6 +156,7 @@ def train(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
         vectors=vectors,
         title=title,
         licence=licence,
+        pictures=pictures,
         config=config,
         preset=preset,
         steps=steps,

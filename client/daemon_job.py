@@ -179,6 +179,7 @@ def options_of(
         vectors=concept.vectors,
         title=concept.title or None,
         licence=concept.licence,
+        pictures=concept.pictures,
         config=Path(concept.config) if concept.config else None,
         preset=concept.preset or None,
         steps=concept.steps or None,

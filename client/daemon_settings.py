@@ -52,6 +52,7 @@ class ConceptSettings:
     licence: str = word(
         "CC0-1.0", r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}", "an SPDX id", "of what you publish"
     )
+    pictures: bool = switch(False, "whether releases may show a picture, drawn by the merged model")
     preset: str = word("", r"|" + _NAME, "a preset's name", "training settings by name")
     config: str = path("", "training settings in TOML")
     steps: int = number(0, 0, 100_000, "training steps; 0: as the settings say")

@@ -36,6 +36,10 @@ def import_(  # noqa: PLR0913, PLR0917  # each is an option that a person may se
     config: Annotated[Path | None, typer.Option(help="Training settings in TOML.")] = None,
     title: Annotated[str | None, typer.Option(help="Text shown beside the concept.")] = None,
     licence: Annotated[str, typer.Option(help="SPDX id of what you publish.")] = "CC0-1.0",
+    pictures: Annotated[
+        bool,
+        typer.Option(help="Let releases show a picture of it, drawn by the merged model."),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be kept; lease and send nothing.")
     ] = False,
@@ -66,6 +70,7 @@ def import_(  # noqa: PLR0913, PLR0917  # each is an option that a person may se
         vectors=vectors,
         title=title,
         licence=licence,
+        pictures=pictures,
         config=config,
         steps=steps,
         seed=seed,

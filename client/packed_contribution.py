@@ -71,6 +71,7 @@ class PackedContribution:
         *,
         title: str | None,
         licence: str,
+        pictures: bool = False,
         private_to: Collection[Recipient] = (),
         dp: DpClaim | None = None,
     ) -> flow.Packed:
@@ -94,6 +95,7 @@ class PackedContribution:
             title=check_title(title) if title is not None else "",
             triggers=session.triggers,
             dp=dp,
+            pictures=pictures,
         )
         if private_to:
             sealed = seal_for(private_to, blob, context=lease_context(manifest))

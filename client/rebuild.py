@@ -5,8 +5,8 @@
        block fingerprint and the SHA-256 of the blob
     3  each file of the release, as its bytes are made              core/kinds.py
     4  what info.json calls derived: made, hashed, let go          core/derived_file.py
-    5  info.json and card.md, from what was made; and no file more but pictures of its concepts,
-       which are as signed (docs/adr/0027)
+    5  info.json and card.md, from what was made; and no file more but pictures of concepts whose
+       owners let them be shown, which are as signed (docs/adr/0027)
 
 Law (T25): who holds the release key, or the whole coordinator, can sign anything, and gets nothing
 past this that does not follow from what the contributors signed. Lambdas are the manifest's: a
@@ -117,7 +117,8 @@ class Rebuild:
         entries = self.manifest.files
         card = card_text(merge, origin, n, made, entries, withdrawn=withdrawn).encode()
         tally.compare(PlainFile(INFO, (written,)))
-        tally.take_pictures(part.manifest.concept for part in merge.parts)
+        manifests = [part.manifest for part in merge.parts]
+        tally.take_pictures(each.concept for each in manifests if each.pictures)
         try:
             tally.compare(PlainFile("card.md", (card,)))
         except VerificationFailed as error:

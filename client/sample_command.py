@@ -35,6 +35,10 @@ def sample(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
             " folder.",
         ),
     ] = False,
+    concept: Annotated[
+        list[str] | None,
+        typer.Option(help="With --card: of this concept only; repeatable; default: of each."),
+    ] = None,
     region: Annotated[
         list[str] | None,
         typer.Option(
@@ -86,7 +90,8 @@ def sample(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
 ) -> None:
     """Draw pictures from a release, one row a prompt; by area, along axes, or models compared."""
     if card:
-        _draw_card(directory, out or Path("samples"), prompts, device=device, as_json=as_json)
+        place = out or Path("samples")
+        _draw_card(directory, place, prompts, concept or [], device=device, as_json=as_json)
         return
     from ..core.regions import APART, Region
     from .drawing import Drawing
@@ -150,7 +155,13 @@ def _plot(  # what the options said
 
 
 def _draw_card(
-    directory: Path, out: Path, prompts: list[str] | None, *, device: str, as_json: bool
+    directory: Path,
+    out: Path,
+    prompts: list[str] | None,
+    concepts: list[str],
+    *,
+    device: str,
+    as_json: bool,
 ) -> None:
     """Draw what a card shows. Raises InputError: a prompt, which the card has its own of."""
     from ..core.errors import InputError
@@ -163,7 +174,7 @@ def _draw_card(
             fix="leave out one of the two",
             code="options-differ",
         )
-    names = draw_pictures(directory, out, device=device)
+    names = draw_pictures(directory, out, concepts, device=device)
     if as_json:
         files = [str(out / f"{name}.png") for name in names]
         print(json.dumps({"schema": "orthofed.sample/1", "files": files}))

@@ -359,6 +359,7 @@ class _TrainCommand:
             self._key(session),
             title=options.title,
             licence=options.licence,
+            pictures=options.pictures,
             private_to=options.private_to,
             dp=trained.dp,
         )

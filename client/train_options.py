@@ -31,6 +31,7 @@ class TrainOptions:
     vectors: int = 2  # learned vectors of each trigger
     title: str | None = None
     licence: str = "CC0-1.0"
+    pictures: bool = False  # releases may show a picture, drawn by the merged model
     config: Path | None = None
     preset: str | None = None
     steps: int | None = None
@@ -74,6 +75,13 @@ class TrainOptions:
             )
         if self.private_to:
             check_recipients(self.private_to)
+        if self.private_to and self.pictures:
+            raise InputError(
+                "--pictures with --private-to",
+                why="a release holds nothing that could draw a private concept",
+                fix="leave out one of the two",
+                code="options-differ",
+            )
         if self.title is not None:
             check_title(self.title)
         if not _SPDX.fullmatch(self.licence):

@@ -2,8 +2,9 @@
 
 Laws: the coordinator never loads torch, so ``orthofed sample --card`` draws, from the built folder
 and nothing else; what comes back is a picture of pixels alone for each concept, or there is no
-release (core/sample_picture.py). The operator asks for it at each release. Cost: the model is
-loaded once and draws one picture a concept.
+release (core/sample_picture.py). The operator asks for it at each release, and no concept is drawn
+whose owner did not sign that it may be shown (T25). Cost: the model is loaded once and draws one
+picture a concept.
 """
 
 import subprocess
@@ -30,6 +31,7 @@ def drawn(folder: Path, concepts: Sequence[str]) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as scratch:
         command = [sys.executable, "-P", "-c", _PROGRAM]
         command += ["sample", "--card", str(folder), "--out", scratch]
+        command += [word for concept in concepts for word in ("--concept", concept)]
         ended = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)  # noqa: S603  # our own program
         if ended.returncode:
             raise OrthoFedError(

@@ -102,11 +102,11 @@ def _build(  # noqa: PLR0913  # as above
         left = plan.withdrawn
         info = info_bytes(merge, plan.n, made, files, basis=basis, withdrawn=left, derived=derived)
         files.append(_add(out, "info.json", info, fs))
-        if draw is not None:
-            say("drawing sample pictures")
-            concepts = [part.manifest.concept for part in merge.parts]
+        shown = [part.manifest.concept for part in merge.parts if part.manifest.pictures]
+        if draw is not None and shown:  # of the others no picture is made at all
+            say(f"drawing sample pictures of {len(shown)} of {len(merge.parts)} concepts")
             fs.make_folder(out / FOLDER)
-            files += [_add(out, *each, fs) for each in draw(out, concepts).items()]
+            files += [_add(out, *each, fs) for each in draw(out, shown).items()]
         card = card_text(merge, origin, plan.n, made, files, withdrawn=left)
         files.append(_add(out, "card.md", card.encode(), fs))
     manifest = ReleaseManifest(

@@ -121,7 +121,8 @@ def _row(part: Part) -> str:
 
 def _pictures(merge: Merge, names: Collection[str]) -> list[str]:
     """Return the sample pictures, one a concept: relative links, so that a copy shows its own."""
-    shown = [part.manifest for part in merge.parts if picture_name(part.manifest.concept) in names]
+    allowed = [part.manifest for part in merge.parts if part.manifest.pictures]
+    shown = [manifest for manifest in allowed if picture_name(manifest.concept) in names]
     if not shown:
         return []
     told = (

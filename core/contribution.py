@@ -45,6 +45,7 @@ _NEED: Final = [
     "v",
 ]
 _PRIVATE: Final = ("plain", "wraps")
+_MAY: Final = ("dp", "pictures", "title", *_PRIVATE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +53,8 @@ class ContributionManifest:
     """One signed description of one blob; hashes and keys are hex, ``t`` is Unix seconds.
 
     ``basis``: 64 zeros for basis families that are not integers. ``licence``: an SPDX id.
-    ``dp``: the client's own claim. ``plain``, ``wraps``: hashes that private slots have.
+    ``dp``: the client's own claim. ``pictures``: releases may show what the merged model draws of
+    it. ``plain``, ``wraps``: hashes that private slots have.
     """
 
     basis: str
@@ -70,6 +72,7 @@ class ContributionManifest:
     form: Form = "public"
     title: str = ""
     dp: DpClaim | None = None
+    pictures: bool = False
     plain: str = ""
     wraps: str = ""
 
@@ -95,6 +98,8 @@ class ContributionManifest:
             body["title"] = encode_text(self.title)
         if self.dp is not None:
             body["dp"] = self.dp.body()
+        if self.pictures:
+            body["pictures"] = 1
         if self.form == "private":
             body.update(plain=self.plain, wraps=self.wraps)
         return body
@@ -117,7 +122,7 @@ class ContributionManifest:
 
         Raises VerificationFailed ``bad-field``.
         """
-        fields = Fields(body, "a contribution manifest", need=_NEED, may=("dp", "title", *_PRIVATE))
+        fields = Fields(body, "a contribution manifest", need=_NEED, may=_MAY)
         fields.version()
         form = cast("Form", fields.one_of("form", _FORMS))
         private = form == "private"
@@ -139,6 +144,7 @@ class ContributionManifest:
             triggers=_triggers(fields),
             title=_title(fields) if "title" in fields else "",
             dp=DpClaim.from_body(fields.raw("dp")) if "dp" in fields else None,
+            pictures="pictures" in fields and fields.integer("pictures", 1, 1) == 1,
             plain=fields.hex("plain") if private else "",
             wraps=fields.hex("wraps") if private else "",
         )

@@ -137,6 +137,7 @@ PRIVATE = MANIFEST | {
     "form": "private",
     "plain": "2" * 64,
     "wraps": "3" * 64,
+    "pictures": 1,
     "dp": {
         "accountant": "rdp",
         "mechanism": "dp-sgd",

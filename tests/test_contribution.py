@@ -56,6 +56,15 @@ def test_private_and_dp_fields_survive() -> None:
     assert ContributionManifest.from_body(body).body() == body
 
 
+def test_a_yes_to_pictures_is_signed_and_silence_is_none() -> None:
+    """The field is 1 or not there."""
+    body = {**MANIFEST.body(), "pictures": 1}
+
+    assert ContributionManifest.from_body(body).pictures
+    assert ContributionManifest.from_body(body).body() == body
+    assert not MANIFEST.pictures
+
+
 def test_only_the_clients_own_signature_is_taken() -> None:
     """T4: another key, a second key, a signature of another kind."""
     body = MANIFEST.body()
@@ -98,6 +107,9 @@ def test_only_the_clients_own_signature_is_taken() -> None:
         {"triggers": ["wren-cat"] * 17},
         {"triggers": "wren-cat"},
         {"dp": {}},
+        {"pictures": 0},
+        {"pictures": 2},
+        {"pictures": True},
         {"dp": {**DP, "steps": 0}},
         {"dp": {**DP, "q_ppm": 1_000_001}},
         {"dp": {**DP, "mechanism": "| <b>"}},

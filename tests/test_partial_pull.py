@@ -20,7 +20,7 @@ from .serving import Running, founded, running
 
 def contributed(member: Member, name: str, seed: int) -> Leased:
     lease = member.lease(name, (f"{name}-k7",))
-    member.contribute(member.pack(lease, seed=seed))
+    member.contribute(member.pack(lease, seed=seed, pictures=True))
     return lease
 
 

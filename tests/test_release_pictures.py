@@ -102,6 +102,36 @@ def test_a_rebuild_is_exact_beside_them_and_says_so(filled: Running, pulled: Pat
     assert "2 contributions, but 2 sample pictures: those are as signed" in told
 
 
+def test_no_picture_is_made_or_taken_of_a_concept_whose_owner_did_not_say_so(
+    tmp_path: Path,
+) -> None:
+    """T25: bert's manifest says nothing; a coordinator that signs bert's picture is found out."""
+    with running(founded(tmp_path)) as coordinator:
+        member = coordinator.member()
+        contributed(member, "anna", 1)
+        member.contribute(member.pack(member.lease("bert", ("bert-k7",)), seed=2))
+        publish_newest(
+            coordinator.folder,
+            coordinator.desk,
+            lambda_1024=None,
+            resume=False,
+            say=lambda _: None,
+            draw=drawn,
+        )
+        pull(coordinator, tmp_path / "out", "--contributions")
+        base = BaseFolder(coordinator.folder.settings().base)
+
+    release = verify_folder(tmp_path / "out").release
+    more = FileEntry("samples/bert.png", 1, "ab" * 32, ("ab" * 32,))
+    files = tuple(sorted([*release.manifest.files, more], key=lambda file: file.name))
+    told = replace(release, manifest=replace(release.manifest, files=files))
+
+    assert {name for name in names(tmp_path / "out") if "samples" in name} == {"samples/anna.png"}
+    assert "bert.png" not in (tmp_path / "out" / "card.md").read_text()
+    with pytest.raises(VerificationFailed, match="bert"):
+        Rebuild(Contributions(tmp_path / "out", told)).run(base)
+
+
 @pytest.mark.parametrize("harm", ["flipped", "missing", "one more"])
 def test_verify_finds_a_changed_picture(harm: str, pulled: Path, tmp_path: Path) -> None:
     """formats.md 1, law 8."""
@@ -205,6 +235,9 @@ def test_a_card_has_prompts_of_its_own(pulled: Path, tmp_path: Path) -> None:
     both = run("sample", "--card", str(pulled), "--prompt", "x", check=False)
     none = run("sample", "--card", str(tmp_path), check=False)
 
-    assert both.returncode == none.returncode == 2
+    nobody = run("sample", "--card", str(pulled), "--concept", "zoe", check=False)
+
+    assert both.returncode == none.returncode == nobody.returncode == 2
     assert "leave out one of the two" in both.stderr
     assert "is no release" in none.stderr
+    assert "no concept 'zoe'" in nobody.stderr

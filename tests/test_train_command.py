@@ -245,7 +245,7 @@ def test_layer_wise_tokens_go_the_whole_way(place: Path, tmp_path: Path) -> None
 
 def test_what_leaves_is_what_was_shown_and_nothing_of_the_images(owner: Owner) -> None:
     """The outbox is the list of all that left: manifest and chunks shown, no image or caption."""
-    owner.train(owner.options("bear-b2"))
+    owner.train(replace(owner.options("bear-b2"), pictures=True))
 
     sent = _sent(owner.home)
     shown = {file.sha256 for file in owner.asked[0].files}
@@ -254,6 +254,7 @@ def test_what_leaves_is_what_was_shown_and_nothing_of_the_images(owner: Owner) -
     (begin,) = [entry for entry in sent if str(entry["method"]).endswith("Begin")]
     chunks = {entry["chunk"] for entry in sent if "chunk" in entry}
     assert manifest.hex() in str(begin["body"])
+    assert b'"pictures":1' in manifest, "the owner's yes is signed"
     assert chunks <= shown, "the blob is one chunk here"
     bodies = "".join(str(entry.get("body", "")) for entry in sent) + blob.hex()
     for image in (owner.place / "images").iterdir():

@@ -25,8 +25,11 @@ def ready_stack(place: Path) -> Iterator[FleetStack]:
 
 
 @contextmanager
-def one_order(fleet: FleetStack) -> Iterator[tuple[str, OwnerDaemon]]:
-    """Give an order that trains now; afterwards: 1 lease, 1 contribution, closed, and not deaf."""
+def one_order(fleet: FleetStack, *, others: int = 0) -> Iterator[tuple[str, OwnerDaemon]]:
+    """Give an order that trains now; afterwards: 1 lease, 1 contribution, closed, and not deaf.
+
+    ``others``: so many orders of other members come to their end meanwhile.
+    """
     before = fleet.leaves()
     with fleet.daemon(steps=STEPS) as daemon:
         order = fleet.order("train", CONCEPT)
@@ -36,8 +39,8 @@ def one_order(fleet: FleetStack) -> Iterator[tuple[str, OwnerDaemon]]:
 
         fleet.until_closed(order, seconds=180)
         after = fleet.leaves()
-        assert after["lease"] - before["lease"] == 1
-        assert after["contribution"] - before["contribution"] == 1
+        assert after["lease"] - before["lease"] == 1 + others
+        assert after["contribution"] - before["contribution"] == 1 + others
         fleet.until_flower_carries(seconds=240)
         fleet.until_closed(fleet.order("withdraw", CONCEPT), seconds=180)
 

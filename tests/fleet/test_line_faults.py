@@ -85,15 +85,11 @@ def test_f8_a_node_at_100_bytes_a_second_holds_up_nobody_else(
     with second_owner(fleet) as second, second.daemon(concept="bear-c3") as other:
         other.until_done()
         second.until_closed(second.order("withdraw", "bear-c3"), seconds=200)
-        with one_order(fleet):
+        with one_order(fleet, others=1):
             fleet.line.slow(100.0)
-            before = fleet.leaves()
             took_s = second.until_closed(second.order("train", "bear-c3"), seconds=240)
-            after = fleet.leaves()
             fleet.line.slow(None)
             figures.say("F8", others_order_closed_s=round(took_s, 1))
-
-    assert 1 <= after["contribution"] - before["contribution"] <= 2
 
 
 def test_f9_the_bridge_is_killed_between_an_order_and_its_answer(
