@@ -52,7 +52,7 @@ class Worker:
         others = [
             self._subject(other)
             for other in listed
-            if other["leaf"] != each["leaf"] and other["state"] in _COUNTED
+            if other["first"] != each["first"] and other["state"] in _COUNTED
         ]
         measurer = self._loaded()
         told = {

@@ -25,7 +25,7 @@ from ..core.keyring import Keyring
 from ..core.leaf import parse_leaf, spec_leaf
 from ..core.receipt import make_receipt
 from ..core.release import ReleaseManifest, check_complete
-from ..core.standing import standings
+from ..core.standing import concepts, standings
 from ..core.withdrawal import Withdrawal
 from .trust import TrustedFederation, check, mismatch
 
@@ -157,23 +157,24 @@ class TrustedLedger:
                     f" {stands[index]}"
                 )
         for index, why in manifest.left_out:
-            if why in ("pending", "quarantined", "rejected") and stands[index] != why:
+            if why not in ("private", "withdrawn") and stands[index] != why:
                 raise mismatch(
                     f"release {manifest.n} leaves out contribution {index} as {why}, and the"
                     f" ledger has it {stands[index]}"
                 )
 
     def _withdrawn(self, size: int) -> set[int]:
-        """Return the contributions that their own clients withdrew below ``size``."""
+        """Return the contributions whose concepts their own clients withdrew below ``size``."""
         found: set[int] = set()
         contributions = dict(self.leaves["contribution"])
+        first = concepts(self.leaves["contribution"])
         for index, body in self.leaves["withdrawal"]:
             if index < size:
                 said = Withdrawal.from_document(document.from_value(body["doc"], kind="withdrawal"))
                 of = contributions.get(said.leaf)
                 if of is not None and _signed(of)["client"] == said.client:
-                    found.add(said.leaf)
-        return found
+                    found.add(first[said.leaf])
+        return {leaf for leaf in first if first[leaf] in found}
 
 
 def trusted_ledger(

@@ -43,8 +43,7 @@ class Turn:
         for index, (old, new) in enumerate(zip(before.slots, self.state.slots, strict=True)):
             if old is new:  # all but one or two: with 1,000 slots that is most of a turn's time
                 continue
-            saved = (old.phase, old.fence, old.client, old.member, old.held_s)
-            if saved != (new.phase, new.fence, new.client, new.member, new.held_s):
+            if _saved(old) != _saved(new):
                 records.save_slot(self.db, index, new, before=old)
         return actions
 
@@ -112,6 +111,11 @@ class Board:
 
     def _drop_newest(self) -> None:
         self._undecided.pop()
+
+
+def _saved(slot: Slot) -> tuple[str | int, ...]:
+    """Return what a row has of a slot."""
+    return slot.phase, slot.fence, slot.client, slot.member, slot.held_s, slot.kept
 
 
 def _is_soft(old: Slot, new: Slot, now_s: float) -> bool:

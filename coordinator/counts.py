@@ -12,8 +12,8 @@ from .board import Turn
 from .house import House
 from .members import all_members
 
-PHASES = ("free", "leased", "filled", "emptying")
-STATES = ("pending", "accepted", "quarantined", "rejected", "withdrawn")
+PHASES = ("free", "leased", "filled", "revising", "emptying")
+STATES = ("pending", "accepted", "quarantined", "rejected", "superseded", "withdrawn")
 
 
 @dataclass(frozen=True, slots=True)

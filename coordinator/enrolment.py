@@ -4,7 +4,9 @@ Laws: an invite is spent once for each member key; the same request gives the sa
 at a time and a few a day for each member (T1), none for one that was revoked; a name that was
 leased is its member's for ever (T23, I6): nobody else gets it or one that reads like it, also after
 a withdrawal, and its owner only while no contribution carries it that was not withdrawn: to replace
-one, withdraw, then lease again. Grant, names, lease and ledger leaf are one transaction.
+one, withdraw, then lease again, or ask for a corrective lease: its own slot once more, for the same
+concept, triggers and vectors, while what the slot holds stands accepted. Grant, names, lease and
+ledger leaf are one transaction.
 """
 
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ from . import members, records, slot_events
 from .board import Turn
 from .house import House
 from .journal import short, tell
-from .records import Lease, Member, Name, NameKind
+from .records import Contribution, Lease, Member, Name, NameKind
 from .slot_events import Grant, Hold
 
 _DAY_S = 86_400
@@ -35,6 +37,7 @@ class _Asked:
     request: str
     triggers: tuple[str, ...]
     vectors: tuple[int, ...]
+    replaces: int | None = None
 
 
 class Enrolment:
@@ -103,7 +106,7 @@ class Enrolment:
     def _read_lease(self, key: str, request: wire.LeaseRequest) -> _Asked:
         document = parse(request.document, kind="lease")
         wanted = ("client", "concept", "log", "member", "request", "triggers", "v")
-        fields = Fields(document.body, "a lease request", need=wanted)
+        fields = Fields(document.body, "a lease request", need=wanted, may=("replaces",))
         fields.version()
         client = fields.hex("client")
         _check_signed_by(document, client)
@@ -120,6 +123,7 @@ class Enrolment:
             request=fields.hex("request", 32),
             triggers=triggers,
             vectors=request.vectors,
+            replaces=fields.integer("replaces", 2) if "replaces" in fields else None,
         )
 
     def _check_log(self, fields: Fields) -> None:
@@ -144,14 +148,14 @@ class Enrolment:
             raise AssertionError("the gate lets members in")
         self._check_quota(db, member, asked)
         now_s = self._house.clock.monotonic_s()
+        if asked.replaces is not None:
+            held = _held(db, key, asked)
+            event = slot_events.Revise(now_s, asked.client, key, held.slot, held.fence)
+            return self._write(turn, key, asked, _granted(turn, event))
         own = self._own_names(db, key)
         self._check_names(db, asked, own)
         event = slot_events.Ask(now_s, asked.client, key, operator=member.operator)
-        match turn.step(event):
-            case (Grant() as granted,):
-                pass
-            case _:
-                raise AssertionError("an ask is granted or refused")
+        granted = _granted(turn, event)
         self._leave_old(turn, own, asked)
         return self._write(turn, key, asked, granted)
 
@@ -246,12 +250,55 @@ class Enrolment:
             vectors=asked.vectors,
             day=self._day(),
             leaf=leaf.index,
+            replaces=asked.replaces,
         )
         records.add_lease(db, lease)
+        if asked.replaces is not None:
+            return lease  # its names stay those of the concept's first lease, which carries them
         _claim(db, "concept", Name(asked.concept, key, slot, fence))
         for trigger in asked.triggers:
             _claim(db, "trigger", Name(trigger, key, slot, fence))
         return lease
+
+
+def _granted(turn: Turn, event: slot_events.Ask | slot_events.Revise) -> Grant:
+    match turn.step(event):
+        case (Grant() as granted,):
+            return granted
+        case _:
+            raise AssertionError("an ask is granted or refused")
+
+
+def _held(db: records.Db, key: str, asked: _Asked) -> Contribution:
+    """Return the caller's own contribution that a corrective lease is asked for (T2).
+
+    Raises Refused: it is none, or another concept's, or does not stand in its slot.
+    """
+    found = None if asked.replaces is None else records.readable(db, asked.replaces)
+    entry = None if asked.replaces is None else records.contribution(db, asked.replaces)
+    if found is None or entry is None or found[0].member != key:  # T20: these look alike
+        raise _not_correctable("there is no such contribution of this member")
+    lease, upload = found
+    if (lease.concept, lease.triggers, lease.vectors) != (
+        asked.concept,
+        asked.triggers,
+        asked.vectors,
+    ):
+        raise _not_correctable("a corrective lease for other names or vectors")
+    if entry.state != "accepted" or upload.wraps:
+        said = "private" if upload.wraps else entry.state
+        raise _not_correctable(f"contribution {entry.leaf} is {said}")
+    return entry
+
+
+def _not_correctable(what: str) -> Refused:
+    return Refused(
+        what,
+        why="a corrective round goes on from a public contribution that stands accepted, under its"
+        " own names",
+        fix="look at orthofed client status; withdraw the concept to teach it anew",
+        code="not-correctable",
+    )
 
 
 def _ids(lease: Lease) -> dict[str, str | int]:
@@ -293,8 +340,8 @@ def _check_slugs(asked: _Asked) -> None:
 
 
 def _check_same(before: Lease, asked: _Asked) -> None:
-    same = (before.client, before.concept, before.triggers, before.vectors)
-    if same != (asked.client, asked.concept, asked.triggers, asked.vectors):
+    same = (before.client, before.concept, before.triggers, before.vectors, before.replaces)
+    if same != (asked.client, asked.concept, asked.triggers, asked.vectors, asked.replaces):
         raise wire.malformed("a lease request with the id of another one")
 
 

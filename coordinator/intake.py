@@ -11,7 +11,7 @@ import hashlib
 import json
 import sqlite3
 
-from ..core.contribution import ContributionManifest
+from ..core.contribution import ContributionManifest, Replaced
 from ..core.document import Document, parse
 from ..core.errors import ContributionRejected, LeaseLost, Refused
 from ..core.leaf import document_leaf
@@ -20,6 +20,7 @@ from ..proto import wire
 from . import admission, members, orders, records, slot_events, verdicts
 from .blobs import Plan, bitmap, num_chunks, unknown_upload
 from .board import Turn
+from .holding import hold
 from .house import House
 from .journal import tell
 from .judge import Judgement, judge
@@ -131,10 +132,8 @@ class Intake:
         self, key: str, manifest: ContributionManifest, request: wire.BeginRequest
     ) -> None:
         """Refuse a manifest that does not fit caller, federation, lease and layout."""
-        lease = self._house.store.run(lambda db: records.lease_of_client(db, key))
+        lease, replaces = self._house.store.run(lambda db: _expected(db, key))
         facts = self._house.facts
-        if lease is None:
-            raise AssertionError("the gate lets clients in")
         wrong = [
             name
             for name, said, expected in (
@@ -145,6 +144,7 @@ class Intake:
                 ("fence", manifest.fence, lease.fence),
                 ("concept", manifest.concept, lease.concept),
                 ("triggers", manifest.triggers, lease.triggers),
+                ("replaces", manifest.replaces, replaces),
             )
             if said != expected
         ]
@@ -233,7 +233,7 @@ class Intake:
             sizes is None or voice is None
         ):  # in no release: whoever can open it judges it before merging
             return Judgement({}), None
-        others = self._company.neighbours(voice)
+        others = self._company.neighbours(voice, besides=_own_concept(house, lease))
         usual = [layers for _, layers in house.store.run(records.accepted_layers)]
         return judge(sizes, others, policy, usual=usual, is_first=is_first), voice
 
@@ -255,21 +255,22 @@ class Intake:
             raise unknown_upload()  # replaced meanwhile by another manifest
         if stored.receipt is not None and stored.leaf is not None:
             return stored.leaf, stored.receipt
+        lease, _ = _owner(turn.db, upload.client)
         turn.step(slot_events.Commit(upload.client, upload.slot, upload.fence))
         signed: Document = parse(upload.document, kind="contribution")
         leaf = self._house.ledger.append(turn.db, document_leaf(signed))
         figures = json.dumps(judgement.figures)
         why = PRIVATE if upload.wraps else ""
-        records.add_contribution(
-            turn.db,
-            Contribution(leaf.index, upload.slot, upload.fence, "accepted", why, figures),
-        )
+        first = _first(turn.db, lease) or leaf.index
+        place = (leaf.index, upload.slot, upload.fence)
+        records.add_contribution(turn.db, Contribution(*place, "accepted", why, figures, first))
         records.finish_upload(turn.db, upload.id, leaf=leaf.index, receipt=leaf.receipt)
-        lease, _ = _owner(turn.db, upload.client)
         orders.carry_out(turn.db, lease.member, "train", lease.concept, leaf=leaf.index)
         if judgement.verdict != "accepted":
             said, code, why = judgement.verdict, judgement.code, judgement.why
             verdicts.say(turn, self._house, leaf.index, said, code=code, why=why)
+        else:
+            hold(turn, first)
         return leaf.index, leaf.receipt
 
 
@@ -285,6 +286,29 @@ def _status(turn: Turn, lease: Lease) -> wire.StatusReply:
         out = members.revocation(turn.db, lease.member)
         return wire.StatusReply("lost", why=error.what if out is None else out.told)
     return wire.StatusReply("leased")
+
+
+def _expected(db: sqlite3.Connection, client: str) -> tuple[Lease, Replaced | None]:
+    """Return the lease of a client, and what its manifest has to say that it replaces."""
+    lease = records.lease_of_client(db, client)
+    if lease is None:
+        raise AssertionError("the gate lets clients in")
+    if lease.replaces is None:
+        return lease, None
+    before = records.readable(db, lease.replaces)
+    if before is None:
+        raise AssertionError("a corrective lease is of a contribution")
+    return lease, Replaced(lease.replaces, before[0].client)
+
+
+def _first(db: sqlite3.Connection, lease: Lease) -> int:
+    """Return the first contribution of a corrective lease's concept, 0 for another lease."""
+    before = None if lease.replaces is None else records.contribution(db, lease.replaces)
+    return 0 if before is None else before.first
+
+
+def _own_concept(house: House, lease: Lease) -> int:
+    return house.store.run(lambda db: _first(db, lease))
 
 
 def _owner(db: sqlite3.Connection, client: str) -> tuple[Lease, bool]:

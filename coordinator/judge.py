@@ -90,7 +90,7 @@ def judge(
     """
     loudness = loudness_percent(sizes.layers, usual)
     accepted = [other for other in others if other.state == "accepted"]
-    live = [other for other in others if other.state != "rejected"]
+    live = [other for other in others if other.state not in ("rejected", "superseded")]
     findings = [
         *_of_sizes(sizes, policy),
         *judge_loudness(loudness, policy),

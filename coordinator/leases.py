@@ -4,22 +4,27 @@
                     |-- GiveBack; Revoke                       `-- free at once if in no release
                     `-- an Ask after the deadline
 
+    filled --Revise--> revising --Commit | GiveBack | Revoke--> filled    Keep: another one is live
 Laws (reliability.md 3): a fence grows by 1 exactly when a lease is granted and never falls (I1); a
 commit looks at client and fence, never at the deadline, so late but not overtaken still counts;
 a deadline that passes changes nothing until somebody needs the slot; a restart gives each leased
 slot a full term; a slot is not leased again while the newest release, or the plan that will become
-one, holds its contribution (I5). Times are monotonic seconds inside events: safety reads no clock
-(I8). Not here: names, quotas a day, idempotence by request (enrolment.py, removal.py), and what a
-release holds (publications.py), each in the same transaction.
+one, holds its contribution (I5). A corrective lease is of a slot that its own member fills: what it
+holds stays the live one (``kept``) through a deadline, a return and a revocation, until ``Keep``
+says that another one is; so there is one at any time (I3), and nobody else gets the slot. Times are
+monotonic seconds inside events: safety reads no clock (I8). Not here: which of a concept's
+contributions stands (holding.py), names, quotas a day, idempotence by request (enrolment.py,
+removal.py), and what a release holds (publications.py), each in the same transaction.
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Final, Literal
 
 from .slot_events import (
     Action,
     Arrive,
     Ask,
+    Back,
     Code,
     Commit,
     Draw,
@@ -30,22 +35,30 @@ from .slot_events import (
     GiveBack,
     Grant,
     Hold,
+    Keep,
     Publish,
     Refuse,
     Reject,
     Rekey,
     Renew,
     Restart,
+    Revise,
     Revoke,
     Withdraw,
 )
 
-Phase = Literal["free", "leased", "filled", "emptying"]
+Phase = Literal["free", "leased", "filled", "revising", "emptying"]
+_LEASED: Final = ("leased", "revising")
+_HOLDING: Final = ("filled", "revising")
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One slot. ``client`` and ``member`` are the last holder's; times are monotonic seconds."""
+    """One slot. ``client`` and ``member`` are the last holder's; times are monotonic seconds.
+
+    ``kept``: the fence of the contribution that the slot holds, 0 when it holds none; ``keeper``:
+    whose client key that is. Both are the last holder's, but after a corrective lease.
+    """
 
     phase: Phase = "free"
     fence: int = 0
@@ -55,6 +68,8 @@ class Slot:
     progress: int = -1
     seen_s: float = 0.0
     deadline_s: float = 0.0
+    kept: int = 0
+    keeper: str = ""
 
     def held_by(self, client: str, fence: int) -> bool:
         """Return whether this client holds the slot's newest fence; no clock is read."""
@@ -86,7 +101,7 @@ class Slots:
 Stepped = tuple[Slots, tuple[Action, ...]]
 
 
-def step(state: Slots, event: Event) -> Stepped:  # noqa: C901, PLR0911  # one case an event
+def step(state: Slots, event: Event) -> Stepped:  # noqa: C901, PLR0911, PLR0912  # one case an event
     """Advance by one event. Same state and event: same answer, always.
 
     No action: there was nothing to do, and that is right.
@@ -94,6 +109,8 @@ def step(state: Slots, event: Event) -> Stepped:  # noqa: C901, PLR0911  # one c
     match event:
         case Ask():
             return _ask(state, event)
+        case Revise():
+            return _revise(state, event)
         case Renew():
             return _renew(state, event)
         case Arrive():
@@ -102,9 +119,11 @@ def step(state: Slots, event: Event) -> Stepped:  # noqa: C901, PLR0911  # one c
             return _give_back(state, client, index, fence)
         case Commit(client, index, fence):
             return _commit(state, client, index, fence)
+        case Keep(client, index, fence):
+            return _keep(state, client, index, fence)
         case Withdraw(client, index, fence):
             slot = _slot(state, index)
-            mine = slot is not None and slot.held_by(client, fence)
+            mine = slot is not None and (slot.keeper, slot.kept) == (client, fence)
             return _empty(state, index, fence) if mine else _not_filled(state, index, fence)
         case Reject(index, fence):
             return _empty(state, index, fence)
@@ -126,12 +145,8 @@ def step(state: Slots, event: Event) -> Stepped:  # noqa: C901, PLR0911  # one c
 
 
 def _ask(state: Slots, event: Ask) -> Stepped:
-    live = sum(
-        s.phase == "leased" and s.member == event.member and s.deadline_s > event.now_s
-        for s in state.slots
-    )
-    if live:  # T1: one live lease a member
-        return _refuse(state, "quota-used", "1 live lease of this member, allowed is 1")
+    if _has_live(state, event.member, event.now_s):
+        return _quota_used(state)
     open_slots = len(state.slots) if event.operator else len(state.slots) - state.num_kept
     index = _choose(state.slots[:open_slots], event.now_s)
     if index is None:
@@ -145,6 +160,41 @@ def _ask(state: Slots, event: Ask) -> Stepped:
         deadline_s=event.now_s + state.ttl_s,
     )
     return _put(state, index, granted), (Grant(index, granted.fence),)
+
+
+def _revise(state: Slots, event: Revise) -> Stepped:
+    """Lease a slot to the member that fills it; what it holds stays (I3), nobody else asks (I5)."""
+    if _has_live(state, event.member, event.now_s):
+        return _quota_used(state)
+    slot = _slot(state, event.slot)
+    if (
+        slot is None
+        or slot.phase not in _HOLDING
+        or (slot.member, slot.kept) != (event.member, event.fence)
+    ):
+        return _not_filled(state, event.slot, event.fence)
+    granted = replace(
+        slot,
+        phase="revising",
+        fence=slot.fence + 1,  # I1
+        client=event.client,
+        held_s=0,
+        progress=-1,
+        seen_s=event.now_s,
+        deadline_s=event.now_s + state.ttl_s,
+    )
+    return _put(state, event.slot, granted), (Grant(event.slot, granted.fence),)
+
+
+def _has_live(state: Slots, member: str, now_s: float) -> bool:
+    return any(
+        s.phase in _LEASED and s.member == member and s.deadline_s > now_s for s in state.slots
+    )
+
+
+def _quota_used(state: Slots) -> Stepped:
+    # T1: one live lease a member
+    return _refuse(state, "quota-used", "1 live lease of this member, allowed is 1")
 
 
 def _choose(slots: tuple[Slot, ...], now_s: float) -> int | None:
@@ -161,7 +211,7 @@ def _choose(slots: tuple[Slot, ...], now_s: float) -> int | None:
 
 
 def _full(state: Slots, event: Ask) -> str:
-    num_filled = sum(s.phase in ("filled", "emptying") for s in state.slots)
+    num_filled = sum(s.phase in (*_HOLDING, "emptying") for s in state.slots)
     num_leased = sum(s.phase == "leased" for s in state.slots)
     kept = "" if event.operator else f", {state.num_kept} kept for the operator"
     return (
@@ -198,9 +248,13 @@ def _hold(index: int, slot: Slot, now_s: float) -> Hold:
 
 def _give_back(state: Slots, client: str, index: int, fence: int) -> Stepped:
     slot = _slot(state, index)
-    if slot is None or not slot.held_by(client, fence) or slot.phase not in ("leased", "free"):
+    if slot is None or not slot.held_by(client, fence) or slot.phase == "emptying":
         return _lost(state, index, fence)
-    if slot.phase == "free":
+    if slot.phase == "revising":
+        return _put(state, index, replace(slot, phase="filled")), (Back(index),)
+    if slot.phase == "filled" and slot.kept == fence:
+        return _lost(state, index, fence)
+    if slot.phase != "leased":  # a resend
         return state, ()
     return _put(state, index, replace(slot, phase="free")), (Free(index),)
 
@@ -210,33 +264,53 @@ def _commit(state: Slots, client: str, index: int, fence: int) -> Stepped:
     # The deadline is not looked at: late but not overtaken still counts.
     if slot is None:
         return _lost(state, index, fence)
+    if slot.phase == "leased":
+        slot = replace(slot, kept=fence, keeper=client)
     return _put(state, index, replace(slot, phase="filled")), (Fill(index),)
+
+
+def _keep(state: Slots, client: str, index: int, fence: int) -> Stepped:
+    """Make another of the concept's contributions the live one; the asker says it is there."""
+    slot = _slot(state, index)
+    newest = slot.fence - (slot.phase == "revising") if slot is not None else 0
+    if slot is None or slot.phase not in _HOLDING or not 1 <= fence <= newest:
+        return _not_filled(state, index, fence)
+    if slot.kept == fence:
+        return state, ()
+    return _put(state, index, replace(slot, kept=fence, keeper=client)), (Fill(index),)
 
 
 def _empty(state: Slots, index: int, fence: int) -> Stepped:
     """Take the contribution out; I5: the slot is free only when no release holds it."""
     slot = _slot(state, index)
-    if slot is None or slot.phase != "filled" or slot.fence != fence:
+    if slot is None or slot.phase not in _HOLDING or slot.kept != fence:
         return _not_filled(state, index, fence)
     if index in state.released or index in (state.planned or ()):
         return _put(state, index, replace(slot, phase="emptying")), (Empty(index),)
-    return _put(state, index, replace(slot, phase="free")), (Free(index),)
+    return _put(state, index, _freed(slot)), (Free(index),)
+
+
+def _freed(slot: Slot) -> Slot:
+    return replace(slot, phase="free", kept=0, keeper="")
 
 
 def _revoke(state: Slots, member: str) -> Stepped:
     """End every lease of the member, late ones too: a late commit must not count any more."""
-    ended = tuple(
-        index
-        for index, slot in enumerate(state.slots)
-        if slot.phase == "leased" and slot.member == member
-    )
-    for index in ended:
-        state = _put(state, index, replace(state.slots[index], phase="free"))
-    return state, tuple(Free(index) for index in ended)
+    actions: list[Action] = []
+    for index, slot in enumerate(state.slots):
+        if slot.member != member or slot.phase not in _LEASED:
+            continue
+        if slot.phase == "leased":
+            state = _put(state, index, replace(slot, phase="free"))
+            actions.append(Free(index))
+        else:
+            state = _put(state, index, replace(slot, phase="filled"))
+            actions.append(Back(index))
+    return state, tuple(actions)
 
 
 def _draw(state: Slots, slots: frozenset[int]) -> Stepped:
-    filled = {index for index, slot in enumerate(state.slots) if slot.phase == "filled"}
+    filled = {index for index, slot in enumerate(state.slots) if slot.phase in _HOLDING}
     if state.planned is not None or not slots <= filled:
         what = "a plan that another one precedes, or that holds a slot without a contribution"
         return _refuse(state, "plan-differs", what)
@@ -254,7 +328,7 @@ def _publish(state: Slots) -> Stepped:
         if slot.phase == "emptying" and index not in state.released
     )
     for index in freed:
-        state = _put(state, index, replace(state.slots[index], phase="free"))
+        state = _put(state, index, _freed(state.slots[index]))
     return state, tuple(Free(index) for index in freed)
 
 
@@ -265,7 +339,7 @@ def _slot(state: Slots, index: int) -> Slot | None:
 def _leased(state: Slots, client: str, index: int, fence: int) -> Slot | None:
     """Return the slot if this client holds it at this fence; T2: never by the fence alone."""
     slot = _slot(state, index)
-    if slot is None or slot.phase != "leased" or not slot.held_by(client, fence):
+    if slot is None or slot.phase not in _LEASED or not slot.held_by(client, fence):
         return None
     return slot
 

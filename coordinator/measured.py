@@ -39,6 +39,7 @@ def to_measure(house: House) -> dict[str, Any]:
             found.append(
                 {
                     "leaf": entry.leaf,
+                    "first": entry.first,
                     "slot": entry.slot,
                     "concept": lease.concept,
                     "triggers": list(lease.triggers),

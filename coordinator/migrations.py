@@ -112,6 +112,19 @@ CREATE TABLE score (
   PRIMARY KEY (release, leaf)) STRICT;
 """
 
+_FORMAT_7 = """
+ALTER TABLE slot ADD COLUMN kept INTEGER NOT NULL DEFAULT 0;
+UPDATE slot SET kept = fence WHERE state IN ('filled', 'emptying');
+ALTER TABLE lease ADD COLUMN replaces INTEGER;
+ALTER TABLE contribution ADD COLUMN first INTEGER NOT NULL DEFAULT 0;
+UPDATE contribution SET first = leaf;
+CREATE INDEX contribution_of ON contribution (first, leaf);
+CREATE VIEW standing AS SELECT leaf, slot, fence,
+  CASE WHEN state = 'accepted' AND EXISTS (SELECT 1 FROM contribution later
+    WHERE later.first = c.first AND later.leaf > c.leaf AND later.state = 'accepted')
+  THEN 'superseded' ELSE state END AS state, why, figures, first FROM contribution c;
+"""
+
 
 def _to_1(db: sqlite3.Connection) -> None:
     """Make every table of the first version."""
@@ -156,9 +169,14 @@ def _to_6(db: sqlite3.Connection) -> None:
     _run(db, _FORMAT_6)
 
 
+def _to_7(db: sqlite3.Connection) -> None:
+    """Keep which contributions are of one concept, and which of them its slot holds."""
+    _run(db, _FORMAT_7)
+
+
 _STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     *(_to_1, _to_2, _to_3, _to_4, _to_5),
-    _to_6,
+    *(_to_6, _to_7),
 )
 FORMAT = len(_STEPS)
 

@@ -2,10 +2,11 @@
 
 Law: every pair is measured once, when the later one is committed, and kept with its figures, so
 that a release only adds numbers up (together.py). Accepted, pending and quarantined ones are
-measured alike: whatever the operator approves later has its numbers. Rejected ones are looked at
-for likeness alone. Source: security.md 8 (retention), T14. Cost: O(layers (m + n) r) a pair, and
-one read of the text-reading layers of every other blob, unless `Company` still has it. Not here:
-what the numbers mean (judge.py); private slots, whose bytes nobody here can read.
+measured alike: whatever the operator approves later has its numbers. Rejected and superseded ones
+are looked at for likeness alone, a concept's own earlier ones not at all. Source: security.md 8
+(retention), T14. Cost: O(layers (m + n) r) a pair, and one read of the text-reading layers of every
+other blob, unless `Company` still has it. Not here: what the numbers mean (judge.py); private
+slots, whose bytes nobody here can read.
 """
 
 import math
@@ -28,7 +29,9 @@ from .house import House
 from .records import ContributionState, Lease
 
 _MOST_BYTES = 128 << 20
-_SEEN: tuple[ContributionState, ...] = ("accepted", "pending", "quarantined", "rejected")
+_SEEN: tuple[ContributionState, ...] = (
+    *("accepted", "pending", "quarantined", "rejected", "superseded"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +98,13 @@ class Company:
         self._bytes = 0
         self._lock = threading.Lock()
 
-    def neighbours(self, own: Voice, *, besides: int = -1) -> tuple[Neighbour, ...]:
-        """Return how ``own`` stands to every other contribution but the one at ``besides``."""
+    def neighbours(self, own: Voice, *, besides: int = 0) -> tuple[Neighbour, ...]:
+        """Return how ``own`` stands to all but those of the concept that begins at ``besides``."""
         spec = self._house.facts.spec
         here, is_heard = response(spec, own.heard, own.heard.probes), bool(own.heard.a)
         found = []
-        for leaf, state in self._house.store.run(records.contribution_states):
-            other = self._voice(leaf) if leaf != besides and state in _SEEN else None
+        for leaf, state, first in self._house.store.run(records.contribution_states):
+            other = self._voice(leaf) if first != besides and state in _SEEN else None
             if other is not None:
                 pair = _pair(spec, own.heard, here, other.heard) if is_heard else (0.0, 0.0)
                 alike = _alike(own, other)

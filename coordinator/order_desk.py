@@ -2,10 +2,12 @@
 
 Laws: an order says what is wanted and gives no right: no slot, name or lease is looked at when it
 is carried out that would not be looked at without it. What cannot be carried out is refused here,
-in words, and not after a day: a name that is another member's, a concept that is taught already, a
-release that does not hold it. The same order once more is the open one. At most ``MAX_ORDERS`` of a
-member are open, so an answer to its client has a bound. Not here: the rows (orders.py), how they
-end (intake.py, removal.py, score_calls.py). Source: flower.md 6.
+in words, and not after a day: a name that is another member's, a release that does not hold the
+concept. An order to train a concept that stands is one for a corrective round: it names the newest
+release, against whose other concepts the owner trains its own further. The same order once more is
+the open one. At most ``MAX_ORDERS`` of a member are open, so an answer to its client has a bound.
+Not here: the rows (orders.py), how they end (intake.py, removal.py, score_calls.py). Source:
+flower.md 6.
 """
 
 import secrets
@@ -18,6 +20,7 @@ from ..core.fields import is_hex
 from ..proto.methods import MAX_ORDERS
 from ..proto.wire import OrderKind
 from . import ledger, members, orders, publications, records
+from .holding import live
 from .house import House
 from .orders import FleetOrder
 
@@ -54,7 +57,7 @@ def give(house: House, wish: Wish) -> dict[str, Any]:
         raise InputError(
             f"an order to {wish.kind} that names release {wish.release}",
             why="a contribution is trained on the base, and withdrawn from every later release",
-            fix="leave --release away",
+            fix="leave --release away; a concept that stands is trained against the newest one",
             code="bad-order",
         )
     wish = replace(wish, concept=names.slug(wish.concept))
@@ -167,11 +170,11 @@ def _same(one: FleetOrder, other: FleetOrder) -> bool:
 
 def _checked_release(db: records.Db, wish: Wish, member: str) -> int:
     """Return the release that the order names, once it can be carried out."""
-    live = _live(db, member, wish.concept)
-    if wish.kind == "train":
-        _check_untaught(db, wish, member, live)
+    held = _live(db, member, wish.concept)
+    if wish.kind == "train" and held is None:
+        _check_name(db, wish, member)
         return 0
-    if live is None:
+    if held is None:
         raise Refused(
             f"this member has no contribution {wish.concept}",
             why=f"to {wish.kind} is about a concept that was taught and stands",
@@ -180,12 +183,17 @@ def _checked_release(db: records.Db, wish: Wish, member: str) -> int:
         )
     if wish.kind == "withdraw":
         return 0
-    return _release_with(db, wish.release, live)
+    if wish.kind == "train" and held.state != "accepted":
+        raise Refused(
+            f"{wish.concept} is taught already: contribution {held.leaf} is {held.state}",
+            why="a corrective round is for what releases hold",
+            fix="approve or reject it first",
+            code="already-taught",
+        )
+    return _release_with(db, wish.release, held)
 
 
-def _check_untaught(
-    db: records.Db, wish: Wish, member: str, live: records.Contribution | None
-) -> None:
+def _check_name(db: records.Db, wish: Wish, member: str) -> None:
     alike = records.names_at(db, "concept", names.skeleton(wish.concept))
     if any(name.member != member for name in alike):
         raise Refused(
@@ -194,33 +202,27 @@ def _check_untaught(
             fix="order it of that member, or choose another name",
             code="name-taken",
         )
-    if live is not None:
-        raise Refused(
-            f"{wish.concept} is taught already: contribution {live.leaf}",
-            why="a member gets no second slot for a concept that stands",
-            fix="order the withdrawal first, and the training after the next release",
-            code="already-taught",
-        )
 
 
 def _live(db: records.Db, member: str, concept: str) -> records.Contribution | None:
-    """Return the member's standing contribution of that name."""
+    """Return the contribution of that name that the member's slot holds."""
     for lease in records.leases_of_member(db, member):
         if lease.concept == concept:
             entry = records.contribution_at(db, lease.slot, lease.fence)
-            if entry is not None and entry.state not in ("withdrawn", "rejected"):
-                return entry
+            held = None if entry is None else live(records.of_concept(db, entry.first))
+            if held is not None:
+                return held
     return None
 
 
-def _release_with(db: records.Db, n: int, live: records.Contribution) -> int:
+def _release_with(db: records.Db, n: int, held: records.Contribution) -> int:
     """Return the number of the release, the newest one for 0; it holds the contribution."""
     found = publications.published(db, n) if n else publications.newest(db)
-    if found is None or live.leaf not in {item.leaf for item in found.plan.included}:
+    if found is None or held.leaf not in {item.leaf for item in found.plan.included}:
         raise Refused(
-            f"release {n} does not hold contribution {live.leaf}"
+            f"release {n} does not hold contribution {held.leaf}"
             if n
-            else f"contribution {live.leaf} is in no newest release",
+            else f"contribution {held.leaf} is in no newest release",
             why="a concept is measured in a release that it is part of",
             fix="publish one with orthofed coordinator release, or name another with --release",
             code="not-in-release",

@@ -41,6 +41,7 @@ class Lease:
     vectors: tuple[int, ...]
     day: int
     leaf: int
+    replaces: int | None = None  # of a corrective lease: the contribution whose place is taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,10 @@ class Upload:
         return json.loads(self.document)["body"].get("wraps", "")
 
 
-ContributionState = Literal["pending", "accepted", "quarantined", "rejected", "withdrawn"]
+ContributionState = Literal[
+    "pending", "accepted", "quarantined", "rejected", "superseded", "withdrawn"
+]
+"""As core/standing.py says it; rows hold all but ``superseded``, which follows from the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,7 @@ class Contribution:
     """One contribution in the ledger, with what admission said.
 
     ``why``: a sentence for its contributor. ``figures``: what was measured, a JSON object.
+    ``first``: the first contribution of its concept, itself but after a corrective round.
     """
 
     leaf: int
@@ -89,32 +94,40 @@ class Contribution:
     fence: int
     state: ContributionState
     why: str
-    figures: str = "{}"
+    figures: str
+    first: int
 
 
 def make_slots(db: sqlite3.Connection, num: int) -> None:
     """Write ``num`` free slots."""
-    db.executemany("INSERT INTO slot VALUES (?, 'free', 0, '', '', 0)", ((i,) for i in range(num)))
+    db.executemany(
+        "INSERT INTO slot VALUES (?, 'free', 0, '', '', 0, 0)", ((i,) for i in range(num))
+    )
 
 
 def slots(db: sqlite3.Connection) -> tuple[Slot, ...]:
     """Return all slots as they were saved; deadlines are not among it."""
-    rows = db.execute("SELECT state, fence, client, member, held_s FROM slot ORDER BY id")
+    rows = db.execute(
+        "SELECT s.state, s.fence, s.client, s.member, s.held_s, s.kept, coalesce(l.client, '')"
+        " FROM slot s LEFT JOIN lease l ON l.slot = s.id AND l.fence = s.kept ORDER BY s.id"
+    )
     return tuple(_slot(*row) for row in rows)
 
 
-def _slot(phase: Phase, fence: int, client: str, member: str, held_s: int) -> Slot:
-    return Slot(phase=phase, fence=fence, client=client, member=member, held_s=held_s)
+def _slot(  # a row
+    phase: Phase, fence: int, client: str, member: str, held_s: int, kept: int, keeper: str
+) -> Slot:
+    return Slot(phase, fence, client, member, held_s, kept=kept, keeper=keeper)
 
 
 def save_slot(db: sqlite3.Connection, index: int, slot: Slot, *, before: Slot) -> None:
     """Write one slot; the row must still be what memory thinks (I1 holds in the database too)."""
     changed = db.execute(
-        "UPDATE slot SET state = ?, fence = ?, client = ?, member = ?, held_s = ?"
-        " WHERE id = ? AND state = ? AND fence = ? AND client = ?",
+        "UPDATE slot SET state = ?, fence = ?, client = ?, member = ?, held_s = ?, kept = ?"
+        " WHERE id = ? AND state = ? AND fence = ? AND client = ? AND kept = ?",
         (
-            *(slot.phase, slot.fence, slot.client, slot.member, slot.held_s),
-            *(index, before.phase, before.fence, before.client),
+            *(slot.phase, slot.fence, slot.client, slot.member, slot.held_s, slot.kept),
+            *(index, before.phase, before.fence, before.client, before.kept),
         ),
     ).rowcount
     if changed != 1:
@@ -148,7 +161,8 @@ def member(db: sqlite3.Connection, key: str) -> Member | None:
 
 
 _LEASE = (
-    "SELECT member, request, slot, fence, client, concept, triggers, vectors, day, leaf FROM lease"
+    "SELECT member, request, slot, fence, client, concept, triggers, vectors, day, leaf, replaces"
+    " FROM lease"
 )
 
 
@@ -173,8 +187,15 @@ def lease_of_client(db: sqlite3.Connection, client: str) -> Lease | None:
     return next(map(_lease, db.execute(_LEASE + " WHERE client = ?", (client,))), None)
 
 
+def lease_at(db: sqlite3.Connection, slot: int, fence: int) -> Lease:
+    """Return the lease that was granted of a slot at a fence."""
+    found = db.execute(_LEASE + " WHERE slot = ? AND fence = ?", (slot, fence)).fetchone()
+    return _lease(found)
+
+
 def _lease(row: tuple[Any, ...]) -> Lease:
-    member_key, request, slot, fence, client, concept, triggers, vectors, day, leaf = row
+    member_key, request, slot, fence, client, concept, triggers, vectors, *rest = row
+    day, leaf, replaces = rest
     return Lease(
         member=member_key,
         request=request,
@@ -186,17 +207,18 @@ def _lease(row: tuple[Any, ...]) -> Lease:
         vectors=tuple(int(v) for v in vectors.split(",")),
         day=day,
         leaf=leaf,
+        replaces=replaces,
     )
 
 
 def add_lease(db: sqlite3.Connection, lease: Lease) -> None:
     """Write one granted lease."""
     db.execute(
-        "INSERT INTO lease VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO lease VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             *(lease.member, lease.request, lease.slot, lease.fence, lease.client, lease.concept),
             *(",".join(lease.triggers), ",".join(str(v) for v in lease.vectors)),
-            *(lease.day, lease.leaf),
+            *(lease.day, lease.leaf, lease.replaces),
         ),
     )
 
@@ -289,7 +311,7 @@ def open_uploads(db: sqlite3.Connection) -> tuple[tuple[bytes, int], ...]:
     """Return id and slot of the uploads that are not committed and whose lease still stands."""
     rows = db.execute(
         "SELECT u.id, u.slot FROM upload u JOIN slot s ON s.id = u.slot AND s.fence = u.fence"
-        " WHERE u.leaf IS NULL AND s.state = 'leased'"
+        " WHERE u.leaf IS NULL AND s.state IN ('leased', 'revising')"
     )
     return tuple(rows)
 
@@ -336,12 +358,12 @@ def finish_upload(db: sqlite3.Connection, upload_id: bytes, *, leaf: int, receip
 def add_contribution(db: sqlite3.Connection, new: Contribution) -> None:
     """Write one contribution; the unique (slot, fence) is I2."""
     db.execute(
-        "INSERT INTO contribution VALUES (?, ?, ?, ?, ?, ?)",
-        (new.leaf, new.slot, new.fence, new.state, new.why, new.figures),
+        "INSERT INTO contribution VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (new.leaf, new.slot, new.fence, new.state, new.why, new.figures, new.first),
     )
 
 
-_CONTRIBUTION = "SELECT leaf, slot, fence, state, why, figures FROM contribution"
+_CONTRIBUTION = "SELECT leaf, slot, fence, state, why, figures, first FROM standing"
 
 
 def contributions(db: sqlite3.Connection) -> tuple[Contribution, ...]:
@@ -365,15 +387,21 @@ def set_contribution(
         raise AssertionError(f"leaf {leaf} is no contribution")
 
 
-def contribution_states(db: sqlite3.Connection) -> list[tuple[int, ContributionState]]:
-    """Return leaf and state of every contribution, by leaf."""
-    return db.execute("SELECT leaf, state FROM contribution ORDER BY leaf").fetchall()
+def of_concept(db: sqlite3.Connection, first: int) -> tuple[Contribution, ...]:
+    """Return every contribution of the concept whose first one this is, by leaf."""
+    rows = db.execute(_CONTRIBUTION + " WHERE first = ? ORDER BY leaf", (first,))
+    return tuple(Contribution(*row) for row in rows)
+
+
+def contribution_states(db: sqlite3.Connection) -> list[tuple[int, ContributionState, int]]:
+    """Return leaf and state of every contribution and the first of its concept, by leaf."""
+    return db.execute("SELECT leaf, state, first FROM standing ORDER BY leaf").fetchall()
 
 
 def accepted_layers(db: sqlite3.Connection) -> list[tuple[int, list[float]]]:
     """Return leaf and norms of each layer of accepted contributions, the newest 64 public ones."""
     query = (
-        "SELECT leaf, json_extract(figures, '$.layers') AS layers FROM contribution"
+        "SELECT leaf, json_extract(figures, '$.layers') AS layers FROM standing"
         " WHERE state = 'accepted' AND layers IS NOT NULL ORDER BY leaf DESC LIMIT 64"
     )
     return [(leaf, json.loads(layers)) for leaf, layers in db.execute(query)]
@@ -397,7 +425,7 @@ def num_accepted(db: sqlite3.Connection, member_key: str) -> int:
     A private one was never looked at, so it does not speak for its member.
     """
     query = (
-        "SELECT COUNT(*) FROM contribution c JOIN upload u ON u.leaf = c.leaf"  # noqa: S608  # a constant
+        "SELECT COUNT(*) FROM standing c JOIN upload u ON u.leaf = c.leaf"  # noqa: S608  # a constant
         " JOIN lease l ON l.slot = c.slot AND l.fence = c.fence"
         f" WHERE l.member = ? AND c.state = 'accepted' AND {_WRAPS} IS NULL"
     )
@@ -421,17 +449,19 @@ def withdrawal_receipt(db: sqlite3.Connection, contribution_leaf: int) -> bytes 
 _WANTED = (
     f"SELECT u.blob, {_WRAPS} FROM upload u"  # noqa: S608  # a constant
     " LEFT JOIN contribution c ON c.leaf = u.leaf"
-    " LEFT JOIN slot s ON s.id = u.slot AND s.fence = u.fence"
-    " WHERE ((u.leaf IS NULL AND s.state = 'leased')"
-    " OR (u.leaf IS NOT NULL AND (c.state <> 'withdrawn' OR s.state = 'emptying')))"
+    " LEFT JOIN slot s ON s.id = u.slot"
+    " LEFT JOIN contribution k ON k.slot = s.id AND k.fence = s.kept"
+    " WHERE ((u.leaf IS NULL AND s.fence = u.fence AND s.state IN ('leased', 'revising'))"
+    " OR (u.leaf IS NOT NULL"
+    " AND (c.state <> 'withdrawn' OR (s.state = 'emptying' AND k.first = c.first))))"
 )
 
 
 def wanted_blobs(db: sqlite3.Connection, blob: str = "") -> set[str]:
     """Return the blobs and wraps that have to be there, or just this one, if it has to be.
 
-    Those of uploads whose lease stands, and of contributions until their withdrawal is through: an
-    ``emptying`` slot's is in the newest release still.
+    Those of uploads whose lease stands, and of contributions until their withdrawal is through: one
+    of an ``emptying`` slot's concept is in the newest release still.
     """
     query = _WANTED + (f" AND ? IN (u.blob, {_WRAPS})" if blob else "")
     found = {name for row in db.execute(query, (blob,) if blob else ()) for name in row if name}

@@ -2,10 +2,12 @@
 
 Laws: slot, contribution row, ledger leaf and receipt are one transaction; a withdrawal's receipt is
 kept for ever, so a retry gets the same one; the slot is free only when no release holds the
-contribution (leases.py, I5), and only then does the blob go (sweeper.py). A contribution that waits
-for admission, is in quarantine or was rejected can be withdrawn too: its bytes are its owner's. A
-rejection is the operator's: the leaf has no more than that, its reason is for the contributor
-alone. Not here: whether the call's own signature is good (auth.py).
+contribution (leases.py, I5), and only then does the blob go (sweeper.py). A withdrawal takes out
+the whole concept: with the contribution that it names all that it replaced and all that replaced
+it. A rejection takes out one of them; an earlier one that stands has its place again. One that
+waits for admission, is in quarantine or was rejected can be withdrawn too: its bytes are its
+owner's. A rejection is the operator's: the leaf has no more than that, its reason is for the
+contributor alone. Not here: whether the call's own signature is good (auth.py).
 """
 
 from ..core.document import parse
@@ -15,10 +17,11 @@ from ..core.withdrawal import Withdrawal
 from ..proto import wire
 from . import orders, records, verdicts
 from .board import Turn
+from .holding import live
 from .house import House
 from .journal import tell
 from .records import Contribution
-from .slot_events import Reject, Withdraw
+from .slot_events import Withdraw
 
 
 class Removal:
@@ -53,10 +56,16 @@ class Removal:
             before = records.withdrawal_receipt(turn.db, asked.leaf)
             if before is not None:
                 return before
-            if entry.state != "rejected":  # its slot is no longer this client's
-                turn.step(Withdraw(asked.client, entry.slot, entry.fence))
+            if entry.state == "withdrawn":
+                raise _with_its_concept()
+            concept = records.of_concept(turn.db, entry.first)
+            held = live(concept)
+            if held is not None:  # else all are rejected, and the slot may be somebody else's
+                keeper = records.lease_at(turn.db, held.slot, held.fence).client
+                turn.step(Withdraw(keeper, held.slot, held.fence))
             leaf = self._house.ledger.append(turn.db, document_leaf(signed))
-            records.set_contribution(turn.db, asked.leaf, "withdrawn", why="")
+            for each in concept:
+                records.set_contribution(turn.db, each.leaf, "withdrawn", why="")
             records.add_withdrawal(turn.db, asked.leaf, leaf=leaf.index, receipt=leaf.receipt)
             orders.carry_out(turn.db, lease.member, "withdraw", lease.concept, leaf=leaf.index)
             return leaf.receipt
@@ -75,12 +84,31 @@ class Removal:
                 raise verdicts.no_contribution(leaf)
             if entry.state == "rejected":
                 return
-            turn.step(Reject(entry.slot, entry.fence))
+            if entry.state == "withdrawn":
+                raise _is_withdrawn(leaf)
             verdicts.say(turn, self._house, leaf, "rejected", code="operator", why=why)
 
         self._house.board.run(write)
         tell("contribution-rejected", leaf=leaf)
         self._house.heads.poke()
+
+
+def _is_withdrawn(leaf: int) -> Refused:
+    return Refused(
+        f"contribution {leaf} is withdrawn",
+        why="its owner took it out of every later release",
+        fix="nothing is to be done",
+        code="not-filled",
+    )
+
+
+def _with_its_concept() -> Refused:
+    return Refused(
+        "this contribution was withdrawn by the word for another one of its concept",
+        why="a withdrawal takes out the concept, with all that was ever sent of it",
+        fix="nothing is to be done: no later release holds any of it",
+        code="withdrawn",
+    )
 
 
 def _pair(entry: Contribution) -> tuple[int, int]:

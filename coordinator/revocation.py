@@ -17,9 +17,10 @@ from .board import Turn
 from .house import House
 from .journal import short, tell
 from .members import Revocation
-from .slot_events import Free, Reject, Revoke
+from .slot_events import Back, Free, Revoke
 
-_LIVE = ("pending", "accepted", "quarantined")
+_LIVE = ("pending", "accepted", "quarantined", "superseded")
+_LEASED = ("leased", "revising")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +45,10 @@ def revoke(house: House, digits: str, terms: Terms) -> dict[str, Any]:
         if before is None:
             members.add_revocation(turn.db, member, said)
         orders.cancel_all(turn.db, member)
-        ended = [each.slot for each in turn.step(Revoke(member)) if isinstance(each, Free)]
+        ended = [each.slot for each in turn.step(Revoke(member)) if isinstance(each, Back | Free)]
         live = _live(turn.db, member)
         if terms.reject:
             for entry in live:
-                turn.step(Reject(entry.slot, entry.fence))
                 verdicts.say(turn, house, entry.leaf, "rejected", code="operator", why=said.told)
         uses = members.close_invite if terms.close_invite else members.invite_uses
         return {
@@ -70,7 +70,7 @@ def revoke(house: House, digits: str, terms: Terms) -> dict[str, Any]:
 
 def listed_members(db: records.Db) -> list[dict[str, Any]]:
     """Return every member as ``orthofed coordinator members`` prints it."""
-    leased = Counter(slot.member for slot in records.slots(db) if slot.phase == "leased")
+    leased = Counter(slot.member for slot in records.slots(db) if slot.phase in _LEASED)
     replaced: dict[str, list[str]] = {}
     for rotation in members.rotations(db):
         before = replaced.get(rotation.old, [])

@@ -10,7 +10,7 @@ pass over the rows, a signature a document. Source: reliability.md 2.7 and 3.
 import itertools
 import sqlite3
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
@@ -32,11 +32,12 @@ from ..core.standing import standings
 from ..core.withdrawal import Withdrawal
 from . import keyring_proofs, ledger, members, migrations, publications, records
 from .desk import check_plan
+from .holding import live
 from .ordercheck import check_orders
 from .rotation import check_follows
 
 Db = sqlite3.Connection
-_LIVE = ("pending", "accepted", "quarantined")
+_LEASED = ("leased", "revising")
 
 
 def check_rows(db: Db) -> Iterator[str]:
@@ -194,8 +195,22 @@ class _Check:
         said = (leaf["client"], leaf["triggers"], index)
         if row is None or (row.client, list(row.triggers), row.leaf) != said:
             yield f"leaf {index} is a lease whose row says something else"
+        elif not self._is_own(row):
+            yield f"leaf {index} is a corrective lease of what is another's"
         elif len(row.vectors) != len(row.triggers):
             yield f"the lease of leaf {index} has vectors of other triggers"
+
+    def _is_own(self, lease: records.Lease) -> bool:
+        """Return whether a lease is of a new concept, or of its member's own contribution."""
+        if lease.replaces is None:
+            return True
+        before = records.readable(self._db, lease.replaces)
+        named = None if before is None else before[0]
+        return named is not None and (named.slot, named.member, named.concept) == (
+            lease.slot,
+            lease.member,
+            lease.concept,
+        )
 
     def _contribution(self, index: int, signed: Document, body: bytes) -> Iterator[str]:
         manifest = ContributionManifest.from_document(signed)
@@ -213,6 +228,13 @@ class _Check:
             yield f"the upload of contribution {index} has another id"
         if (lease.client, lease.concept) != (manifest.client, manifest.concept):
             yield f"contribution {index} is not of its lease"
+        replaced = manifest.replaces
+        before = None if replaced is None else records.contribution(self._db, replaced.leaf)
+        if (lease.replaces, index if before is None else before.first) != (
+            None if replaced is None else replaced.leaf,
+            entry.first,
+        ):
+            yield f"contribution {index} is said to replace another one than its manifest says"
         layout = ContributionLayout(self._spec, lease.vectors)
         if blob_bytes(layout, private=manifest.form == "private") != manifest.bytes:
             yield f"the lease of contribution {index} has vectors of another size"
@@ -272,32 +294,41 @@ class _Check:
     def _slots(self) -> Iterator[str]:
         newest, plan = publications.newest(self._db), publications.planned(self._db)
         bound = {
-            (item.slot, item.fence)
-            for held in (newest.plan if newest else None, plan)
-            if held is not None
-            for item in held.included
+            slot for held in (newest.plan if newest else None, plan) if held for slot in held.slots
         }
         slots = records.slots(self._db)
         if len(slots) != self._spec.capacity:
             yield f"{len(slots)} slots, the spec has {self._spec.capacity}"
+        concepts = self._concepts()
         for index, slot in enumerate(slots):
             lease = self._leases.get((index, slot.fence))
             owner = ("", "") if lease is None else (lease.client, lease.member)
-            if slot.phase == "leased" and members.revocation(self._db, slot.member) is not None:
+            if slot.phase in _LEASED and members.revocation(self._db, slot.member) is not None:
                 yield f"slot {index} is leased to a member that was revoked"
             if slot.fence != self._fences[index] or (slot.client, slot.member) != owner:
                 yield f"slot {index} is not what its last lease made it"
-            entry = records.contribution_at(self._db, index, slot.fence)
-            live = entry is not None and entry.state in _LIVE
-            is_bound = (index, slot.fence) in bound
+            held = [found for entries in concepts[index] if (found := live(entries)) is not None]
+            is_held = [found.fence for found in held] == [slot.kept]
+            kept = records.contribution_at(self._db, index, slot.kept)
+            fresh = records.contribution_at(self._db, index, slot.fence) is None
+            is_bound = index in bound
             fits = {
-                "free": not live and not is_bound,
-                "leased": entry is None,
-                "filled": live,
-                "emptying": entry is not None and not live and is_bound,
+                "free": not held and not is_bound and not slot.kept,
+                "leased": not held and not is_bound and not slot.kept and fresh,
+                "filled": is_held,
+                "revising": is_held and fresh,
+                "emptying": not held and is_bound and kept is not None,
             }
             if not fits.get(slot.phase, False):  # I3, I5
                 yield f"slot {index} is {slot.phase}, and its contribution says otherwise"
+
+    def _concepts(self) -> defaultdict[int, list[tuple[records.Contribution, ...]]]:
+        """Return by slot the contributions of each concept that it ever held."""
+        found: defaultdict[int, list[tuple[records.Contribution, ...]]] = defaultdict(list)
+        for entry in records.contributions(self._db):
+            if entry.first == entry.leaf:
+                found[entry.slot].append(records.of_concept(self._db, entry.leaf))
+        return found
 
     def _names(self) -> Iterator[str]:
         kinds: tuple[records.NameKind, ...] = ("concept", "trigger")

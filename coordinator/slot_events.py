@@ -22,6 +22,17 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class Revise:
+    """A member wants a further lease of its own slot, which holds its contribution of ``fence``."""
+
+    now_s: float
+    client: str
+    member: str
+    slot: int
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
 class Renew:
     """The holder is alive; ``progress`` is any counter that grows with work."""
 
@@ -55,6 +66,15 @@ class GiveBack:
 @dataclass(frozen=True, slots=True)
 class Commit:
     """The holder's contribution is whole and checked."""
+
+    client: str
+    slot: int
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Of the slot's contributions that of ``fence``, which is ``client``'s, is the live one now."""
 
     client: str
     slot: int
@@ -114,10 +134,12 @@ class Restart:
 
 Event = (
     Ask
+    | Revise
     | Renew
     | Arrive
     | GiveBack
     | Commit
+    | Keep
     | Withdraw
     | Reject
     | Revoke
@@ -153,8 +175,15 @@ class Free:
 
 
 @dataclass(frozen=True, slots=True)
+class Back:
+    """The corrective lease is over; the slot holds the contribution that it held before."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
 class Fill:
-    """The slot holds a contribution."""
+    """The slot holds a contribution: its first one, or another one than before."""
 
     slot: int
 
@@ -174,4 +203,4 @@ class Refuse:
     what: str
 
 
-Action = Grant | Hold | Free | Fill | Empty | Refuse
+Action = Grant | Hold | Free | Back | Fill | Empty | Refuse

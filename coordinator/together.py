@@ -39,6 +39,7 @@ class _Set:
 def settle(house: House, lambda_1024: int) -> None:
     """Quarantine what spoils others in this very company.
 
+    Once more after any went: an earlier contribution of its concept may stand in its place now.
     Raises Refused: the merged residual would be larger than the policy allows.
     """
     accepted = [
@@ -52,13 +53,16 @@ def settle(house: House, lambda_1024: int) -> None:
     policy = house.settings.admission
     loud = _too_loud(house.store.run(records.accepted_layers), company, policy)
     company.entries = [entry for entry in accepted if entry.leaf not in {leaf for leaf, _ in loud}]
-    for leaf, finding in loud + _too_much(company, policy.retention_sum_percent):
+    gone = loud + _too_much(company, policy.retention_sum_percent)
+    for leaf, finding in gone:
         house.board.run(
             lambda turn, leaf=leaf, finding=finding: verdicts.say(
                 turn, house, leaf, "quarantined", code=finding.code, why=finding.why
             )
         )
-        del company.figures[leaf]
+    if gone:
+        settle(house, lambda_1024)
+        return
     _check_budget(house, list(company.figures.values()), lambda_1024)
 
 
@@ -78,9 +82,10 @@ def _measure_missing(house: House, company: _Set) -> None:
         own = read_voice(house, leaf) if leaves - known - {leaf} else None
         if own is None:
             continue
+        first = next(entry.first for entry in company.entries if entry.leaf == leaf)
         pairs = {
             str(each.leaf): [each.to_it, each.from_it]
-            for each in Company(house).neighbours(own, besides=leaf)
+            for each in Company(house).neighbours(own, besides=first)
         }
         figures = {**company.figures[leaf], "pairs": pairs}
         text = json.dumps(figures)

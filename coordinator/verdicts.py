@@ -2,8 +2,8 @@
 
 Law: whatever changes how a contribution stands is a leaf in the same transaction; one that is
 accepted at its Commit needs none (core/standing.py). The sentence stays in the database, for the
-contributor; the ledger has the code. Saying the same once more changes nothing. Not here: what the
-numbers mean (judge.py), how a contribution leaves its slot (removal.py).
+contributor; the ledger has the code. Saying the same once more changes nothing. The slot follows in
+the same turn (holding.py). Not here: what the numbers mean (judge.py), withdrawals (removal.py).
 """
 
 import json
@@ -12,6 +12,7 @@ from ..core.errors import Refused
 from ..core.leaf import Verdict, admission_leaf
 from . import records
 from .board import Turn
+from .holding import hold
 from .house import House
 from .journal import tell
 from .records import Contribution, ContributionState
@@ -31,6 +32,10 @@ def say(turn: Turn, house: House, leaf: int, verdict: Verdict, *, code: str, why
     """Write one verdict on a contribution that is there, inside the caller's turn."""
     records.set_contribution(turn.db, leaf, _STATES[verdict], why=why)
     house.ledger.append(turn.db, admission_leaf(leaf=leaf, verdict=verdict, why=code))
+    entry = records.contribution(turn.db, leaf)
+    if entry is None:
+        raise no_contribution(leaf)
+    hold(turn, entry.first)
 
 
 def approve(house: House, leaf: int) -> ContributionState:
@@ -49,6 +54,13 @@ def approve(house: House, leaf: int) -> ContributionState:
                 why="it gave up its slot, which may hold another one by now",
                 fix="ask its owner to train again",
                 code="out-for-good",
+            )
+        if entry.state == "superseded":
+            raise Refused(
+                f"contribution {leaf} is superseded",
+                why="a later contribution of the concept stands in its place",
+                fix="reject that one first, if the earlier one is to come back",
+                code="superseded",
             )
         if not is_approved(entry):
             figures = {**json.loads(entry.figures), APPROVED: True}

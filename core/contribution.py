@@ -2,7 +2,9 @@
 
 Law: slot, fence, ledger and the SHA-256 of the blob stand in one signed body, so a contribution can
 be moved to no other slot and changed by nobody (T4); ``basis`` is the fingerprint of the block that
-A_i was trained against, so a wrong basis is refused before a merge (T11).
+A_i was trained against, so a wrong basis is refused before a merge (T11). One that takes the place
+of an earlier one of its concept, after a corrective round, is signed by that one's client key too,
+so nobody but its owner replaces it (T4).
 Source: security.md 4.5. Not here: the blob's own rules (core/layout.py), whether the lease holds.
 """
 
@@ -45,7 +47,15 @@ _NEED: Final = [
     "v",
 ]
 _PRIVATE: Final = ("plain", "wraps")
-_MAY: Final = ("dp", "pictures", "title", *_PRIVATE)
+_MAY: Final = ("dp", "pictures", "replaces", "title", *_PRIVATE)
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """The contribution whose place another one takes: its leaf, and its client key in hex."""
+
+    leaf: int
+    client: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +65,7 @@ class ContributionManifest:
     ``basis``: 64 zeros for basis families that are not integers. ``licence``: an SPDX id.
     ``dp``: the client's own claim. ``pictures``: releases may show what the merged model draws of
     it. ``plain``, ``wraps``: hashes that private slots have.
+    ``replaces``: of a corrective round, which earlier contribution of the concept.
     """
 
     basis: str
@@ -75,6 +86,12 @@ class ContributionManifest:
     pictures: bool = False
     plain: str = ""
     wraps: str = ""
+    replaces: Replaced | None = None
+
+    @property
+    def signers(self) -> tuple[str, ...]:
+        """The client keys that have to sign, sorted."""
+        return tuple(sorted({self.client} | ({self.replaces.client} if self.replaces else set())))
 
     def body(self) -> dict[str, object]:
         """Return the body that is signed; an absent field is left out."""
@@ -102,18 +119,23 @@ class ContributionManifest:
             body["pictures"] = 1
         if self.form == "private":
             body.update(plain=self.plain, wraps=self.wraps)
+        if self.replaces is not None:
+            body["replaces"] = {"client": self.replaces.client, "leaf": self.replaces.leaf}
         return body
 
     @classmethod
     def from_document(cls, signed: Document) -> "ContributionManifest":
         """Return the manifest of a document that its own client key signed, and nobody else.
 
+        But for one that replaces another: that one's client key signed it too.
+
         Raises VerificationFailed: ``bad-field``, ``bad-key`` or ``bad-signature``.
         """
         manifest = cls.from_body(signed.body)
-        if signed.kind != "contribution" or [s.key for s in signed.sigs] != [manifest.client]:
+        signers = manifest.signers
+        if signed.kind != "contribution" or tuple(s.key for s in signed.sigs) != signers:
             raise bad_field("a contribution manifest is signed by its client key alone")
-        signed.verify((manifest.client,))
+        signed.verify(signers, need=len(signers))
         return manifest
 
     @classmethod
@@ -128,6 +150,9 @@ class ContributionManifest:
         private = form == "private"
         if any((name in fields) != private for name in _PRIVATE):
             raise bad_field("`plain` and `wraps` belong to private contributions, and only there")
+        replaces = _replaced(fields.raw("replaces")) if "replaces" in fields else None
+        if replaces is not None and (private or replaces.client == fields.raw("client")):
+            raise bad_field("`replaces` belongs to public contributions under a key of their own")
         return cls(
             basis=fields.hex("basis"),
             blob=fields.hex("blob"),
@@ -147,6 +172,7 @@ class ContributionManifest:
             pictures="pictures" in fields and fields.integer("pictures", 1, 1) == 1,
             plain=fields.hex("plain") if private else "",
             wraps=fields.hex("wraps") if private else "",
+            replaces=replaces,
         )
 
 
@@ -160,6 +186,11 @@ def block_fingerprint(blocks: Iterable[Int8[np.ndarray, "_m _r"]]) -> str:
     for block in blocks:
         digest.update(np.ascontiguousarray(block).data)
     return digest.hexdigest()
+
+
+def _replaced(value: object) -> Replaced:
+    fields = Fields(value, "a replaced contribution", need=("client", "leaf"))
+    return Replaced(fields.integer("leaf", 2), fields.hex("client"))
 
 
 def _slug(value: object, name: str) -> str:
@@ -194,4 +225,4 @@ def _title(fields: Fields) -> str:
         raise bad_field("`title` of a contribution manifest is not fit to be shown") from error
 
 
-__all__ = ["NO_ID", "ContributionManifest", "Form", "block_fingerprint"]
+__all__ = ["NO_ID", "ContributionManifest", "Form", "Replaced", "block_fingerprint"]

@@ -18,7 +18,7 @@ from .fields import NO_ID, Fields, bad_field, is_hex
 from .names import DEVICES
 
 _T = TypeVar("_T", int, str)
-Why = Literal["pending", "quarantined", "rejected", "withdrawn", "private"]
+Why = Literal["pending", "quarantined", "rejected", "superseded", "withdrawn", "private"]
 CHUNK_BYTES: Final = 16 << 20
 """The length of each hashed part of a file but the last."""
 _WHYS: Final = cast("tuple[Why, ...]", get_args(Why))

@@ -3,10 +3,14 @@
     contribution             accepted, unless an admission says otherwise
     admission                what it says; ``approved`` stands as ``accepted``
     withdrawal               withdrawn, for good; what is rejected can only be withdrawn still
+    contribution, replaces   of one concept's contributions that are accepted the last one stands
+                             accepted, the ones before it superseded
 
-Law: the last leaf that speaks of a contribution decides, so ledgers from before there were
-admissions read as they did. Source: security.md 4.6 and 8. Not here: signatures, and whose word a
-withdrawal is (core/withdrawal.py).
+Laws: the last leaf that speaks of a contribution decides, so ledgers from before there were
+admissions read as they did. One concept has one live contribution at the most (I3): while a
+corrective one is in quarantine, or rejected, the one before stands as it did. A withdrawal takes
+out the concept, whichever of its contributions it names. Source: security.md 4.6 and 8. Not here:
+signatures, and whose word a withdrawal is (core/withdrawal.py).
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,10 +18,11 @@ from typing import Literal, cast
 
 from .fields import bad_field
 
-Standing = Literal["pending", "accepted", "quarantined", "rejected", "withdrawn"]
+Standing = Literal["pending", "accepted", "quarantined", "rejected", "superseded", "withdrawn"]
+Leaves = Iterable[tuple[int, Mapping[str, object]]]
 
 
-def standings(leaves: Iterable[tuple[int, Mapping[str, object]]]) -> dict[int, Standing]:
+def standings(leaves: Leaves) -> dict[int, Standing]:
     """Return how each contribution stands, by its leaf; give (index, parsed body), ascending.
 
     >>> said = {"kind": "admission", "leaf": 3, "verdict": "quarantined", "why": "norm"}
@@ -25,23 +30,76 @@ def standings(leaves: Iterable[tuple[int, Mapping[str, object]]]) -> dict[int, S
     {3: 'quarantined'}
 
     Raises VerificationFailed ``bad-field``: a leaf speaks of a contribution that is not there, or
-    changes what is for good.
+    changes what is for good, or replaces what is not its own.
     """
     found: dict[int, Standing] = {}
+    said_of: dict[int, Mapping[str, object]] = {}
+    concept: dict[int, list[int]] = {}  # one list for all of one concept
     for index, body in leaves:
         match body["kind"]:
             case "contribution":
+                said_of[index] = _manifest(body)
+                before = _before(index, said_of, found)
+                concept[index] = [] if before is None else concept[before]
+                concept[index].append(index)
                 found[index] = "accepted"
             case "admission":
                 verdict = cast("str", body["verdict"])
                 said = "accepted" if verdict == "approved" else cast("Standing", verdict)
                 _change(found, index, body["leaf"], said)
             case "withdrawal":
-                doc = cast("dict[str, dict[str, object]]", body["doc"])
-                _change(found, index, doc["body"].get("leaf"), "withdrawn")
+                leaf = _manifest(body).get("leaf")
+                _change(found, index, leaf, "withdrawn")
+                for each in concept[cast("int", leaf)]:
+                    found[each] = "withdrawn"
             case _:
                 pass
+    newest = {concept[leaf][0]: leaf for leaf, state in found.items() if state == "accepted"}
+    for leaf, state in found.items():
+        if state == "accepted" and newest[concept[leaf][0]] != leaf:
+            found[leaf] = "superseded"
     return found
+
+
+def concepts(leaves: Leaves) -> dict[int, int]:
+    """Return, for each contribution, the first one of its concept; ``leaves`` as in `standings`."""
+    first: dict[int, int] = {}
+    for index, body in leaves:
+        if body["kind"] == "contribution":
+            replaced = _replaced(_manifest(body))
+            first[index] = first.get(cast("int", replaced.get("leaf")), index)
+    return first
+
+
+def _manifest(body: Mapping[str, object]) -> Mapping[str, object]:
+    """Return the signed body of a leaf, empty where it has none."""
+    doc = cast("Mapping[str, Mapping[str, object]]", body.get("doc", {}))
+    return doc.get("body", {})
+
+
+def _replaced(manifest: Mapping[str, object]) -> Mapping[str, object]:
+    value = manifest.get("replaces")
+    return cast("Mapping[str, object]", value) if isinstance(value, dict) else {}
+
+
+def _before(
+    index: int,
+    said_of: Mapping[int, Mapping[str, object]],
+    found: Mapping[int, Standing],
+) -> int | None:
+    """Return the contribution that this one replaces: one of its own slot and names (T4)."""
+    said = said_of[index]
+    if "replaces" not in said:
+        return None
+    replaced = _replaced(said)
+    before = replaced.get("leaf")
+    if not isinstance(before, int) or found.get(before, "withdrawn") == "withdrawn":
+        raise bad_field(f"leaf {index} replaces a contribution that is not there, or withdrawn")
+    was = said_of[before]
+    same = all(said.get(name) == was.get(name) for name in ("basis", "concept", "slot", "triggers"))
+    if not same or replaced.get("client") != was.get("client"):
+        raise bad_field(f"leaf {index} replaces contribution {before}, which is another concept's")
+    return before
 
 
 def _change(found: dict[int, Standing], index: int, leaf: object, said: Standing) -> None:

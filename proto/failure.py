@@ -49,6 +49,7 @@ _TABLE: Final[dict[str, tuple[str, type[OrthoFedError]]]] = {
     "withdrawn": ("NOT_FOUND", Refused),
     "lease-lost": ("FAILED_PRECONDITION", LeaseLost),
     "name-taken": ("INVALID_ARGUMENT", Refused),
+    "not-correctable": ("INVALID_ARGUMENT", Refused),
     "no-free-slot": ("RESOURCE_EXHAUSTED", Refused),
     "quota-used": ("RESOURCE_EXHAUSTED", Refused),
     "rate-limited": ("RESOURCE_EXHAUSTED", Refused),

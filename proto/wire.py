@@ -22,7 +22,16 @@ from ..core.names import slug
 from ..core.node_key import MOST_CHARACTERS
 from . import methods
 
-State = Literal["leased", "lost", "pending", "accepted", "quarantined", "rejected", "withdrawn"]
+State = Literal[
+    "leased",
+    "lost",
+    "pending",
+    "accepted",
+    "quarantined",
+    "rejected",
+    "withdrawn",
+    "superseded",
+]
 """What a lease has come to, in the order of ``LeaseState`` from 1."""
 
 OrderKind = Literal["train", "score", "withdraw"]

@@ -3,8 +3,9 @@
 tests/databases/state-<n>.db.gz is a small federation's real database of format n: a released
 contribution, one that came after, an upload under way, a lease; from format 3 on a member that was
 revoked, from format 5 on one that has another key now, from format 6 on orders in each state, a
-node key and a score. ``state-<n>.json`` is what ``look`` found in
-it then. Neither ever changes; test_migrations.py writes the pair of a new format.
+node key and a score, from format 7 on a contribution that took another one's place, and a lease of
+its slot once more. ``state-<n>.json`` is what ``look`` found in it then. Neither ever changes;
+test_migrations.py writes the pair of a new format.
 """
 
 import gzip
@@ -22,6 +23,7 @@ from orthofed.core.document import sign
 from orthofed.core.withdrawal import Withdrawal
 from orthofed.proto.wire import OrderKind
 
+from .member import Given
 from .node_lines import node_line
 from .serving import FastFs, founded, running
 
@@ -48,6 +50,9 @@ def look(db: Any) -> dict[str, Any]:
     )
     nodes = db.execute("SELECT member, public_key, node FROM fleet_key ORDER BY n")
     scores = db.execute("SELECT * FROM score ORDER BY release, leaf")
+    concepts = db.execute("SELECT leaf, first, state FROM standing ORDER BY leaf")
+    kept = db.execute("SELECT id, kept FROM slot ORDER BY id")
+    replaced = db.execute("SELECT leaf, replaces FROM lease ORDER BY leaf")
     names = db.execute("SELECT kind, name, slot, fence FROM name ORDER BY kind, name")
     return {
         "head": list(head),
@@ -65,6 +70,9 @@ def look(db: Any) -> dict[str, Any]:
                 ("ordered", ordered),
                 ("nodes", nodes),
                 ("scores", scores),
+                ("concepts", concepts),
+                ("kept", kept),
+                ("replaced", replaced),
             )
         },
     }
@@ -89,10 +97,15 @@ def write_this_format(scratch: Path) -> None:
     folder = founded(scratch)
     with running(folder) as coordinator:
         ana, ben, cleo, dora, eve, finn = (coordinator.member() for _ in range(6))
-        ana.contribute(ana.pack(ana.lease("anna", ("anna-k7",))))
+        first = ana.lease("anna", ("anna-k7",))
+        taught = ana.check(ana.contribute(ana.pack(first))).index
         out = eve.lease("evi", ("evi-k7",))
         leaf = eve.check(eve.contribute(eve.pack(out))).index
         coordinator.release()
+        given = Given(taught, first.key)
+        second = ana.lease("anna", ("anna-k7",), replaces=given)
+        leaf_2 = ana.check(ana.contribute(ana.pack(second, seed=1))).index
+        ana.lease("anna", ("anna-k7",), replaces=Given(leaf_2, second.key))
         ben.contribute(ben.pack(ben.lease("bert", ("bert-k7",))))
         cleo.begin(cleo.pack(cleo.lease("cleo", ("cleo-k7",))))
         dora.lease("dora", ("dora-k7",))

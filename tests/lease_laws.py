@@ -14,6 +14,7 @@ from orthofed.coordinator.slot_events import (
     Action,
     Arrive,
     Ask,
+    Back,
     Commit,
     Draw,
     Empty,
@@ -23,11 +24,13 @@ from orthofed.coordinator.slot_events import (
     GiveBack,
     Grant,
     Hold,
+    Keep,
     Publish,
     Refuse,
     Reject,
     Renew,
     Restart,
+    Revise,
     Revoke,
     Withdraw,
 )
@@ -39,25 +42,33 @@ Step = Callable[[Slots, Event], tuple[Slots, tuple[Action, ...]]]
 
 @dataclass(frozen=True)
 class Place:
-    """What has happened to one slot: its last grant, and what that came to."""
+    """What has happened to one slot: its last grant, and what that came to.
+
+    ``kept``, ``keeper``: fence and client of the contribution that counts, while one does.
+    """
 
     fence: int = 0
     client: str = ""
-    now: str = "free"  # leased, returned, filled, out
+    now: str = "free"  # leased, returned, filled, revising, out
+    kept: int = 0
+    keeper: str = ""
+
+    @property
+    def holds(self) -> bool:
+        return self.now in ("filled", "revising")
 
 
 @dataclass(frozen=True)
 class Told:
-    """What has happened so far; ``released`` and ``planned`` hold (slot, fence)."""
+    """What has happened so far; ``released`` and ``planned`` hold slots."""
 
     places: tuple[Place, ...]
-    released: frozenset[tuple[int, int]] = frozenset()
-    planned: frozenset[tuple[int, int]] | None = None
+    released: frozenset[int] = frozenset()
+    planned: frozenset[int] | None = None
 
     def bound(self, index: int) -> bool:
-        """Whether the newest release or the open plan holds what the slot's last lease made."""
-        pair = (index, self.places[index].fence)
-        return pair in self.released or pair in (self.planned or ())
+        """Whether the newest release or the open plan holds what was made in the slot."""
+        return index in self.released or index in (self.planned or ())
 
     def phase(self, index: int) -> str:
         place = self.places[index]
@@ -69,17 +80,18 @@ class Told:
         if not 0 <= index < len(self.places):
             return False
         place = self.places[index]
-        return place.now == "leased" and (place.client, place.fence) == (client, fence)
+        is_leased = place.now in ("leased", "revising")
+        return is_leased and (place.client, place.fence) == (client, fence)
 
     def made(self, index: int, fence: int, client: str | None = None) -> bool:
-        """Whether the slot's last lease was ``fence`` and its contribution is in."""
+        """Whether the contribution of ``fence`` is the slot's live one."""
         if not 0 <= index < len(self.places):
             return False
         place = self.places[index]
-        mine = client is None or place.client == client
-        return place.now == "filled" and place.fence == fence and mine
+        mine = client is None or place.keeper == client
+        return place.holds and place.kept == fence and mine
 
-    def expect(self, event: Event) -> type[Action] | None:  # noqa: PLR0911  # the table's rows
+    def expect(self, event: Event) -> type[Action] | None:  # noqa: C901, PLR0911  # the table's rows
         """Return what the event comes to, None for no action; of an Ask, time decides."""
         match event:
             case Renew() | Arrive():
@@ -88,18 +100,24 @@ class Told:
                 return Fill if self.holds(client, index, fence) else Refuse
             case GiveBack(client, index, fence):
                 if self.holds(client, index, fence):
-                    return Free
-                again = 0 <= index < len(self.places) and (
-                    self.phase(index) == "free"
-                    and (self.places[index].client, self.places[index].fence) == (client, fence)
-                )
+                    return Back if self.places[index].now == "revising" else Free
+                place = self.places[index] if 0 <= index < len(self.places) else Place()
+                mine = (place.client, place.fence) == (client, fence)
+                back = place.now == "filled" and place.kept != fence
+                again = mine and (self.phase(index) == "free" or back) if place.fence else False
                 return None if again else Refuse
+            case Keep(_, index, fence):
+                place = self.places[index] if 0 <= index < len(self.places) else Place()
+                there = 1 <= fence <= place.fence - (place.now == "revising")
+                if not (place.holds and there):
+                    return Refuse
+                return None if place.kept == fence else Fill
             case Withdraw(client, index, fence):
                 return self._emptied(index) if self.made(index, fence, client) else Refuse
             case Reject(index, fence):
                 return self._emptied(index) if self.made(index, fence) else Refuse
             case Draw(slots):
-                fits = all(self.places[i].now == "filled" for i in slots)
+                fits = all(self.places[i].holds for i in slots)
                 return None if fits and self.planned is None else Refuse
             case Publish():
                 return None if self.planned is not None else Refuse
@@ -115,6 +133,8 @@ class Told:
         """Compare what a machine did with what it had to do; return the longer history."""
         if isinstance(event, Ask):
             told = self._check_ask(before, event, actions)
+        elif isinstance(event, Revise):
+            told = self._check_revise(before, event, actions)
         elif isinstance(event, Revoke):
             told = self._check_revoke(event, actions)
         elif isinstance(event, Publish) and self.planned is not None:
@@ -129,7 +149,8 @@ class Told:
         if Refuse in map(type, actions):
             assert after == before, "a refusal changes nothing"
         if isinstance(event, Restart):
-            terms = {s.deadline_s for s in after.slots if s.phase == "leased"}
+            leased = [s for s in after.slots if s.phase in ("leased", "revising")]
+            terms = {s.deadline_s for s in leased}
             assert terms <= {event.now_s + after.ttl_s}, "a restart gives a full term"
         told.agree(after)
         return told
@@ -141,32 +162,56 @@ class Told:
             assert (slot.fence, slot.phase) == (place.fence, self.phase(index)), (index, slot, self)
             if place.fence:
                 assert slot.client == place.client
-        assert state.released == {index for index, _ in self.released}
-        assert (state.planned is None) == (self.planned is None)
+            if place.holds:
+                assert (slot.kept, slot.keeper) == (place.kept, place.keeper), "I3: another is live"
+            assert bool(slot.kept) == (place.holds or slot.phase == "emptying"), (index, slot)
+        assert (state.released, state.planned) == (self.released, self.planned)
 
     def _check_ask(self, before: Slots, event: Ask, actions: tuple[Action, ...]) -> "Told":
         (action,) = actions
         free = [i for i in range(len(self.places)) if self.phase(i) == "free"]
-        leased = [p.client for p in self.places if p.now == "leased"]
+        leased = [p.client for p in self.places if p.now in ("leased", "revising")]
         if isinstance(action, Refuse):
             assert not free or event.client in leased, "a free slot is given to who has none"
             return self
         assert isinstance(action, Grant)
         place = self.places[action.slot]
         assert action.fence == place.fence + 1, "I1"
-        assert place.now != "filled", "I3: its contribution is in"
+        assert not place.holds, "I3: its contribution is in"
         assert not self.bound(action.slot), "I5: the newest release holds its contribution"
         assert place.now != "leased" or before.slots[action.slot].deadline_s <= event.now_s
         return self._at(action.slot, Place(action.fence, event.client, "leased"))
 
+    def _check_revise(self, before: Slots, event: Revise, actions: tuple[Action, ...]) -> "Told":
+        """Only who fills the slot gets it, for what is live there, and has no other lease."""
+        (action,) = actions
+        fits = self.made(event.slot, event.fence)
+        mine = fits and before.slots[event.slot].member == event.member
+        leased = {p.client for p in self.places if p.now in ("leased", "revising")}
+        if isinstance(action, Refuse):
+            assert not mine or event.member in leased, "an own slot is given to who has no lease"
+            return self
+        assert mine, "another's slot, or not what is live there"
+        assert isinstance(action, Grant)
+        place = self.places[event.slot]
+        assert (action.slot, action.fence) == (event.slot, place.fence + 1), "I1"
+        late = before.slots[event.slot].deadline_s <= event.now_s
+        assert place.now == "filled" or late, "T1: a lease that lives is not overtaken"
+        held = (place.kept, place.keeper)
+        return self._at(event.slot, Place(action.fence, event.client, "revising", *held))
+
     def _check_revoke(self, event: Revoke, actions: tuple[Action, ...]) -> "Told":
         """All that the member leases is over, and nothing else; a member is its client here."""
         places = enumerate(self.places)
-        mine = [i for i, p in places if (p.now, p.client) == ("leased", event.member)]
-        assert list(actions) == [Free(i) for i in mine]
-        told = self
+        leased = ("leased", "revising")
+        mine = [i for i, p in places if p.now in leased and p.client == event.member]
+        told, wanted = self, list[Action]()
         for i in mine:
-            told = told._at(i, replace(told.places[i], now="returned"))
+            first = told.places[i].now == "leased"
+            wanted.append(Free(i) if first else Back(i))
+            now = "returned" if first else "filled"
+            told = told._at(i, replace(told.places[i], now=now))
+        assert list(actions) == wanted
         return told
 
     def _check_publish(self, actions: tuple[Action, ...]) -> "Told":
@@ -179,18 +224,23 @@ class Told:
         assert set(actions) == {Free(i) for i in freed}
         return told
 
-    def _after(self, event: Event, wanted: type[Action] | None) -> "Told":
+    def _after(self, event: Event, wanted: type[Action] | None) -> "Told":  # noqa: PLR0911  # as above
         match event:
-            case Commit(_, index, _) if wanted is Fill:
-                return self._at(index, replace(self.places[index], now="filled"))
+            case Commit(client, index, fence) if wanted is Fill:
+                place = self.places[index]
+                if place.now == "leased":
+                    place = replace(place, kept=fence, keeper=client)
+                return self._at(index, replace(place, now="filled"))
+            case Keep(client, index, fence) if wanted is Fill:
+                return self._at(index, replace(self.places[index], kept=fence, keeper=client))
             case GiveBack(_, index, _) if wanted is Free:
                 return self._at(index, replace(self.places[index], now="returned"))
+            case GiveBack(_, index, _) if wanted is Back:
+                return self._at(index, replace(self.places[index], now="filled"))
             case Withdraw(_, index, _) | Reject(index, _) if wanted is not Refuse:
-                return self._at(index, replace(self.places[index], now="out"))
+                return self._at(index, replace(self.places[index], now="out", kept=0, keeper=""))
             case Draw(slots) if wanted is None:
-                return replace(
-                    self, planned=frozenset((i, self.places[i].fence) for i in sorted(slots))
-                )
+                return replace(self, planned=slots)
             case _:
                 return self
 
@@ -225,8 +275,9 @@ def explore(
     """Try every event in every reachable state; raise AssertionError where a law breaks.
 
     With ``depth``: every history of that many events. Without: all there are. Fences are then
-    renamed so that each slot's newest is 2, since what a machine does may depend on which fence is
-    newer and never on how many came before; that makes the states finite.
+    renamed so that each slot's newest is 3, and that of what it holds no less than 1, since what a
+    machine does may depend on which fence is newer and never on how many came before; that makes
+    the states finite.
     """
     found = Explored()
     layer = {fresh(num_slots)}
@@ -252,11 +303,12 @@ def explore(
 
 
 def _events(state: Slots, clients: tuple[str, ...]) -> Iterator[Event]:
-    filled = frozenset(i for i, slot in enumerate(state.slots) if slot.phase == "filled")
+    holding = ("filled", "revising")
+    filled = frozenset(i for i, slot in enumerate(state.slots) if slot.phase in holding)
     yield from (Restart(0.0), Publish(), Draw(filled), Draw(frozenset()))
     for index, slot in enumerate(state.slots):
         yield Draw(frozenset({index}))
-        for fence in {slot.fence, max(0, slot.fence - 1)}:
+        for fence in {slot.fence, max(0, slot.fence - 1), slot.kept}:
             yield Reject(index, fence)
             for client in clients:
                 yield Renew(0.0, client, index, fence, progress=1)
@@ -264,6 +316,8 @@ def _events(state: Slots, clients: tuple[str, ...]) -> Iterator[Event]:
                 yield GiveBack(client, index, fence)
                 yield Commit(client, index, fence)
                 yield Withdraw(client, index, fence)
+                yield Keep(client, index, fence)
+                yield Revise(0.0, client, client, index, fence)
     for client in clients:
         yield Ask(0.0, client, client)
         yield Revoke(client)
@@ -273,7 +327,7 @@ def _taken(step: Step, state: Slots, told: Told, event: Event) -> tuple[Slots, T
     """Take one step, check it, and check that no deadline decides it (I8)."""
     after, actions = step(state, event)
     told = told.check(state, event, after, actions)
-    if not isinstance(event, Ask):
+    if not isinstance(event, Ask | Revise):
         kinds = [type(action) for action in actions]
         for moment_s in (LATE_S, EARLY_S):
             other = step(_at_any_time(state, moment_s), event)[1]
@@ -295,12 +349,16 @@ def _forgotten(state: Slots, told: Told) -> tuple[Slots, Told]:
 def _renamed(state: Slots, told: Told) -> tuple[Slots, Told]:
     """Forget, and count the fences of each slot from its newest."""
     state, told = _forgotten(state, told)
-    less = [max(0, slot.fence - 2) for slot in state.slots]
-    slots = tuple(replace(slot, fence=slot.fence - less[i]) for i, slot in enumerate(state.slots))
-    places = tuple(replace(p, fence=p.fence - less[i]) for i, p in enumerate(told.places))
+    less = [max(0, slot.fence - 3) for slot in state.slots]
 
-    def pairs(held: frozenset[tuple[int, int]]) -> frozenset[tuple[int, int]]:
-        return frozenset((i, fence - less[i]) for i, fence in held)
+    def kept(fence: int, index: int) -> int:
+        return max(1, fence - less[index]) if fence else 0
 
-    planned = None if told.planned is None else pairs(told.planned)
-    return replace(state, slots=slots), Told(places, pairs(told.released), planned)
+    slots = tuple(
+        replace(slot, fence=slot.fence - less[i], kept=kept(slot.kept, i))
+        for i, slot in enumerate(state.slots)
+    )
+    places = tuple(
+        replace(p, fence=p.fence - less[i], kept=kept(p.kept, i)) for i, p in enumerate(told.places)
+    )
+    return replace(state, slots=slots), replace(told, places=places)

@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from orthofed.core.basis_fingerprint import basis_fingerprint
-from orthofed.core.contribution import ContributionManifest
+from orthofed.core.contribution import ContributionManifest, Replaced
 from orthofed.core.document import parse, sign
 from orthofed.core.invite import Invite
 from orthofed.core.keyring import Keyring
@@ -42,6 +42,15 @@ class Leased:
     vectors: tuple[int, ...]
     slot: int
     fence: int
+    replaces: "Given | None" = None
+
+
+@dataclass(frozen=True)
+class Given:
+    """A contribution that a corrective round goes on from: its leaf, and its client key."""
+
+    leaf: int
+    key: SigningKey
 
 
 @dataclass
@@ -173,14 +182,16 @@ class Member:
         vectors: tuple[int, ...] = (),
         key: SigningKey | None = None,
         request: str = "",
+        replaces: Given | None = None,
     ) -> Leased:
         key = key or SigningKey.from_seed(secrets.token_bytes(32))
         vectors = vectors or (1,) * len(triggers)
         body = self.lease_request(key, concept, triggers, request or secrets.token_hex(16))
+        body |= {} if replaces is None else {"replaces": replaces.leaf}
         document = sign("lease", body, [key]).to_bytes()
         asked = wire.LeaseRequest(document, vectors)
         reply = self.link.call(methods.LEASE, asked, wire.LeaseReply, self.key)
-        return Leased(key, concept, triggers, vectors, reply.slot, reply.fence)
+        return Leased(key, concept, triggers, vectors, reply.slot, reply.fence, replaces)
 
     def pack(
         self,
@@ -209,8 +220,12 @@ class Member:
             "title": f"Title of {lease.concept}",
             "triggers": lease.triggers,
         }
+        signers = [lease.key]
+        if (given := lease.replaces) is not None:
+            said["replaces"] = Replaced(given.leaf, given.key.public_hex)
+            signers.append(given.key)
         manifest = ContributionManifest(**{**said, **changed})
-        document = sign("contribution", manifest.body(), [lease.key]).to_bytes()
+        document = sign("contribution", manifest.body(), signers).to_bytes()
         return Packed(lease, document, blob)
 
     def begin(self, packed: Packed) -> wire.BeginReply:

@@ -80,7 +80,7 @@ def _check_rows(db: sqlite3.Connection, folder: Path, found: Found) -> PlainLedg
     _check_ledger(db, tree, found)
     _check_leases(db, tree, found)
     _check_contributions(db, folder, tree, found)
-    _check_released(db, found)
+    _check_released(db, tree, found)
     return tree
 
 
@@ -152,46 +152,74 @@ def _check_contributions(
     ]
     found.violations += [f"a contribution row without a leaf at {leaf}" for leaf in rows]
     found.violations += [f"a receipt without a leaf at {leaf}" for leaf in receipts]
-    _check_slots(db, found)
+    _check_slots(db, tree, found)
     _check_names(tree, found)
 
 
-def _check_slots(db: sqlite3.Connection, found: Found) -> None:
-    """I3, and a filled slot holds exactly the contribution of its fence."""
-    live = Counter(
-        slot for slot, state in db.execute("SELECT slot, state FROM contribution") if state in _LIVE
-    )
-    found.twice += sum(count - 1 for count in live.values() if count > 1)
+def _firsts(tree: PlainLedger) -> dict[int, int]:
+    """Return the first contribution of each one's concept, from the leaves."""
+    firsts: dict[int, int] = {}
+    for index, leaf in enumerate(tree.leaves):
+        if leaf["kind"] == "contribution":
+            replaced = leaf["doc"]["body"].get("replaces", {"leaf": index})["leaf"]
+            firsts[index] = firsts.get(replaced, index)
+    return firsts
+
+
+def _check_slots(db: sqlite3.Connection, tree: PlainLedger, found: Found) -> None:
+    """I3: a slot holds one concept's contribution: the accepted one that came last."""
+    concepts: dict[int, dict[str, tuple[int, int]]] = {}
+    firsts = _firsts(tree)
+    rows = "SELECT leaf, slot, fence, state FROM contribution ORDER BY leaf"
+    for leaf, slot, fence, state in db.execute(rows):
+        kind = "accepted" if state == "accepted" else "waits"
+        if state in _LIVE:
+            concepts.setdefault(firsts.get(leaf, leaf), {})[kind] = slot, fence
+    live = [held.get("accepted") or held["waits"] for held in concepts.values()]
+    num = Counter(slot for slot, _ in live)
+    found.twice += sum(count - 1 for count in num.values() if count > 1)
     found.violations += [
-        f"slot {slot} holds {n} live contributions" for slot, n in live.items() if n > 1
+        f"slot {slot} holds {n} live contributions" for slot, n in num.items() if n > 1
     ]
-    for slot, state in db.execute("SELECT id, state FROM slot"):
-        if (state == "filled") != (live[slot] == 1):
-            found.say(f"slot {slot} is {state} and holds {live[slot]} live contributions")
+    fences = dict(live)
+    for slot, state, kept in db.execute("SELECT id, state, kept FROM slot"):
+        if (state in ("filled", "revising")) != (num[slot] == 1):
+            found.say(f"slot {slot} is {state} and holds {num[slot]} live contributions")
+        if state != "emptying" and kept != fences.get(slot, 0):
+            found.say(f"slot {slot} is said to hold fence {kept}, live is {fences.get(slot, 0)}")
 
 
 def _check_names(tree: PlainLedger, found: Found) -> None:
-    """I6: no two contributions that stand have triggers that are one word without their hyphens."""
+    """I6: no two concepts that stand have triggers that are one word without their hyphens."""
     owners: dict[str, int] = {}
+    firsts = _firsts(tree)
     for index, leaf in enumerate(tree.leaves):
         if leaf["kind"] == "withdrawal":
-            gone = leaf["doc"]["body"]["leaf"]
+            gone = firsts.get(leaf["doc"]["body"]["leaf"])
             owners = {trigger: owner for trigger, owner in owners.items() if owner != gone}
         if leaf["kind"] == "contribution":
             for trigger in leaf["doc"]["body"]["triggers"]:
-                first = owners.setdefault(trigger.replace("-", ""), index)
-                if first != index:
+                first = owners.setdefault(trigger.replace("-", ""), firsts[index])
+                if first != firsts[index]:
                     found.say(f"leaves {first} and {index} have one trigger, {trigger}")
 
 
-def _check_released(db: sqlite3.Connection, found: Found) -> None:
-    """I5: no slot is leased again while the newest release holds its old contribution."""
+def _check_released(db: sqlite3.Connection, tree: PlainLedger, found: Found) -> None:
+    """I5: no slot is leased to others while the newest release holds its old contribution."""
     newest = "SELECT plan FROM release WHERE state = 'published' ORDER BY n DESC LIMIT 1"
     row = db.execute(newest).fetchone()
-    held = {} if row is None else {i["slot"]: i["fence"] for i in json.loads(row[0])["included"]}
-    for slot, state, fence in db.execute("SELECT id, state, fence FROM slot"):
-        if slot in held and (fence != held[slot] or state not in ("filled", "emptying")):
-            found.say(f"slot {slot} is {state} at fence {fence}; the newest release holds it")
+    held = {} if row is None else {i["slot"]: i["leaf"] for i in json.loads(row[0])["included"]}
+    firsts = _firsts(tree)
+    query = (
+        "SELECT s.id, s.state, c.leaf FROM slot s"
+        " LEFT JOIN contribution c ON c.slot = s.id AND c.fence = s.kept"
+    )
+    for slot, state, leaf in db.execute(query):
+        if slot in held and (
+            firsts.get(leaf) != firsts.get(held[slot], 0)
+            or state not in ("filled", "revising", "emptying")
+        ):
+            found.say(f"slot {slot} is {state} with {leaf}; the newest release holds {held[slot]}")
 
 
 def _check_blob(folder: Path, index: int, said: dict[str, Any], found: Found) -> None:

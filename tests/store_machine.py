@@ -17,6 +17,7 @@ from orthofed.core.errors import Refused
 from orthofed.core.withdrawal import Withdrawal
 from orthofed.proto import methods, wire
 
+from .member import Given
 from .store_play import StorePlay, client_key
 from .store_world import TTL_S, World
 
@@ -26,6 +27,7 @@ _YEAR_S = 31_557_600
 _JUMPS = (10 * _YEAR_S, -10 * _YEAR_S, 3_600, -3_600, -1)
 _2038 = (1 << 31) - 1
 
+LEASED = ("leased", "revising")
 BACK = st.sampled_from([0, 0, 0, 1, 1, 2, 3, 4])
 VARIANT = st.sampled_from([0, 0, 1])
 FENCE = st.sampled_from([0, 0, 0, -1, 1])
@@ -42,8 +44,30 @@ class Machine(StorePlay):
 
     @rule(member=st.integers(0, 2), name=st.sampled_from(NAMES), kill=KILL, start=START)
     def lease(self, member: int, name: str, kill: int | None, start: int) -> None:
-        self.asked.append((member, name))
+        self.asked.append((member, name, None))
         self._lease(len(self.asked) - 1, kill, start)
+
+    @precondition(lambda self: self.world.contributions)
+    @rule(back=BACK, other=st.sampled_from([0, 0, 0, 1]), kill=KILL, start=START)
+    def correct(self, back: int, other: int, kill: int | None, start: int) -> None:
+        """Ask for a contribution's own slot once more, as its owner or as somebody else."""
+        number = self._pick_contributed(back)
+        lease = self.world.leases[number]
+        self.asked.append(((lease.member + other) % 3, lease.name, number))
+        self._lease(len(self.asked) - 1, kill, start)
+
+    @precondition(lambda self: self.world.contributions)
+    @rule(back=BACK, variant=VARIANT, kill=KILL, start=START)
+    def contribute_correction(self, back: int, variant: int, kill: int | None, start: int) -> None:
+        """From the request to the receipt, if the contribution stands."""
+        self.correct(back, 0, None, 0)
+        if any(place.state == "revising" for place in self.world.places):
+            held = [place.lease for place in self.world.places if place.state == "revising"]
+            numbers = list(self.world.leases)
+            back = len(numbers) - 1 - numbers.index(held[-1])
+            self.begin(back, variant, None, 0)
+            self.put(back, variant, damaged=False, kill=None, start=0)
+            self.commit(back, variant, kill, start)
 
     @precondition(lambda self: self.asked)
     @rule(back=BACK, kill=KILL, start=START)
@@ -51,15 +75,24 @@ class Machine(StorePlay):
         self._lease(max(0, len(self.asked) - 1 - back), kill, start)
 
     def _lease(self, number: int, kill: int | None, start: int) -> None:
-        member, name = self.asked[number]
+        member, name, of = self.asked[number]
         key = client_key(number)
         self.known.clients[key.public_hex] = number
+        leaf = None if of is None else self.known.leaf_of(self.world, of)
+        given = None if of is None else Given(leaf or 2, client_key(of))
 
         def ask() -> str:
-            got = self._member(member).lease(name, (name,), key=key, request=f"{number:032x}")
+            request = f"{number:032x}"
+            asker = self._member(member)
+            got = asker.lease(name, (name,), key=key, request=request, replaces=given)
             return f"slot {got.slot} fence {got.fence}"
 
-        self._step(lambda now_s: self.world.lease(number, member, name, now_s), ask, kill, start)
+        def due(now_s: float) -> tuple[str, World]:
+            if of is None:
+                return self.world.lease(number, member, name, now_s)
+            return self.world.correct(number, member, of, now_s)
+
+        self._step(due, ask, kill, start)
 
     @precondition(lambda self: self.world.leases)
     @rule(late=st.booleans(), kill=KILL, start=START)
@@ -138,11 +171,11 @@ class Machine(StorePlay):
 
         self._step(lambda _: self.world.commit(number, variant), ask, kill, start)
 
-    @precondition(lambda self: any(place.state == "leased" for place in self.world.places))
+    @precondition(lambda self: any(place.state in LEASED for place in self.world.places))
     @rule(which=st.integers(0, 1), late=st.booleans(), variant=VARIANT, kill=KILL, start=START)
     def upload(self, which: int, late: bool, variant: int, kill: int | None, start: int) -> None:
         """All three calls for a lease that stands, or most histories would commit nothing."""
-        held = [place.lease for place in self.world.places if place.state == "leased"]
+        held = [place.lease for place in self.world.places if place.state in LEASED]
         numbers = list(self.world.leases)
         back = len(numbers) - 1 - numbers.index(held[which % len(held)])
         self.begin(back, variant, None, 0)
@@ -154,7 +187,7 @@ class Machine(StorePlay):
     def contribute(self, member: int, name: str, kill: int | None, start: int) -> None:
         """From the request to the receipt, if there is a slot."""
         self.lease(member, name, None, 0)
-        if any(place.state == "leased" for place in self.world.places):
+        if any(place.state in LEASED for place in self.world.places):
             self.upload(member, late=False, variant=0, kill=kill, start=start)
 
     @precondition(lambda self: self.world.contributions)

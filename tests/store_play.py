@@ -25,7 +25,7 @@ from orthofed.core.spec import FederationSpec
 
 from .crash_house import CrashHouse
 from .direct import Direct
-from .member import Leased, Member, Packed
+from .member import Given, Leased, Member, Packed
 from .store_check import check, check_open
 from .store_rows import Known, rows
 from .store_world import LOUD, Place, Upload, World
@@ -57,7 +57,7 @@ class StorePlay(RuleBasedStateMachine):
         self.house = CrashHouse(self.founded.folder, self.scratch)
         spec = self.founded.spec
         self.world = World(tuple(Place() for _ in range(spec.capacity)))
-        self.asked: list[tuple[int, str]] = []
+        self.asked: list[tuple[int, str, int | None]] = []
         self.known = Known()
         self.receipts: dict[int, bytes] = {}
         self.heard: dict[int, bytes] = {}
@@ -176,10 +176,18 @@ class StorePlay(RuleBasedStateMachine):
         if (number, variant) not in self.packed:
             lease = self.world.leases[number]
             key = client_key(number)
-            leased = Leased(key, lease.name, (lease.name,), (1,), lease.slot, lease.fence)
+            place = (lease.slot, lease.fence)
+            given = self._given(lease.replaces) if lease.replaces else None
+            leased = Leased(key, lease.name, (lease.name,), (1,), *place, given)
             packed = self._member(0).pack(leased, blob=self.blobs[variant])
             self.packed[number, variant] = packed
         return self.packed[number, variant]
+
+    def _given(self, leaf: int) -> Given:
+        """Return a contribution as its owner knows it."""
+        at, _ = self.world.contributions[leaf]
+        number = next(x.number for x in self.world.leases.values() if x.at == at)
+        return Given(leaf, client_key(number))
 
     def _rows(self) -> object:
         return self._run(lambda db: rows(db, self.known))
@@ -196,7 +204,7 @@ class StorePlay(RuleBasedStateMachine):
         for slot, fence, upload_id, blob in self._run(
             lambda db: db.execute(
                 "SELECT u.slot, u.fence, u.id, u.blob FROM upload u JOIN slot s ON s.id = u.slot"
-                " AND s.fence = u.fence WHERE u.leaf IS NULL AND s.state = 'leased'"
+                " AND s.fence = u.fence WHERE u.leaf IS NULL AND s.state IN ('leased', 'revising')"
             ).fetchall()
         ):
             part = self.house.folder.part / upload_id.hex()
@@ -214,7 +222,7 @@ def _open(world: World) -> dict[tuple[int, int], Upload]:
     return {
         (slot, place.fence): world.uploads[slot, place.fence]
         for slot, place in enumerate(world.places)
-        if place.state == "leased"
+        if place.state in ("leased", "revising")
         and (slot, place.fence) in world.uploads
         and world.uploads[slot, place.fence].leaf is None
     }

@@ -30,17 +30,21 @@ def rows(db: sqlite3.Connection, known: Known) -> object:
 
     return {
         "slots": [
-            (state, fence, known.clients.get(client, -1), held_s)
-            for state, fence, client, held_s in all_of(
-                "SELECT state, fence, client, held_s FROM slot ORDER BY id"
+            (state, fence, known.clients.get(client, -1), held_s, kept)
+            for state, fence, client, held_s, kept in all_of(
+                "SELECT state, fence, client, held_s, kept FROM slot ORDER BY id"
             )
         ],
         "leases": sorted(
             (known.clients[client], *rest)
-            for client, *rest in all_of("SELECT client, concept, slot, fence FROM lease")
+            for client, *rest in all_of(
+                "SELECT client, concept, slot, fence, coalesce(replaces, 0) FROM lease"
+            )
         ),
         "names": sorted(all_of("SELECT name, slot, fence FROM name WHERE kind = 'trigger'")),
-        "contributions": all_of("SELECT leaf, slot, fence, state FROM contribution ORDER BY leaf"),
+        "contributions": all_of(
+            "SELECT leaf, slot, fence, state, first FROM contribution ORDER BY leaf"
+        ),
         "uploads": sorted(
             (slot, fence, known.variants[blob], leaf)
             for slot, fence, blob, leaf in all_of("SELECT slot, fence, blob, leaf FROM upload")

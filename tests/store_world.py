@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 TTL_S, HOLD_S, GRAIN_S = 900, 86_400, 60
 LOUD = 1
 """The variant of a blob that admission puts into quarantine."""
+_LEASED = ("leased", "revising")
 Place_ = tuple[int, int]
 """Slot and fence."""
 
@@ -31,17 +32,19 @@ class Place:
     held_s: int = 0
     saved_s: int = 0
     progress: int = -1
+    kept: int = 0  # the fence of the contribution that it holds
 
 
 @dataclass(frozen=True)
 class Lease:
-    """One grant: by its number, which also is its client key's."""
+    """One grant: by its number, which also is its client key's; ``replaces``: a leaf, or 0."""
 
     number: int
     member: int
     name: str
     slot: int
     fence: int
+    replaces: int = 0
 
     @property
     def at(self) -> Place_:
@@ -70,6 +73,7 @@ class World:
     names: dict[str, tuple[str, int, Place_]] = field(default_factory=dict)
     uploads: dict[Place_, Upload] = field(default_factory=dict)
     contributions: dict[int, tuple[Place_, str]] = field(default_factory=dict)
+    firsts: dict[int, int] = field(default_factory=dict)
     approved: frozenset[int] = frozenset()
     leaves: tuple[str, ...] = ("spec", "keyring")
     released: frozenset[Place_] | None = None
@@ -104,6 +108,23 @@ class World:
             after = after._put(old, replace(after.places[old], state="free"))
         return _granted(made), after
 
+    def correct(self, number: int, member: int, of: int, now_s: float) -> tuple[str, "World"]:
+        """Grant its slot once more to whose contribution, of lease ``of``, stands in it."""
+        if number in self.leases:
+            return _granted(self.leases[number]), self
+        lease, leaf = self.leases[of], self._leaf(of)
+        if leaf is None or lease.member != member or self._standing(leaf) != "accepted":
+            return "not-correctable", self
+        held = [self.leases[p.lease] for p in self.places if self._late(p, now_s) is False]
+        if any(each.member == member for each in held):
+            return "quota-used", self
+        before = self.places[lease.slot]
+        made = Lease(number, member, lease.name, lease.slot, before.fence + 1, leaf)
+        place = Place("revising", made.fence, number, now_s + TTL_S, now_s, kept=before.kept)
+        after = self._put(lease.slot, place)
+        leases = {**self.leases, number: made}
+        return _granted(made), replace(after, leases=leases, leaves=(*self.leaves, "lease"))
+
     def renew(self, key: int, at: Place_, progress: int, now_s: float) -> tuple[str, "World"]:
         """Move the deadline when there was progress and the hold cap is not reached."""
         place = self._held(key, at)
@@ -123,11 +144,13 @@ class World:
     def give_back(self, key: int, at: Place_) -> tuple[str, "World"]:
         """Free the slot; once more changes nothing."""
         place = self.places[at[0]]
-        if (place.lease, place.fence) == (key, at[1]) and place.state == "free":
+        over = place.state == "free" or (place.state == "filled" and place.kept != at[1])
+        if (place.lease, place.fence) == (key, at[1]) and over:
             return "given back", self
         if self._held(key, at) is None:
             return "lease-lost", self
-        return "given back", self._put(at[0], replace(place, state="free"))
+        state = "free" if place.state == "leased" else "filled"
+        return "given back", self._put(at[0], replace(place, state=state))
 
     def begin(self, number: int, variant: int) -> tuple[str, "World"]:
         """Announce a blob; another one takes the place of what is not in yet."""
@@ -191,22 +214,25 @@ class World:
         after = replace(
             after._put(lease.slot, replace(place, state="filled")),
             contributions={**self.contributions, leaf: (lease.at, state)},
+            firsts={**self.firsts, leaf: self.firsts.get(lease.replaces, leaf)},
             leaves=(*self.leaves, "contribution", *said),
         )
-        return f"receipt {leaf}", after
+        return f"receipt {leaf}", after._follow(leaf)
 
     def withdraw(self, number: int) -> tuple[str, "World"]:
-        """Take it out by its client's word; the slot is free when no release holds it."""
+        """Take the concept out by a client's word; the slot is free when no release holds it."""
         leaf = self._leaf(number)
         if leaf is None:
             return "not-found", self
         at, state = self.contributions[leaf]
         if state == "withdrawn":
             return "withdrawn", self
-        after = self if state == "rejected" else self._out(at)  # its slot is another's by then
+        mine = self._concept(leaf)
+        after = self._out(at) if self._live(leaf) else self  # its slot is another's by then
+        gone = {each: (self.contributions[each][0], "withdrawn") for each in mine}
         return "withdrawn", replace(
             after,
-            contributions={**self.contributions, leaf: (at, "withdrawn")},
+            contributions={**self.contributions, **gone},
             leaves=(*self.leaves, "withdrawal"),
         )
 
@@ -222,7 +248,8 @@ class World:
             return "not-filled", self
         contributions = {**self.contributions, leaf: (at, "rejected")}
         leaves = (*self.leaves, "admission")
-        return "rejected", replace(self._out(at), contributions=contributions, leaves=leaves)
+        after = replace(self, contributions=contributions, leaves=leaves)
+        return "rejected", after._follow(leaf)
 
     def approve(self, number: int) -> tuple[str, "World"]:
         """Let it into the next release by the operator's word."""
@@ -232,20 +259,25 @@ class World:
         at, state = self.contributions[leaf]
         if state in ("rejected", "withdrawn"):
             return "out-for-good", self
+        if self._standing(leaf) == "superseded":
+            return "superseded", self
         if leaf in self.approved:
             return "approved", self
-        return "approved", replace(
+        after = replace(
             self,
             contributions={**self.contributions, leaf: (at, "accepted")},
             approved=self.approved | {leaf},
             leaves=(*self.leaves, "admission"),
         )
+        return "approved", after._follow(leaf)
 
     def plan(self) -> tuple[str, "World"]:
         """Open the plan of the next release, unless it would be the newest once more."""
         if self.planned is not None:
             return "open", self
-        held = frozenset(at for at, state in self.contributions.values() if state == "accepted")
+        held = frozenset(
+            at for leaf, (at, _) in self.contributions.items() if self._standing(leaf) == "accepted"
+        )
         if not held:
             return "nothing-to-release", self
         content = tuple(sorted(self.contributions.items()))
@@ -258,8 +290,8 @@ class World:
         released = self.planned
         assert released is not None
         places = tuple(
-            replace(place, state="free")
-            if place.state == "emptying" and (slot, place.fence) not in released
+            replace(place, state="free", kept=0)
+            if place.state == "emptying" and slot not in {each for each, _ in released}
             else place
             for slot, place in enumerate(self.places)
         )
@@ -286,11 +318,12 @@ class World:
     def rows(self) -> object:
         """Return what must be in the database, as store_rows.py reads it."""
         return {
-            "slots": [(p.state, p.fence, p.lease, p.saved_s) for p in self.places],
-            "leases": sorted((x.number, x.name, *x.at) for x in self.leases.values()),
+            "slots": [(p.state, p.fence, p.lease, p.saved_s, p.kept) for p in self.places],
+            "leases": sorted((x.number, x.name, *x.at, x.replaces) for x in self.leases.values()),
             "names": sorted((name, *at) for name, _, at in self.names.values()),
             "contributions": [
-                (leaf, *at, state) for leaf, (at, state) in sorted(self.contributions.items())
+                (leaf, *at, state, self.firsts[leaf])
+                for leaf, (at, state) in sorted(self.contributions.items())
             ],
             "uploads": sorted((*at, u.variant, u.leaf) for at, u in self.uploads.items()),
             "leaves": list(self.leaves),
@@ -302,18 +335,19 @@ class World:
 
     def _held(self, key: int, at: Place_) -> Place | None:
         place = self.places[at[0]]
-        held = (place.state, place.lease, place.fence) == ("leased", key, at[1])
+        held = place.state in _LEASED and (place.lease, place.fence) == (key, at[1])
         return place if held else None
 
     def _stands(self, at: Place_) -> bool:
         return (self.places[at[0]].state, self.places[at[0]].fence) == ("leased", at[1])
 
     def _late(self, place: Place, now_s: float) -> bool | None:
-        return None if place.state != "leased" else place.deadline_s <= now_s
+        return None if place.state not in _LEASED else place.deadline_s <= now_s
 
     def _choose(self, now_s: float) -> int | None:
         free = [slot for slot, place in enumerate(self.places) if place.state == "free"]
-        late = [(p.deadline_s, s) for s, p in enumerate(self.places) if self._late(p, now_s)]
+        leased = [(s, p) for s, p in enumerate(self.places) if p.state == "leased"]
+        late = [(p.deadline_s, s) for s, p in leased if self._late(p, now_s)]
         return free[0] if free else min(late)[1] if late else None
 
     def _contributed(self, at: Place_) -> bool:
@@ -326,13 +360,43 @@ class World:
         at = self.leases[number].at
         return next((leaf for leaf, (each, _) in self.contributions.items() if each == at), None)
 
+    def _concept(self, leaf: int) -> list[int]:
+        """Return every contribution of this one's concept, by leaf."""
+        first = self.firsts[leaf]
+        return sorted(each for each in self.contributions if self.firsts[each] == first)
+
+    def _standing(self, leaf: int) -> str:
+        """Return how it stands: of a concept's accepted ones the last one does."""
+        state = self.contributions[leaf][1]
+        later = [each for each in self._concept(leaf) if each > leaf]
+        over = any(self.contributions[each][1] == "accepted" for each in later)
+        return "superseded" if over and state == "accepted" else state
+
+    def _live(self, leaf: int) -> int | None:
+        """Return the contribution of this one's concept that the slot has to hold."""
+        states = {each: self.contributions[each][1] for each in self._concept(leaf)}
+        accepted = [each for each, state in states.items() if state == "accepted"]
+        waiting = [each for each, state in states.items() if state == "quarantined"]
+        return (accepted or waiting or [None])[-1]
+
+    def _follow(self, leaf: int) -> "World":
+        """Return the state in which the slot holds what its concept's rows say."""
+        held = self._live(leaf)
+        if held is None:
+            return self._out(self.contributions[leaf][0])
+        slot, fence = self.contributions[held][0]
+        return self._put(slot, replace(self.places[slot], kept=fence))
+
     def _out(self, at: Place_) -> "World":
-        bound = at in (self.released or ()) or at in (self.planned or ())
-        place = replace(self.places[at[0]], state="emptying" if bound else "free")
-        return self._put(at[0], place)
+        slot = at[0]
+        bound = any(slot == each for each, _ in (*(self.released or ()), *(self.planned or ())))
+        place = self.places[slot]
+        state, kept = ("emptying", place.kept) if bound else ("free", 0)
+        return self._put(slot, replace(place, state=state, kept=kept))
 
     def _put(self, slot: int, place: Place) -> "World":
-        if (place.state, place.fence) != (self.places[slot].state, self.places[slot].fence):
+        before = self.places[slot]
+        if (place.state, place.fence, place.kept) != (before.state, before.fence, before.kept):
             place = replace(place, saved_s=place.held_s)  # the row is written anyway
         return replace(self, places=(*self.places[:slot], place, *self.places[slot + 1 :]))
 

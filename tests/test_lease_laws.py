@@ -14,10 +14,12 @@ from orthofed.coordinator.slot_events import (
     Draw,
     Event,
     GiveBack,
+    Keep,
     Publish,
     Reject,
     Renew,
     Restart,
+    Revise,
     Revoke,
     Withdraw,
 )
@@ -35,6 +37,9 @@ BUGS = (
     "emptying-never-freed",
     "restart-keeps-deadlines",
     "filled-slot-given-away",
+    "revision-frees-slot",
+    "late-revision-given-away",
+    "committed-taken-for-live",
 )
 
 
@@ -70,6 +75,8 @@ EVENTS = st.one_of(
     st.builds(Arrive, st.just(0.0), CLIENTS, SLOTS, FENCES, st.booleans()),
     st.builds(GiveBack, CLIENTS, SLOTS, FENCES),
     st.builds(Commit, CLIENTS, SLOTS, FENCES),
+    st.builds(lambda who, *at: Revise(0, who, who, *at), CLIENTS, SLOTS, FENCES),
+    st.builds(Keep, CLIENTS, SLOTS, FENCES),
     st.builds(Withdraw, CLIENTS, SLOTS, FENCES),
     st.builds(Reject, SLOTS, FENCES),
     st.builds(Revoke, CLIENTS),

@@ -260,7 +260,7 @@ def test_an_upload_is_finished_once(store):
     store.run(lambda db: records.put_upload(db, new))
     store.run(lambda db: ledger.append(db, spec_leaf("1" * 64)))
     store.run(lambda db: records.finish_upload(db, new.id, leaf=0, receipt=b"r"))
-    entry = Contribution(0, 0, 1, "accepted", "", "{}")
+    entry = Contribution(0, 0, 1, "accepted", "", "{}", 0)
     store.run(lambda db: records.add_contribution(db, entry))
 
     with pytest.raises(AssertionError):

@@ -89,12 +89,15 @@ BUGS = (
     "late-commit-refused",
     "grant-from-wall-time",
     "upload-row-deleted-on-commit",
+    "two-live-contributions",
 )
 RARER_BUGS = (
     "client-not-compared",
     "slot-freed-early",
     "filled-slot-given-away",
     "old-name-kept",
+    "revision-frees-slot",
+    "late-revision-given-away",
 )
 
 

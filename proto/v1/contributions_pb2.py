@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%orthofed/proto/v1/contributions.proto\x12\x0borthofed.v1\"?\n\x0c\x42\x65ginRequest\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\x12\x0e\n\x06\x63hunks\x18\x02 \x03(\x0c\x12\r\n\x05wraps\x18\x03 \x01(\x0c\">\n\nBeginReply\x12\x11\n\tupload_id\x18\x01 \x01(\x0c\x12\x0c\n\x04have\x18\x02 \x01(\x0c\x12\x0f\n\x07receipt\x18\x03 \x01(\x0c\"<\n\nPutRequest\x12\x11\n\tupload_id\x18\x01 \x01(\x0c\x12\r\n\x05index\x18\x02 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x1d\n\x08PutReply\x12\x11\n\tnum_whole\x18\x01 \x01(\r\"\"\n\rCommitRequest\x12\x11\n\tupload_id\x18\x01 \x01(\x0c\"Z\n\x0b\x43ommitReply\x12\x11\n\x07receipt\x18\x01 \x01(\x0cH\x00\x12-\n\x07missing\x18\x02 \x01(\x0b\x32\x1a.orthofed.v1.MissingChunksH\x00\x42\t\n\x07outcome\" \n\rMissingChunks\x12\x0f\n\x07indexes\x18\x01 \x03(\r\",\n\rStatusRequest\x12\x0c\n\x04slot\x18\x01 \x01(\r\x12\r\n\x05\x66\x65nce\x18\x02 \x01(\x04\"a\n\x0bStatusReply\x12&\n\x05state\x18\x01 \x01(\x0e\x32\x17.orthofed.v1.LeaseState\x12\x0b\n\x03why\x18\x02 \x01(\t\x12\x0c\n\x04leaf\x18\x03 \x01(\x04\x12\x0f\n\x07receipt\x18\x04 \x01(\x0c\"#\n\x0fWithdrawRequest\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\" \n\rWithdrawReply\x12\x0f\n\x07receipt\x18\x01 \x01(\x0c*\xdc\x01\n\nLeaseState\x12\x1b\n\x17LEASE_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12LEASE_STATE_LEASED\x10\x01\x12\x14\n\x10LEASE_STATE_LOST\x10\x02\x12\x17\n\x13LEASE_STATE_PENDING\x10\x03\x12\x18\n\x14LEASE_STATE_ACCEPTED\x10\x04\x12\x1b\n\x17LEASE_STATE_QUARANTINED\x10\x05\x12\x18\n\x14LEASE_STATE_REJECTED\x10\x06\x12\x19\n\x15LEASE_STATE_WITHDRAWN\x10\x07\x32\xc9\x02\n\rContributions\x12;\n\x05\x42\x65gin\x12\x19.orthofed.v1.BeginRequest\x1a\x17.orthofed.v1.BeginReply\x12\x35\n\x03Put\x12\x17.orthofed.v1.PutRequest\x1a\x15.orthofed.v1.PutReply\x12>\n\x06\x43ommit\x12\x1a.orthofed.v1.CommitRequest\x1a\x18.orthofed.v1.CommitReply\x12>\n\x06Status\x12\x1a.orthofed.v1.StatusRequest\x1a\x18.orthofed.v1.StatusReply\x12\x44\n\x08Withdraw\x12\x1c.orthofed.v1.WithdrawRequest\x1a\x1a.orthofed.v1.WithdrawReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%orthofed/proto/v1/contributions.proto\x12\x0borthofed.v1\"?\n\x0c\x42\x65ginRequest\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\x12\x0e\n\x06\x63hunks\x18\x02 \x03(\x0c\x12\r\n\x05wraps\x18\x03 \x01(\x0c\">\n\nBeginReply\x12\x11\n\tupload_id\x18\x01 \x01(\x0c\x12\x0c\n\x04have\x18\x02 \x01(\x0c\x12\x0f\n\x07receipt\x18\x03 \x01(\x0c\"<\n\nPutRequest\x12\x11\n\tupload_id\x18\x01 \x01(\x0c\x12\r\n\x05index\x18\x02 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x1d\n\x08PutReply\x12\x11\n\tnum_whole\x18\x01 \x01(\r\"\"\n\rCommitRequest\x12\x11\n\tupload_id\x18\x01 \x01(\x0c\"Z\n\x0b\x43ommitReply\x12\x11\n\x07receipt\x18\x01 \x01(\x0cH\x00\x12-\n\x07missing\x18\x02 \x01(\x0b\x32\x1a.orthofed.v1.MissingChunksH\x00\x42\t\n\x07outcome\" \n\rMissingChunks\x12\x0f\n\x07indexes\x18\x01 \x03(\r\",\n\rStatusRequest\x12\x0c\n\x04slot\x18\x01 \x01(\r\x12\r\n\x05\x66\x65nce\x18\x02 \x01(\x04\"a\n\x0bStatusReply\x12&\n\x05state\x18\x01 \x01(\x0e\x32\x17.orthofed.v1.LeaseState\x12\x0b\n\x03why\x18\x02 \x01(\t\x12\x0c\n\x04leaf\x18\x03 \x01(\x04\x12\x0f\n\x07receipt\x18\x04 \x01(\x0c\"#\n\x0fWithdrawRequest\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\" \n\rWithdrawReply\x12\x0f\n\x07receipt\x18\x01 \x01(\x0c*\xf8\x01\n\nLeaseState\x12\x1b\n\x17LEASE_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12LEASE_STATE_LEASED\x10\x01\x12\x14\n\x10LEASE_STATE_LOST\x10\x02\x12\x17\n\x13LEASE_STATE_PENDING\x10\x03\x12\x18\n\x14LEASE_STATE_ACCEPTED\x10\x04\x12\x1b\n\x17LEASE_STATE_QUARANTINED\x10\x05\x12\x18\n\x14LEASE_STATE_REJECTED\x10\x06\x12\x19\n\x15LEASE_STATE_WITHDRAWN\x10\x07\x12\x1a\n\x16LEASE_STATE_SUPERSEDED\x10\x08\x32\xc9\x02\n\rContributions\x12;\n\x05\x42\x65gin\x12\x19.orthofed.v1.BeginRequest\x1a\x17.orthofed.v1.BeginReply\x12\x35\n\x03Put\x12\x17.orthofed.v1.PutRequest\x1a\x15.orthofed.v1.PutReply\x12>\n\x06\x43ommit\x12\x1a.orthofed.v1.CommitRequest\x1a\x18.orthofed.v1.CommitReply\x12>\n\x06Status\x12\x1a.orthofed.v1.StatusRequest\x1a\x18.orthofed.v1.StatusReply\x12\x44\n\x08Withdraw\x12\x1c.orthofed.v1.WithdrawRequest\x1a\x1a.orthofed.v1.WithdrawReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,7 +32,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'orthofed.proto.v1.contribut
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LEASESTATE']._serialized_start=655
-  _globals['_LEASESTATE']._serialized_end=875
+  _globals['_LEASESTATE']._serialized_end=903
   _globals['_BEGINREQUEST']._serialized_start=54
   _globals['_BEGINREQUEST']._serialized_end=117
   _globals['_BEGINREPLY']._serialized_start=119
@@ -55,6 +55,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WITHDRAWREQUEST']._serialized_end=618
   _globals['_WITHDRAWREPLY']._serialized_start=620
   _globals['_WITHDRAWREPLY']._serialized_end=652
-  _globals['_CONTRIBUTIONS']._serialized_start=878
-  _globals['_CONTRIBUTIONS']._serialized_end=1207
+  _globals['_CONTRIBUTIONS']._serialized_start=906
+  _globals['_CONTRIBUTIONS']._serialized_end=1235
 # @@protoc_insertion_point(module_scope)

@@ -47,6 +47,8 @@ class _LeaseStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LeaseState
     """The operator keeps the contribution out for good."""
     LEASE_STATE_WITHDRAWN: _LeaseState.ValueType  # 7
     """The contributor withdrew the contribution."""
+    LEASE_STATE_SUPERSEDED: _LeaseState.ValueType  # 8
+    """A later contribution of the concept, from a corrective round, stands in its place."""
 
 class LeaseState(_LeaseState, metaclass=_LeaseStateEnumTypeWrapper):
     """What a lease has come to."""
@@ -67,6 +69,8 @@ LEASE_STATE_REJECTED: LeaseState.ValueType  # 6
 """The operator keeps the contribution out for good."""
 LEASE_STATE_WITHDRAWN: LeaseState.ValueType  # 7
 """The contributor withdrew the contribution."""
+LEASE_STATE_SUPERSEDED: LeaseState.ValueType  # 8
+"""A later contribution of the concept, from a corrective round, stands in its place."""
 Global___LeaseState: _TypeAlias = LeaseState  # noqa: Y015
 
 @_typing.final
@@ -79,8 +83,8 @@ class BeginRequest(_message.Message):
     CHUNKS_FIELD_NUMBER: _builtins.int
     WRAPS_FIELD_NUMBER: _builtins.int
     document: _builtins.bytes
-    """Set by the client: the `contribution` document, the manifest signed by the client key, at most
-    16 KiB. INVALID_ARGUMENT when it does not fit spec and lease; a resend is safe.
+    """Set by the client: the `contribution` document, the manifest signed by the client key, after a
+    corrective round also by that of the contribution whose place it takes; at most 16 KiB. INVALID_ARGUMENT when it does not fit spec and lease; a resend is safe.
     """
     wraps: _builtins.bytes
     """Set by the client for a private contribution, empty for a public one: the key of the blob,

@@ -170,8 +170,10 @@ class LeaseRequest(_message.Message):
     VECTORS_FIELD_NUMBER: _builtins.int
     document: _builtins.bytes
     """Set by the client: the `lease` document, signed by the client key: client, concept, log,
-    member, request, triggers; at most 4 KiB. INVALID_ARGUMENT when it is not one or a name breaks
-    the rules, RESOURCE_EXHAUSTED when nothing is free; the same `request` gives the same lease.
+    member, request, triggers, and for a corrective round `replaces`, the leaf of the member's own
+    contribution; at most 4 KiB. INVALID_ARGUMENT when it is not one, a name breaks the rules, or
+    what it would replace does not stand; RESOURCE_EXHAUSTED when nothing is free; the same
+    `request` gives the same lease.
     """
     @_builtins.property
     def vectors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:

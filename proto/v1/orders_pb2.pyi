@@ -34,7 +34,9 @@ class _OrderKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OrderKind.V
     ORDER_KIND_UNSPECIFIED: _OrderKind.ValueType  # 0
     """Never sent; a client treats it as malformed."""
     ORDER_KIND_TRAIN: _OrderKind.ValueType  # 1
-    """Teach the concept: lease, train, contribute."""
+    """Teach the concept: lease, train, contribute; with a release, a corrective round: train it
+    further against the other concepts of that release.
+    """
     ORDER_KIND_SCORE: _OrderKind.ValueType  # 2
     """Measure the concept on the owner's own images in a release, and send the numbers."""
     ORDER_KIND_WITHDRAW: _OrderKind.ValueType  # 3
@@ -46,7 +48,9 @@ class OrderKind(_OrderKind, metaclass=_OrderKindEnumTypeWrapper):
 ORDER_KIND_UNSPECIFIED: OrderKind.ValueType  # 0
 """Never sent; a client treats it as malformed."""
 ORDER_KIND_TRAIN: OrderKind.ValueType  # 1
-"""Teach the concept: lease, train, contribute."""
+"""Teach the concept: lease, train, contribute; with a release, a corrective round: train it
+further against the other concepts of that release.
+"""
 ORDER_KIND_SCORE: OrderKind.ValueType  # 2
 """Measure the concept on the owner's own images in a release, and send the numbers."""
 ORDER_KIND_WITHDRAW: OrderKind.ValueType  # 3
@@ -90,7 +94,9 @@ class Order(_message.Message):
     concept: _builtins.str
     """Set by the coordinator: the concept's name, a slug of 3 to 31 characters."""
     release: _builtins.int
-    """Set by the coordinator: the release to score, from 1 to 2^31 - 1; 0 for the other kinds."""
+    """Set by the coordinator: the release to score, from 1 to 2^31 - 1; to train, the release against
+    which a corrective round is trained, 0 for a concept that has no contribution; else 0.
+    """
     made: _builtins.int
     """Set by the coordinator: when the operator gave it, Unix seconds, to 2^53 - 1."""
     def __init__(
