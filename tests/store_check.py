@@ -174,7 +174,8 @@ def _check_slots(db: sqlite3.Connection, tree: PlainLedger, found: Found) -> Non
     for leaf, slot, fence, state in db.execute(rows):
         kind = "accepted" if state == "accepted" else "waits"
         if state in _LIVE:
-            concepts.setdefault(firsts.get(leaf, leaf), {})[kind] = slot, fence
+            first: int = firsts.get(leaf, 0) or leaf
+            concepts.setdefault(first, {})[kind] = slot, fence
     live = [held.get("accepted") or held["waits"] for held in concepts.values()]
     num = Counter(slot for slot, _ in live)
     found.twice += sum(count - 1 for count in num.values() if count > 1)

@@ -67,6 +67,7 @@ def corrected(member: Member, lease: Leased, leaf: int, *, seed: int = 1) -> tup
 
 def released(fed: Running) -> set[int]:
     newest = fed.house.store.run(publications.newest)
+    assert newest is not None
     return {item.leaf for item in newest.plan.included}
 
 
@@ -101,6 +102,7 @@ def test_the_new_contribution_takes_the_old_ones_place(fed, tmp_path):
     assert released(fed) == {other, leaf}
     assert states(fed) == {old: "superseded", other: "accepted", leaf: "accepted"}
     newest = fed.house.store.run(publications.newest)
+    assert newest is not None
     assert newest.plan.left_out == ((old, "superseded"),)
     for n in (1, 2):  # the older release too: its blob is kept until the concept is withdrawn
         pull(fed, tmp_path / f"release-{n}", n)

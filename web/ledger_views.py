@@ -125,7 +125,9 @@ def _told(leaf: Leaf) -> str:
             names = ", ".join(said["triggers"])
             text = f"slot {said['slot']} to {said['client'][:_SHORT]} for {names}"
         case "contribution":
-            text = f"{said['concept']} in slot {said['slot']} by {said['client'][:_SHORT]}"
+            replaced = said.get("replaces")
+            place = f" in place of contribution {replaced['leaf']}" if replaced else ""
+            text = f"{said['concept']} in slot {said['slot']} by {said['client'][:_SHORT]}{place}"
         case "admission":
             text = f"contribution {said['leaf']} is {said['verdict']}: {said['why']}"
         case "withdrawal":

@@ -23,6 +23,7 @@ _WHY = {
     "private": "sealed for named readers",
     "quarantined": "in quarantine",
     "rejected": "rejected",
+    "superseded": "superseded by a later one of its concept",
     "withdrawn": "withdrawn",
 }
 
