@@ -18,6 +18,7 @@ from . import daemon_command
 from .approve_command import APPROVE_EXAMPLE, approve
 from .fleet_command import FLEET_EXAMPLE, fleet
 from .fleet_key_command import FLEET_KEY_EXAMPLE, fleet_key
+from .give_back_command import GIVE_BACK_EXAMPLE, give_back
 from .import_command import IMPORT_EXAMPLE, import_
 from .recover_command import RECOVER_EXAMPLE, recover
 from .rotate_command import ROTATE_EXAMPLE, rotate
@@ -212,6 +213,7 @@ def fetch_base(
 app.command(epilog=STATUS_EXAMPLE)(status)
 daemon_command.register(app)
 app.command(epilog=APPROVE_EXAMPLE)(approve)
+app.command("give-back", epilog=GIVE_BACK_EXAMPLE)(give_back)
 app.command(epilog=WITHDRAW_EXAMPLE)(withdraw)
 app.command(epilog=FLEET_EXAMPLE)(fleet)
 app.command(epilog=FLEET_KEY_EXAMPLE)(fleet_key)

@@ -114,6 +114,7 @@ def gate(listing: EgressList, *, ask: Callable[[EgressList], bool]) -> None:
         raise InputError(
             f"{listing.num_bytes} bytes were not sent: they were not approved",
             why="no contribution leaves without its owner's yes",
-            fix="run the same command again to be asked again; nothing is trained twice",
+            fix="run it again to be asked again, nothing is trained twice; or free the slot with"
+            " orthofed client give-back",
             code="egress-declined",
         )

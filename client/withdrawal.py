@@ -185,7 +185,7 @@ def _nothing(concept: str, where: Path, session: Session | None) -> InputError:
     return InputError(
         f"{session.concept} is {session.phase}: nothing of it is in the ledger",
         why="only a contribution that the coordinator took can be withdrawn",
-        fix=f"delete {where} to give the concept up; the slot comes free by itself"
+        fix=f"run orthofed client give-back {session.concept} to free its slot"
         if session.phase != "joined"
         else "nothing is to be done",
         code="nothing-to-withdraw",
