@@ -248,6 +248,7 @@ def _score_command(out: Path, name: str, release: Path) -> list[str]:
 def _write_page(report: Mapping[str, object], out: Path, release: Path) -> None:
     """Draw the pictures and write report.html. This is where the demo itself loads torch."""
     from .base import Base  # noqa: PLC0415  # torch: only now
+    from .overview import overview  # noqa: PLC0415
     from .pictures import draw_report  # noqa: PLC0415
 
     spec = FederationSpec.from_bytes((release / "trust" / "spec.json").read_bytes())
@@ -266,6 +267,7 @@ def _write_page(report: Mapping[str, object], out: Path, release: Path) -> None:
     )
     page = render_report(rows, pictures, title="OrthoFed demo", facts=facts)
     (out / "report.html").write_text(page, encoding="utf-8")
+    (out / "overview.png").write_bytes(overview(pictures))
 
 
 def report_rows(report: Mapping[str, object]) -> list[ReportRow]:

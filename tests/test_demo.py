@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 CONCEPTS = 2
 
@@ -50,6 +51,17 @@ def test_the_page_holds_all_its_pictures_itself(demo: Path) -> None:
     assert page.count("data:image/png;base64,") >= CONCEPTS * 20
     assert "<script" not in page
     assert "http" not in page.replace("http-equiv", "")
+
+
+def test_one_picture_shows_all_of_it(demo: Path) -> None:
+    """Six columns, a row a concept, and it is not blank."""
+    with Image.open(demo / "overview.png") as picture:
+        width, height = picture.size
+        colours = len(picture.convert("RGB").getcolors(width * height) or ())
+
+    assert width > 6 * 160
+    assert CONCEPTS * 160 < height < (CONCEPTS + 1) * 160
+    assert colours > 100
 
 
 def test_no_image_leaves_its_owner(demo: Path) -> None:
