@@ -1,4 +1,4 @@
 """The wire contract and its checked values.
 
-proto/v1 is the specification; wire.py is the only reader of messages.
+proto/v1 is the specification; wire.py gives every message, read and checked.
 """
