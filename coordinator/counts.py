@@ -7,7 +7,7 @@ address.
 from collections import Counter
 from dataclasses import dataclass
 
-from . import ledger, publications, records
+from . import ledger, orders, publications, records
 from .board import Turn
 from .house import House
 from .members import all_members
@@ -33,10 +33,13 @@ class Counts:
     newest_release: int
     released_s: int
     plan_open: bool
+    orders: dict[str, int]
+    """Open orders by kind."""
 
 
 def counts(house: House) -> Counts:
     """Return the numbers of this moment."""
+    now_s = house.clock.wall_s()
 
     def look(turn: Turn) -> Counts:
         release = publications.newest(turn.db)
@@ -52,6 +55,7 @@ def counts(house: House) -> Counts:
             newest_release=0 if release is None else release.n,
             released_s=0 if release is None else release.plan.t,
             plan_open=publications.planned(turn.db) is not None,
+            orders=dict(Counter(each.kind for each in orders.open_orders(turn.db, now_s=now_s))),
         )
 
     return house.board.run(look)

@@ -6,11 +6,13 @@ person, a concept or an address. Not here: calls (meter.py), the page (metrics_p
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import get_args
 
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from ..proto.wire import OrderKind
 from .backup import last_backup_s
 from .counts import PHASES, STATES, Counts, counts
 from .house import House
@@ -71,7 +73,10 @@ def _by_state(found: Counts) -> Iterator[Metric]:
     members = _labelled("members", "Members: standing, or revoked.", "state")
     members.add_metric(["standing"], found.standing)
     members.add_metric(["revoked"], found.revoked)
-    yield from (slots, contributions, members)
+    orders = _labelled("open_orders", "Orders that wait for a member, by kind.", "kind")
+    for kind in get_args(OrderKind):
+        orders.add_metric([kind], found.orders.get(kind, 0))
+    yield from (slots, contributions, members, orders)
 
 
 def _labelled(name: str, text: str, label: str) -> GaugeMetricFamily:

@@ -22,6 +22,7 @@ from orthofed.coordinator.clock import SystemClock
 from orthofed.coordinator.control import ControlServer
 from orthofed.coordinator.meter import Meter
 from orthofed.coordinator.metrics_page import MetricsPage
+from orthofed.coordinator.order_desk import Wish, give
 from orthofed.core.errors import InputError, OrthoFedError
 from orthofed.proto import methods, wire
 
@@ -70,6 +71,8 @@ def watched(tmp_path_factory):
         held = rex.lease("secret-rex", ("rex-p2",))
         rex.contribute(rex.pack(held, seed=2))
         own.release()
+        wish = Wish(kind="score", member=anna.key.public_hex, concept="secret-anna", release=1)
+        give(own.house, wish)
         with pytest.raises(OrthoFedError):
             anna.lease("secret-rex", ("anna-k8",))
         control = ControlServer(own.folder.control, lambda _: own.desk)
@@ -87,6 +90,8 @@ def test_the_numbers_are_those_of_what_was_done(watched):
     assert value(samples, "orthofed_contributions", state="withdrawn") == 0
     assert value(samples, "orthofed_members", state="standing") == 2
     assert value(samples, "orthofed_newest_release") == 1
+    assert value(samples, "orthofed_open_orders", kind="score") == 1
+    assert value(samples, "orthofed_open_orders", kind="train") == 0
     assert value(samples, "orthofed_calls_total", method="Contributions.Commit", code="ok") == 2
     assert value(samples, "orthofed_calls_total", method="Federation.Lease", code="name-taken") == 1
     assert value(samples, "orthofed_call_seconds_count", method="Federation.Lease") == 3
