@@ -5,7 +5,12 @@ chooses, so a flood makes no new series. An update costs some microseconds and n
 scrape holds.
 """
 
+from collections import Counter as Sums
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.samples import Sample
 
 from ..proto.methods import METHODS, Method
 
@@ -16,6 +21,15 @@ FAULT = "coordinator-fault"
 _WATCHED = (OK, FAULT, "busy", "no-room", "rate-limited", "too-slow")
 """Codes that are there from the start at zero: a rate misses a series' first number."""
 _SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Bytes and calls since the start; ``ended`` counts by method and code."""
+
+    received_bytes: int
+    sent_bytes: int
+    ended: Mapping[tuple[str, str], int]
 
 
 class Meter:
@@ -59,6 +73,7 @@ class Meter:
         )
         in_hand.set_function(lambda: self._num_in_hand)
         self._num_in_hand = 0
+        self._bytes = (received, sent)
         self._seconds = {method: seconds.labels(name(method)) for method in METHODS}
         self._received = {method: received.labels(name(method)) for method in METHODS}
         self._sent = {method: sent.labels(name(method)) for method in METHODS}
@@ -70,6 +85,14 @@ class Meter:
     def in_hand(self) -> int:
         """Calls that are being received or answered now."""
         return self._num_in_hand
+
+    def totals(self) -> Totals:
+        """Return what was counted until now, for the page."""
+        ended = Sums[tuple[str, str]]()
+        for sample in _samples(self._calls):
+            ended[sample.labels["method"], sample.labels["code"]] += int(sample.value)
+        received, sent = (sum(int(s.value) for s in _samples(each)) for each in self._bytes)
+        return Totals(received, sent, ended)
 
     def began(self) -> None:
         """Count a call that has come."""
@@ -88,6 +111,16 @@ class Meter:
         self._num_in_hand -= 1
         self._calls.labels(name(method), code).inc()
         self._seconds[method].observe(seconds)
+
+
+def _samples(counter: Counter) -> list[Sample]:
+    """Return a counter's numbers, without when each series began."""
+    return [
+        sample
+        for metric in counter.collect()
+        for sample in metric.samples
+        if sample.name.endswith("_total")
+    ]
 
 
 def name(method: Method) -> str:

@@ -1,7 +1,7 @@
 """A page over a coordinator of this process: real HTTP on loopback, no browser."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -24,16 +24,17 @@ class Paged:
     """The page's address, who may be let in, and what the operators did."""
 
     address: str
+    port: int
     logins: Logins
     own: Running
-    asked: list[tuple[str, dict[str, Any]]]
+    clients: ExitStack
 
     def get(self, path: str, **kwargs: Any) -> httpx.Response:
         return httpx.get(f"{self.address}{path}", timeout=30, **kwargs)
 
     def client(self) -> httpx.Client:
         """Return a client without a session."""
-        return httpx.Client(base_url=self.address, timeout=30)
+        return self.clients.enter_context(httpx.Client(base_url=self.address, timeout=30))
 
     def operator(self) -> "Operator":
         """Return a client that is logged in."""
@@ -69,7 +70,7 @@ class Operator:
 def paged(own: Running, *, url: str = "") -> Iterator[Paged]:
     """Serve the page of a running coordinator until the block ends."""
     audit = AuditLog(own.folder.audit_log, fs=FastFs(), clock=own.clock)
-    logins, asked = Logins(own.clock), []
+    logins = Logins(own.clock)
     desk = Desk(own.house, logins)
     premises = Premises(
         own.house,
@@ -81,8 +82,7 @@ def paged(own: Running, *, url: str = "") -> Iterator[Paged]:
     )
     page = opener("127.0.0.1:0", url)(premises)
     logins.url = page.address
-    try:
-        yield Paged(page.address, logins, own, asked)
-    finally:
-        page.close()
-        audit.close()
+    with ExitStack() as clients:
+        clients.callback(audit.close)
+        clients.callback(page.close)
+        yield Paged(page.address, page.port, logins, own, clients)

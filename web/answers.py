@@ -36,7 +36,7 @@ _PUBLIC: Final = (
 )
 _DESK: Final = (
     ("/operator", "Overview"),
-    ("/operator/quarantine", "Contributions"),
+    ("/operator/contributions", "Contributions"),
     ("/operator/evaluation", "Retention"),
     ("/operator/traffic", "Traffic"),
     ("/operator/releases", "Publish"),

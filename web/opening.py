@@ -6,6 +6,8 @@ from a request. Cost: one thread with an event loop, and Starlette's threads for
 """
 
 import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 from starlette.applications import Starlette
@@ -15,12 +17,16 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from ..coordinator.desk import Desk
-from ..coordinator.premises import OpenPage, Premises
+from ..coordinator.premises import Premises
 from ..core.errors import InputError, OrthoFedError
 from .answers import Answers, Problem
+from .door import Door
 from .headers import SafeHeaders
+from .history import History
+from .jobs import Jobs
 from .listener import Listener, is_loopback
 from .live import Full, Places, Pulse
+from .operator_pages import OperatorPages
 from .public_pages import PublicPages
 from .public_reader import PublicReader
 
@@ -32,19 +38,23 @@ _URL: Final = re.compile(
 class OpenedPage:
     """A page that answers; a `Page`."""
 
-    def __init__(self, listener: Listener, address: str, places: Places) -> None:
-        """Take what was started."""
-        self._listener = listener
+    def __init__(
+        self, address: str, port: int, places: Places, ends: Sequence[Callable[[], None]]
+    ) -> None:
+        """Take what was started; ``ends`` stop it, in this order."""
+        self.port = port
         self._places = places
+        self._ends = ends
         self.address = address
 
     def close(self) -> None:
         """End the streams, then stop answering."""
         self._places.closing = True
-        self._listener.close()
+        for end in self._ends:
+            end()
 
 
-def opener(listen: str, url: str = "") -> OpenPage:
+def opener(listen: str, url: str = "") -> Callable[[Premises], OpenedPage]:
     """Return what opens the page on HOST:PORT; ``url`` is its public address behind a proxy.
 
     Raises InputError: the address is none.
@@ -67,12 +77,29 @@ def _open(premises: Premises, listen: str, url: str) -> OpenedPage:
     bracketed = f"[{shown}]" if ":" in shown else shown
     address = url or f"{listener.scheme}://{bracketed}:{listener.port}"
     reader = PublicReader(premises.answer, Desk(house).link)
-    answers = Answers(lambda: house.facts.spec.name, lambda _: None)
+    jobs = Jobs(
+        house.folder.root,
+        Path(house.settings.backups) if house.settings.backups else None,
+        audit=premises.audit,
+        clock=house.clock,
+    )
+    history = History(premises.meter, house.clock.wall_s)
+    door = Door(premises, address=address)
+    answers = Answers(lambda: house.facts.spec.name, door.session)
+    desk = OperatorPages(premises, answers, door, jobs=jobs, history=history)
     places = Places()
-    pulse = Pulse(reader.mark, places)
+    news, desk_news = Pulse(reader.mark, places), Pulse(desk.reader.mark, places)
 
     async def live(request: Request) -> Response:
-        return stream(pulse, places, request)
+        return _stream(news, places, request, lambda: False)
+
+    async def desk_live(request: Request) -> Response:
+        def is_over() -> bool:
+            return door.session(request, seen=False) is None
+
+        return (
+            Response(status_code=401) if is_over() else _stream(desk_news, places, request, is_over)
+        )
 
     async def refused(request: Request, error: Exception) -> Response:
         return answers.refused(request, error)
@@ -83,12 +110,18 @@ def _open(premises: Premises, listen: str, url: str) -> OpenedPage:
         return answers.page(request, "problem.html", problem, status=status)
 
     app = Starlette(
-        routes=[*PublicPages(reader, answers).routes(), Route("/live", live, methods=["GET"])],
+        routes=[
+            *PublicPages(reader, answers).routes(),
+            *door.routes(answers),
+            *desk.routes(),
+            Route("/live", live, methods=["GET"]),
+            Route("/operator/live", desk_live, methods=["GET"]),
+        ],
         exception_handlers={OrthoFedError: refused, HTTPException: unknown, Exception: refused},
     )
     hosts = {f"{name}:{listener.port}" for name in _names(house.settings.hostnames, bracketed)}
     listener.start(SafeHeaders(app, hosts={*hosts, address.partition("//")[2].lower()}))
-    return OpenedPage(listener, address, places)
+    return OpenedPage(address, listener.port, places, (listener.close, history.close, jobs.close))
 
 
 _ANY: Final = ("0.0.0.0", "::", "")  # noqa: S104  # compared, not bound
@@ -98,12 +131,12 @@ def _names(hostnames: tuple[str, ...], shown: str) -> set[str]:
     return {each.lower() for each in (*hostnames, shown, "localhost", "127.0.0.1")}
 
 
-def stream(pulse: Pulse, places: Places, request: Request) -> Response:
+def _stream(pulse: Pulse, places: Places, request: Request, until: Callable[[], bool]) -> Response:
     """Return a stream of events, or 503 when there are enough."""
     address = "" if request.client is None else request.client.host
     try:
         places.take(address)
     except Full:
         return Response("enough pages follow this already\n", 503, {"retry-after": "60"})
-    body = pulse.follow(address, until=lambda: False)
+    body = pulse.follow(address, until=until)
     return StreamingResponse(body, media_type="text/event-stream")
