@@ -27,10 +27,10 @@ $(VENV)/.fuzzer: $(VENV)/.installed
 check: setup
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" ./check
 
-# The site in build/site, without a warning, and what its pages promise.
+# The site in build/site, without a warning; what its pages promise; the tutorials, typed to their end.
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
-	$(VENV)/bin/pytest tests/test_site.py $(DOCS)
+	$(VENV)/bin/pytest -m "docs or not docs" tests/test_site.py tests/test_doc_commands.py tests/test_tutorials.py $(DOCS)
 
 faults: setup $(VENV)/.fuzzer
 	$(VENV)/bin/pytest -m faults $(FAULTS)

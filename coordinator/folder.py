@@ -220,6 +220,7 @@ class DataFolder:
             (self.blobs / f"{i:02x}").mkdir()
         fs.sync_folder(self.blobs)
         self.lock_file.touch(mode=0o600)
+        self.removal_lock.touch(mode=0o600)  # `doctor` holds it before anybody has served
 
     def mark_file(self) -> Path:
         """Return where the high-water mark lies (mark.py)."""

@@ -69,6 +69,15 @@ def test_a_backup_restores_to_the_same_coordinator(filled, tmp_path):
     assert examine(again.root, say=quiet).healthy
 
 
+def test_a_restored_folder_is_examined_before_it_was_ever_served(filled, tmp_path):
+    """The operator looks at the copy and serves it later, or never: a drill."""
+    backed_up(filled, tmp_path / "backup")
+
+    restore(tmp_path / "backup", tmp_path / "fed", keys=filled.keys, fs=FastFs(), say=quiet)
+
+    assert examine(tmp_path / "fed", say=quiet).healthy
+
+
 def test_no_private_key_is_in_a_backup(filled, tmp_path):
     """security.md 3: whoever finds it cannot sign; a restore without keys says so."""
     backed_up(filled, tmp_path / "backup")

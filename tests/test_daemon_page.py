@@ -8,6 +8,7 @@ from pathlib import Path
 from orthofed.client.home import Home
 from orthofed.client.join import join
 
+from .doc_runner import blocks, console
 from .owner_daemon import TRAINING
 from .serving import founded, running
 from .tiny_concept import write_images
@@ -20,26 +21,21 @@ CHANGED = {
 }
 
 
-def _blocks(kind: str) -> list[str]:
-    return re.findall(rf"```{kind}\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
-
-
 def test_the_page_leads_from_a_file_of_settings_to_a_clean_end(tmp_path: Path) -> None:
     """A daemon in the background, spoken to as the page does; it ends with its concept's receipt.
 
     The page's settings at any hour, with a quick training on the tiny base and without a question.
     """
-    (settings,) = _blocks("toml")
+    (settings,) = (block.text for block in blocks(PAGE) if block.kind == "toml")
     for said, ours in CHANGED.items():
         assert said in settings
         settings = settings.replace(said, ours)
     (tmp_path / "daemon.toml").write_text(settings)
     (tmp_path / "quick.toml").write_text(TRAINING)
-    lines = [line for block in _blocks("console") for line in block.splitlines()]
-    assert all(line.startswith("$ ") for line in lines)
+    lines = [command.typed for block in console(PAGE) for command in block]
     ready = "daemon=$!; until [ -S home/daemon.sock ]; do sleep 0.2; done"
     script = ["set -euo pipefail"]
-    for line in (line[2:] for line in lines):
+    for line in lines:
         script += [line, ready] if line.endswith("&") else [line]
     text = re.sub(
         r"orthofed client ([a-z-]+)", r"orthofed client \1 --home home", "\n".join(script)

@@ -1,7 +1,6 @@
 """docs/keys.md: every command of every runbook, run in its order on one federation."""
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 from orthofed.coordinator.control import ControlServer
 from orthofed.coordinator.folder import DataFolder
 
+from .doc_runner import console
 from .owner import Owner
 from .serving import Running, founded, running
 
@@ -20,8 +20,7 @@ DOC = Path(__file__).parent.parent / "docs" / "keys.md"
 
 
 def blocks() -> list[list[str]]:
-    found = re.findall(r"```console\n(.*?)```", DOC.read_text("utf-8"), flags=re.DOTALL)
-    return [[line.removeprefix("$ ") for line in block.splitlines()] for block in found]
+    return [[command.typed for command in block] for block in console(DOC)]
 
 
 @contextmanager

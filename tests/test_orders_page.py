@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from .doc_runner import console
 from .serving import founded, running
 
 PAGE = Path(__file__).parents[1] / "docs" / "orders.md"
@@ -14,8 +15,7 @@ SHELL = f'orthofed() {{ "{sys.executable}" -P -m orthofed "$@"; }}; set -euo pip
 
 
 def blocks() -> list[str]:
-    found = re.findall(r"```console\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
-    return ["\n".join(line.removeprefix("$ ") for line in each.splitlines()) for each in found]
+    return ["\n".join(command.typed for command in block) for block in console(PAGE)]
 
 
 def test_the_commands_of_the_page_run_in_their_order(tmp_path: Path) -> None:

@@ -1,10 +1,10 @@
 """Every command of docs/pull.md's console blocks, as a reader would type it."""
 
-import re
 import subprocess
 import sys
 from pathlib import Path
 
+from .doc_runner import console
 from .serving import founded, running
 
 PAGE = Path(__file__).parents[1] / "docs" / "pull.md"
@@ -12,8 +12,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "pull.md"
 
 def test_the_commands_of_the_page_run(tmp_path: Path) -> None:
     """A release of one concept: pulled from the coordinator, and published for a web server."""
-    blocks = re.findall(r"```console\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
-    lines = [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+    lines = [command.typed for block in console(PAGE) for command in block]
     with running(founded(tmp_path)) as coordinator:
         member = coordinator.member()
         member.contribute(member.pack(member.lease("anna", ("anna-k7",))))

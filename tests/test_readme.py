@@ -1,19 +1,18 @@
 """The quick starts of README.md are run, block after block, as a reader would type them."""
 
-import re
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+from .doc_runner import console
+
 ROOT = Path(__file__).parents[1]
 
 
 def _quick_start() -> list[str]:
-    """Return the lines behind `$ ` in the console blocks after the first quick start heading."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```console\n(.*?)```", text[text.index("## Quick start") :], re.DOTALL)
-    return [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+    """Return the commands of the console blocks; the first one is after a quick start heading."""
+    return [command.typed for block in console(ROOT / "README.md") for command in block]
 
 
 def test_the_quick_starts_lead_from_a_base_to_a_picture(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import get_args
 
 from orthofed.client.audit import Verdict
 
+from .doc_runner import console
 from .serving import founded, running
 from .single_file import write_single_file
 
@@ -16,9 +17,8 @@ PAGE = ROOT / "docs" / "verify.md"
 
 
 def commands() -> list[str]:
-    """Return the lines behind `$ ` in the console blocks."""
-    blocks = re.findall(r"```console\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
-    return [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+    """Return what the console blocks say to type."""
+    return [command.typed for block in console(PAGE) for command in block]
 
 
 def test_the_commands_of_the_page_run_and_say_yes(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from reference import reference_pages
 ROOT = Path(__file__).parents[2]
 SHOWN = {".png", ".svg"}
 _LINK = re.compile(r"(\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
+_RUNNER = re.compile(r"<!-- runner.*?-->\n*", re.DOTALL)
+"""What tests/doc_runner.py is told, and no reader."""
 _FENCE = re.compile(r"^ *(```+).*?^ *\1 *$", re.DOTALL | re.MULTILINE)
 
 
@@ -58,6 +60,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         beside = Path(page.file.src_uri).parent
         return f"{opened}{os.path.relpath(address, beside)}{closed}"
 
+    markdown = _RUNNER.sub("", markdown)
     parts: list[str] = []
     end = 0
     for fence in _FENCE.finditer(markdown):
