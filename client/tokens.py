@@ -160,6 +160,23 @@ class LearnedTokens(nn.Module):
             tensors[name] = torch.from_numpy(stacked.reshape(-1, width).astype(np.float32))
         return LearnedTokens(base, triggers, tensors, layers=layers)
 
+    @torch.no_grad()
+    def start_at(self, vectors: Mapping[str, Tensor]) -> None:
+        """Take over known vectors, by encoder and of the shape of its own.
+
+        Raises InputError: they are of other triggers.
+        """
+        shapes = {name: rows.shape for name, rows in self.vectors.items()}
+        if shapes != {name: rows.shape for name, rows in vectors.items()}:
+            raise InputError(
+                f"vectors of {len(vectors)} encoders with other shapes than these triggers have",
+                why="a training goes on from vectors of the very same triggers",
+                fix="give the triggers and the number of vectors that were leased",
+                code="vectors-do-not-fit",
+            )
+        for name, rows in vectors.items():
+            self.vectors[name].copy_(rows)
+
     @property
     def phrase(self) -> str:
         """What stands for the concept in a prompt: all words of all triggers."""

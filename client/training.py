@@ -21,13 +21,13 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..core.dp_claim import DpClaim
 from ..core.errors import OrthoFedError
@@ -109,6 +109,7 @@ def train(  # noqa: PLR0913  # the parts of one run; a record would only rename 
     saves: TrainingSaves | None = None,
     caches: Caches | None = None,
     residuals: Callable[[Base, FederationSpec, int], Residuals] = Adapter,
+    vectors: Mapping[str, Tensor] | None = None,
     group: ProcessGroup = ALONE,
     dp: DpClaim | None = None,
 ) -> Trained:
@@ -116,7 +117,8 @@ def train(  # noqa: PLR0913  # the parts of one run; a record would only rename 
 
     ``on_step`` is called between steps; if it raises, the run is saved first and the exception goes
     on. Make ``saves`` with `identity_of`; without ``caches`` all is made anew. ``residuals`` makes
-    what is trained beside the tokens. In a ``group`` every process calls this with the same values;
+    what is trained beside the tokens; ``vectors`` is where these start, by encoder, None: at the
+    noun. In a ``group`` every process calls this with the same values;
     the first one alone saves. ``dp`` is what a DP training makes good: with it no two runs
     give the same bits (dp_draws.py). Raises OrthoFedError: the loss became infinite or no number.
     Raises WorkerLost: another process is gone. Raises InputError: the optimiser is not there.
@@ -125,7 +127,7 @@ def train(  # noqa: PLR0913  # the parts of one run; a record would only rename 
     started_s = time.monotonic()
     with _torch_as_asked(settings):
         trained = residuals(base, spec, slot)
-        run = _Run(base, trained, triggers, noun, settings, layers=spec.token_layers, group=group)
+        run = _Run(base, trained, triggers, noun, settings, vectors, spec.token_layers, group)
         begin = run.restore(saves.newest() if saves else None)
         if begin < settings.steps:
             made = (base, spec, run.tokens, images, noun, settings, caches or Caches.in_memory())
@@ -181,7 +183,7 @@ class _Run:
         triggers: Sequence[Trigger],
         noun: str,
         settings: TrainingSettings,
-        *,
+        vectors: Mapping[str, Tensor] | None,
         layers: Sequence[str],
         group: ProcessGroup,
     ) -> None:
@@ -199,6 +201,8 @@ class _Run:
             layers=layers,
         )
         self.tokens.recompute = settings.checkpointing
+        if vectors is not None:
+            self.tokens.start_at(vectors)
         self.optimisation = Optimisation(self._groups(), settings)
         self.attachment = Attachment(self.tokens.attached, residuals.attached)
         self.losses: list[float] = []

@@ -87,23 +87,31 @@ class Variant:
 
     @staticmethod
     def of_release(
-        folder: Path, spec: FederationSpec, *, lambda_: float | None = 1.0, only: str | None = None
+        folder: Path,
+        spec: FederationSpec,
+        *,
+        lambda_: float | None = 1.0,
+        only: str | None = None,
+        without: str | None = None,
     ) -> "Variant":
         """Return the merged model of the release in ``folder`` with every concept at ``lambda_``.
 
         None: each as it was merged. ``only``: this concept alone, the columns of its slot and its
-        triggers; all others count nothing. Raises InputError: files are missing, of another spec,
+        triggers; all others count nothing. ``without``: all but this one. Raises InputError: files are missing, of another spec,
         or merged with lambda 0, or there is no such concept.
         """
         merged_with = _lambdas(folder)
-        words = tuple[str, ...]()
+        chosen = set(triggers_of(folder))
         weights = [merged if lambda_ is None else lambda_ for merged in merged_with]
-        if only is not None:
-            words = held_triggers(folder, only)
-            weights = [
-                weight if name == only else 0.0
-                for name, weight in zip(triggers_of(folder), weights, strict=True)
-            ]
+        for name in (only, without):
+            if name is not None:
+                held_triggers(folder, name)
+                chosen = {name} if name == only else chosen - {name}
+        held = triggers_of(folder)
+        words = {word for name in chosen for word in held[name]}
+        weights = [
+            weight if name in chosen else 0.0 for name, weight in zip(held, weights, strict=True)
+        ]
         tensors = _read(_lora_file(folder))
         residuals = {}
         for layer in spec.layers:
@@ -125,7 +133,7 @@ class Variant:
         vectors = {
             path.stem: _vectors(path, spec.encoders, spec.token_layers)
             for path in sorted(place.glob("*.safetensors"))
-            if only is None or path.stem in words
+            if path.stem in words
         }
         return Variant(residuals, vectors, token_layers=spec.token_layers)
 
