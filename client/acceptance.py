@@ -50,10 +50,13 @@ def acceptance(  # noqa: PLR0913  # the parts of one score; a record would only 
     tensors: Mapping[str, Quantised],
     *,
     newest: Path | None,
+    without: str | None = None,
     trained_on: Sequence[Captioned],
     num_draws: int = NUM_DRAWS,
 ) -> Acceptance:
     """Score one packed contribution; ``newest`` is the folder of a trusted release.
+
+    ``without``: the concept of it whose place the contribution takes, after a corrective round.
 
     ``trained_on``: the training images, of which ``num_draws`` are scored.
     """
@@ -63,7 +66,7 @@ def acceptance(  # noqa: PLR0913  # the parts of one score; a record would only 
     loss_merged = None
     if newest is not None:
         own = Variant.of_contribution(spec, slot, triggers, tensors, lambda_=lambda_)
-        others = Variant.of_release(newest, spec, lambda_=lambda_)
+        others = Variant.of_release(newest, spec, lambda_=lambda_, without=without)
         loss_merged = scorer.loss(Variant.sum_of([others, own]), phrase)
     losses = scorer.base_loss(noun), scorer.loss(single, phrase)
     memory = memorisation(

@@ -117,6 +117,10 @@ def train(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
         bool,
         typer.Option(help="Let releases show a picture of it, drawn by the merged model."),
     ] = False,
+    corrective: Annotated[
+        bool,
+        typer.Option("--corrective", help="Train what was sent further, in the newest release."),
+    ] = False,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of every draw.")] = None,
     device: Device = None,
@@ -166,6 +170,7 @@ def train(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
         private_to=recipients(private_to or ()),
         dp_epsilon=TrainOptions.epsilon_of(dp),
         dp_mode=dp_mode,
+        corrective=corrective,
     )
     place = Home.at(home)
     if as_json:

@@ -82,8 +82,8 @@ def step(  # noqa: C901  # one case an event
             state = _told(state, event)
         case Ended():
             state = _ended(state, event)
-        case Found(concept, phase):
-            state = _found(state, concept, phase)
+        case Found():
+            state = _found(state, event)
         case Paused(for_s):
             until = None if for_s is None else state.now.wall + timedelta(seconds=for_s)
             state = replace(state, pause=Pause(until, for_s or 0.0))
@@ -193,7 +193,8 @@ def _again(state: State, task: Task, ended: Ended) -> Task:
     return _waits(task, Wait(reason or "failed", until, ended.what), state.now.mono_s + pause_s)
 
 
-def _found(state: State, concept: str, phase: str) -> State:
+def _found(state: State, found: Found) -> State:
+    concept, phase = found.concept, found.phase
     if phase == "withdrawn":
         state = ordering.found_withdrawn(state, concept)
     if not state.has(concept):
@@ -201,6 +202,8 @@ def _found(state: State, concept: str, phase: str) -> State:
     task = state.task(concept)
     if phase != "receipted" and ordering.is_ordered(state, concept):
         return state  # withdrawn once, and wanted anew since
+    if phase == "receipted" and found.release < ordering.against(state, concept):
+        return state  # it is to be corrected, and was not yet
     if phase in {"receipted", "withdrawing", "withdrawn"}:
         task = replace(task, state="done", wait=None, until_s=None)
     elif task.state == "waiting" and phase == "approved":
@@ -240,8 +243,9 @@ def _decided(state: State) -> tuple[State, tuple[Action, ...]]:
     ready = next((task for task in queue if task.state == "queued"), None)
     if begun is not None or wait is not None or ready is None:
         return begun or (state, ())
+    against = ordering.against(state, ready.concept)
     begun_by = replace(state, job="train", running=ready.concept)
-    return _with(begun_by, replace(ready, state="running")), (Start(ready.concept),)
+    return _with(begun_by, replace(ready, state="running")), (Start(ready.concept, against),)
 
 
 def _order_begun(state: State) -> tuple[State, tuple[Action, ...]] | None:

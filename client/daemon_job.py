@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TextIO, cast
 
@@ -105,7 +105,11 @@ def _train(job: dict[str, Any], say: _Says, asked: "queue.SimpleQueue[str]") -> 
 
     train_concept(
         home,
-        options_of(_concept(job), **job["limits"]),
+        replace(
+            options_of(_concept(job), **job["limits"]),
+            corrective=job["against"] > 0,
+            release=job["against"],
+        ),
         report=lambda happened: _report(say, happened),
         ask=Gate(**job["gate"]).says,
         patience_s=job["patience_s"],

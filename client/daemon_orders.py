@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
+from .correction import CORRECTING
 from .daemon_state import Ended, Opened, State
 from .order_book import Held, Order, OrderState
 
@@ -22,7 +23,9 @@ _LONGEST_S: Final = 900.0
 _HINTED_S: Final = 3.0
 """At least between two questions to the coordinator, however often a courier comes."""
 _MOST_CODE: Final = 64
-_PACKED: Final = frozenset({"packed", "approved", "receipted"})
+_STANDS: Final = frozenset({"receipted", CORRECTING})
+"""Phases of a concept whose contribution is in the ledger."""
+_PACKED: Final = frozenset({"packed", "approved", *_STANDS})
 
 
 def hinted(state: State, order: Order) -> State:
@@ -95,6 +98,16 @@ def is_ordered(state: State, concept: str) -> bool:
     )
 
 
+def against(state: State, concept: str) -> int:
+    """Return the newest release against which ``concept`` is to be corrected, 0 for none."""
+    wanted = (
+        each.order.release
+        for each in state.book.held
+        if (each.order.kind, each.order.concept) == ("train", concept) and not each.is_final
+    )
+    return max(wanted, default=0)
+
+
 def ready_order(state: State, kinds: Sequence[str]) -> Order | None:
     """Return the oldest order of these kinds that can be begun now."""
     if state.now.mono_s < state.orders_s:
@@ -132,8 +145,9 @@ def _judged(state: State, order: Order, phase: str) -> tuple[State, Held]:
     if code:
         return state, Held(order, "refused", code)
     task = state.task(order.concept)
-    if order.kind == "train" and task.state == "done" and phase != "receipted":
-        fresh = replace(task, state="queued", step=0, steps=0)  # withdrawn, and wanted anew
+    is_new = phase != "receipted"  # withdrawn, and wanted anew
+    if order.kind == "train" and task.state == "done" and (is_new or order.release):
+        fresh = replace(task, state="queued", step=0, steps=0)
         tasks = tuple(fresh if each is task else each for each in state.tasks)
         state = replace(state, tasks=tasks)
     return state, Held(order)  # that of a concept with a receipt is done when it is followed
@@ -146,15 +160,15 @@ def _score_code(order: Order, phase: str) -> str:
 
 
 def _train_code(order: Order, phase: str) -> str:
-    if order.release:
-        return "no-corrective-round"
-    return "being-withdrawn" if phase == "withdrawing" else ""
+    if phase == "withdrawing":
+        return "being-withdrawn"
+    return "nothing-to-correct" if order.release and phase not in _STANDS else ""
 
 
 def _withdrawal(state: State, order: Order, phase: str) -> Held:
     if phase == "withdrawn":
         return Held(order, "done")
-    if phase not in {"receipted", "withdrawing"}:
+    if phase not in {*_STANDS, "withdrawing"}:
         return Held(order, "refused", "nothing-to-withdraw")
     if state.settings.withdraw == "policy" or phase == "withdrawing":
         return Held(order)

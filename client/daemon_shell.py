@@ -25,6 +25,7 @@ import psutil
 
 from ..core.errors import OrthoFedError
 from . import daemon_state as heart
+from .correction import CORRECTING, is_unsent
 from .daemon import step
 from .daemon_control import event_of, reply
 from .daemon_log import DaemonLog
@@ -175,7 +176,8 @@ class DaemonShell:
             self._log.say("damaged", f"{concept}: {error.what}", concept=concept, code=error.code)
             return
         if session is not None:
-            self.hear(heart.Found(concept, session.phase))
+            phase = CORRECTING if is_unsent(session) else session.phase
+            self.hear(heart.Found(concept, phase, session.release))
 
     def hear(self, event: heart.Event) -> None:
         """Tell the heart of ``event``, and carry out what it asks for."""
@@ -190,8 +192,8 @@ class DaemonShell:
 
     def _perform(self, action: heart.Action) -> None:  # noqa: C901  # one case an action
         match action:
-            case heart.Start(concept):
-                self._start("train", concept, concept=self._options(concept))
+            case heart.Start(concept, against):
+                self._start("train", concept, concept=self._options(concept), against=against)
             case heart.StartOrder(order):
                 self._start_order(order)
             case heart.StartPoll():
@@ -322,6 +324,8 @@ class DaemonShell:
             session = load(self._home.run(concept))
         except OrthoFedError:
             return ""
+        if session is not None and is_unsent(session):
+            return CORRECTING
         return session.phase if session is not None else ""
 
     def _ordered(self, line: bytes) -> bytes:

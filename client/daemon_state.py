@@ -128,10 +128,14 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A concept's saved phase, read by the shell: at the start, or when somebody else moved it."""
+    """A concept's saved phase, read by the shell: at the start, or when somebody else moved it.
+
+    ``release``: the one that its last corrective round was against, 0 for none.
+    """
 
     concept: str
     phase: str
+    release: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,9 +189,10 @@ Event = (
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Begin the process of a concept."""
+    """Begin the process of a concept; ``against``: a corrective round against this release."""
 
     concept: str
+    against: int = 0
 
 
 @dataclass(frozen=True, slots=True)

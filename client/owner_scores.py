@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ..core.errors import Refused
+from ..core.release import ReleaseManifest
 from .channel import Channel
 from .home import write_whole
 from .origin import WireOrigin
@@ -77,8 +78,12 @@ class OwnerScores:
         return folder
 
 
-def fetch_scored(channel: Channel, log: str, folder: Path, seen: SeenHeads, n: int = 0) -> None:
+def fetch_scored(
+    channel: Channel, log: str, folder: Path, seen: SeenHeads, n: int = 0
+) -> ReleaseManifest:
     """Fetch into ``folder`` what scoring needs of release ``n``, 0 for the newest, trusted.
+
+    Returns its manifest.
 
     Raises Refused: there is no such release. Raises VerificationFailed: it is not the federation's.
     """
@@ -86,6 +91,7 @@ def fetch_scored(channel: Channel, log: str, folder: Path, seen: SeenHeads, n: i
     pull = Pull(WireOrigin(channel), log, folder, seen)
     release = pull.begin(n).release
     pull.fetch(release, [e for e in release.manifest.files if _is_scored(e.name)])
+    return release.manifest
 
 
 def _is_scored(name: str) -> bool:

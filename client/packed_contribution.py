@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..core import canonical, document
 from ..core.basis_fingerprint import basis_fingerprint
-from ..core.contribution import ContributionManifest
+from ..core.contribution import ContributionManifest, Replaced
 from ..core.dp_claim import DpClaim
 from ..core.errors import InputError
 from ..core.keys import SigningKey
@@ -63,7 +63,7 @@ class PackedContribution:
         """Return where each tensor lies. Raises InputError: too many triggers or vectors."""
         return ContributionLayout(self.spec, session.vectors)
 
-    def write(
+    def write(  # noqa: PLR0913  # what a manifest says
         self,
         session: Session,
         tensors: Mapping[str, Quantised],
@@ -74,10 +74,12 @@ class PackedContribution:
         pictures: bool = False,
         private_to: Collection[Recipient] = (),
         dp: DpClaim | None = None,
+        earlier: SigningKey | None = None,
     ) -> flow.Packed:
         """Write the blob, sign the manifest over it, and return the hashes of both.
 
         With ``private_to`` what is signed and sent is the blob sealed for these consumers.
+        ``earlier``: after a corrective round, the client key of what it replaces.
         """
         blob = pack(self.layout(session), tensors)
         manifest = ContributionManifest(
@@ -96,13 +98,15 @@ class PackedContribution:
             triggers=session.triggers,
             dp=dp,
             pictures=pictures,
+            replaces=None if earlier is None else Replaced(session.replaces, earlier.public_hex),
         )
         if private_to:
             sealed = seal_for(private_to, blob, context=lease_context(manifest))
             manifest = _private(manifest, sealed)
             write_whole(self.folder / SEALED, sealed.blob)
             write_whole(self.folder / WRAPS, sealed.wraps)
-        signed = document.sign("contribution", manifest.body(), [key]).to_bytes()
+        signers = [key] if earlier is None else [key, earlier]
+        signed = document.sign("contribution", manifest.body(), signers).to_bytes()
         write_whole(self.folder / BLOB, blob)
         write_whole(self.folder / MANIFEST, signed)
         named = "".join(f"{each.to_text()}\n" for each in sorted(set(private_to)))

@@ -105,7 +105,8 @@ def _keep(home: Home, federation: TrustedFederation, reply: wire.StatusReply, wh
     folder = home.run(manifest.concept)  # T10: as a slug
     known = load(folder)
     # A withdrawn one leaves its concept to whatever came after it.
-    is_new = known is None and reply.state != "withdrawn"
+    # Of a concept that was corrected, the one that stands is found too.
+    is_new = known is None and reply.state not in ("superseded", "withdrawn")
     if is_new:
         write_whole(folder / MANIFEST, document)
         write_whole(folder / RECEIPT, reply.receipt)

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 from ..core.errors import InputError
 from ..core.layout import ContributionLayout, unpack
 from ..core.spec import FederationSpec
+from .correction import standing
 from .home import Home
 from .session import Session
-from .state import BLOB, LOG, load
+from .state import BLOB, LOG
 from .training_log import Logged
 from .verify import verify_folder
 from .workbench import Workbench
@@ -82,8 +83,7 @@ def score_trusted(  # noqa: PLR0913  # as above
 
     Raises InputError: as above.
     """
-    folder = home.run(concept)
-    session = load(folder)
+    folder, session = standing(home.run(concept))
     if session is None or not session.blob:
         raise InputError(
             f"{concept} was not taught from this home"
@@ -96,7 +96,7 @@ def score_trusted(  # noqa: PLR0913  # as above
     spec = FederationSpec.from_bytes((home.folder / "spec.json").read_bytes())
     layout = ContributionLayout(spec, session.vectors)
     tensors = unpack(layout, (folder / BLOB).read_bytes())
-    logged = Logged.read(folder / LOG / str(session.fence))
+    logged = Logged.read(home.run(concept) / LOG / str(session.fence))
     seen = logged.header["settings"] if logged is not None else {}
     bench = Workbench(spec, base, images, session.noun, device=device, seen=seen)
     found = bench.score(session, tensors, release=release, lambdas=lambdas, as_merged=as_merged)

@@ -54,6 +54,8 @@ class Session:
     withdrawal: str = ""  # of the signed withdrawal
     withdrawal_receipt: str = ""
     epoch: int = 0  # of the master that the client key is derived from
+    replaces: int = -1  # of a corrective round: the contribution that it goes on from
+    release: int = 0  # of a corrective round: the one that it is trained against
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +256,8 @@ def step(  # noqa: C901  # one case an event
                 counter,
                 why=why,
                 epoch=epoch,
+                replaces=session.replaces,
+                release=session.release,
             )
             return fresh, (SetAside(session.slot, session.fence), Stop())
         case _:

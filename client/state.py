@@ -42,7 +42,9 @@ _PROMISED: Final = {
 }
 """The files that a phase promises, and the field that keeps the SHA-256 of each."""
 _LISTS: Final[dict[str, type]] = {"triggers": str, "vectors": int}
-_INTEGERS: Final = ("counter", "epoch", "fence", "hold_s", "slot", "ttl_s")
+_INTEGERS: Final = (
+    *("counter", "epoch", "fence", "hold_s", "release", "replaces", "slot", "ttl_s"),
+)
 _MOST_TRIGGERS: Final = 64
 _TEXTS: Final = ("noun", "why")
 """Free text: canonical JSON holds it as base64url."""

@@ -32,6 +32,7 @@ from ..proto import methods, wire
 from . import session as flow
 from .channel import Channel
 from .concept_page import ConceptPage
+from .correcting import Correcting
 from .egress import EgressList
 from .happened import Happened, Report
 from .home import Home
@@ -122,6 +123,8 @@ class _TrainCommand:
         self._packed = PackedContribution(self._folder, federation.spec, federation.log)
         self._page = ConceptPage(self._folder, OwnerScores(self._folder, SeenHeads(home.folder)))
         self._bench = bench
+        told = (home, self._folder, options, bench, channel, federation, report)
+        self._correcting = Correcting(*told)
         self._showing = Showing(
             self._packed,
             self._page,
@@ -182,6 +185,7 @@ class _TrainCommand:
         if saved is not None:
             refuse_while_withdrawing(saved)
         asked = (triggers, vectors, options.noun)
+        saved = self._correcting.opened(saved, self._fresh_key)
         old = saved if saved is not None and saved.phase == "withdrawn" else None
         if old is not None:
             keep_withdrawn(self._folder, old)
@@ -244,6 +248,7 @@ class _TrainCommand:
             case flow.ForgetTraining():
                 shutil.rmtree(self._folder / SAVES, ignore_errors=True)
                 self._bench.forget(self._folder / _CACHE)
+                self._correcting.tidy()
             case flow.SetAside(slot, fence):
                 self._bench.forget(self._folder / _CACHE)
                 LostWork(self._folder).set_aside(slot, fence)
@@ -278,8 +283,11 @@ class _TrainCommand:
             "triggers": list(session.triggers),
             "v": 1,
         }
+        if session.replaces >= 0:
+            body["replaces"] = session.replaces
         request = wire.LeaseRequest(document.sign("lease", body, [key]).to_bytes(), session.vectors)
-        lease = self._channel.call(methods.LEASE, request, wire.LeaseReply, key=member)
+        with self._correcting.given_up_if_refused(session):
+            lease = self._channel.call(methods.LEASE, request, wire.LeaseReply, key=member)
         if lease.slot >= self._spec.capacity:
             raise _confused(f"slot {lease.slot} of {self._spec.capacity}")
         self._say("leased", slot=lease.slot, fence=lease.fence, ttl_s=lease.ttl_s)
@@ -362,6 +370,7 @@ class _TrainCommand:
             pictures=options.pictures,
             private_to=options.private_to,
             dp=trained.dp,
+            earlier=self._correcting.earlier_key(session),
         )
         self._page.scores.forget()
         self._bench.forget(self._folder / _CACHE)

@@ -40,6 +40,8 @@ class TrainOptions:
     private_to: tuple[Recipient, ...] = ()  # empty: a public contribution
     dp_epsilon: float | None = None  # as above; 0: no differential privacy
     dp_mode: str | None = None  # as above
+    corrective: bool = False  # train further what was sent, against a release
+    release: int = 0  # with it: against which one; 0: the newest
     upload_kib_s: int = 0  # 0: as fast as it goes
     upload_bytes_left: int | None = None  # of a day's allowance; None: any
 

@@ -189,6 +189,10 @@ def _sentence(name: str, happened: Happened) -> str:  # noqa: C901, PLR0912, PLR
             text = f"kept {values['kept']:.1%} in this slot; error beside the LoRA "
             text += f"{values['error_closed_form']:.2%} at first, {values['error']:.2%} after "
             text += f"{values['distilled_steps']} steps, of what the LoRA changes"
+        case "before":
+            kept = values["retention"]
+            says = f"{float(str(kept)):.3f}" if kept is not None else "nothing to speak of"
+            text = f"release {values['release']} keeps {says} of what this concept learnt"
         case "leased":
             text = f"leased slot {values['slot']} at fence {values['fence']}"
         case "validated":
@@ -206,6 +210,7 @@ def _sentence(name: str, happened: Happened) -> str:  # noqa: C901, PLR0912, PLR
             text += f"{float(str(values['loss_single'])):.4f} with this concept"
             if "loss_merged" in values:
                 text += f", {float(str(values['loss_merged'])):.4f} with the newest release"
+                text += f": it keeps {float(str(values['retention'])):.3f}"
         case "trouble":
             text = f"going on: {values['what']}"
         case "lost":

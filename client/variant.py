@@ -97,8 +97,8 @@ class Variant:
         """Return the merged model of the release in ``folder`` with every concept at ``lambda_``.
 
         None: each as it was merged. ``only``: this concept alone, the columns of its slot and its
-        triggers; all others count nothing. ``without``: all but this one. Raises InputError: files are missing, of another spec,
-        or merged with lambda 0, or there is no such concept.
+        triggers; all others count nothing. ``without``: all but this one. Raises InputError: files
+        are missing, of another spec, or merged with lambda 0, or there is no such concept.
         """
         merged_with = _lambdas(folder)
         chosen = set(triggers_of(folder))
@@ -229,6 +229,14 @@ def has_layerwise(folder: Path) -> bool:
 def _frozen(residual: Residual, device: torch.device) -> FrozenLinear:
     a = nn.Parameter(torch.from_numpy(residual.up).to(device), requires_grad=False)
     return FrozenLinear(a, torch.from_numpy(residual.down).to(device).t(), 1.0)
+
+
+def weights_of(folder: Path) -> dict[str, float]:
+    """Return the lambda of each concept of the release in ``folder``, slots ascending.
+
+    Raises InputError: its info.json cannot be read, or a concept was merged with lambda 0.
+    """
+    return dict(zip(triggers_of(folder), _lambdas(folder), strict=True))
 
 
 def _lambdas(folder: Path) -> list[float]:

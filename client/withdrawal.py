@@ -7,7 +7,8 @@ Laws (reliability.md 5): the signed word is on the disk before it is sent, and e
 same bytes, so a kill at any instruction costs nothing but another run; the coordinator's answer
 counts only as a receipt that verifies offline. A withdrawn concept can be withdrawn again: a
 coordinator that was restored from an older copy hears the word once more. What was kept of it stays
-at home, beside the concept's next training. Source: security.md 4.5 and 9.1.
+at home, beside the concept's next training. A corrective round that is under way is given up
+first: the word is for what stands, and takes out the concept. Source: security.md 4.5 and 9.1.
 """
 
 import os
@@ -18,12 +19,12 @@ from pathlib import Path
 
 from ..core import document
 from ..core.errors import InputError, Refused
-from ..core.keys import SigningKey
 from ..core.receipt import Receipt
 from ..core.withdrawal import Withdrawal
 from ..proto import methods, wire
 from . import session as flow
 from .channel import Channel
+from .correction import give_up, is_unsent
 from .home import Home, sync_folder, write_whole
 from .home_channel import home_channel
 from .masters import Masters
@@ -63,14 +64,15 @@ def withdraw(
     """
     folder = home.run(concept)
     with home.lock():
-        member = home.membership()
+        home.membership()  # refuses a home that has joined nothing
         session = load(folder)
+        if session is not None and is_unsent(session) and session.phase != "approved":
+            session = give_up(folder, session)  # what stands is withdrawn, and the round ends
         if session is None or session.phase in _NOTHING_SENT:
             raise _nothing(concept, home.folder, session)
         with home_channel(home, patience_s=patience_s) as channel:
             federation = remembered(home, channel).federation
-            key = Masters(home).of(session.epoch).client(member.log, session.counter)
-            return _Withdrawing(folder, session, channel, federation, key, ask).run()
+            return _Withdrawing(folder, session, channel, federation, Masters(home), ask).run()
 
 
 _NOTHING_SENT: frozenset[flow.Phase] = frozenset({"joined", "leased", "trained", "packed"})
@@ -85,14 +87,15 @@ class _Withdrawing:
         session: Session,
         channel: Channel,
         federation: TrustedFederation,
-        key: SigningKey,
+        masters: Masters,
         ask: Callable[[Contribution], bool],
     ) -> None:
         self._folder = folder
         self._session = session
         self._channel = channel
         self._federation = federation
-        self._key = key
+        self._masters = masters
+        self._key = masters.of(session.epoch).client(federation.log, session.counter)
         self._ask = ask
 
     def run(self) -> Withdrawn:
@@ -109,6 +112,11 @@ class _Withdrawing:
         session = self._session
         request = wire.StatusRequest(session.slot, session.fence)
         reply = self._channel.call(methods.STATUS, request, wire.StatusReply, key=self._key)
+        if not reply.receipt and is_unsent(session):
+            self._session = give_up(self._folder, session)
+            old = self._session
+            self._key = self._masters.of(old.epoch).client(self._federation.log, old.counter)
+            return
         if not reply.receipt:
             raise _nothing(session.concept, self._folder, session)
         manifest = (self._folder / MANIFEST).read_bytes()

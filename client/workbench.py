@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from ..core.errors import InputError
 from ..core.quantise import Quantised
 from ..core.spec import FederationSpec
+from .corrective_ground import Ground, ground
+from .corrective_score import kept_before
 from .session import Session
 from .train_options import TrainOptions
 from .training_log import TrainingLog
@@ -102,6 +104,9 @@ class Workbench:
             "free_bytes": probed.free_bytes,
         }
         yield "probed", facts
+        if session.replaces >= 0:
+            yield "checking", {"what": f"what release {session.release} keeps of it"}
+            yield "before", kept_before(self, session, home / "runs" / session.concept)
 
     def told(self, folder: Path) -> "Iterator[tuple[str, Mapping[str, object]]]":  # noqa: ARG002  # an import has some
         """Give what else the owner is to know before the yes, from the concept's ``folder``."""
@@ -240,6 +245,19 @@ class Workbench:
         step, after it was noted in the folder ``log``. Raises OrthoFedError: the memory is not
         enough, the training crawls, or another of its processes is gone.
         """
+        with ground(self.base, self.spec, session, triggers_of(session), saves.parent) as start:
+            return self._train(session, start, saves, cache, classes, log, on_step)
+
+    def _train(  # as train()
+        self,
+        session: Session,
+        start: Ground,
+        saves: Path,
+        cache: Path,
+        classes: Path,
+        log: Path,
+        on_step: "Callable[[Step], None]",
+    ) -> "Trained":
         from .caches import Caches
         from .checkpoint import TrainingSaves
         from .out_of_memory import told_when_out_of_memory
@@ -251,7 +269,7 @@ class Workbench:
 
         names = triggers_of(session)
         slot = session.slot
-        told = (self.spec, slot, names, self.noun, self.images, self.settings)
+        told = (start.spec, slot, names, self.noun, self.images, self.settings)
         identity = identity_of(*told, self.dp)
         samples = Samples(self.base, self.settings)
         validation = Validation(self.base, self.images.held_out, self.settings)
@@ -286,7 +304,7 @@ class Workbench:
 
             return train(
                 self.base,
-                self.spec,
+                start.spec,
                 slot,
                 names,
                 self.noun,
@@ -295,6 +313,8 @@ class Workbench:
                 on_step=noted,
                 saves=shared.saves,
                 caches=Caches.at(cache, classes, self.settings),
+                residuals=start.residuals,
+                vectors=start.vectors,
                 group=group,
                 dp=self.dp,
             )
@@ -319,6 +339,7 @@ class Workbench:
             self.noun,
             tensors,
             newest=newest,
+            without=session.concept if session.replaces >= 0 else None,
             trained_on=self.images.train,
             num_draws=planned_draws(self.settings),
         )

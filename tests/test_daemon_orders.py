@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from orthofed.client.correction import CORRECTING
 from orthofed.client.daemon import step
 from orthofed.client.daemon_memory import remember, reminded
 from orthofed.client.daemon_settings import DaemonSettings
@@ -29,8 +30,10 @@ from orthofed.client.daemon_state import (
     Now,
     Opened,
     Ordered,
+    Pause,
     Paused,
     PollThrough,
+    Resumed,
     Start,
     StartOrder,
     StartPoll,
@@ -228,7 +231,9 @@ def test_a_stale_copy_does_not_teach_again_what_was_withdrawn_since() -> None:
     [
         (_order(1, concept="wolf-x9"), "receipted", "unknown-concept"),
         (_order(1, "score", "wolf-x9", 1), "receipted", "unknown-concept"),
-        (_order(1, n=3), "receipted", "no-corrective-round"),
+        (_order(1, n=3), "withdrawn", "nothing-to-correct"),
+        (_order(1, n=3), "leased", "nothing-to-correct"),
+        (_order(1, n=3), "withdrawing", "being-withdrawn"),
         (_order(1), "withdrawing", "being-withdrawn"),
         (_order(1, "score", n=1), "leased", "nothing-to-score"),
         (_order(1, "score"), "receipted", "no-release"),
@@ -244,6 +249,49 @@ def test_what_the_owner_cannot_do_is_refused_with_its_reason(
 
     assert daemon.told(order) == []
     assert daemon.answer(order) == {"state": "refused", "code": code, "step": 0}
+
+
+def test_an_order_to_train_what_was_given_is_a_corrective_round() -> None:
+    """Against the release that it names, once; a restart in between changes nothing."""
+    daemon = Played()
+    order = _order(1, n=3)
+
+    assert daemon.told(order) == [Start("anna-k7", 3)]
+    assert daemon.answer(order)["state"] == "running"
+    assert daemon.hear(Ended("interrupted")) == [Start("anna-k7", 3)]
+    tasks = tuple(Task(each.name) for each in SETTINGS.concepts)  # as a daemon that starts has them
+    fresh = replace(daemon.state, tasks=tasks, job="", running="", pause=Pause())
+    daemon.state = fresh
+    daemon.hear(Found("bear-b2", "receipted"))
+    daemon.hear(Found("anna-k7", "receipted", 2))
+    assert daemon.answer(order)["state"] == "queued", "a round against release 2 was another one"
+    daemon.hear(Found("anna-k7", CORRECTING, 3))
+    assert daemon.hear(Resumed()) == [Start("anna-k7", 3)]
+    assert daemon.hear(Ended()) == []
+    assert daemon.answer(order)["state"] == "done"
+    assert daemon.told(order) == []
+    daemon.hear(Found("anna-k7", "receipted", 3))
+    assert daemon.tick(2) == []
+
+
+def test_a_round_that_is_done_already_is_not_done_again() -> None:
+    """The order came late: the session says against which release its last round was."""
+    daemon = Played()
+    daemon.state = replace(daemon.state, pause=Pause())
+    daemon.told(_order(1, n=3))
+
+    daemon.hear(Found("anna-k7", "receipted", 3))
+
+    assert daemon.answer(_order(1, n=3))["state"] == "done"
+
+
+def test_while_a_round_is_under_way_what_stands_can_be_scored_and_withdrawn() -> None:
+    """The contribution that it goes on from is in the ledger."""
+    daemon = Played(replace(SETTINGS, withdraw="policy"), {"anna-k7": CORRECTING})
+    score, out = _order(1, "score", n=2), _order(2, "withdraw")
+
+    assert daemon.told(score, out) == [StartOrder(out)]
+    assert daemon.hear(Ended()) == [StartOrder(score)]
 
 
 def test_a_withdrawal_waits_for_the_owner() -> None:
@@ -421,7 +469,7 @@ def _until(home: Home, order: Order, state: str) -> dict[str, Any]:
 
 
 def test_train_score_and_withdraw_by_order(tmp_path: Path) -> None:
-    """Real processes: a concept is taught by order, scored, withdrawn, and taught again.
+    """Real processes: a concept is taught by order, scored, corrected, withdrawn, taught again.
 
     Every order is asked for over and over, in between the daemon is killed; the ledger closes the
     orders to train and to withdraw, and has one contribution of each.
@@ -444,6 +492,9 @@ def test_train_score_and_withdraw_by_order(tmp_path: Path) -> None:
             assert first["receipt"]
             assert _closed(fed, train) == "done"
 
+            other = fed.member()
+            lease = other.lease("bert", ("bert-k7",), vectors=(2,))
+            other.contribute(other.pack(lease, size=1e-3))
             fed.release()
             score = _given(fed, member, 2, "score", "wolf-a1", 1)
             assert _until(home, score, "done")["receipt"] == ""
@@ -453,8 +504,12 @@ def test_train_score_and_withdraw_by_order(tmp_path: Path) -> None:
                 *("pictures", "draws"),
             }
             assert _closed(fed, score) == "done"
-            (row,) = fed.desk.ask("retention", {"release": 1})["concepts"]
+            _, row = fed.desk.ask("retention", {"release": 1})["concepts"]
             assert row["measured"]["merged_millionths"] == round(kept["loss_merged"] * 1e6)
+
+            further = _given(fed, member, 5, "train", "wolf-a1", 1)
+            assert _until(home, further, "done")["receipt"]
+            assert _closed(fed, further) == "done"
 
             out = _given(fed, member, 3, "withdraw", "wolf-a1")
             assert _until(home, out, "done")["receipt"]
@@ -469,4 +524,7 @@ def test_train_score_and_withdraw_by_order(tmp_path: Path) -> None:
             assert _closed(fed, again) == "done"
 
         leaves = fed.desk.ask("contributions", {})["contributions"]
-        assert [row["concept"] for row in leaves] == ["wolf-a1", "wolf-a1"]
+        assert [(row["concept"], row["state"]) for row in leaves] == [
+            *(("wolf-a1", "withdrawn"), ("bert", "accepted")),
+            *(("wolf-a1", "withdrawn"), ("wolf-a1", "accepted")),
+        ]
