@@ -65,7 +65,7 @@ def main() -> None:
     result = {
         "schema": "orthofed.corrective/1",
         "date": f"{dt.datetime.now(dt.UTC):%Y-%m-%d}",
-        "command": "python benchmarks/corrective.py " + " ".join(sys.argv[1:]),
+        "command": _command(options),
         "commit": commit(),
         "hardware": hardware(),
         "lambda": options.lambda_,
@@ -153,6 +153,15 @@ def _corrected(
     tensors = packed(trained, bench.spec)
     new = Variant.of_contribution(bench.spec, slot, [trigger], tensors)
     return new, trained.seconds
+
+
+def _command(options: argparse.Namespace) -> str:
+    """Return what to type to get the same rounds."""
+    sets, seeds = " ".join(options.sets), " ".join(map(str, options.seeds))
+    return (
+        f"python benchmarks/corrective.py --json --work FOLDER --sets {sets} --seeds {seeds}"
+        f" --steps {options.steps} --draws {options.draws} --lambda {options.lambda_:g}"
+    )
 
 
 def _text(result: dict) -> str:

@@ -1,6 +1,7 @@
 """Gives a leased slot back before its lease runs out, so that somebody else can have it.
 
     leased, trained, packed  -> GiveBack -> joined; the work is set aside
+                                            of a corrective round: receipted, as before it
     approved                 -> first asked whether the contribution arrived: then it stays
 
 Laws: nothing is deleted (lost_work.py), and a training goes on from it if the same slot comes
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from ..core.errors import InputError, LeaseLost
 from ..proto import methods, wire
 from . import session as flow
+from .correction import give_up
 from .home import Home
 from .home_channel import home_channel
 from .lost_work import LostWork
@@ -60,6 +62,8 @@ def give_back(home: Home, concept: str, *, patience_s: float) -> GivenBack:
         fresh, _ = flow.step(session, flow.LeaseGone("given back", *again))
         save(folder, fresh)
         LostWork(folder).set_aside(session.slot, session.fence)
+        if fresh.replaces >= 0:
+            give_up(folder, fresh)  # a corrective round: what it went on from stands
     return GivenBack(session.concept, session.slot, session.fence)
 
 

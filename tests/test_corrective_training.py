@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from orthofed.client.correction import AGAINST, replaced
+from orthofed.client.giving_back import give_back
 from orthofed.client.home import Home
 from orthofed.client.join import join
 from orthofed.client.masters import Masters
@@ -240,6 +241,25 @@ def test_who_withdraws_meanwhile_gives_the_round_up(coordinator, place, tmp_path
     release(coordinator)
     ana.answer = True
     assert ana.train(ana.options("anna-k7")).replaces == -1
+
+
+def test_a_round_that_is_given_back_leaves_what_was_there(coordinator, place, tmp_path):
+    """The contribution stands and can be corrected again; the round's work lies aside."""
+    ana, _ = two(coordinator, place, tmp_path)
+    folder = ana.home.run("anna-k7")
+    old, blob = load(folder), (folder / BLOB).read_bytes()
+    ana.answer = False
+    with pytest.raises(InputError):
+        correct(ana)
+
+    gone = give_back(ana.home, "anna-k7", patience_s=20)
+
+    assert (gone.slot, gone.fence) == (old.slot, old.fence + 1)
+    assert (load(folder), (folder / BLOB).read_bytes()) == (old, blob)
+    assert [path.name for path in folder.glob("lost-*/*.safetensors")] == [BLOB]
+    assert status_of(ana.home)["concepts"][0]["state"] == "accepted"
+    ana.answer = True
+    assert correct(ana).fence == old.fence + 2
 
 
 def test_a_round_that_the_coordinator_refuses_is_given_up(coordinator, place, tmp_path):

@@ -290,8 +290,8 @@ def test_while_a_round_is_under_way_what_stands_can_be_scored_and_withdrawn() ->
     daemon = Played(replace(SETTINGS, withdraw="policy"), {"anna-k7": CORRECTING})
     score, out = _order(1, "score", n=2), _order(2, "withdraw")
 
-    assert daemon.told(score, out) == [StartOrder(out)]
-    assert daemon.hear(Ended()) == [StartOrder(score)]
+    assert daemon.told(score, out) == [StartOrder(score)]
+    assert daemon.hear(Ended()) == [StartOrder(out)]
 
 
 def test_a_withdrawal_waits_for_the_owner() -> None:
