@@ -8,23 +8,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.metrics import retention
+from ..core.spec import FederationSpec
 from .correction import AGAINST, replaced
 from .corrective_ground import earlier_tensors
 from .session import Session
 
 if TYPE_CHECKING:
-    from .workbench import Workbench
+    from collections.abc import Callable
+
+    from ..core.quantise import Quantised
+    from .score import Score
 
 
-def kept_before(bench: "Workbench", session: Session, run: Path) -> dict[str, object]:
+def kept_before(
+    spec: FederationSpec,
+    session: Session,
+    run: Path,
+    score: "Callable[[Session, dict[str, Quantised], Path], Score]",
+) -> dict[str, object]:
     """Return losses and retention of what the round ``session`` in the folder ``run`` goes on from.
 
-    ``retention`` is None where the contribution gained nothing. Raises InputError: files of the
-    round are missing.
+    ``score`` measures a contribution beside a release's folder, as it was merged. ``retention`` is
+    None where the contribution gained nothing. Raises InputError: files of the round are missing.
     """
     old = replace(session, slot=replaced(run, session)[1].slot)
-    tensors = earlier_tensors(bench.spec, session, run)
-    found = bench.score(old, tensors, release=run / AGAINST, lambdas=(), as_merged=True)
+    found = score(old, earlier_tensors(spec, session, run), run / AGAINST)
     if found.loss_released is None:
         raise AssertionError("measured as merged")
     losses = {"loss_single": found.loss_single, "loss_merged": found.loss_released}

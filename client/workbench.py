@@ -106,7 +106,8 @@ class Workbench:
         yield "probed", facts
         if session.replaces >= 0:
             yield "checking", {"what": f"what release {session.release} keeps of it"}
-            yield "before", kept_before(self, session, home / "runs" / session.concept)
+            run = home / "runs" / session.concept
+            yield "before", kept_before(self.spec, session, run, self._score_as_merged)
 
     def told(self, folder: Path) -> "Iterator[tuple[str, Mapping[str, object]]]":  # noqa: ARG002  # an import has some
         """Give what else the owner is to know before the yes, from the concept's ``folder``."""
@@ -368,6 +369,11 @@ class Workbench:
             lambdas=lambdas,
             as_merged=as_merged,
         )
+
+    def _score_as_merged(
+        self, session: Session, tensors: Mapping[str, Quantised], release: Path
+    ) -> "Score":
+        return self.score(session, tensors, release=release, lambdas=(), as_merged=True)
 
     def _measured(self, session: Session) -> "Probed":
         from .probe import probe
