@@ -504,7 +504,7 @@ def test_train_score_and_withdraw_by_order(tmp_path: Path) -> None:
                 *("pictures", "draws"),
             }
             assert _closed(fed, score) == "done"
-            _, row = fed.desk.ask("retention", {"release": 1})["concepts"]
+            row, _ = fed.desk.ask("retention", {"release": 1})["concepts"]
             assert row["measured"]["merged_millionths"] == round(kept["loss_merged"] * 1e6)
 
             further = _given(fed, member, 5, "train", "wolf-a1", 1)
