@@ -204,7 +204,7 @@ def _together(houses: Sequence[House], num: int, strength: float) -> dict[str, o
                 (v, j): worst(share(here[v], response(house.spec, heard[j], heard[v].probes)))
                 for v, j in itertools.permutations(slots, 2)
             }
-            entries = [Contribution(slot, slot, 1, "accepted", "", "{}") for slot in slots]
+            entries = [Contribution(slot, slot, 1, "accepted", "", "{}", slot) for slot in slots]
             company = together._Set(entries, shares=shares)  # the release's own rule
             found = together._too_much(company, house.policy.retention_sum_percent)
             gone = {leaf for leaf, _ in found}

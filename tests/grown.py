@@ -83,7 +83,7 @@ class Grower:
         )
         records.put_upload(db, upload)
         records.finish_upload(db, upload.id, leaf=leaf.index, receipt=leaf.receipt)
-        entry = Contribution(leaf.index, slot, lease.fence, "accepted", "")
+        entry = Contribution(leaf.index, slot, lease.fence, "accepted", "", "{}", leaf.index)
         records.add_contribution(db, entry)
         filled = Slot("filled", lease.fence, lease.client, lease.member)
         records.save_slot(db, slot, filled, before=Slot())

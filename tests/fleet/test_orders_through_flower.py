@@ -37,13 +37,12 @@ def test_an_order_reaches_the_machine_and_its_word_comes_back(fleet: FleetStack)
     fleet.operator.until_it_turns()
     order = fleet.order("train", "wolf-a1")
 
-    took_s = until(
+    until(
         lambda: (fleet.found(order).get("said") or {}).get("code") == "daemon-away",
         f"an answer to the order\n{fleet.operator.log()}\n{fleet.courier.log()}",
-        seconds=120,
+        seconds=180,  # 5 to 15 s on a machine with nothing else to do
     )
 
-    assert took_s < 60, "an order takes 5 to 15 s"
     assert fleet.found(order)["state"] == "open"
 
 
