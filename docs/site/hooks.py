@@ -15,6 +15,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from pages import BESIDE, indented
 from reference import reference_pages
+from study_table import MARK, study_table
 
 ROOT = Path(__file__).parents[2]
 SHOWN = {".png", ".svg"}
@@ -61,6 +62,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return f"{opened}{os.path.relpath(address, beside)}{closed}"
 
     markdown = _RUNNER.sub("", markdown)
+    markdown = markdown.replace(MARK, study_table()) if MARK in markdown else markdown
     parts: list[str] = []
     end = 0
     for fence in _FENCE.finditer(markdown):
