@@ -2,6 +2,7 @@
 
 import doctest
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -151,6 +152,28 @@ def test_every_link_of_a_built_page_leads_somewhere(site: Path) -> None:
                     broken.append((path.name, link))
 
     assert broken == []
+
+
+def test_the_explanation_has_the_studys_own_figures(site: Path) -> None:
+    """The table of docs/method.md is made while the site is built, from the newest result."""
+    result = json.loads((ROOT / "benchmarks/results/study-cpu-1.json").read_text("utf-8"))
+    page = (site / "method.html").read_text("utf-8")
+
+    for method in ("hadamard_null", "equal_null", "hadamard", "equal"):
+        for cell in ("3@0.6", "12@0.6", "12@1"):
+            assert f"<td>{result['methods'][method][cell]['retention']:.2f}</td>" in page
+
+
+@pytest.mark.docs
+def test_the_pictures_of_the_explanation_are_what_the_script_draws_now(tmp_path: Path) -> None:
+    """From today's results and today's code; else draw them anew: python docs/method/draw.py."""
+    script = ROOT / "docs" / "method" / "draw.py"
+
+    subprocess.run([sys.executable, "-P", script, "--out", tmp_path], check=True)
+
+    drawn = {path.name: path.read_bytes() for path in tmp_path.glob("*.svg")}
+    assert len(drawn) == 5
+    assert drawn == {path.name: path.read_bytes() for path in script.parent.glob("*.svg")}
 
 
 def section(page: str, anchor: str) -> str:
