@@ -1,11 +1,9 @@
 """The quick starts of README.md are run, block after block, as a reader would type them."""
 
-import socket
 import subprocess
-import sys
 from pathlib import Path
 
-from .doc_runner import console
+from .doc_runner import blocks, console, environment, free_port
 
 ROOT = Path(__file__).parents[1]
 
@@ -16,18 +14,17 @@ def _quick_start() -> list[str]:
 
 
 def test_the_quick_starts_lead_from_a_base_to_a_picture(tmp_path: Path) -> None:
-    """Operator, data owner, consumer: the commands as printed, but with four training steps.
+    """Operator, data owner, consumer: the commands as printed, but with the tutorials' settings.
 
-    A free port stands for 7443, so that two runs do not meet, and each run has a home of its own.
+    A free port stands for 7443, so that two runs do not meet.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    port = free_port()
     (tmp_path / "assets").symlink_to(ROOT / "assets")
+    tutorial = blocks(ROOT / "docs" / "tutorials" / "operator.md")
+    (quick,) = (block.text for block in tutorial if block.order == "file quick.toml")
+    (tmp_path / "quick.toml").write_text(quick, "utf-8")
     lines = [
-        line.replace("127.0.0.1:7443", address)
-        .replace("client join", f"client join --home {tmp_path}/home")
-        .replace("--yes", f"--yes --steps 4 --home {tmp_path}/home")
+        line.replace("7443", port).replace("--yes", "--yes --config quick.toml")
         for line in _quick_start()
     ]
     waits = "until [ -S fed/data/control.sock ]; do sleep 0.2; done"
@@ -40,7 +37,7 @@ def test_the_quick_starts_lead_from_a_base_to_a_picture(tmp_path: Path) -> None:
     done = subprocess.run(
         ["bash", "-c", script],
         cwd=tmp_path,
-        env={"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(tmp_path)},
+        env=environment(tmp_path),
         capture_output=True,
         text=True,
         timeout=420,
