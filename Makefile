@@ -5,7 +5,7 @@ VENV ?= .venv
 export VENV_BEFORE ?= $(CURDIR)/.venv-before
 export PYTHONSAFEPATH = 1
 
-.PHONY: setup check docs faults fleet demo study clean
+.PHONY: setup check docs faults fleet web demo study clean
 setup: $(VENV)/.installed $(VENV_BEFORE)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -37,6 +37,13 @@ faults: setup $(VENV)/.fuzzer
 
 fleet: setup
 	$(VENV)/bin/pytest -m fleet tests/fleet $(FLEET)
+
+# The page in Debian's chromium: the story from invite to release, and the pictures of docs/web.md.
+web: setup
+	@command -v chromium >/dev/null || if command -v apt-get >/dev/null; then \
+	  apt-get install -y --no-install-recommends chromium; \
+	else echo "make web drives chromium: install it so that 'chromium' is on the path" >&2; exit 1; fi
+	$(VENV)/bin/pytest -m web tests/web_browser $(WEB)
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/orthofed demo $(DEMO)

@@ -43,7 +43,7 @@ def test_every_requirement_is_pinned() -> None:
     }
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [*project["dependencies"]]
-    for extra in ("browser", "client", "dev", "docs", "faults", "flower", "simulation", "web"):
+    for extra in ("client", "dev", "docs", "faults", "flower", "simulation", "web"):
         wanted += project["optional-dependencies"][extra]
 
     names = {re.split(r"[\[<>=!]", requirement)[0].strip().lower() for requirement in wanted}

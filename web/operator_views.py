@@ -200,7 +200,7 @@ def overview(facts: HouseFacts) -> OverviewView:
         ),
         slots=tuple(_slot(slot) for slot in facts.slots),
         is_dense=len(facts.slots) > _MANY_SLOTS,
-        legend=tuple((kind, text, kinds[kind]) for kind, text in _KINDS.items()),
+        legend=tuple((kind, text, kinds[kind]) for kind, text in _KINDS.items() if kinds[kind]),
         leases=tuple(_lease(slot) for slot in facts.slots if slot.kind in _LEASED),
         cost=_cost(facts, kinds["free"]),
         job=job(facts.job),

@@ -169,7 +169,7 @@ def home(federation: Federation, release: Release | None) -> HomeView:
         figures=figures if release is not None else figures[:3],
         facts=_facts(federation),
         commands=_commands(federation.link, 0),
-        cards=tuple(shown[:6]),
+        cards=tuple(shown[:8]),
         newest=0 if release is None else release.n,
         when="" if release is None else day_text(release.t),
         iso="" if release is None else iso_text(release.t),
@@ -265,9 +265,12 @@ def _groups(files: Sequence[ReleaseFile]) -> tuple[FileGroup, ...]:
         folders.setdefault(folder, []).append(file)
     return tuple(
         FileGroup(
-            name=folder or "release",
+            name=legible(folder) or "release",
             purpose=_FOLDERS.get(folder, ""),
-            files=tuple(FileRow(f.name, size_text(f.num_bytes), f.sha256) for f in folders[folder]),
+            files=tuple(
+                FileRow(legible(f.name, 260), size_text(f.num_bytes), f.sha256)
+                for f in folders[folder]
+            ),
             size=size_text(sum(file.num_bytes for file in folders[folder])),
         )
         for folder in sorted(folders)
