@@ -108,7 +108,7 @@ class Variant:
                 held_triggers(folder, name)
                 chosen = {name} if name == only else chosen - {name}
         held = triggers_of(folder)
-        words = {word for name in chosen for word in held[name]}
+        gone = {word for name in held if name not in chosen for word in held[name]}
         weights = [
             weight if name in chosen else 0.0 for name, weight in zip(held, weights, strict=True)
         ]
@@ -133,7 +133,7 @@ class Variant:
         vectors = {
             path.stem: _vectors(path, spec.encoders, spec.token_layers)
             for path in sorted(place.glob("*.safetensors"))
-            if path.stem in words
+            if path.stem not in gone
         }
         return Variant(residuals, vectors, token_layers=spec.token_layers)
 
