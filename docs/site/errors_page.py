@@ -60,9 +60,9 @@ def _lines(sites: list[Site]) -> Iterator[str]:
 
 def _some(texts: set[str]) -> str:
     """Return the cell of some texts, the one with the fewest gaps first; of many the number."""
-    ordered = sorted(texts, key=lambda text: (text.count(UNKNOWN), text))
-    cells = [cell(text.replace(UNKNOWN * 2, UNKNOWN)) for text in ordered[:_MOST]]
-    more = len(ordered) - _MOST
+    distinct = {cell(text.replace(UNKNOWN * 2, UNKNOWN)) for text in texts}
+    ordered = sorted(distinct, key=lambda text: (text.count(UNKNOWN), text))
+    cells, more = ordered[:_MOST], len(ordered) - _MOST
     return "<br>".join([*cells, f"and {more} more of this kind"] if more > 0 else cells)
 
 
