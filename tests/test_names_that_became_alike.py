@@ -45,6 +45,10 @@ def folder(tmp_path, monkeypatch):
             if "TABLE name" in statement or "ON name" in statement:
                 db.execute(statement)
         db.executemany("INSERT INTO name VALUES (?, ?, ?, ?, ?, ?)", rows)
+        db.execute("DROP VIEW standing")
+        db.execute("DROP INDEX contribution_of")
+        for column in ("slot DROP kept", "lease DROP replaces", "contribution DROP first"):
+            db.execute(f"ALTER TABLE {column}")
         later = migrations.schema(db) - migrations.schema_of(3)
         for made_later in (name for name, sql in later if sql.startswith("CREATE TABLE")):
             db.execute(f"DROP TABLE {made_later}")
