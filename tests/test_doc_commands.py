@@ -44,6 +44,7 @@ PARSED = {
 }
 """Pages whose console blocks are parsed alone, each with its reason."""
 
+TOP = typer.main.get_command(app)
 _OPERATORS = set("();<>|&") | {"&&", "||", ">>", "<<", "|&", ";;", "<<<"}
 _PLACEHOLDER = re.compile(r"[$]|^[A-Z][A-Z0-9_]*$|\.\.\.")
 _SHELLS = {"console", "sh", "bash", "shell", ""}
@@ -73,7 +74,7 @@ def words_of(line: str) -> Iterator[list[str]]:
 
 def wrong(words: list[str], *, is_whole: bool) -> str:
     """Return what the parser would not take of ``words``; empty: nothing."""
-    command: click.Command = typer.main.get_command(app)
+    command = TOP
     context = click.Context(command, info_name="orthofed")
     rest = list(words)
     while isinstance(command, click.Group) and rest:
@@ -161,7 +162,7 @@ def test_every_command_of_a_page_is_one_that_the_program_takes(page: Path) -> No
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_the_example_of_every_help_is_taken(path: tuple[str, ...]) -> None:
     """What `--help` ends with, which the reference shows too."""
-    command: click.Command = typer.main.get_command(app)
+    command = TOP
     for name in path:
         assert isinstance(command, click.Group)
         command = command.commands[name]
