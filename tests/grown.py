@@ -85,7 +85,7 @@ class Grower:
         records.finish_upload(db, upload.id, leaf=leaf.index, receipt=leaf.receipt)
         entry = Contribution(leaf.index, slot, lease.fence, "accepted", "", "{}", leaf.index)
         records.add_contribution(db, entry)
-        filled = Slot("filled", lease.fence, lease.client, lease.member)
+        filled = Slot("filled", lease.fence, lease.client, lease.member, kept=lease.fence)
         records.save_slot(db, slot, filled, before=Slot())
         path = self._house.folder.blob(blob)
         with path.open("wb") as file:
