@@ -255,7 +255,11 @@ def release(
         bool, typer.Option("--resume", help="Only finish a release that was interrupted.")
     ] = False,
     samples: Annotated[
-        bool, typer.Option("--samples", help="With a picture of each concept, drawn here by torch.")
+        bool,
+        typer.Option(
+            "--samples",
+            help="With pictures of concepts whose owners let them be shown, drawn by torch.",
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
