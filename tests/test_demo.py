@@ -59,8 +59,8 @@ def test_one_picture_shows_all_of_it(demo: Path) -> None:
         width, height = picture.size
         colours = len(picture.convert("RGB").getcolors(width * height) or ())
 
-    assert width > 6 * 160
-    assert CONCEPTS * 160 < height < (CONCEPTS + 1) * 160
+    assert width > 6 * 128
+    assert CONCEPTS * 128 < height < (CONCEPTS + 1) * 128
     assert colours > 100
 
 

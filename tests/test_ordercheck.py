@@ -20,7 +20,7 @@ TAUGHT = (
 @pytest.fixture
 def db(tmp_path):
     path = tmp_path / "state.db"
-    path.write_bytes(gzip.decompress((FOLDER / "state-6.db.gz").read_bytes()))
+    path.write_bytes(gzip.decompress((FOLDER / "state-7.db.gz").read_bytes()))
     with closing(sqlite3.connect(path)) as opened:
         yield opened
 

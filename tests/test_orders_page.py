@@ -36,7 +36,7 @@ def test_the_commands_of_the_page_run_in_their_order(tmp_path: Path) -> None:
         assert done.returncode == 0, (block, done.stderr)
         return done.stdout
 
-    ask, cancel, score, look, withdraw = blocks()
+    ask, cancel, score, look, correct, withdraw = blocks()
     with running(folder) as coordinator:
         ana = coordinator.member()
         (tmp_path / "member.txt").write_text(ana.key.public_hex[:8])
@@ -51,7 +51,7 @@ def test_the_commands_of_the_page_run_in_their_order(tmp_path: Path) -> None:
         ana.link.channel.close()
         ana.link = type(ana.link)(ana.invite, address=f"127.0.0.1:{coordinator.server.port}")
         ana.score("anna", 1, 90_000, 50_000, 70_000)
-    looked, left = types(look), types(withdraw)
+    looked, again, left = types(look), types(correct), types(withdraw)
     ana.link.close()
     listed = types("orthofed coordinator orders fed")
 
@@ -61,6 +61,7 @@ def test_the_commands_of_the_page_run_in_their_order(tmp_path: Path) -> None:
     assert re.search(r"^anna +0\.500 .*SUFFERS$", looked, re.MULTILINE)
     assert "1 under 70 %, 0 not measured" in looked
     assert json.loads(looked.splitlines()[-1])["concepts"][0]["suffers"]
+    assert "open: train anna, release 1" in again
     assert "open: withdraw anna" in left
     assert re.search(r"done by leaf \d+: train anna; ", listed)
     assert re.search(r"done by leaf \d+: score anna, release 1; ", listed)

@@ -112,6 +112,7 @@ class Place:
             images=images or self.images,
             base=self.coordinator.folder.parent / "base",
             config=self.scratch / "settings.toml",
+            pictures=True,
         )
         train_command.train_concept(
             self.home,
