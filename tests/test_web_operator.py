@@ -17,6 +17,7 @@ from orthofed.web.sessions import IDLE_S, LIFE_S, Sessions
 
 from .paged import Paged, paged
 from .serving import FastFs, founded, running
+from .test_corrective import again, taught
 
 LOOKS = (
     *("/operator", "/operator/contributions", "/operator/evaluation", "/operator/traffic"),
@@ -271,6 +272,24 @@ def test_the_overview_tells_of_slots_leases_and_what_waits(page):
     assert "1 contribution in quarantine" in text
     assert "No backup was ever made" in text
     assert "mia" in text
+
+
+def test_the_map_shows_what_a_slot_holds_through_a_corrective_round(page):
+    """On its way, and then in quarantine, the new contribution leaves the old one in its place."""
+    operator, ana = page.operator(), page.own.member()
+    lease, old = taught(ana, "zoe", seed=7)
+    new = again(ana, lease, old)
+    held = r'<li class="(\w+)"(?:(?!</li>).)*zoe'
+
+    during = operator.get("/operator")
+    leaf = ana.check(ana.contribute(ana.pack(new, seed=8))).index
+    quarantine(page.own, leaf)
+    after = operator.get("/operator")
+
+    assert re.findall(held, during, re.DOTALL) == ["revising"]
+    assert re.findall(held, after, re.DOTALL) == ["filled"]
+    assert states(page)[old] == "accepted"
+    assert "2 contributions in quarantine" in after
 
 
 def test_evidence_stands_beside_what_is_allowed(page):

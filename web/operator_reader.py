@@ -155,16 +155,20 @@ class OperatorReader:
     ) -> tuple[SlotFacts, ...]:
         state, now_s = self._house.board.state, self._house.clock.monotonic_s()
 
-        def look(db: records.Db) -> tuple[dict[tuple[int, int], records.Lease], set[int]]:
+        def look(
+            db: records.Db,
+        ) -> tuple[dict[tuple[int, int], records.Lease], dict[tuple[int, int], int], set[int]]:
             leases = {(lease.slot, lease.fence): lease for lease in records.leases(db)}
-            return leases, {slot for _, slot in records.open_uploads(db)}
+            leaves = {(each.slot, each.fence): each.leaf for each in records.contributions(db)}
+            return leases, leaves, {slot for _, slot in records.open_uploads(db)}
 
-        leases, uploading = self._house.store.run(look)
-        newest = {each.slot: each for each in contributions}  # by leaf: the last one of a slot
+        leases, leaves, uploading = self._house.store.run(look)
+        by_leaf = {each.leaf: each for each in contributions}
         found = list[SlotFacts]()
         for index, slot in enumerate(state.slots):
             lease = leases.get((index, slot.fence))
-            held = newest.get(index) if slot.phase in _HELD else None
+            leaf = leaves.get((index, slot.kept)) if slot.phase in _HELD else None
+            held = None if leaf is None else by_leaf.get(leaf)  # not the newest: what it holds
             found.append(
                 SlotFacts(
                     index=index,
