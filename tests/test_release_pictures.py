@@ -29,6 +29,17 @@ from .tiny_families import tiny_sdxl
 PICTURES = {"samples/anna.png", "samples/bert.png"}
 
 
+def release_with_pictures(coordinator: Running) -> None:
+    publish_newest(
+        coordinator.folder,
+        coordinator.desk,
+        lambda_1024=None,
+        resume=False,
+        say=lambda _: None,
+        draw=drawn,
+    )
+
+
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """Two concepts, released with pictures, then a third, released without."""
@@ -36,14 +47,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         member = coordinator.member()
         for seed, name in enumerate(("anna", "bert")):
             contributed(member, name, seed)
-        publish_newest(
-            coordinator.folder,
-            coordinator.desk,
-            lambda_1024=None,
-            resume=False,
-            say=lambda _: None,
-            draw=drawn,
-        )
+        release_with_pictures(coordinator)
         contributed(member, "carl", 3)
         coordinator.release()
         yield coordinator
@@ -110,14 +114,7 @@ def test_no_picture_is_made_or_taken_of_a_concept_whose_owner_did_not_say_so(
         member = coordinator.member()
         contributed(member, "anna", 1)
         member.contribute(member.pack(member.lease("bert", ("bert-k7",)), seed=2))
-        publish_newest(
-            coordinator.folder,
-            coordinator.desk,
-            lambda_1024=None,
-            resume=False,
-            say=lambda _: None,
-            draw=drawn,
-        )
+        release_with_pictures(coordinator)
         pull(coordinator, tmp_path / "out", "--contributions")
         base = BaseFolder(coordinator.folder.settings().base)
 
@@ -216,14 +213,7 @@ def test_other_models_and_layer_wise_words_are_drawn_too(
     """Two text encoders, and words that no other program loads."""
     with running(founded(tmp_path, **how)) as coordinator:
         contributed(coordinator.member(), "anna", 1)
-        publish_newest(
-            coordinator.folder,
-            coordinator.desk,
-            lambda_1024=None,
-            resume=False,
-            say=lambda _: None,
-            draw=drawn,
-        )
+        release_with_pictures(coordinator)
         folder = coordinator.folder.releases / "1"
 
     check_picture((folder / "samples" / "anna.png").read_bytes())
