@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .public_facts import Federation, Release
+from .public_facts import Concept, Federation, Release
 from .wording import counted, legible
 
 _WEIGHT = re.compile(r"[0-9]{1,3}(?:\.[0-9]{0,6})?|\.[0-9]{1,6}")
@@ -55,7 +55,7 @@ def picker(
     """Return the form as it was filled in; ``asked`` are the fields of the address."""
     wanted = set(asked.get("c", ()))
     kind = next((each for each in asked.get("as", ()) if each in PROGRAMS), "")
-    choices = [_choice(each.name, release, wanted, asked) for each in release.concepts]
+    choices = [_choice(each, release.n, wanted, asked) for each in release.concepts]
     picked = [each for each in choices if each.picked]
     problems = [each.problem for each in picked if each.problem]
     unknown = len(wanted - {each.name for each in release.concepts})
@@ -77,9 +77,9 @@ def picker(
 
 
 def _choice(
-    name: str, release: Release, wanted: set[str], asked: Mapping[str, Sequence[str]]
+    concept: Concept, n: int, wanted: set[str], asked: Mapping[str, Sequence[str]]
 ) -> Choice:
-    concept = next(each for each in release.concepts if each.name == name)
+    name = concept.name
     typed = next(iter(asked.get(f"{_FIELD}{name}", ())), "").strip()
     default = f"{concept.lambda_1024 / 1024:g}"
     weight = typed or default
@@ -93,7 +93,7 @@ def _choice(
         problem=f"The weight of {legible(name)} is a number from 0 to 2, such as 0.8."
         if bad
         else "",
-        picture=f"/releases/{release.n}/samples/{name}.png" if concept.picture else "",
+        picture=f"/releases/{n}/samples/{name}.png" if concept.picture else "",
     )
 
 
