@@ -20,6 +20,7 @@ def contributions(directory: Folder, as_json: Json = False) -> None:
 def _lines(each: dict[str, Any]) -> list[str]:
     triggers = ", ".join(each["triggers"])
     name = f"{each['concept']} ({triggers}), slot {each['slot']}, member {each['member'][:16]}"
+    name += f", in place of {each['replaces']}" if each["replaces"] else ""
     name += ", REVOKED" if each["revoked"] else ""
     plain = {k: v for k, v in each["figures"].items() if not isinstance(v, (dict, list))}
     figures = ", ".join(f"{key} {value}" for key, value in plain.items())

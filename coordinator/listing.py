@@ -20,6 +20,7 @@ def listed(db: records.Db) -> list[dict[str, Any]]:
             "revoked": names[entry.slot, entry.fence].member in out,
             "state": entry.state,
             "why": entry.why,
+            "replaces": names[entry.slot, entry.fence].replaces,
             "figures": json.loads(entry.figures),
         }
         for entry in records.contributions(db)

@@ -126,6 +126,8 @@ def test_ordered_trained_merged_and_taken_out(coordinator, place, tmp_path):
     assert [each["why"] for each in signed["left_out"]] == ["superseded"]
     leaves = [each["leaf"] for each in signed["contributions"]]
     assert (new.replaces in leaves, len(leaves)) == (False, 2)
+    listed = run("coordinator", "contributions", fed).stdout
+    assert f", in place of {new.replaces}\n" in listed
     run("doctor", fed)
 
     withdraw(ana.home, "anna-k7", ask=lambda _: True, patience_s=20)
