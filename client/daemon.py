@@ -20,6 +20,7 @@ from typing import Final
 from . import daemon_orders as ordering
 from .daemon_state import (
     Action,
+    Chosen,
     End,
     Ended,
     Event,
@@ -30,7 +31,6 @@ from .daemon_state import (
     Leave,
     Opened,
     Ordered,
-    Pause,
     Paused,
     PollThrough,
     Resumed,
@@ -43,6 +43,7 @@ from .daemon_state import (
     Tick,
     Told,
     Unanswered,
+    Word,
 )
 from .daemon_waits import Reason, Wait, machine_wait
 
@@ -85,11 +86,13 @@ def step(  # noqa: C901  # one case an event
         case Found():
             state = _found(state, event)
         case Paused(for_s):
-            until = None if for_s is None else state.now.wall + timedelta(seconds=for_s)
-            state = replace(state, pause=Pause(until, for_s or 0.0))
+            state = replace(state, pause=Word.spoken(None, for_s, state.now.wall))
+        case Chosen(mode, for_s):
+            chosen = Word.spoken(mode, for_s, state.now.wall)
+            state = replace(state, pause=None, chosen=chosen)
         case Resumed():
             freed = tuple(_freed(task) for task in state.tasks)
-            state = replace(state, pause=None, tasks=freed)
+            state = replace(state, pause=None, chosen=None, tasks=freed)
         case Leave():
             state = replace(state, leaving=state.running)
         case Ordered(order):
@@ -107,16 +110,13 @@ def step(  # noqa: C901  # one case an event
 
 def _kept(state: State) -> tuple[object, ...]:
     """Return what outlives a restart."""
-    return state.pause, state.day, state.sent_bytes, state.book.held
+    return state.pause, state.chosen, state.day, state.sent_bytes, state.book.held
 
 
 def _woken(state: State) -> State:
-    """Return the state of this moment: pauses and waits that are over are gone."""
-    now, pause = state.now, state.pause
-    if pause is not None and pause.until is not None:
-        latest = now.wall + timedelta(seconds=pause.for_s)
-        until = min(pause.until, latest)  # a clock that was set back does not make it longer
-        pause = None if until <= now.wall else replace(pause, until=until)
+    """Return the state of this moment: words and waits that are over are gone."""
+    now = state.now
+    pause, chosen = (word and word.at(now.wall) for word in (state.pause, state.chosen))
     tasks = tuple(
         replace(task, state="queued", wait=None, until_s=None)
         if task.until_s is not None and task.until_s <= now.mono_s
@@ -125,7 +125,7 @@ def _woken(state: State) -> State:
     )
     today = now.wall.date().isoformat()
     sent = state.sent_bytes if today == state.day else 0
-    return replace(state, pause=pause, tasks=tasks, day=today, sent_bytes=sent)
+    return replace(state, pause=pause, chosen=chosen, tasks=tasks, day=today, sent_bytes=sent)
 
 
 def _told(state: State, said: Told) -> State:
@@ -228,7 +228,10 @@ def _decided(state: State) -> tuple[State, tuple[Action, ...]]:
         wait = Wait("paused by you", state.pause.until)
     else:
         was_hot = state.wait is not None and state.wait.reason == "too hot"
-        wait = machine_wait(state.settings, state.seen, state.now.wall, was_hot=was_hot)
+        settings = replace(state.settings, mode=state.mode)
+        wait = machine_wait(settings, state.seen, state.now.wall, was_hot=was_hot)
+        if wait is not None and wait.reason == "mode is never" and state.chosen is not None:
+            wait = Wait("mode is never", state.chosen.until, "you said so")
     state = replace(state, wait=wait)
     if state.job:
         return _watched(state)

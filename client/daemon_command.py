@@ -1,4 +1,4 @@
-"""``orthofed client daemon`` and what an owner says to it: pause, resume, snooze, leave.
+"""``orthofed client daemon`` and what an owner says to it: pause, resume, snooze, mode, leave.
 
 Nothing slow is imported before a command runs, and in the daemon never: torch, numpy and gRPC are
 loaded by the processes that it starts. Not here: what a wait means (daemon_waits.py), approving
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .home import Home
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-_SNOOZE_S: Final = 3_600.0
+_SNOOZE: Final = "1h"
 
 HomeOption = Annotated[
     Path | None, typer.Option("--home", help="Folder of this client; default: the user's own.")
@@ -72,7 +72,7 @@ def pause(
     as_json: Json = False,
 ) -> None:
     """Stop working, free memory and GPU within 10 seconds, and keep what was learnt."""
-    _quiet(home, None if for_ is None else _seconds(for_), as_json=as_json)
+    _quiet(home, {"do": "pause"}, for_, as_json=as_json)
 
 
 def snooze(
@@ -83,7 +83,32 @@ def snooze(
     as_json: Json = False,
 ) -> None:
     """Stop working for one hour, as `pause --for 1h`."""
-    _quiet(home, _SNOOZE_S if for_ is None else _seconds(for_), as_json=as_json)
+    _quiet(home, {"do": "pause"}, for_ or _SNOOZE, as_json=as_json)
+
+
+def mode(
+    chosen: Annotated[str, typer.Argument(metavar="always|auto|never", help="When it works.")],
+    for_: Annotated[
+        str | None, typer.Option("--for", help="How long, such as 2h; else until `resume`.")
+    ] = None,
+    home: HomeOption = None,
+    as_json: Json = False,
+) -> None:
+    """Work always, by the settings' bounds, or never, whatever mode the settings name.
+
+    Also ends a pause. Too little disk and too much heat hold it back in every mode.
+    """
+    from ..core.errors import InputError
+    from .daemon_settings import MODES
+
+    if chosen not in MODES:
+        raise InputError(
+            f"the mode {chosen[:40]!r}",
+            why=f"a mode is one of {', '.join(MODES)}",
+            fix="write orthofed client mode always --for 2h, or resume for the settings' own mode",
+            code="bad-mode",
+        )
+    _quiet(home, {"do": "mode", "mode": chosen}, for_, is_rest=chosen == "never", as_json=as_json)
 
 
 def resume(home: HomeOption = None, as_json: Json = False) -> None:
@@ -112,7 +137,10 @@ def daemon_lines(status: "DaemonStatus") -> list[str]:
 
     wait = status["wait"]
     doing = f"working on {status['running']}" if status["running"] else "nothing to do"
-    lines = [f"daemon   {in_words(wait) if wait else doing}, mode {status['mode']}"]
+    mode = status["mode"]
+    if status["mode_until"]:
+        mode += f" until {status['mode_until'][:16].replace('T', ' ')}"
+    lines = [f"daemon   {in_words(wait) if wait else doing}, mode {mode}"]
     if status["leaving"]:
         lines[0] += ", ends after this concept"
     for task in status["queue"]:
@@ -129,14 +157,22 @@ def daemon_lines(status: "DaemonStatus") -> list[str]:
     return lines
 
 
-def _quiet(home: Path | None, for_s: float | None, *, as_json: bool) -> None:
-    """Say what becomes of the lease, then pause."""
+def _quiet(
+    home: Path | None,
+    request: dict[str, Any],
+    for_: str | None,
+    *,
+    as_json: bool,
+    is_rest: bool = True,
+) -> None:
+    """Say what becomes of the lease where work rests, then pass on the owner's word."""
+    if for_ is not None:
+        request |= {"for_s": _seconds(for_)}
     place = _at(home)
     before = _say(place, {"do": "status"})
-    if before["running"]:
+    if before["running"] and is_rest:
         print(_lease_words(place, before["running"]), file=sys.stderr)
-    request: dict[str, Any] = {"do": "pause"}
-    _show(_say(place, request if for_s is None else request | {"for_s": for_s}), as_json=as_json)
+    _show(_say(place, request), as_json=as_json)
 
 
 def _lease_words(home: "Home", concept: str) -> str:
@@ -183,15 +219,15 @@ def _show(status: "DaemonStatus", *, as_json: bool) -> None:
 
 def _seconds(text: str) -> float:
     from ..core.errors import InputError
-    from .daemon_control import LONGEST_PAUSE_S
+    from .daemon_control import LONGEST_WORD_S
 
     found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)([smhd])", text)
     seconds = float(found[1]) * _UNITS[found[2]] if found else 0.0
-    if not 0 < seconds <= LONGEST_PAUSE_S:
+    if not 0 < seconds <= LONGEST_WORD_S:
         raise InputError(
-            f"--for {text[:40]!r}, allowed is 1s to {LONGEST_PAUSE_S // _UNITS['d']}d",
+            f"--for {text[:40]!r}, allowed is 1s to {LONGEST_WORD_S // _UNITS['d']}d",
             why="a time is a number and one of s, m, h, d",
-            fix="write --for 2h, or leave it away to pause until orthofed client resume",
+            fix="write --for 2h, or leave it away: it then holds until orthofed client resume",
             code="bad-time-span",
         )
     return seconds
@@ -200,6 +236,7 @@ def _seconds(text: str) -> float:
 _COMMANDS: Final = {
     "daemon": (daemon, "daemon --config daemon.toml"),
     "pause": (pause, "pause --for 2h"),
+    "mode": (mode, "mode always --for 2h"),
     "resume": (resume, "resume"),
     "snooze": (snooze, "snooze"),
     "finish-then-leave": (finish_then_leave, "finish-then-leave"),

@@ -22,7 +22,7 @@ import tomllib
 from collections.abc import Collection
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, cast, get_args
 
 from ..core.errors import InputError
 from ..core.memorisation import BY_HEART
@@ -31,6 +31,7 @@ from .hours import ALLOWED, Window
 from .setting import broken, choice, exact, number, path, switch, texts, word
 
 Mode = Literal["always", "auto", "never"]
+MODES: Final[tuple[Mode, ...]] = get_args(Mode)
 Yes = Literal["ask", "policy"]
 
 _MOST_CONCEPTS: Final = 64

@@ -5,11 +5,11 @@ out. Times: ``now.wall`` is local, for people and windows; all else counts on th
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Literal, Self
 
-from .daemon_settings import DaemonSettings
+from .daemon_settings import DaemonSettings, Mode
 from .daemon_waits import Seen, Wait
 from .order_book import Order, OrderBook
 
@@ -50,11 +50,29 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Pause:
-    """The owner's word; ``until`` None: until `resume`. ``for_s`` bounds it if clocks jump."""
+class Word:
+    """The owner's word; ``until`` None: until `resume`. ``for_s`` bounds it if clocks jump.
 
+    ``mode`` None: paused. Else the mode that holds in place of the settings'.
+    """
+
+    mode: Mode | None = None
     until: datetime | None = None
     for_s: float = 0.0
+
+    @classmethod
+    def spoken(cls, mode: Mode | None, for_s: float | None, now: datetime) -> Self:
+        """Return the word that was said at ``now``; ``for_s`` None: until `resume`."""
+        if for_s is None:
+            return cls(mode)
+        return cls(mode, now + timedelta(seconds=for_s), for_s)
+
+    def at(self, now: datetime) -> Self | None:
+        """Return what is left of it; a clock that was set back does not make it longer."""
+        if self.until is None:
+            return self
+        until = min(self.until, now + timedelta(seconds=self.for_s))
+        return None if until <= now else replace(self, until=until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +83,8 @@ class State:
     now: Now
     tasks: tuple[Task, ...]
     seen: Seen = field(default_factory=Seen)
-    pause: Pause | None = None
+    pause: Word | None = None
+    chosen: Word | None = None  # the mode in place of the settings'
     wait: Wait | None = None  # of the whole machine, as decided last
     job: Job = ""
     running: str = ""  # the concept that is taught
@@ -83,6 +102,11 @@ class State:
     polling: bool = False
     poll_tries: int = 0  # that failed in a row
     orders_s: float = 0.0  # no order is begun before
+
+    @property
+    def mode(self) -> Mode:
+        """The mode that holds now: the owner's last word, else the settings'."""
+        return (self.chosen and self.chosen.mode) or self.settings.mode
 
     def task(self, concept: str) -> Task:
         """Return the task of ``concept``, which is in the queue."""
@@ -146,8 +170,16 @@ class Paused:
 
 
 @dataclass(frozen=True, slots=True)
+class Chosen:
+    """The owner wants another mode; ``for_s`` None: until `resume`. It ends a pause."""
+
+    mode: Mode
+    for_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Resumed:
-    """The owner wants work again, also of what had failed."""
+    """The owner wants work again by the settings, also of what had failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +215,18 @@ class Unanswered:
 
 
 Event = (
-    Tick | Told | Ended | Found | Paused | Resumed | Leave | Stop | Ordered | Opened | Unanswered
+    Tick
+    | Told
+    | Ended
+    | Found
+    | Paused
+    | Chosen
+    | Resumed
+    | Leave
+    | Stop
+    | Ordered
+    | Opened
+    | Unanswered
 )
 
 

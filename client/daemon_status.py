@@ -36,9 +36,13 @@ class TaskStatus(TypedDict):
 
 
 class DaemonStatus(TypedDict):
-    """The daemon, its machine and its queue."""
+    """The daemon, its machine and its queue.
+
+    ``mode_until``: when the settings' own mode holds again, in ISO 8601; empty: no such time.
+    """
 
     mode: str
+    mode_until: str
     pid: int
     running: str
     wait: WaitStatus | None
@@ -58,9 +62,10 @@ def daemon_status(
     state: State, *, pid: int, not_seen: Sequence[str], rss_bytes: int
 ) -> DaemonStatus:
     """Return what ``state`` looks like from outside."""
-    seen = state.seen
+    seen, until = state.seen, state.chosen and state.chosen.until
     return DaemonStatus(
-        mode=state.settings.mode,
+        mode=state.mode,
+        mode_until="" if until is None else until.isoformat(timespec="seconds"),
         pid=pid,
         running=state.running,
         wait=_wait(state.wait),

@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from orthofed.client import daemon_state as heart
+from orthofed.client.daemon_command import mode
 from orthofed.client.daemon_control import event_of
 from orthofed.client.daemon_log import DaemonLog
 from orthofed.client.daemon_memory import remember
@@ -28,6 +29,7 @@ from orthofed.client.home import Home, Membership
 from orthofed.client.join import join
 from orthofed.client.state import load
 from orthofed.client.training_log import Logged
+from orthofed.core.errors import InputError
 
 from .coordinator_process import Coordinator, run
 from .owner_daemon import TRAINING, OwnerDaemon, client, queue
@@ -298,11 +300,34 @@ def test_killed_forty_times_a_concept_has_one_contribution(
         b'{"v": 1, "do": "pause", "for_s": true}',
         b'{"v": 1, "do": "pause", "for_s": "2h"}',
         b'{"v": 1, "do": ["pause"]}',
+        b'{"v": 1, "do": "pause", "mode": "always"}',
+        b'{"v": 1, "do": "mode"}',
+        b'{"v": 1, "do": "mode", "mode": "sometimes"}',
+        b'{"v": 1, "do": "mode", "mode": ["always"]}',
+        b'{"v": 1, "do": "mode", "mode": "always", "for_s": 0}',
     ],
 )
 def test_what_is_no_request_asks_for_nothing(line: bytes) -> None:
     """A closed schema: what is not in it changes nothing."""
     assert event_of(line) is None
+
+
+@pytest.mark.parametrize(
+    ("mode_name", "span", "code"),
+    [
+        ("sometimes", None, "bad-mode"),
+        ("always", "2", "bad-time-span"),
+        ("auto", "9999d", "bad-time-span"),
+    ],
+)
+def test_a_mode_or_time_that_does_not_exist_is_refused(
+    tmp_path: Path, mode_name: str, span: str | None, code: str
+) -> None:
+    """Before anybody is asked, with what would be right."""
+    with pytest.raises(InputError) as refused:
+        mode(mode_name, span, tmp_path)
+
+    assert refused.value.code == code
 
 
 def test_peers_that_say_too_much_or_nothing_hold_nobody_up(home: Home, place: Path) -> None:

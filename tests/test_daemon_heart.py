@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,9 +11,11 @@ from hypothesis import strategies as st
 
 from orthofed.client import daemon as heart
 from orthofed.client.daemon import PAUSE_GRACE_S, STOP_GRACE_S
-from orthofed.client.daemon_settings import ConceptSettings, DaemonSettings
+from orthofed.client.daemon_memory import remember, reminded
+from orthofed.client.daemon_settings import MODES, ConceptSettings, DaemonSettings, Mode
 from orthofed.client.daemon_state import (
     Action,
+    Chosen,
     End,
     Ended,
     Event,
@@ -30,9 +33,10 @@ from orthofed.client.daemon_state import (
     Task,
     Tick,
     Told,
+    Word,
 )
 from orthofed.client.daemon_status import daemon_status
-from orthofed.client.daemon_waits import Seen
+from orthofed.client.daemon_waits import Seen, Wait
 from orthofed.client.hours import Window
 
 NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)  # a Friday
@@ -210,6 +214,69 @@ def test_a_pause_ends_at_its_time_and_not_later_if_the_clock_is_set_back() -> No
     assert daemon.hear(Tick(later, QUIET)) == [Start("anna-k7")]
 
 
+def test_a_chosen_mode_holds_for_its_time_and_then_the_settings_do() -> None:
+    """`always` works on battery; two hours later it waits as the settings say."""
+    daemon = Played()
+    daemon.tick(on_battery=True)
+    assert daemon.reason == "on battery"
+
+    assert daemon.hear(Chosen("always", 7200.0)) == [Start("anna-k7")]
+
+    assert daemon.tick(7199, on_battery=True) == []
+    assert daemon.tick(1, on_battery=True) == [Interrupt()]
+    assert (daemon.reason, daemon.state.mode) == ("on battery", "auto")
+
+
+def test_the_last_word_counts_and_resume_takes_back_all() -> None:
+    """A mode ends a pause, a pause holds in any mode, `resume` means the settings."""
+    daemon = Played()
+    daemon.hear(Paused())
+    assert daemon.hear(Chosen("always")) == [Start("anna-k7")]
+    assert daemon.hear(Paused(60.0)) == [Interrupt()]
+    daemon.hear(Ended("interrupted"))
+    assert daemon.tick(60, on_battery=True) == [Start("anna-k7")]
+
+    daemon.hear(Chosen("never", 60.0))
+    daemon.hear(Ended("interrupted"))
+    assert daemon.state.wait == Wait(
+        "mode is never", daemon.state.now.wall + timedelta(seconds=60), "you said so"
+    )
+    daemon.hear(Resumed())
+
+    assert (daemon.state.mode, daemon.state.chosen) == ("auto", None)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_too_hot_is_too_hot_in_every_mode(mode: Mode) -> None:
+    """What guards the machine itself is no mode's to lift."""
+    daemon = Played(seen=Seen(temperature_c=150.0))
+
+    assert daemon.hear(Chosen(mode)) == []
+    assert daemon.reason == ("mode is never" if mode == "never" else "too hot")
+
+
+@pytest.mark.parametrize("word", [None, Word("always"), Word("never", NOON, 60.0)])
+@pytest.mark.parametrize("pause", [None, Word(), Word(None, NOON, 7200.0)])
+def test_the_owners_words_outlive_a_restart(
+    tmp_path: Path, word: Word | None, pause: Word | None
+) -> None:
+    """As they were said, with the time that is left by the wall clock."""
+    fresh = Played().state
+    remember(tmp_path, replace(fresh, pause=pause, chosen=word))
+
+    found = reminded(tmp_path, fresh)
+
+    assert (found.pause, found.chosen) == (pause, word)
+
+
+def test_a_pause_written_by_an_older_daemon_still_holds(tmp_path: Path) -> None:
+    """An upgrade does not set to work what its owner had stopped."""
+    older = '{"v": 1, "paused": true, "until": "", "for_s": 0.0, "day": "", "sent_bytes": 0'
+    (tmp_path / "state.json").write_text(older + ', "orders": []}')
+
+    assert reminded(tmp_path, Played().state).pause == Word()
+
+
 def test_pauses_and_bytes_are_kept_before_anything_else() -> None:
     """A kill right after the owner's word still finds it at the next start."""
     daemon = Played()
@@ -336,6 +403,7 @@ def test_a_days_allowance_is_counted_and_begins_anew_at_midnight() -> None:
 
 _EVENTS = st.one_of(
     st.builds(Paused, st.sampled_from([None, 60.0])),
+    st.builds(Chosen, st.sampled_from(MODES), st.sampled_from([None, 60.0])),
     st.just(Resumed()),
     st.builds(Ended, st.sampled_from(["", "unreachable", "crashed", "interrupted", "lease-lost"])),
     st.builds(Found, st.just("bear-b2"), st.sampled_from(["packed", "approved", "receipted"])),

@@ -30,7 +30,6 @@ from orthofed.client.daemon_state import (
     Now,
     Opened,
     Ordered,
-    Pause,
     Paused,
     PollThrough,
     Resumed,
@@ -41,6 +40,7 @@ from orthofed.client.daemon_state import (
     Task,
     Tick,
     Unanswered,
+    Word,
 )
 from orthofed.client.daemon_waits import Seen
 from orthofed.client.home import Home
@@ -260,7 +260,7 @@ def test_an_order_to_train_what_was_given_is_a_corrective_round() -> None:
     assert daemon.answer(order)["state"] == "running"
     assert daemon.hear(Ended("interrupted")) == [Start("anna-k7", 3)]
     tasks = tuple(Task(each.name) for each in SETTINGS.concepts)  # as a daemon that starts has them
-    fresh = replace(daemon.state, tasks=tasks, job="", running="", pause=Pause())
+    fresh = replace(daemon.state, tasks=tasks, job="", running="", pause=Word())
     daemon.state = fresh
     daemon.hear(Found("bear-b2", "receipted"))
     daemon.hear(Found("anna-k7", "receipted", 2))
@@ -277,7 +277,7 @@ def test_an_order_to_train_what_was_given_is_a_corrective_round() -> None:
 def test_a_round_that_is_done_already_is_not_done_again() -> None:
     """The order came late: the session says against which release its last round was."""
     daemon = Played()
-    daemon.state = replace(daemon.state, pause=Pause())
+    daemon.state = replace(daemon.state, pause=Word())
     daemon.told(_order(1, n=3))
 
     daemon.hear(Found("anna-k7", "receipted", 3))

@@ -56,8 +56,9 @@ def test_the_page_leads_from_a_file_of_settings_to_a_clean_end(tmp_path: Path) -
             check=False,
         )
 
-    assert len(lines) == 8
+    assert len(lines) == 9
     assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
     assert "good: 1 concepts" in done.stdout
     assert "paused by you until" in done.stdout
+    assert re.search(r"mode always until 20\d\d-", done.stdout)
     assert "anna-k7: done" in done.stderr
