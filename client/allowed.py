@@ -51,6 +51,7 @@ FIELDS: Final[Mapping[str, Mapping[int, Allowed]]] = {
         1: _SLOT,
         2: _FENCE,
         3: Allowed("progress", 8, "a counter of finished work; no loss, no rate"),
+        4: Allowed("total", 4, "what that counter comes to: how many steps were chosen"),
     },
     methods.GIVE_BACK.path: {1: _SLOT, 2: _FENCE},
     methods.BEGIN.path: {

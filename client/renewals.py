@@ -40,7 +40,7 @@ class Renewals:
         self._fence = fence
         self._ttl_s = ttl_s
         self._on_trouble = on_trouble
-        self._progress = 0
+        self._progress = self._total = 0
         self._lost: OrthoFedError | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="renewals", daemon=True)
@@ -60,12 +60,13 @@ class Renewals:
         self._stop.set()
         self._thread.join(timeout=methods.RENEW.deadline_s)
 
-    def advance(self, progress: int) -> None:
-        """Note that the work has come to ``progress``.
+    def advance(self, progress: int, total: int = 0) -> None:
+        """Note that the work has come to ``progress``; ``total``: of so much, 0 for not known.
 
         Raises LeaseLost: the slot is no longer ours.
         """
         self._progress = max(self._progress, progress)
+        self._total = total or self._total
         if self._lost is not None:
             raise self._lost
 
@@ -80,6 +81,6 @@ class Renewals:
                 return
 
     def _renew(self) -> None:
-        request = wire.RenewRequest(self._slot, self._fence, self._progress)
+        request = wire.RenewRequest(self._slot, self._fence, self._progress, self._total)
         reply = self._channel.call(methods.RENEW, request, wire.RenewReply, key=self._key)
         self._ttl_s = max(1, reply.ttl_s)

@@ -310,13 +310,14 @@ class _TrainCommand:
                 ttl_s=session.ttl_s,
                 on_trouble=lambda error: self._say("trouble", what=error.what, code=error.code),
             )
+            renewals.advance(self._progress, self._bench.settings.steps)
             self._renewals = stack.enter_context(renewals)
 
-    def _advance(self, progress: int) -> None:
+    def _advance(self, progress: int, total: int = 0) -> None:
         """Tell the renewals how far the work is; LeaseLost comes back through here."""
         self._progress = max(progress, self._progress)
         if self._renewals is not None:
-            self._renewals.advance(self._progress)
+            self._renewals.advance(self._progress, total)
 
     def _train(self, session: Session) -> "Trained":
         """Train, or take the finished training from its last save."""
@@ -327,7 +328,7 @@ class _TrainCommand:
         with Interrupts(lambda: self._say("interrupted")) as interrupts:
 
             def on_step(step: "Step") -> None:
-                self._advance(step.number)
+                self._advance(step.number, step.steps)
                 self._say(
                     "step",
                     step=step.number,

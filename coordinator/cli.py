@@ -28,6 +28,7 @@ from . import (
     serve_command,
 )
 from .command_line import Folder, Json, desk_of, say, show
+from .running_leases import lease_line
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -234,6 +235,7 @@ def status(directory: Folder, as_json: Json = False) -> None:
     lines = [
         f"federation {found['name']} ({found['fed'][:16]}) at {found['address']}",
         f"slots {found['capacity']}: " + ", ".join(f"{n} {phase}" for phase, n in slots.items()),
+        *(f"  {lease_line(each)}" for each in found["leases"]),
         "contributions: "
         + (", ".join(f"{n} {state}" for state, n in contributions.items()) or "none"),
         "members: " + ", ".join(f"{n} {how}" for how, n in found["members"].items()),

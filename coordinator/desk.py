@@ -36,6 +36,7 @@ from .removal import Removal
 from .retention import table
 from .revocation import Terms, listed_members, revoke
 from .rotation import install
+from .running_leases import running_leases
 from .slot_events import Draw, Publish
 from .snapshot import take
 from .tls import authority_der
@@ -169,6 +170,7 @@ class Desk:
             "address": folder.address(),
             "free_bytes": self._house.fs.free_bytes(folder.root),
             "slots": found.slots,
+            "leases": running_leases(self._house),
             "contributions": found.contributions,
             "members": {"standing": found.standing, "revoked": found.revoked},
             "ledger_size": found.leaves,

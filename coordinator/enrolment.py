@@ -86,9 +86,9 @@ class Enrolment:
 
     def renew(self, key: str, request: wire.RenewRequest) -> wire.RenewReply:
         """Move the deadline when progress grew."""
-        slot, fence, progress = request.slot, request.fence, request.progress
+        slot, fence, progress, total = request.slot, request.fence, request.progress, request.total
         match self._house.board.keep(
-            lambda now_s: slot_events.Renew(now_s, key, slot, fence, progress)
+            lambda now_s: slot_events.Renew(now_s, key, slot, fence, progress, total)
         ):
             case (Hold() as action,):
                 pass

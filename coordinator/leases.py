@@ -57,7 +57,8 @@ class Slot:
     """One slot. ``client`` and ``member`` are the last holder's; times are monotonic seconds.
 
     ``kept``: the fence of the contribution that the slot holds, 0 when it holds none; ``keeper``:
-    whose client key that is. Both are the last holder's, but after a corrective lease.
+    whose client key that is. Both are the last holder's, but after a corrective lease. ``total``:
+    what ``progress`` comes to, by the holder's word, 0 for not said; no law looks at it.
     """
 
     phase: Phase = "free"
@@ -70,6 +71,7 @@ class Slot:
     deadline_s: float = 0.0
     kept: int = 0
     keeper: str = ""
+    total: int = 0
 
     def held_by(self, client: str, fence: int) -> bool:
         """Return whether this client holds the slot's newest fence; no clock is read."""
@@ -180,6 +182,7 @@ def _revise(state: Slots, event: Revise) -> Stepped:
         client=event.client,
         held_s=0,
         progress=-1,
+        total=0,
         seen_s=event.now_s,
         deadline_s=event.now_s + state.ttl_s,
     )
@@ -226,7 +229,7 @@ def _renew(state: Slots, event: Renew) -> Stepped:
         return _lost(state, event.slot, event.fence)
     passed = max(0, int(event.now_s - slot.seen_s))
     held = min(slot.held_s + min(passed, state.ttl_s), state.hold_s)
-    renewed = replace(slot, held_s=held, seen_s=slot.seen_s + passed)
+    renewed = replace(slot, held_s=held, seen_s=slot.seen_s + passed, total=event.total)
     if event.progress > slot.progress and held < state.hold_s:
         deadline = event.now_s + state.ttl_s
         renewed = replace(renewed, progress=event.progress, deadline_s=deadline)

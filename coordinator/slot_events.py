@@ -34,13 +34,17 @@ class Revise:
 
 @dataclass(frozen=True, slots=True)
 class Renew:
-    """The holder is alive; ``progress`` is any counter that grows with work."""
+    """The holder is alive; ``progress`` is any counter that grows with work.
+
+    ``total``: what it comes to in the holder's words, 0 for not said; only for a person to see.
+    """
 
     now_s: float
     client: str
     slot: int
     fence: int
     progress: int
+    total: int = 0
 
 
 @dataclass(frozen=True, slots=True)

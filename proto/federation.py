@@ -14,6 +14,7 @@ _CHECKPOINT: Final = 16 << 10
 _VECTORS: Final = 64
 
 _WEEK_S: Final = 604_800
+_MOST_TOTAL: Final = 1_000_000_000
 
 
 def _proofs(values: tuple[bytes, ...]) -> tuple[bytes, ...]:
@@ -205,11 +206,12 @@ class RenewRequest:
     slot: int
     fence: int
     progress: int
+    total: int = 0
 
     def to_bytes(self) -> bytes:
         """Return the message."""
         return federation_pb2.RenewRequest(
-            slot=self.slot, fence=self.fence, progress=self.progress
+            slot=self.slot, fence=self.fence, progress=self.progress, total=self.total
         ).SerializeToString()
 
     @classmethod
@@ -217,7 +219,8 @@ class RenewRequest:
         """Return the value, or raise InputError."""
         m = checks.parse(federation_pb2.RenewRequest(), data, methods.RENEW.request_bytes)
         slot, fence = checks.slot_and_fence(m.slot, m.fence)
-        return cls(slot, fence, progress=m.progress)
+        total = checks.number("total", m.total, 0, _MOST_TOTAL)
+        return cls(slot, fence, progress=m.progress, total=total)
 
 
 @dataclass(frozen=True, slots=True)

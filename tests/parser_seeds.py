@@ -202,7 +202,7 @@ MESSAGES: tuple[Any, ...] = (
     wire.LeaseRequest(b"document", (1, 8)),
     wire.LeaseReply(0, 1, ttl_s=900, hold_s=86_400),
     wire.RotateRequest(b"document"),
-    wire.RenewRequest(3, 7, progress=9),
+    wire.RenewRequest(3, 7, progress=9, total=400),
     wire.RenewReply(ttl_s=1, held_s=5),
     wire.BeginRequest(b"document", (bytes(32),)),
     wire.BeginReply(bytes(16), b"\5", b"receipt"),

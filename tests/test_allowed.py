@@ -100,7 +100,7 @@ def test_no_field_has_room_for_an_image_a_caption_or_code():
 
 HONEST = [
     (methods.GET_SPEC, wire.SpecRequest()),
-    (methods.RENEW, wire.RenewRequest(1023, (1 << 53) - 1, progress=(1 << 63))),
+    (methods.RENEW, wire.RenewRequest(1023, (1 << 53) - 1, progress=(1 << 63), total=10**9)),
     (methods.BEGIN, None),
     (methods.PUT, wire.PutRequest(bytes(16), 2047, bytes(methods.CHUNK_BYTES))),
     (methods.READ, wire.ReadRequest(1 << 20, "a" * 255, 1 << 60, methods.READ_BYTES)),

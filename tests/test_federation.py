@@ -9,7 +9,9 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from orthofed.client.renewals import Renewals
 from orthofed.coordinator.fs import Fs
+from orthofed.coordinator.running_leases import lease_line
 from orthofed.core.document import parse
 from orthofed.core.errors import ContributionRejected, InputError, LeaseLost, Refused
 from orthofed.core.keys import SigningKey
@@ -19,6 +21,7 @@ from orthofed.core.spec import Limits
 from orthofed.proto import methods, wire
 
 from .member import Member, Wire, read_release
+from .owner import Owner
 from .serving import founded, running
 
 
@@ -169,6 +172,52 @@ def test_renewing_keeps_a_lease_only_while_progress_grows(own):
 
     assert stalled.ttl_s <= 400 < advanced.ttl_s
     assert 499 <= advanced.held_s <= 501
+
+
+def test_what_a_client_says_of_its_total_is_listed_and_moves_no_deadline(own):
+    """`coordinator status` tells it; another total without progress changes nothing else."""
+    member = own.member()
+    lease = member.lease()
+
+    def renew(progress: int, total: int) -> wire.RenewReply:
+        request = wire.RenewRequest(lease.slot, lease.fence, progress, total)
+        return member.link.call(methods.RENEW, request, wire.RenewReply, lease.key)
+
+    renew(5, 400)
+    (said,) = own.desk.status()["leases"]
+    own.clock.moved_s = 500
+    stalled = renew(5, 10**9)
+    (later,) = own.desk.status()["leases"]
+
+    assert (said["progress"], said["total"]) == (5, 400)
+    assert 800 < said["left_s"] <= 900
+    assert "lease, step 5 of 400, " in lease_line({**said, "concept": "lease"})
+    assert stalled.ttl_s <= 400
+    assert (later["progress"], later["total"]) == (5, 10**9)
+    assert later["left_s"] <= 400
+    with pytest.raises(InputError, match="total"):
+        renew(6, 10**9 + 1)
+
+
+def test_a_clients_first_renewal_says_how_far_it_has_to_go(own, tmp_path):
+    """By the client's own code, before its first step; a later whole replaces it."""
+    owner = Owner.joined(tmp_path / "home", own.invite())
+    session = owner.lease("robin")
+    with owner.channel() as channel:
+        renewals = Renewals(
+            channel,
+            key=owner.key(session),
+            slot=session.slot,
+            fence=session.fence,
+            ttl_s=session.ttl_s,
+            on_trouble=lambda _: None,
+        )
+        renewals.advance(0, 400)
+        with renewals:
+            pass
+    (said,) = own.desk.status()["leases"]
+
+    assert (said["concept"], said["progress"], said["total"]) == ("robin", 0, 400)
 
 
 @pytest.mark.parametrize(

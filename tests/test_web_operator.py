@@ -11,8 +11,10 @@ from orthofed.coordinator import records, verdicts
 from orthofed.coordinator.audit_log import AuditLog, entries
 from orthofed.coordinator.clock import SystemClock
 from orthofed.core.errors import InputError, Refused
+from orthofed.proto import methods, wire
 from orthofed.web.jobs import Jobs
 from orthofed.web.operator_facts import JobFacts
+from orthofed.web.operator_reader import OperatorReader
 from orthofed.web.sessions import IDLE_S, LIFE_S, Sessions
 
 from .paged import Paged, paged
@@ -272,6 +274,35 @@ def test_the_overview_tells_of_slots_leases_and_what_waits(page):
     assert "1 contribution in quarantine" in text
     assert "No backup was ever made" in text
     assert "mia" in text
+
+
+SAID = (
+    (3, 0, "step 3", None),
+    (120, 400, "step 120 of 400", 30),
+    (399, 400, "step 399 of 400", 99),
+    (401, 400, "step 400 of 400, not sent yet", 100),
+    (1 << 40, 10**9, "step 1,000,000,000 of 1,000,000,000, not sent yet", 100),
+    ((1 << 64) - 1, 0, "step 18,446,744,073,709,551,615", None),
+)
+
+
+def test_progress_is_a_bar_with_words_whatever_a_client_says(page):
+    """The most that the wire carries too; a bar only where there is a whole, and pages hear."""
+    member, operator = page.own.member(), page.operator()
+    lease = member.lease("lila", ("lila-k7",))
+    reader = OperatorReader(page.own.house, page.own.desk, lambda: None)
+    for progress, total, says, value in SAID:
+        before = reader.mark()
+        request = wire.RenewRequest(lease.slot, lease.fence, progress, total)
+        member.link.call(methods.RENEW, request, wire.RenewReply, lease.key)
+
+        text = operator.get("/operator")
+        row = text.partition('<th scope="row"><bdi>lila</bdi>')[2].partition("</tr>")[0]
+
+        assert f">{says}<" in row
+        bars = re.findall(r'<progress max="100" value="(\d+)" aria-label="Done of lila"', row)
+        assert bars == ([] if value is None else [str(value)])
+        assert reader.mark() != before
 
 
 def test_the_map_shows_what_a_slot_holds_through_a_corrective_round(page):

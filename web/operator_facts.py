@@ -16,7 +16,8 @@ class SlotFacts:
     """One slot; ``kind`` tells a contribution that waits from one that counts.
 
     ``left_s`` is what a lease has until it can be given away, ``progress`` what its client reported
-    last (-1: nothing yet); both mean nothing in other kinds. ``kept``: for the operator's own.
+    last (-1: nothing yet) of ``total`` (0: it did not say); they mean nothing in other kinds.
+    ``kept``: for the operator's own.
     """
 
     index: int
@@ -28,6 +29,7 @@ class SlotFacts:
     left_s: float = 0.0
     held_s: int = 0
     progress: int = -1
+    total: int = 0
     is_uploading: bool = False
     leaf: int | None = None
 

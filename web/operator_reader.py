@@ -49,7 +49,7 @@ class OperatorReader:
         """Return what differs when there is news for the operator."""
         state, now_s = self._house.board.state, self._house.clock.monotonic_s()
         slots = [
-            (s.phase, s.fence, s.progress, s.phase == "leased" and s.deadline_s > now_s)
+            (s.phase, s.fence, s.progress, s.total, s.phase == "leased" and s.deadline_s > now_s)
             for s in state.slots
         ]
         status = self._desk.ask("status", {})
@@ -180,6 +180,7 @@ class OperatorReader:
                     left_s=slot.deadline_s - now_s,
                     held_s=slot.held_s,
                     progress=slot.progress,
+                    total=slot.total,
                     is_uploading=index in uploading,
                     leaf=None if held is None else held.leaf,
                 )

@@ -14,9 +14,9 @@ from .operator_facts import (
     InviteFacts,
     JobFacts,
     ScoreFacts,
-    SlotFacts,
 )
 from .public_views import Figure
+from .slot_views import KINDS, LEASED, LeaseRow, SlotView, lease_row, slot_view
 from .wording import counted, day_text, iso_text, legible, size_text, span_text, time_text
 
 _DAY_S = 86_400
@@ -24,41 +24,6 @@ _BACKUP_DAYS = 7
 _SOON_DAYS = 30
 _KEY = 16
 _MANY_SLOTS = 120
-_LEASED = ("leased", "revising")
-_KINDS = {
-    "free": "free",
-    "leased": "leased",
-    "filled": "contributed",
-    "revising": "contributed, its owner trains again",
-    "quarantined": "waits for you or the worker",
-    "emptying": "withdrawn, in the newest release still",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class SlotView:
-    """One cell of the map."""
-
-    number: int
-    kind: str
-    label: str
-    concept: str
-    note: str
-    href: str
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseRow:
-    """One lease that runs."""
-
-    slot: int
-    fence: int
-    concept: str
-    member: str
-    progress: str
-    held: str
-    left: str
-    is_late: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,10 +163,10 @@ def overview(facts: HouseFacts) -> OverviewView:
             Figure("members", f"{facts.members:,}", _revoked(facts.revoked)),
             Figure("ledger", f"{facts.ledger_size:,}", "leaves"),
         ),
-        slots=tuple(_slot(slot) for slot in facts.slots),
+        slots=tuple(slot_view(slot) for slot in facts.slots),
         is_dense=len(facts.slots) > _MANY_SLOTS,
-        legend=tuple((kind, text, kinds[kind]) for kind, text in _KINDS.items() if kinds[kind]),
-        leases=tuple(_lease(slot) for slot in facts.slots if slot.kind in _LEASED),
+        legend=tuple((kind, text, kinds[kind]) for kind, text in KINDS.items() if kinds[kind]),
+        leases=tuple(lease_row(slot) for slot in facts.slots if slot.kind in LEASED),
         cost=_cost(facts, kinds["free"]),
         job=job(facts.job),
     )
@@ -239,37 +204,6 @@ def _notices(facts: HouseFacts) -> list[Notice]:
             )
         )
     return found
-
-
-def _slot(slot: SlotFacts) -> SlotView:
-    if slot.kind in _LEASED:
-        note = "overdue" if slot.left_s <= 0 else f"{span_text(slot.left_s)} left"
-        note = "uploading" if slot.is_uploading else note
-    else:
-        note = "for the operator" if slot.kept and slot.kind == "free" else ""
-    href = "" if slot.leaf is None else f"/operator/contributions/{slot.leaf}"
-    return SlotView(
-        number=slot.index,
-        kind=slot.kind,
-        label=_KINDS[slot.kind],
-        concept=legible(slot.concept, 31),
-        note=note,
-        href=href,
-    )
-
-
-def _lease(slot: SlotFacts) -> LeaseRow:
-    steps = "nothing reported yet" if slot.progress < 0 else f"step {slot.progress:,}"
-    return LeaseRow(
-        slot=slot.index,
-        fence=slot.fence,
-        concept=legible(slot.concept),
-        member=slot.member[:_KEY],
-        progress="uploading" if slot.is_uploading else steps,
-        held=span_text(slot.held_s),
-        left="overdue: it goes to who asks" if slot.left_s <= 0 else span_text(slot.left_s),
-        is_late=slot.left_s <= 0,
-    )
 
 
 def _cost(facts: HouseFacts, free: int) -> tuple[Figure, ...]:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"orthofed/proto/v1/federation.proto\x12\x0borthofed.v1\"\r\n\x0bSpecRequest\"\xc7\x01\n\tSpecReply\x12\x0c\n\x04spec\x18\x01 \x01(\x0c\x12\x10\n\x08keyrings\x18\x02 \x03(\x0c\x12\x12\n\ncheckpoint\x18\x03 \x01(\x0c\x12\x11\n\tbase_hint\x18\x04 \x01(\t\x12\x12\n\nfree_slots\x18\x05 \x01(\r\x12\x14\n\x0cnorm_percent\x18\x06 \x01(\r\x12\x19\n\x11\x65mbedding_percent\x18\x07 \x01(\r\x12\x16\n\x0e\x62udget_percent\x18\x08 \x01(\r\x12\x16\n\x0ekeyring_proofs\x18\t \x03(\x0c\"\x1c\n\x0bJoinRequest\x12\r\n\x05proof\x18\x01 \x01(\x0c\"\x0b\n\tJoinReply\"1\n\x0cLeaseRequest\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\x12\x0f\n\x07vectors\x18\x02 \x03(\r\"H\n\nLeaseReply\x12\x0c\n\x04slot\x18\x01 \x01(\r\x12\r\n\x05\x66\x65nce\x18\x02 \x01(\x04\x12\r\n\x05ttl_s\x18\x03 \x01(\r\x12\x0e\n\x06hold_s\x18\x04 \x01(\r\"!\n\rRotateRequest\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\"\r\n\x0bRotateReply\"=\n\x0cRenewRequest\x12\x0c\n\x04slot\x18\x01 \x01(\r\x12\r\n\x05\x66\x65nce\x18\x02 \x01(\x04\x12\x10\n\x08progress\x18\x03 \x01(\x04\"+\n\nRenewReply\x12\r\n\x05ttl_s\x18\x01 \x01(\r\x12\x0e\n\x06held_s\x18\x02 \x01(\r\".\n\x0fGiveBackRequest\x12\x0c\n\x04slot\x18\x01 \x01(\r\x12\r\n\x05\x66\x65nce\x18\x02 \x01(\x04\"\x0f\n\rGiveBackReply2\x83\x03\n\nFederation\x12;\n\x07GetSpec\x12\x18.orthofed.v1.SpecRequest\x1a\x16.orthofed.v1.SpecReply\x12\x38\n\x04Join\x12\x18.orthofed.v1.JoinRequest\x1a\x16.orthofed.v1.JoinReply\x12;\n\x05Lease\x12\x19.orthofed.v1.LeaseRequest\x1a\x17.orthofed.v1.LeaseReply\x12>\n\x06Rotate\x12\x1a.orthofed.v1.RotateRequest\x1a\x18.orthofed.v1.RotateReply\x12;\n\x05Renew\x12\x19.orthofed.v1.RenewRequest\x1a\x17.orthofed.v1.RenewReply\x12\x44\n\x08GiveBack\x12\x1c.orthofed.v1.GiveBackRequest\x1a\x1a.orthofed.v1.GiveBackReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"orthofed/proto/v1/federation.proto\x12\x0borthofed.v1\"\r\n\x0bSpecRequest\"\xc7\x01\n\tSpecReply\x12\x0c\n\x04spec\x18\x01 \x01(\x0c\x12\x10\n\x08keyrings\x18\x02 \x03(\x0c\x12\x12\n\ncheckpoint\x18\x03 \x01(\x0c\x12\x11\n\tbase_hint\x18\x04 \x01(\t\x12\x12\n\nfree_slots\x18\x05 \x01(\r\x12\x14\n\x0cnorm_percent\x18\x06 \x01(\r\x12\x19\n\x11\x65mbedding_percent\x18\x07 \x01(\r\x12\x16\n\x0e\x62udget_percent\x18\x08 \x01(\r\x12\x16\n\x0ekeyring_proofs\x18\t \x03(\x0c\"\x1c\n\x0bJoinRequest\x12\r\n\x05proof\x18\x01 \x01(\x0c\"\x0b\n\tJoinReply\"1\n\x0cLeaseRequest\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\x12\x0f\n\x07vectors\x18\x02 \x03(\r\"H\n\nLeaseReply\x12\x0c\n\x04slot\x18\x01 \x01(\r\x12\r\n\x05\x66\x65nce\x18\x02 \x01(\x04\x12\r\n\x05ttl_s\x18\x03 \x01(\r\x12\x0e\n\x06hold_s\x18\x04 \x01(\r\"!\n\rRotateRequest\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\"\r\n\x0bRotateReply\"L\n\x0cRenewRequest\x12\x0c\n\x04slot\x18\x01 \x01(\r\x12\r\n\x05\x66\x65nce\x18\x02 \x01(\x04\x12\x10\n\x08progress\x18\x03 \x01(\x04\x12\r\n\x05total\x18\x04 \x01(\r\"+\n\nRenewReply\x12\r\n\x05ttl_s\x18\x01 \x01(\r\x12\x0e\n\x06held_s\x18\x02 \x01(\r\".\n\x0fGiveBackRequest\x12\x0c\n\x04slot\x18\x01 \x01(\r\x12\r\n\x05\x66\x65nce\x18\x02 \x01(\x04\"\x0f\n\rGiveBackReply2\x83\x03\n\nFederation\x12;\n\x07GetSpec\x12\x18.orthofed.v1.SpecRequest\x1a\x16.orthofed.v1.SpecReply\x12\x38\n\x04Join\x12\x18.orthofed.v1.JoinRequest\x1a\x16.orthofed.v1.JoinReply\x12;\n\x05Lease\x12\x19.orthofed.v1.LeaseRequest\x1a\x17.orthofed.v1.LeaseReply\x12>\n\x06Rotate\x12\x1a.orthofed.v1.RotateRequest\x1a\x18.orthofed.v1.RotateReply\x12;\n\x05Renew\x12\x19.orthofed.v1.RenewRequest\x1a\x17.orthofed.v1.RenewReply\x12\x44\n\x08GiveBack\x12\x1c.orthofed.v1.GiveBackRequest\x1a\x1a.orthofed.v1.GiveBackReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,13 +48,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROTATEREPLY']._serialized_start=471
   _globals['_ROTATEREPLY']._serialized_end=484
   _globals['_RENEWREQUEST']._serialized_start=486
-  _globals['_RENEWREQUEST']._serialized_end=547
-  _globals['_RENEWREPLY']._serialized_start=549
-  _globals['_RENEWREPLY']._serialized_end=592
-  _globals['_GIVEBACKREQUEST']._serialized_start=594
-  _globals['_GIVEBACKREQUEST']._serialized_end=640
-  _globals['_GIVEBACKREPLY']._serialized_start=642
-  _globals['_GIVEBACKREPLY']._serialized_end=657
-  _globals['_FEDERATION']._serialized_start=660
-  _globals['_FEDERATION']._serialized_end=1047
+  _globals['_RENEWREQUEST']._serialized_end=562
+  _globals['_RENEWREPLY']._serialized_start=564
+  _globals['_RENEWREPLY']._serialized_end=607
+  _globals['_GIVEBACKREQUEST']._serialized_start=609
+  _globals['_GIVEBACKREQUEST']._serialized_end=655
+  _globals['_GIVEBACKREPLY']._serialized_start=657
+  _globals['_GIVEBACKREPLY']._serialized_end=672
+  _globals['_FEDERATION']._serialized_start=675
+  _globals['_FEDERATION']._serialized_end=1062
 # @@protoc_insertion_point(module_scope)

@@ -284,6 +284,7 @@ class RenewRequest(_message.Message):
     SLOT_FIELD_NUMBER: _builtins.int
     FENCE_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
     slot: _builtins.int
     """Set by the client, from LeaseReply: 0 to capacity - 1. FAILED_PRECONDITION when the slot is
     not this client's.
@@ -294,16 +295,22 @@ class RenewRequest(_message.Message):
     """Set by the client: any counter that grows while work is done, such as the training step. The
     deadline moves only when it is greater than before; a resend is safe.
     """
+    total: _builtins.int
+    """Set by the client: what progress comes to when the training is done, 1 to 1,000,000,000; 0 says
+    nothing, as earlier clients do. INVALID_ARGUMENT beyond. For a person to see; nothing is decided
+    by it, and progress may go past it while the result is packed and sent. A resend is safe.
+    """
     def __init__(
         self,
         *,
         slot: _builtins.int = ...,
         fence: _builtins.int = ...,
         progress: _builtins.int = ...,
+        total: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence", "progress", b"progress", "slot", b"slot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence", "progress", b"progress", "slot", b"slot", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -87,7 +87,7 @@ class Story:
 def story(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Story]:
     """Found a federation whose members' first contributions wait for the operator, and log in."""
     folder = tmp_path_factory.mktemp("story")
-    found = Coordinator.found(folder / "fed", pocket_base(), "--rank", "8")
+    found = Coordinator.found(folder / "fed", pocket_base(), "--rank", "8", "--ttl", "60")
     settings = found.folder / "coordinator.toml"
     text = settings.read_text().replace("approve_first = false", "approve_first = true")
     settings.write_text(text.replace('backups = ""', f'backups = "{folder / "backups"}"'))
