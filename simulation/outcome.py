@@ -1,7 +1,6 @@
 """What a simulation came to: waits, bytes, refusals, retention, cost, and whether nothing is lost.
 
-Retention is that of the toy: (base - merged) / (base - single) with the LoRA file that was
-published. Law: an acknowledged contribution that the coordinator does not list, or a bad one that
+Law: an acknowledged contribution that the coordinator does not list, or a bad one that
 it took, is a failure, and so is a finding of `orthofed doctor`.
 """
 
@@ -16,7 +15,6 @@ from safetensors.numpy import load_file
 
 from .bad_client import TAKEN
 from .plan import Plan
-from .toy import Matrix
 
 Told = Mapping[int, Mapping[str, Any]]
 
@@ -54,28 +52,6 @@ def outcome(
     }
 
 
-def retention(plan: Plan, told: Told, lora: Path, included: set[str]) -> dict[str, float]:
-    """Return median, worst and mean retention of the concepts in a release."""
-    tensors, toy = load_file(lora), plan.toy
-    changes = {path: [_change(tensors, path)] for path in toy.weights}
-    found = []
-    for number, each in told.items():
-        concept = plan.clients[number].concept
-        if concept not in included or "single_loss" not in each:
-            continue
-        base, single = each["base_loss"], each["single_loss"]
-        merged = toy.loss(concept, plan.token(number), changes)
-        found.append((base - merged) / (base - single))
-    if not found:
-        return {}
-    return {
-        "concepts": len(found),
-        "median": round(float(np.median(found)), 4),
-        "mean": round(float(np.mean(found)), 4),
-        "worst": round(min(found), 4),
-    }
-
-
 def sha256_of(lora: Path) -> str:
     """Return the hash of a file's tensors, in the order of their names.
 
@@ -85,14 +61,6 @@ def sha256_of(lora: Path) -> str:
     for name, tensor in sorted(load_file(lora).items()):
         found.update(f"{name} {tensor.dtype} {tensor.shape}\n".encode() + tensor.tobytes())
     return found.hexdigest()
-
-
-def _change(tensors: Mapping[str, np.ndarray], path: str) -> tuple[Matrix, Matrix]:
-    """Return (up, down) of a layer of a kohya file, its scale in ``up``."""
-    name = "lora_te_" + path.removeprefix("text_encoder.").replace(".", "_")
-    down = tensors[f"{name}.lora_down.weight"].astype(np.float32)
-    scale = float(tensors[f"{name}.alpha"]) / len(down)
-    return tensors[f"{name}.lora_up.weight"].astype(np.float32) * np.float32(scale), down
 
 
 def _by_ill(told: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:

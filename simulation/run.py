@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..core.errors import InputError
+from .costs import costs, retentions, spread
 from .federation import Federation, run_json
-from .outcome import outcome, retention, sha256_of
+from .outcome import outcome, sha256_of
 from .plan import Plan
 from .scenario import Scenario
 from .toy import width_for
@@ -53,6 +54,7 @@ def simulate(
     say("reading every stored byte again")
     doctor = run_json(["doctor", str(federation.folder)], allowed=(0, 4))
     found = outcome(plan, plan.told(), releases.made, listed, doctor)
+    found["costs"] = releases.costs()
     return {
         "schema": "orthofed.simulation/1",
         "engine": engine,
@@ -81,6 +83,7 @@ class _Releases:
         self._plan, self._federation, self._say = plan, federation, say
         self.made: list[dict[str, Any]] = []
         self._told = -1
+        self._newest: tuple[Path, tuple[str, ...]] | None = None
 
     def look(self) -> None:
         """Say how far it is, and release if it is time; takes half a second or more."""
@@ -97,6 +100,13 @@ class _Releases:
         """Make the release with everybody."""
         self._release()
 
+    def costs(self) -> list[dict[str, float]]:
+        """Return what the first 1, 2, 4, ... concepts of the newest release cost and keep."""
+        if self._newest is None:
+            return []
+        self._say("weighing what each concept more costs")
+        return costs(self._plan, self._plan.told(), *self._newest)
+
     def _release(self) -> None:
         began_s = time.monotonic()
         made = self._federation.ask("release", str(self._federation.folder))
@@ -106,7 +116,10 @@ class _Releases:
         folder = Path(made["folder"])
         lora = folder / "lora" / f"simulation-r{made['n']:04d}.safetensors"
         manifest = json.loads((folder / "info.json").read_bytes())
-        included = {each["concept"] for each in manifest["concepts"]}
+        merged = sorted(manifest["concepts"], key=lambda each: each["slot"])
+        names = tuple(each["concept"] for each in merged)
+        kept = retentions(self._plan, self._plan.told(), lora, names)
+        self._newest = lora, names
         files = [path for path in folder.rglob("*") if path.is_file()]
         self.made.append(
             {
@@ -116,7 +129,7 @@ class _Releases:
                 "bytes": sum(path.stat().st_size for path in files),
                 "lora_bytes": lora.stat().st_size,
                 "tensors_sha256": sha256_of(lora),
-                "retention": retention(self._plan, self._plan.told(), lora, included),
+                "retention": {"concepts": len(kept), **spread(kept)},
             }
         )
         self._say(f"release {made['n']}: {made['concepts']} concepts in {seconds:.1f} s")

@@ -105,8 +105,25 @@ def _text(found: dict[str, Any]) -> str:
             f" {each['bytes']:,} bytes; the toy keeps {kept.get('median', 0)} in the middle,"
             f" {kept.get('worst', 0)} at worst"
         )
+    lines += _curve(found["costs"])
     lines += [f"damaged: {each['file']} {each['what']}" for each in found["findings"]]
     return "\n".join(lines)
+
+
+def _curve(costs: list[dict[str, float]]) -> list[str]:
+    """Return the cost curve as a table."""
+    if not costs:
+        return []
+    head = f"{'concepts':>8}  {'sent, kB':>9}  {'LoRA, kB':>9}  {'kept':>7}  {'at worst':>8}"
+    return [
+        head,
+        *(
+            f"{each['concepts']:>8}  {each['upload_bytes'] / 1e3:>9,.0f}"
+            f"  {each['lora_bytes'] / 1e3:>9,.0f}  {each.get('median', 0):>7.3f}"
+            f"  {each.get('worst', 0):>8.3f}"
+            for each in costs
+        ),
+    ]
 
 
 def _spoken(spread: dict[str, float]) -> str:

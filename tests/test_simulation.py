@@ -54,6 +54,23 @@ def test_the_report_adds_up(quiet):
     assert 0.5 < release["retention"]["worst"] <= release["retention"]["median"] < 1.1
 
 
+def test_the_costs_are_those_of_the_first_concepts(quiet):
+    """Bytes grow by the concept, the last row is the release itself, one alone keeps most."""
+    (release,) = quiet["releases"]
+    counts = [each["concepts"] for each in quiet["costs"]]
+    sent = [each["upload_bytes"] for each in quiet["costs"]]
+    first, last = quiet["costs"][0], quiet["costs"][-1]
+
+    assert counts == [1, 2, 4, 8]
+    assert sent == [count * sent[0] for count in counts]
+    assert sent[-1] == quiet["upload_bytes"]
+    kept = {"concepts": 8, **{key: last[key] for key in ("median", "mean", "worst")}}
+    assert kept == release["retention"]
+    assert 0 < release["lora_bytes"] - last["lora_bytes"] < 20_000  # its header
+    assert abs(first["median"] - 1) < 0.01
+    assert first["median"] > last["median"]
+
+
 def test_each_way_to_mean_ill_is_refused_by_its_own_code():
     """Forty who mean ill, in five ways, beside ten honest ones: none of theirs is taken."""
     found = run("--clients", "50", "--bad", "0.8", "--seed", "1")
