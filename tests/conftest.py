@@ -1,4 +1,4 @@
-"""What every test has: a seed that can be given again, a table of figures, a search of argv."""
+"""What every test has: a seed to give again, figures, a search of argv, calls of core looked at."""
 
 import random
 from collections.abc import Iterator
@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from .argv_watch import ArgvWatch, keys_below
+from .checked_types import check_types
 
+check_types("orthofed.core")
 FIGURES = pytest.StashKey[list[tuple[str, str]]]()
 
 
