@@ -1,10 +1,12 @@
 """Measures the contributions that wait on the base itself, and tells the coordinator the numbers.
 
 Laws: it reads blobs and writes nothing; every contribution is one answer over the control socket,
-so a kill between two of them loses nothing, and the next run asks what is left. The base must be
-the spec's. Torch is loaded in this process only, and only when something is to be measured.
+so a kill between two of them loses nothing, and the next run asks what is left. Numbers come first:
+then it draws what is in quarantine (drawing.py), unless the operator does not want pictures. The
+base must be the spec's. Torch is loaded in this process only, and only when there is work.
 """
 
+import base64
 import hashlib
 import time
 from pathlib import Path
@@ -13,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 from ..coordinator.command_line import desk_of, say
 from ..coordinator.control import ControlClient
 from ..coordinator.folder import DataFolder
-from ..core.errors import Unreachable, VerificationFailed
+from ..core.errors import Refused, Unreachable, VerificationFailed
 from ..core.layout import ContributionLayout, unpack
 from ..core.spec import FederationSpec
 
 if TYPE_CHECKING:
+    from ..client.base import Base
     from .measure import Measurer, Subject
 
 _COUNTED: Final = ("pending", "accepted")
@@ -30,6 +33,7 @@ class Worker:
         """``is_beside``: ask a running coordinator only, and wait for it when it is away."""
         self._folder = DataFolder.open(directory)
         self._device, self._is_beside = device, is_beside
+        self._base: Base | None = None
         self._measurer: Measurer | None = None
 
     def once(self) -> list[dict[str, Any]]:
@@ -38,6 +42,7 @@ class Worker:
         try:
             listed = self._ask("to_measure", {})["contributions"]
             done.extend(self._measure(each, listed) for each in listed if not each["measured"])
+            self._draw_all()
         except Unreachable as error:
             if not self._is_beside:
                 raise
@@ -66,6 +71,41 @@ class Worker:
         say(f"{each['concept']} (contribution {each['leaf']}): {state}, {seconds:.1f} s")
         return {**told, "state": state}
 
+    def _draw_all(self) -> None:
+        """Draw what is in quarantine and was not drawn yet, the oldest first."""
+        found = self._ask("to_measure", {})
+        if not found["pictures"]:
+            return
+        for each in found["contributions"]:
+            if each["state"] == "quarantined" and not each["pictured"]:
+                try:
+                    self._draw(each, found["release"], found["released"])
+                except Refused as error:
+                    if error.code != "no-room":
+                        raise
+                    say(f"{error.what}: the numbers are there without pictures")
+                    return
+
+    def _draw(self, each: dict[str, Any], release: int, released: list[dict[str, Any]]) -> None:
+        from .drawing import Held, pictures
+
+        started_s = time.monotonic()
+        held = [
+            Held(self._subject(other), int(other["lambda_1024"]))
+            for other in released
+            if other["first"] != each["first"]
+        ]
+        files = pictures(
+            self._loaded_base(), self._spec(), self._subject(each), held if release else None
+        )
+        for name, data in files.items():  # one by one: a line of the socket has a bound
+            told = {"leaf": each["leaf"], "release": release}
+            told["pictures"] = {name: base64.b64encode(data).decode("ascii")}
+            self._ask("evidence", told)
+        seconds = time.monotonic() - started_s
+        name = f"{each['concept']} (contribution {each['leaf']})"
+        say(f"{name}: {len(files)} pictures, {seconds:.1f} s")
+
     def _ask(self, op: str, args: dict[str, Any]) -> dict[str, Any]:
         if self._is_beside:
             return ControlClient(self._folder.control).ask(op, args)
@@ -91,16 +131,21 @@ class Worker:
 
     def _loaded(self) -> "Measurer":
         if self._measurer is None:
-            from ..client.base import Base
-            from ..client.placement import Machine, Placement
             from .measure import Measurer
 
-            spec = self._spec()
+            self._measurer = Measurer(self._loaded_base(), self._spec())
+        return self._measurer
+
+    def _loaded_base(self) -> "Base":
+        if self._base is None:
+            from ..client.base import Base
+            from ..client.placement import Machine, Placement
+
             say("loading the base model")
             placement = Placement.of(self._device, "fp32", Machine.here())
-            base = Base.load(self._folder.settings().base, spec=spec, placement=placement)
-            self._measurer = Measurer(base, spec)
-        return self._measurer
+            base = self._folder.settings().base
+            self._base = Base.load(base, spec=self._spec(), placement=placement)
+        return self._base
 
     def _spec(self) -> FederationSpec:
         return FederationSpec.from_bytes((self._folder.public / "spec.json").read_bytes())

@@ -22,7 +22,7 @@ _LOOKS = frozenset(
         "snapshot",
         "status",
     }
-    | {"measured", "to_measure"}  # the worker's own, each contribution once
+    | {"evidence", "measured", "to_measure"}  # the worker's own, each contribution once
 )
 
 

@@ -23,6 +23,7 @@ from . import ledger, publications, records
 from .blobs import sha256_of
 from .board import Turn
 from .counts import counts
+from .evidence_taken import keep as keep_evidence
 from .house import House
 from .invites import listed_invites
 from .journal import tell
@@ -99,6 +100,9 @@ class Desk:
             "retention": lambda: table(self._house, int(args["release"])),
             "to_measure": lambda: to_measure(self._house),
             "measured": lambda: take_measured(self._house, int(args["leaf"]), args),
+            "evidence": lambda: keep_evidence(
+                self._house, int(args["leaf"]), args["pictures"], release=int(args["release"])
+            ),
             "plan": lambda: self.plan(
                 args["lambda_1024"], derived=tuple(args.get("derived", DERIVED))
             ),

@@ -196,6 +196,7 @@ class DataFolder:
         self.releases = self.public / "releases"
         self.removal_lock = self.data / "removal.lock"
         self.snapshots = self.data / "snapshot"
+        self.evidence = self.data / "evidence"
 
     @classmethod
     def open(cls, root: Path) -> "DataFolder":

@@ -14,6 +14,8 @@ from typing import Any
 from ..core.document import parse
 from . import records, verdicts
 from .board import Turn
+from .evidence import LIVE as _LIVE
+from .evidence_taken import is_pictured, released
 from .house import House
 from .judge import Finding, Measured, judge_measured, judge_pairs
 from .records import ContributionState
@@ -21,11 +23,13 @@ from .together import shares_of
 
 MEASURED = "interference"
 """The figure that says so: contribution -> share of what it does on its own trigger."""
-_LIVE = ("pending", "accepted", "quarantined")
 
 
 def to_measure(house: House) -> dict[str, Any]:
-    """Return every contribution that is there, and which of them have no numbers yet."""
+    """Return every contribution that is there, and which of them have no numbers or pictures yet.
+
+    Beside them what the newest release holds, for pictures of it; ``pictures``: whether to draw.
+    """
 
     def look(db: records.Db) -> list[dict[str, Any]]:
         found = []
@@ -47,11 +51,18 @@ def to_measure(house: House) -> dict[str, Any]:
                     "blob": upload.blob,
                     "state": entry.state,
                     "measured": MEASURED in json.loads(entry.figures),
+                    "pictured": is_pictured(house.folder, entry),
                 }
             )
         return found
 
-    return {"contributions": house.store.run(look)}
+    release, held = house.store.run(released)
+    return {
+        "contributions": house.store.run(look),
+        "pictures": house.settings.admission.pictures,
+        "release": release,
+        "released": held,
+    }
 
 
 def take(house: House, leaf: int, told: Mapping[str, Any]) -> dict[str, Any]:

@@ -36,7 +36,8 @@ class Policy:
     the base. ``neutral_percent``: what it may change, by the worker's numbers, of answers to
     prompts that name no concept. ``interference_percent``: what it may take away from what another
     one does on its own trigger. ``hijack_percent``: what it may add there. ``probe_permille``: the
-    least cosine of a shipped probe with the true one.
+    least cosine of a shipped probe with the true one. ``pictures``: whether the worker draws what
+    is in quarantine, for the operator's page alone (evidence.py).
     """
 
     norm_percent: int = _TOLD.norm_percent
@@ -53,6 +54,7 @@ class Policy:
     interference_percent: int = 20
     hijack_percent: int = 75
     probe_permille: int = 999
+    pictures: bool = True
 
     @classmethod
     def read(cls, table: Mapping[str, object]) -> "Policy":

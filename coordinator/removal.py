@@ -89,6 +89,7 @@ class Removal:
             verdicts.say(turn, self._house, leaf, "rejected", code="operator", why=why)
 
         self._house.board.run(write)
+        self._house.sweep()  # its pictures go
         tell("contribution-rejected", leaf=leaf)
         self._house.heads.poke()
 

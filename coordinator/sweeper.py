@@ -3,8 +3,9 @@
 Laws (reliability.md 2.5, 2.7): a blob goes only inside the writer thread, where no row can come to
 name it meanwhile, and only while nobody makes a backup: that holds ``data/removal.lock`` shared,
 and the kernel lets go of it when the process ends, however it ends. So do copies of the database
-that a kill left (snapshot.py). What could not be removed now is removed another time. Cost: a
-listing of the folder; nothing is read.
+that a kill left (snapshot.py). Pictures of what is gone (evidence.py) are in no backup and go at
+once. What could not be removed now is removed another time. Cost: a listing of the folder; nothing
+is read.
 """
 
 import fcntl
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from . import records
+from .evidence import sweep_evidence
 from .folder import DataFolder
 from .fs import Fs
 from .store import Store
@@ -21,6 +23,7 @@ from .store import Store
 
 def sweep(store: Store, folder: DataFolder, *, fs: Fs) -> int:
     """Remove blobs without a row; return how many, 0 while a backup is made."""
+    store.run(lambda db: sweep_evidence(db, folder, fs=fs))
     with removal_lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB) as held:
         if not held:
             return 0

@@ -2,12 +2,13 @@
 
 Rows are written by the coordinator's own code (ledger.py, records.py), many to a transaction, with
 manifests that are really signed. Blobs are holes of the right length under their names: a start
-must not read them, and a test of a start needs no more. Leaves beyond two a contribution are
+must not read them, and a test of a start needs no more; a test that releases gives them. Leaves beyond two a contribution are
 leases of the last slots, given back and leased again.
 """
 
 import hashlib
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 from orthofed.coordinator import records
@@ -33,10 +34,13 @@ _SPARE = 32
 class Grower:
     """Adds leases and contributions to one open house."""
 
-    def __init__(self, house: House, *, blob_bytes: int) -> None:
-        """Register the members who did all this."""
+    def __init__(
+        self, house: House, *, blob_bytes: int = 0, blob_of: Callable[[int], bytes] | None = None
+    ) -> None:
+        """Register the members who did all this; ``blob_of``: what a slot's blob really is."""
         self._house = house
         self._blob_bytes = blob_bytes
+        self._blob_of = blob_of
         self._members = [secrets.token_bytes(32).hex() for _ in range(_MEMBERS)]
         self._slots = len(house.store.run(records.slots))
         self._fences = [0] * self._slots
@@ -54,11 +58,13 @@ class Grower:
         """Fill a slot that was never leased."""
         key = SigningKey.from_seed(secrets.token_bytes(32))
         lease = self._lease(db, slot, key.public_hex)
-        facts, blob = self._house.facts, hashlib.sha256(b"%d" % slot).hexdigest()
+        facts, data = self._house.facts, None if self._blob_of is None else self._blob_of(slot)
+        num_bytes = self._blob_bytes if data is None else len(data)
+        blob = hashlib.sha256(data or b"%d" % slot).hexdigest()
         manifest = ContributionManifest(
-            basis=self._basis,
+            basis=self._basis if data is None else self._house.fingerprint(slot),
             blob=blob,
-            bytes=self._blob_bytes,
+            bytes=num_bytes,
             client=lease.client,
             concept=lease.concept,
             fed=facts.spec.id,
@@ -79,7 +85,7 @@ class Grower:
             document=document.to_bytes(),
             chunks=(bytes(32),),
             blob=blob,
-            num_bytes=self._blob_bytes,
+            num_bytes=num_bytes,
         )
         records.put_upload(db, upload)
         records.finish_upload(db, upload.id, leaf=leaf.index, receipt=leaf.receipt)
@@ -89,7 +95,8 @@ class Grower:
         records.save_slot(db, slot, filled, before=Slot())
         path = self._house.folder.blob(blob)
         with path.open("wb") as file:
-            file.truncate(self._blob_bytes)
+            file.write(data or b"")
+            file.truncate(num_bytes)
         path.chmod(0o444)
 
     def lease_again(self, db: records.Db, turn: int) -> None:
@@ -125,11 +132,18 @@ class Grower:
         return lease
 
 
-def grow(root: Path, *, num_leaves: int, num_blobs: int, blob_bytes: int) -> None:
+def grow(
+    root: Path,
+    *,
+    num_leaves: int,
+    num_blobs: int,
+    blob_bytes: int = 0,
+    blob_of: Callable[[int], bytes] | None = None,
+) -> None:
     """Bring a freshly founded folder to this size; no coordinator has it open."""
     folder = DataFolder.open(root)
     with folder.locked(), House(folder, fs=FastFs(), clock=SystemClock()) as house:
-        grower = Grower(house, blob_bytes=blob_bytes)
+        grower = Grower(house, blob_bytes=blob_bytes, blob_of=blob_of)
         todo = [("contribute", slot) for slot in range(num_blobs)]
         todo += [("lease", turn) for turn in range(num_leaves - 2 - 2 * num_blobs)]
         for start in range(0, len(todo), _BATCH):

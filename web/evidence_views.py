@@ -7,6 +7,7 @@ what speaks against the contribution is marked by word and not by colour alone.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..core.evidence_picture import COLUMNS, ROWS, places, prompt_of
 from .charts import Bars, columns, diverging
 from .operator_facts import ContributionFacts, PolicyFacts
 from .wording import legible
@@ -49,6 +50,30 @@ class PairRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Sample:
+    """One picture, and what it is in words."""
+
+    src: str
+    alt: str
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRow:
+    """One prompt with its pictures, in the order of the columns."""
+
+    prompt: str
+    samples: tuple[Sample, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SampleTable:
+    """Pictures side by side, all from the same noise."""
+
+    columns: tuple[str, ...]
+    rows: tuple[SampleRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class EvidenceView:
     """The page of one contribution."""
 
@@ -70,6 +95,8 @@ class EvidenceView:
     pair_rows: tuple[PairRow, ...]
     on_base: Bars | None
     worker: bool
+    samples: SampleTable | None
+    no_samples: str
 
 
 _GATES = (
@@ -134,7 +161,48 @@ def evidence(
         if base
         else None,
         worker=policy.worker,
+        samples=_samples(found),
+        no_samples="" if found.pictures else _why_none(found, policy),
     )
+
+
+def _samples(found: ContributionFacts) -> SampleTable | None:
+    """Return the pictures that are there, by prompt and by what drew them."""
+    there = [each for each in places(has_release=True) if each.name in found.pictures]
+    if not there:
+        return None
+    columns = tuple(each for each in COLUMNS if any(place.column == each for place in there))
+    words = {**COLUMNS, "without": f"release {found.drawn_with} without it"}
+    words["with"] = f"release {found.drawn_with} with it" if found.drawn_with else "with it"
+    rows = list[SampleRow]()
+    for row in ROWS:
+        prompt = legible(prompt_of(row, found.triggers))
+        rows.append(
+            SampleRow(
+                prompt,
+                tuple(
+                    Sample(
+                        f"/operator/contributions/{found.leaf}/pictures/{place.name}.png",
+                        f"“{prompt}”, {words[place.column]}",
+                    )
+                    for place in there
+                    if place.row == row
+                ),
+            )
+        )
+    return SampleTable(tuple(words[each] for each in columns), tuple(rows))
+
+
+def _why_none(found: ContributionFacts, policy: PolicyFacts) -> str:
+    """Say why there are no pictures, and what would make some."""
+    if not policy.pictures:
+        return "Pictures of what waits are switched off: pictures = false in [admission]."
+    if found.state != "quarantined":
+        return (
+            "Pictures are drawn of what is in quarantine. What another concept draws is seen in"
+            " the release that holds it."
+        )
+    return "Not drawn yet: orthofed admit does, on any machine that has this folder and torch."
 
 
 def _name(names: Mapping[int, str], leaf: int) -> str:

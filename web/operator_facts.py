@@ -41,6 +41,7 @@ class ContributionFacts:
     ``figures``: numbers by name, as they were measured; ``layers``: the norm of each layer in
     percent; ``pairs``: what it does on another's trigger, and that one on its own, in percent by
     the other's leaf; ``on_base``: the same on the base model, where the worker measured it.
+    ``pictures``: names of those that the worker drew; ``drawn_with``: the release beside them.
     """
 
     leaf: int
@@ -56,6 +57,8 @@ class ContributionFacts:
     layers: tuple[float, ...]
     pairs: Mapping[int, tuple[float, float]]
     on_base: Mapping[int, float]
+    pictures: tuple[str, ...] = ()
+    drawn_with: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ class PolicyFacts:
     limits: Mapping[str, int]
     kept_percent: int
     worker: bool
+    pictures: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,7 @@ class OperatorPages:
             ("/operator", self._overview),
             ("/operator/contributions", self._contributions),
             ("/operator/contributions/{leaf:int}", self._evidence),
+            ("/operator/contributions/{leaf:int}/pictures/{name}.png", self._picture),
             ("/operator/evaluation", self._evaluation),
             ("/operator/traffic", self._traffic),
             ("/operator/releases", self._publishing),
@@ -90,6 +91,11 @@ class OperatorPages:
         names = {each.leaf: each.concept for each in self.reader.contributions()}
         view = evidence_views.evidence(found, self.reader.policy(), names)
         return self._answers.page(request, "evidence.html", view)
+
+    def _picture(self, request: Request) -> Response:
+        """Answer with one picture; it is kept by nobody, as every answer behind the login."""
+        data = self.reader.picture(request.path_params["leaf"], request.path_params["name"])
+        return Response(data, media_type="image/png")
 
     def _evaluation(self, request: Request) -> Response:
         view = operator_views.matrix(self.reader.scores(), self.reader.policy().kept_percent)

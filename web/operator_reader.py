@@ -5,12 +5,14 @@ Law: nothing is changed here; what changes something goes through the audited de
 """
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
-from ..coordinator import publications, records
+from ..coordinator import evidence, publications, records
 from ..coordinator.backup import last_backup_s
 from ..coordinator.control import Desk
+from ..coordinator.evidence import LIVE as _LIVE
+from ..coordinator.evidence_taken import PICTURED
 from ..coordinator.house import House
 from ..coordinator.leases import Slot
 from ..coordinator.measured import MEASURED
@@ -129,13 +131,20 @@ class OperatorReader:
         """Return one contribution. Raises Refused: there is none."""
         for each in self.contributions():
             if each.leaf == leaf:
-                return each
+                there = evidence.names(self._house.folder, leaf) if each.state in _LIVE else ()
+                return replace(each, pictures=there)
         raise Refused(
             f"leaf {leaf} is no contribution",
             why="the number of a contribution is that of its leaf in the ledger",
             fix="choose one from the list",
             code="not-found",
         )
+
+    def picture(self, leaf: int, name: str) -> bytes:
+        """Return a picture of one contribution that is there. Raises Refused: there is none."""
+        if name not in self.contribution(leaf).pictures:
+            name = ""
+        return evidence.picture(self._house.folder, leaf, name)
 
     def policy(self) -> PolicyFacts:
         """Return the thresholds in force."""
@@ -148,7 +157,7 @@ class OperatorReader:
             for each in fields(policy)
             if type(value := getattr(policy, each.name)) is int
         }
-        return PolicyFacts(limits, policy.kept_percent, policy.worker)
+        return PolicyFacts(limits, policy.kept_percent, policy.worker, policy.pictures)
 
     def _slots(
         self, contributions: tuple[ContributionFacts, ...], kept: int
@@ -214,4 +223,5 @@ def _contribution(said: dict[str, Any]) -> ContributionFacts:
         layers=tuple(float(each) for each in figures.get("layers", ())),
         pairs={int(k): (float(a), float(b)) for k, (a, b) in figures.get("pairs", {}).items()},
         on_base={int(k): float(v) for k, v in figures.get(MEASURED, {}).items()},
+        drawn_with=int(figures.get(PICTURED, 0)),
     )
