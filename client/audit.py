@@ -25,13 +25,17 @@ Verdict = Literal["matches", "another weight", "differs", "absent", "not compare
 
 @dataclass(frozen=True, slots=True)
 class Leased:
-    """One slot of the release that a file is audited against."""
+    """One slot of the release that a file is audited against.
+
+    ``leaf``, ``client``: of its concept's first owner; ``parts``: leaf and lambda of each owner's.
+    """
 
     slot: int
     leaf: int
     concept: str
     client: str
     lambda_1024: int
+    parts: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +183,7 @@ class Audit:
         part = self.parts.get(leased.slot)
         if part is None:
             return
-        tensor = part.tensor(f"a.{layer.path}")
-        sent = np.ldexp(tensor.q.astype(np.float64), tensor.exponent)
+        sent = part.sent(layer)
         total.dot += float(np.sum(mine.a * sent))
         total.sent += float(np.sum(sent**2))
         error = float(np.linalg.norm(mine.a - sent * (leased.lambda_1024 / 1024)))

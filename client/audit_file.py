@@ -96,18 +96,22 @@ def leased_slots(made_of: Contributions) -> tuple[Leased, ...]:
             sorted(
                 (
                     Leased(
-                        each["slot"], each["leaf"], each["concept"], each["client"], each["lambda"]
+                        *(each["slot"], each["leaf"], each["concept"], each["client"]),
+                        each["lambda"],
+                        tuple((o["leaf"], o["lambda"]) for o in each.get("owners", (each,))),
                     )
                     for each in concepts
                 ),
                 key=lambda each: each.slot,
             )
         )
-        if {each.leaf: each.lambda_1024 for each in found} != lambdas:
+        if dict(part for each in found for part in each.parts) != lambdas:
             raise _contradiction("its manifest lists other contributions or weights")
         for each in found:
-            said = made_of.manifest(each.leaf)
-            if (said.slot, said.concept, said.client) != (each.slot, each.concept, each.client):
+            said = [made_of.manifest(leaf) for leaf, _ in each.parts]
+            if any((s.block, s.concept) != (each.slot, each.concept) for s in said) or (
+                said[0].client != each.client
+            ):
                 raise _contradiction(f"contribution {each.leaf} is signed for another slot or name")
     return found
 
@@ -159,19 +163,27 @@ def _check_alike(others: Others, changes: list[tuple[str, float]]) -> None:
 
 
 def _at_hand(made_of: Contributions, leased: tuple[Leased, ...]) -> list[Leased]:
-    return [each for each in leased if (made_of.folder / blob_name(each.leaf)).is_file()]
+    return [
+        each
+        for each in leased
+        if all((made_of.folder / blob_name(leaf)).is_file() for leaf, _ in each.parts)
+    ]
 
 
 def _part(made_of: Contributions, leased: Leased, stack: ExitStack) -> Part:
-    blob = place(made_of.folder, blob_name(leased.leaf))
-    fd = stack.enter_context(blob.open("rb")).fileno()
-    return Part.open(
-        made_of.release.federation.spec,
-        made_of.document(leased.leaf).to_bytes(),
-        leaf=leased.leaf,
-        lambda_1024=leased.lambda_1024,
-        read=lambda offset, length: os.pread(fd, length, offset),
-    )
+    """Return the concept of a slot; of several owners their parts as one."""
+    found: list[Part] = []
+    for leaf, lambda_1024 in leased.parts:
+        fd = stack.enter_context(place(made_of.folder, blob_name(leaf)).open("rb")).fileno()
+        part = Part.open(
+            made_of.release.federation.spec,
+            made_of.document(leaf).to_bytes(),
+            leaf=leaf,
+            lambda_1024=lambda_1024,
+            read=lambda offset, length, fd=fd: os.pread(fd, length, offset),
+        )
+        found.append(part)
+    return Part.together(found)
 
 
 def _contradiction(what: str) -> VerificationFailed:

@@ -25,6 +25,7 @@ from .rotate_command import ROTATE_EXAMPLE, rotate
 from .score_command import SCORE_EXAMPLE, score
 from .sent_command import SENT_EXAMPLE, sent
 from .settings_command import SETTINGS_EXAMPLE, settings
+from .share_command import SHARE_EXAMPLE, share
 from .status_command import STATUS_EXAMPLE, status
 from .withdraw_command import WITHDRAW_EXAMPLE, withdraw
 
@@ -121,6 +122,16 @@ def train(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
         bool,
         typer.Option("--corrective", help="Train what was sent further, in the newest release."),
     ] = False,
+    shared: Annotated[
+        bool,
+        typer.Option("--shared", help="Sign how many images it has, so that others may join it."),
+    ] = False,
+    share_file: Annotated[
+        str | None,
+        typer.Option(
+            "--share", help="Join another owner's concept: the share's file; - for stdin."
+        ),
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of every draw.")] = None,
     device: Device = None,
@@ -146,6 +157,7 @@ def train(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
     """Teach one concept from your images and send what was learnt. Run again to go on."""
     from .asking import check_somebody_answers
     from .home import Home
+    from .invite_file import read_share
     from .recipient_key import recipients
     from .train_command import train_concept
     from .train_options import TrainOptions
@@ -171,6 +183,8 @@ def train(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
         dp_epsilon=TrainOptions.epsilon_of(dp),
         dp_mode=dp_mode,
         corrective=corrective,
+        shared=shared,
+        share=read_share(share_file) if share_file else None,
     )
     place = Home.at(home)
     if as_json:
@@ -218,6 +232,7 @@ def fetch_base(
 app.command(epilog=STATUS_EXAMPLE)(status)
 daemon_command.register(app)
 app.command(epilog=APPROVE_EXAMPLE)(approve)
+app.command(epilog=SHARE_EXAMPLE)(share)
 app.command("give-back", epilog=GIVE_BACK_EXAMPLE)(give_back)
 app.command(epilog=WITHDRAW_EXAMPLE)(withdraw)
 app.command(epilog=FLEET_EXAMPLE)(fleet)

@@ -90,7 +90,7 @@ class Compose:
         self._check_room(kinds)
         contributions = Contributions(work, release)
         taken = chosen(contributions, concepts, weights)
-        shares = tuple(sorted(taken.values()))
+        shares = tuple(sorted(part for parts in taken.values() for part in parts))
         leaves = [leaf for leaf, _ in shares]
         pull.fetch_contributions(release, leaves)
         like = smallest_vectors(manifest)
@@ -121,7 +121,7 @@ class Compose:
             log=self.log,
             fed=manifest.fed,
             n=manifest.n,
-            weights={name: share for name, (_, share) in taken.items()},
+            weights={name: sum(share for _, share in parts) for name, parts in taken.items()},
             num_files=len(entries),
             num_bytes=sum(entry.bytes for entry in entries),
             fetched_bytes=sum(blobs) + like.bytes,

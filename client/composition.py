@@ -22,6 +22,7 @@ from ..core import canonical
 from ..core.errors import InputError, VerificationFailed
 from ..core.fields import Fields, bad_field
 from ..core.kinds import PUBLISHED, WHOLE
+from ..core.owners import concept_weights
 from ..core.release import FileEntry, ReleaseManifest
 from ..core.tensorfile import header_length, parse_header
 from .choice import PROGRAMS
@@ -132,13 +133,17 @@ def weights_of(texts: Sequence[str]) -> dict[str, int]:
 
 def chosen(
     contributions: Contributions, concepts: Sequence[str], weights: Mapping[str, int]
-) -> dict[str, tuple[int, int]]:
-    """Return (leaf, lambda) of each chosen concept by name; no ``concepts``: all of the release.
+) -> dict[str, tuple[tuple[int, int], ...]]:
+    """Return (leaf, lambda) of each chosen concept's parts by name; no ``concepts``: all of it.
 
-    A weight that is not given is the release's. Raises InputError: a name that is not in it.
+    A concept of one owner has one part; the weights of several are those of their images, of the
+    concept's weight. One that is not given is the release's. Raises InputError: a name that is not
+    in it.
     """
     manifest = contributions.release.manifest
-    there = {contributions.manifest(leaf).concept: (leaf, x) for leaf, x in manifest.contributions}
+    there: dict[str, list[tuple[int, int]]] = {}
+    for leaf, share in manifest.contributions:
+        there.setdefault(contributions.manifest(leaf).concept, []).append((leaf, share))
     names = list(dict.fromkeys(concepts)) or list(there)
     for name in (*names, *weights):
         if name not in there or name not in names:
@@ -149,7 +154,14 @@ def chosen(
                 fix="take names from that list; a concept may also have been withdrawn",
                 code="no-such-concept",
             )
-    return {name: (there[name][0], weights.get(name, there[name][1])) for name in names}
+    found: dict[str, tuple[tuple[int, int], ...]] = {}
+    for name in names:
+        parts = there[name]
+        total = weights.get(name, sum(share for _, share in parts))
+        owned = [(0, contributions.manifest(leaf).count) for leaf, _ in parts]
+        shares = concept_weights(owned, total)
+        found[name] = tuple((leaf, x) for (leaf, _), x in zip(parts, shares, strict=True))
+    return found
 
 
 def smallest_vectors(manifest: ReleaseManifest) -> FileEntry:

@@ -14,9 +14,11 @@ import contextlib
 import secrets
 import shutil
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..core.contribution import ContributionManifest
+from ..core.document import parse
 from ..core.errors import InputError, Refused
 from ..core.keys import SigningKey
 from ..core.release import ReleaseManifest
@@ -28,7 +30,7 @@ from .masters import Masters
 from .owner_scores import fetch_scored
 from .seen_heads import SeenHeads
 from .session import Session
-from .state import RECEIPT
+from .state import MANIFEST, RECEIPT
 from .train_options import TrainOptions
 from .trust import TrustedFederation, trusted_contribution
 from .workbench import Workbench
@@ -65,6 +67,14 @@ class Correcting:
             return None
         _, old = replaced(self.folder, session)
         return Masters(self.home).of(old.epoch).client(self.federation.log, old.counter)
+
+    def counts(self, session: Session) -> bool:
+        """Return whether what a round replaces says of how many images it is made."""
+        if session.replaces < 0:
+            return False
+        aside, _ = replaced(self.folder, session)
+        signed = parse((aside / MANIFEST).read_bytes(), kind="contribution")
+        return ContributionManifest.from_document(signed).count > 0
 
     @contextlib.contextmanager
     def given_up_if_refused(self, session: Session) -> Generator[None]:
@@ -112,6 +122,7 @@ class Correcting:
         names = (saved.concept, saved.triggers, saved.vectors, saved.noun)
         counter, epoch = fresh_key()
         fresh = Session(*names, secrets.token_hex(16), counter, epoch=epoch)
+        fresh = replace(fresh, home=saved.home, share=saved.share)
         return begin(self.folder, saved, leaf=parsed.index, release=release.n, fresh=fresh)
 
     def _fetch(self, n: int) -> ReleaseManifest:

@@ -2,6 +2,7 @@
 
     first contribution   base,                      A = 0,    vectors at the class noun
     corrective round     base + the other concepts, A = A_i,  vectors as they were sent
+    of several owners    the same,                  A, vectors: their average in that release
 
 Law: the release's files were checked when they were fetched (owner_scores.py), the earlier blob is
 what was sent, by the hash that its session keeps. The base's weights are put back when the block
@@ -68,20 +69,24 @@ def ground(
         return
     from .earlier import Earlier
     from .others import Others
+    from .shared_start import average_of, has_owners
     from .variant import Variant, weights_of
 
-    weights = weights_of(run / AGAINST)
-    if len(weights) < 2:  # noqa: PLR2004  # the owner's and another one
+    folder, weights = run / AGAINST, weights_of(run / AGAINST)
+    shared = has_owners(folder, session.concept)
+    if not shared and len(weights) < 2:  # noqa: PLR2004  # the owner's and another one
         raise InputError(
             "a release that holds no other concept",
             why="a corrective round trains a concept among others",
             fix="wait for a release with more concepts",
             code="nothing-to-correct",
         )
-    folder = run / AGAINST
     others = Others(Variant.of_release(folder, spec, lambda_=None, without=session.concept))
-    tensors = earlier_tensors(spec, session, run)
-    before = Variant.of_contribution(spec, session.slot, triggers, tensors)
+    if shared:
+        before = average_of(folder, spec, session.concept, session.block)
+    else:
+        tensors = earlier_tensors(spec, session, run)
+        before = Variant.of_contribution(spec, session.block, triggers, tensors)
     earlier = Earlier(before, weights[session.concept])
     with others.folded(base):
         yield Ground(others.spec_for(spec, before), earlier.adapter, earlier.vectors(base))

@@ -62,6 +62,7 @@ class EgressList:
     """What was learnt by heart; it is shown here and stays at home."""
     warnings: tuple[str, ...] = ()
     """Why it may not be in the next release, though it can be sent (weighing.py)."""
+    images: int = 0  # what the manifest says for all to read of how many images it is of
 
     @property
     def wording(self) -> str:
@@ -83,10 +84,12 @@ def egress_list(
     sealed: Sealed | None = None,
     recipients: tuple[Recipient, ...] = (),
     dp: DpClaim | None = None,
+    images: int = 0,
 ) -> EgressList:
     """List what leaves, from the packed bytes themselves.
 
-    ``sealed`` leaves in the blob's place; ``dp`` is what ``document`` claims.
+    ``sealed`` leaves in the blob's place; ``dp`` is what ``document`` claims, ``images`` what it
+    counts.
     """
     leaving = [("manifest.json", document)]
     if sealed is None:
@@ -102,7 +105,9 @@ def egress_list(
         norm = math.ldexp(float(np.linalg.norm(tensor.q.astype(np.float64))), tensor.exponent)
         digest = hashlib.sha256(raw).hexdigest()
         tensors.append(LeavingTensor(name, tensor.q.shape, len(raw), digest, norm))
-    return EgressList(triggers, files, tuple(tensors), tuple(r.to_text() for r in recipients), dp)
+    named = tuple(recipient.to_text() for recipient in recipients)
+    named = tuple(recipient.to_text() for recipient in recipients)
+    return EgressList(triggers, files, tuple(tensors), named, dp, images=images)
 
 
 def gate(listing: EgressList, *, ask: Callable[[EgressList], bool]) -> None:

@@ -1,4 +1,4 @@
-"""Reads an invite from where secrets come from: a file, or the standard input.
+"""Reads an invite, or a share, from where secrets come from: a file, or the standard input.
 
 Law: never from the command line, which every user of the machine can read while the command runs,
 and which shells keep in a history. Source: security.md 3.
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from ..core.errors import InputError
+from .share_text import ShareText
 
 _MOST_CHARACTERS = 16 << 10
 STDIN = "-"
@@ -18,9 +19,21 @@ def read_invite(where: str) -> str:
 
     Raises InputError: it is the invite itself, or there is no such file.
     """
-    if where.startswith("ofi1:"):
+    return _read(where, "an invite", made_by="orthofed coordinator invite")
+
+
+def read_share(where: str) -> ShareText:
+    """Return the share in the file ``where``, or on the standard input for ``-``.
+
+    Raises InputError: as above, or it is none.
+    """
+    return ShareText.from_text(_read(where, "a share", made_by="orthofed client share"))
+
+
+def _read(where: str, what: str, *, made_by: str) -> str:
+    if where.startswith(("ofi1:", "ofs1:")):
         raise InputError(
-            "an invite among the arguments of a command",
+            f"{what} among the arguments of a command",
             why="it is a secret, and every user of this machine can read a command's arguments",
             fix="save it in a file and give the file's name, or give - and paste it",
             code="secret-in-arguments",
@@ -32,8 +45,8 @@ def read_invite(where: str) -> str:
             return file.read(_MOST_CHARACTERS)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"{where} cannot be read as an invite",
+            f"{where} cannot be read as {what}",
             why="the option names the file that holds it",
-            fix="give the file that `orthofed coordinator invite` was written to, or -",
-            code="invite-unreadable",
+            fix=f"give the file that `{made_by}` was written to, or -",
+            code=f"{what.split()[1]}-unreadable",
         ) from error

@@ -21,8 +21,9 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from ..core.base_files import BaseFiles
+from ..core.contribution import ContributionManifest
 from ..core.errors import InputError, Refused, VerificationFailed
-from ..core.merging import Merge, Part
+from ..core.merging import Merge
 from .channel import Channel
 from .choice import kinds_for
 from .composer import Composer
@@ -98,12 +99,13 @@ class LocalMerge:
             for leaf, manifest in opened:
                 part = ours.part(leaf, manifest, self.base, lambda_1024=share, stack=stack)
                 parts.append(part)
-            _check_apart(parts)
-            files, num_bytes = self._write(Merge.of(spec, parts), contributions, kinds)
+            merge = Merge.of(spec, parts)
+            _check_apart(merge, [part.manifest for part in parts])
+            files, num_bytes = self._write(merge, contributions, kinds)
         self._finish()
         return Merged(
             release=release,
-            public=tuple(part.manifest.concept for part in parts[: -len(opened)]),
+            public=tuple(dict.fromkeys(p.manifest.concept for p in parts[: -len(opened)])),
             private=tuple(manifest.concept for _, manifest in opened),
             num_sealed_for_others=len(ours.leaves) - len(opened),
             num_files=files,
@@ -152,12 +154,12 @@ class LocalMerge:
         shutil.rmtree(self.work)
 
 
-def _check_apart(parts: list[Part]) -> None:
+def _check_apart(merge: Merge, manifests: list[ContributionManifest]) -> None:
     """Refuse two in one slot, or of one name: their files and columns would be each other's."""
     for what in (
-        [str(part.manifest.slot) for part in parts],
-        [part.manifest.concept for part in parts],
-        [trigger for part in parts for trigger in part.manifest.triggers],
+        [str(each.slot) for each in manifests],
+        [part.manifest.concept for part in merge.parts],
+        [trigger for part in merge.parts for trigger in part.manifest.triggers],
     ):
         if len(set(what)) < len(what):
             twice = next(each for each in what if what.count(each) > 1)

@@ -5,8 +5,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from ..core.basis_fingerprint import basis_fingerprint
+from ..core.contribution import ContributionManifest
 from ..core.errors import VerificationFailed
 from ..core.merging import Merge, Part
+from ..core.spec import FederationSpec
 from .contributions import Contributions, blob_name
 from .verify import place
 
@@ -30,9 +32,9 @@ def open_part(contributions: Contributions, leaf: int, lambda_1024: int, stack: 
     said = part.manifest
     if said.form != "public":
         raise _wrong(f"contribution {leaf} is private, and a release holds public ones only")
-    if said.basis != basis_fingerprint(spec, said.slot):  # T11
+    if said.basis != basis_fingerprint(spec, _block(spec, leaf, said)):  # T11
         raise _wrong(
-            f"contribution {leaf} was trained against another block than slot {said.slot}'s"
+            f"contribution {leaf} was trained against another block than slot {said.block}'s"
         )
     return part
 
@@ -46,6 +48,13 @@ def open_shares(contributions: Contributions, shares: Sequence[tuple[int, int]])
         if len(slots) < len(parts):
             raise _wrong(f"{len(parts)} contributions in {len(slots)} slots")
         yield Merge.of(contributions.release.federation.spec, parts)
+
+
+def _block(spec: FederationSpec, leaf: int, said: ContributionManifest) -> int:
+    """Return the slot whose block it is of; a share names one of the spec's, a seat is beyond."""
+    if said.block >= spec.capacity or (said.share is not None) != (said.slot >= spec.capacity):
+        raise _wrong(f"contribution {leaf} is signed for a slot that the spec does not have")
+    return said.block
 
 
 def _wrong(what: str) -> VerificationFailed:

@@ -31,6 +31,7 @@ from .egress import EgressList, egress_list
 from .home import write_whole
 from .sealing import Sealed, seal_for
 from .session import Session
+from .share_text import ShareText
 from .state import BLOB, MANIFEST, RECIPIENTS, SEALED, WRAPS
 
 
@@ -75,15 +76,18 @@ class PackedContribution:
         private_to: Collection[Recipient] = (),
         dp: DpClaim | None = None,
         earlier: SigningKey | None = None,
+        images: int = 0,
     ) -> flow.Packed:
         """Write the blob, sign the manifest over it, and return the hashes of both.
 
         With ``private_to`` what is signed and sent is the blob sealed for these consumers.
-        ``earlier``: after a corrective round, the client key of what it replaces.
+        ``earlier``: after a corrective round, the client key of what it replaces. ``images``: of
+        how many it was made, where several owners may teach the concept; 0: that is not said.
         """
+        joined = ShareText.from_text(session.share) if session.share else None
         blob = pack(self.layout(session), tensors)
         manifest = ContributionManifest(
-            basis=basis_fingerprint(self.spec, session.slot),
+            basis=basis_fingerprint(self.spec, session.block),
             blob=sha256(blob),
             bytes=len(blob),
             client=key.public_hex,
@@ -99,6 +103,8 @@ class PackedContribution:
             dp=dp,
             pictures=pictures,
             replaces=None if earlier is None else Replaced(session.replaces, earlier.public_hex),
+            count=images if joined is None else min(images, joined.share.most),
+            share=None if joined is None else joined.share,
         )
         if private_to:
             sealed = seal_for(private_to, blob, context=lease_context(manifest))
@@ -106,6 +112,8 @@ class PackedContribution:
             write_whole(self.folder / SEALED, sealed.blob)
             write_whole(self.folder / WRAPS, sealed.wraps)
         signers = [key] if earlier is None else [key, earlier]
+        if joined is not None and earlier is None:
+            signers.append(joined.secret)
         signed = document.sign("contribution", manifest.body(), signers).to_bytes()
         write_whole(self.folder / BLOB, blob)
         write_whole(self.folder / MANIFEST, signed)
@@ -138,6 +146,7 @@ class PackedContribution:
         """Return the list of all that would leave."""
         manifest, blob = self.read(session)
         signed = document.parse(manifest, kind="contribution")
+        said = ContributionManifest.from_document(signed)
         return egress_list(
             manifest,
             blob,
@@ -145,7 +154,8 @@ class PackedContribution:
             triggers=session.triggers,
             sealed=Sealed(self.sent_blob.read_bytes(), self.wraps) if self.recipients else None,
             recipients=self.recipients,
-            dp=ContributionManifest.from_document(signed).dp,
+            dp=said.dp,
+            images=said.count,
         )
 
     def _sent_as_signed(self, manifest: bytes) -> bool:

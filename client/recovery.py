@@ -123,6 +123,7 @@ def _keep(home: Home, federation: TrustedFederation, reply: wire.StatusReply, wh
             fence=manifest.fence,
             document=sha256(document),
             receipt=sha256(reply.receipt),
+            home=-1 if manifest.share is None else manifest.block,
         )
         save(folder, session)
     return Found(manifest.concept, manifest.slot, receipt.index, reply.state, is_new)

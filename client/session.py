@@ -56,6 +56,13 @@ class Session:
     epoch: int = 0  # of the master that the client key is derived from
     replaces: int = -1  # of a corrective round: the contribution that it goes on from
     release: int = 0  # of a corrective round: the one that it is trained against
+    home: int = -1  # of another owner's concept: the slot whose block is trained against
+    share: str = ""  # by whose word: the text of the share, a secret
+
+    @property
+    def block(self) -> int:
+        """The slot whose block is trained against; -1 before the lease."""
+        return self.slot if self.home < 0 else self.home
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +265,8 @@ def step(  # noqa: C901  # one case an event
                 epoch=epoch,
                 replaces=session.replaces,
                 release=session.release,
+                home=session.home,
+                share=session.share,
             )
             return fresh, (SetAside(session.slot, session.fence), Stop())
         case _:

@@ -43,7 +43,7 @@ _PROMISED: Final = {
 """The files that a phase promises, and the field that keeps the SHA-256 of each."""
 _LISTS: Final[dict[str, type]] = {"triggers": str, "vectors": int}
 _INTEGERS: Final = (
-    *("counter", "epoch", "fence", "hold_s", "release", "replaces", "slot", "ttl_s"),
+    *("counter", "epoch", "fence", "hold_s", "home", "release", "replaces", "slot", "ttl_s"),
 )
 _MOST_TRIGGERS: Final = 64
 _TEXTS: Final = ("noun", "why")
@@ -65,7 +65,8 @@ def save(folder: Path, session: Session) -> None:
     newest, older = (folder / name for name in NAMES)
     if _read(newest) is not None:  # a damaged one must not push out a good one
         newest.replace(older)
-    write_whole(newest, body + b"\n" + hashlib.sha256(body).hexdigest().encode() + b"\n")
+    whole = body + b"\n" + hashlib.sha256(body).hexdigest().encode() + b"\n"
+    write_whole(newest, whole, mode=0o600 if session.share else 0o644)  # a share is a secret
 
 
 def load(folder: Path) -> Session | None:

@@ -27,6 +27,7 @@ from ..core.errors import (
 )
 from ..core.keys import SigningKey
 from ..core.names import slug
+from ..core.share import MOST_IMAGES
 from ..core.spec import FederationSpec
 from ..proto import methods, wire
 from . import session as flow
@@ -48,6 +49,7 @@ from .renewals import Renewals
 from .seen_heads import SeenHeads
 from .sending import Sending
 from .session import Session
+from .share_text import ShareText
 from .showing import Showing
 from .state import load, save
 from .train_options import TrainOptions
@@ -81,6 +83,7 @@ def train_concept(
     slot went to somebody else. Raises Refused: no slot is free, or a name is taken. Raises
     Unreachable: the coordinator does not answer; run again later.
     """
+    options = options.joined()
     with home.lock():
         outbox = Outbox(home.folder / "outbox.jsonl")
         with (
@@ -190,6 +193,9 @@ class _TrainCommand:
         if old is not None:
             keep_withdrawn(self._folder, old)
             saved = None
+        given = options.share
+        if given is not None and saved is not None and saved.share != given.to_text():
+            raise _other_share(concept, "it was begun without this share")
         if saved is not None and (saved.triggers, saved.vectors, saved.noun) == asked:
             return self._packed_for(saved)
         if saved is not None and saved.phase != "joined":
@@ -202,6 +208,10 @@ class _TrainCommand:
             )
         request, (counter, epoch) = secrets.token_hex(16), self._fresh_key()
         session = Session(concept, triggers, vectors, options.noun, request, counter, epoch=epoch)
+        if (given := options.share) is not None:
+            if given.share.log != self._federation.log:
+                raise _other_share(concept, "it is of another federation")
+            session = replace(session, home=given.share.slot, share=given.to_text())
         save(self._folder, session)
         if old is not None:
             self._page.scores.forget()
@@ -283,12 +293,19 @@ class _TrainCommand:
             "triggers": list(session.triggers),
             "v": 1,
         }
+        signers = [key]
         if session.replaces >= 0:
             body["replaces"] = session.replaces
-        request = wire.LeaseRequest(document.sign("lease", body, [key]).to_bytes(), session.vectors)
+        elif session.share:
+            given = ShareText.from_text(session.share)
+            body["share"] = given.share.value
+            signers.append(given.secret)
+        request = wire.LeaseRequest(
+            document.sign("lease", body, signers).to_bytes(), session.vectors
+        )
         with self._correcting.given_up_if_refused(session):
             lease = self._channel.call(methods.LEASE, request, wire.LeaseReply, key=member)
-        if lease.slot >= self._spec.capacity:
+        if (lease.slot >= self._spec.capacity) != (session.home >= 0):
             raise _confused(f"slot {lease.slot} of {self._spec.capacity}")
         self._say("leased", slot=lease.slot, fence=lease.fence, ttl_s=lease.ttl_s)
         LostWork(self._folder).take_back(lease.slot)
@@ -372,11 +389,18 @@ class _TrainCommand:
             private_to=options.private_to,
             dp=trained.dp,
             earlier=self._correcting.earlier_key(session),
+            images=self._num_images(session),
         )
         self._page.scores.forget()
         self._bench.forget(self._folder / _CACHE)
         self._advance(self._progress + 1)
         return made
+
+    def _num_images(self, session: Session) -> int:
+        """Return how many images are signed, 0 where that is not said."""
+        if not (self._options.shared or session.share or self._correcting.counts(session)):
+            return 0
+        return min(len(self._bench.images.train), MOST_IMAGES)
 
     def _gone(self, session: Session, error: LeaseLost) -> flow.LeaseGone:
         self._say("lost", what=error.what)
@@ -390,6 +414,15 @@ class _TrainCommand:
 
     def _say(self, name: str, **values: object) -> None:
         self._report(Happened(name, values))
+
+
+def _other_share(concept: str, what: str) -> InputError:
+    return InputError(
+        f"--share does not fit {concept} in this home: {what}",
+        why="a lease is asked for by one share, and trained and signed under it",
+        fix="leave --share out to go on, or use a home that has not begun this concept",
+        code="share-differs",
+    )
 
 
 def _confused(what: str) -> VerificationFailed:

@@ -5,13 +5,14 @@ a slot is leased, hours before it is signed. Settings of the training itself: tr
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from ..core.errors import InputError
-from ..core.names import check_title
+from ..core.names import check_title, slug
 from ..core.recipient import Recipient
+from .share_text import ShareText
 from .throttle import Throttle
 from .wraps import check_recipients
 
@@ -42,8 +43,29 @@ class TrainOptions:
     dp_mode: str | None = None  # as above
     corrective: bool = False  # train further what was sent, against a release
     release: int = 0  # with it: against which one; 0: the newest
+    shared: bool = False  # say of how many images it is made, so that others may join the concept
+    share: ShareText | None = None  # join another owner's concept
     upload_kib_s: int = 0  # 0: as fast as it goes
     upload_bytes_left: int | None = None  # of a day's allowance; None: any
+
+    def joined(self) -> "TrainOptions":
+        """Return the options with the words of the share, where there is one.
+
+        Raises InputError: the command says other ones.
+        """
+        given = self.share
+        if given is None:
+            return self
+        own = self.triggers or given.triggers
+        if (slug(self.concept), own, self.noun) != (given.concept, given.triggers, given.noun):
+            raise InputError(
+                f"--concept {self.concept[:40]!r} and --class-noun {self.noun[:40]!r} with a share"
+                f" of {given.concept}",
+                why=f"every owner teaches it as {', '.join(given.triggers)}, from {given.noun}",
+                fix="give those, or another share",
+                code="share-differs",
+            )
+        return replace(self, triggers=given.triggers, vectors=given.vectors[0], shared=True)
 
     @property
     def throttle(self) -> Throttle:
@@ -77,6 +99,13 @@ class TrainOptions:
             )
         if self.private_to:
             check_recipients(self.private_to)
+        if self.shared and (self.private_to or self.dp_epsilon):
+            raise InputError(
+                "--shared or --share with --private-to or --dp",
+                why="parts are averaged in the open, and a claim of privacy is one owner's own",
+                fix="leave out one of the two",
+                code="options-differ",
+            )
         if self.private_to and self.pictures:
             raise InputError(
                 "--pictures with --private-to",

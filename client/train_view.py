@@ -109,6 +109,11 @@ def _show_egress(console: Console, listing: EgressList) -> None:
     console.print(f"triggers: {', '.join(listing.triggers)}")
     if listing.dp is not None:
         console.print(f"You claim and sign: {listing.dp.said}")
+    if listing.images:
+        console.print(
+            f"You sign, for everybody to read, that it is made of {listing.images} images:"
+            " what each owner's part weighs follows from that number"
+        )
     for warning in listing.warnings:
         console.print(f"warning, sending this may end in {warning}")
     if listing.recipients:

@@ -269,7 +269,7 @@ class Workbench:
         from .workers import shared_among
 
         names = triggers_of(session)
-        slot = session.slot
+        slot = session.block
         told = (start.spec, slot, names, self.noun, self.images, self.settings)
         identity = identity_of(*told, self.dp)
         samples = Samples(self.base, self.settings)
@@ -335,7 +335,7 @@ class Workbench:
         return acceptance(
             self.scorer,
             self.spec,
-            session.slot,
+            session.block,
             triggers_of(session),
             self.noun,
             tensors,
@@ -361,7 +361,7 @@ class Workbench:
         return score(
             self.scorer,
             self.spec,
-            session.slot,
+            session.block,
             names,
             self.noun,
             tensors,

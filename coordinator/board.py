@@ -40,11 +40,13 @@ class Turn:
         before = self.state
         self.state, actions = leases.step(before, event)
         _check(actions)
-        for index, (old, new) in enumerate(zip(before.slots, self.state.slots, strict=True)):
+        for index, (old, new) in enumerate(zip(before.slots, self.state.slots, strict=False)):
             if old is new:  # all but one or two: with 1,000 slots that is most of a turn's time
                 continue
             if _saved(old) != _saved(new):
                 records.save_slot(self.db, index, new, before=old)
+        for index in range(len(before.slots), len(self.state.slots)):  # a new seat
+            records.add_seat(self.db, index, self.state.slots[index])
         return actions
 
     def check_held(self, client: str, slot: int, fence: int) -> None:
@@ -115,7 +117,7 @@ class Board:
 
 def _saved(slot: Slot) -> tuple[str | int, ...]:
     """Return what a row has of a slot."""
-    return slot.phase, slot.fence, slot.client, slot.member, slot.held_s, slot.kept
+    return slot.phase, slot.fence, slot.client, slot.member, slot.held_s, slot.kept, slot.home
 
 
 def _is_soft(old: Slot, new: Slot, now_s: float) -> bool:
@@ -127,8 +129,11 @@ def _joined(before: Slots, after: Slots, now: Slots) -> Slots:
     """Return what a turn made of ``before``, with the deadlines that moved meanwhile."""
     if now is before:
         return after
-    each = zip(before.slots, after.slots, now.slots, strict=True)
-    return replace(after, slots=tuple(n if b is a else a for b, a, n in each))
+    each = zip(
+        before.slots, after.slots, now.slots, strict=False
+    )  # seats that the turn made: after
+    joined = tuple(n if b is a else a for b, a, n in each)
+    return replace(after, slots=(*joined, *after.slots[len(joined) :]))
 
 
 def _check(actions: tuple[Action, ...]) -> None:
@@ -165,6 +170,13 @@ def _refusal(action: Refuse) -> OrthoFedError:
                 action.what,
                 why="only a contribution that fills its slot can be taken out",
                 fix="look at the status of the lease; it may be out already",
+                code=action.code,
+            )
+        case "no-seat":
+            return Refused(
+                action.what,
+                why="the weights of a shared concept stay a few whole 1024ths each",
+                fix="ask its first owner; one of the others may leave it",
                 code=action.code,
             )
         case "plan-differs":

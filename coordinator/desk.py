@@ -7,6 +7,8 @@ folder's lock runs the desk; commands reach a running one over the control socke
 
 import base64
 import secrets
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..core.address import FederationAddress
@@ -18,6 +20,7 @@ from ..core.invite import Invite
 from ..core.keys import SigningKey
 from ..core.kinds import DERIVED
 from ..core.leaf import release_leaf
+from ..core.owners import concept_weights
 from ..core.release import ReleaseManifest, Why
 from . import ledger, publications, records
 from .blobs import sha256_of
@@ -271,7 +274,9 @@ class Desk:
             prev=NO_ID if last is None else last.manifest_id,
             fed=self._house.facts.fed,
             log=self._house.facts.log,
-            included=tuple(_included(db, e, share) for e in entries if e.leaf in included),
+            included=_weighed(
+                [_included(db, e, share) for e in entries if e.leaf in included], share
+            ),
             left_out=tuple(left_out),
             withdrawn=tuple((e.slot, e.leaf) for e in entries if e.state == "withdrawn"),
             derived=derived,
@@ -321,6 +326,16 @@ def _included(db: records.Db, entry: records.Contribution, share: int) -> Includ
     vectors = () if lease is None else lease.vectors
     document = publications.document_text(upload.document)
     return Included(entry.leaf, entry.slot, entry.fence, share, vectors, document)
+
+
+def _weighed(items: Sequence[Included], share: int) -> tuple[Included, ...]:
+    """Return the contributions, ascending by leaf, those of one concept by their images."""
+    manifests = [manifest_of(item) for item in items]
+    weights = concept_weights([(each.block, each.count) for each in manifests], share)
+    return tuple(
+        item if item.lambda_1024 == weight else replace(item, lambda_1024=weight)
+        for item, weight in zip(items, weights, strict=True)
+    )
 
 
 def _same_content(one: Plan, other: Plan) -> bool:

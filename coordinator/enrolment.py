@@ -5,21 +5,25 @@ at a time and a few a day for each member (T1), none for one that was revoked; a
 leased is its member's for ever (T23, I6): nobody else gets it or one that reads like it, also after
 a withdrawal, and its owner only while no contribution carries it that was not withdrawn: to replace
 one, withdraw, then lease again, or ask for a corrective lease: its own slot once more, for the same
-concept, triggers and vectors, while what the slot holds stands accepted. Grant, names, lease and
-ledger leaf are one transaction.
+concept, triggers and vectors, while what the slot holds stands accepted. Who has a share of another
+member's concept gets a seat beside it (joining.py). Grant, names, lease and ledger leaf are one
+transaction.
 """
 
 from dataclasses import dataclass
 
 from ..core import names
+from ..core.canonical import encode
 from ..core.document import Document, parse
 from ..core.errors import InputError, LeaseLost, OrthoFedError, Refused
 from ..core.fields import Fields
 from ..core.leaf import lease_leaf
+from ..core.share import Share
 from ..proto import wire
 from . import members, records, slot_events
 from .board import Turn
 from .house import House
+from .joining import is_joined, joinable
 from .journal import short, tell
 from .records import Contribution, Lease, Member, Name, NameKind
 from .slot_events import Grant, Hold
@@ -38,6 +42,7 @@ class _Asked:
     triggers: tuple[str, ...]
     vectors: tuple[int, ...]
     replaces: int | None = None
+    share: Share | None = None
 
 
 class Enrolment:
@@ -106,10 +111,11 @@ class Enrolment:
     def _read_lease(self, key: str, request: wire.LeaseRequest) -> _Asked:
         document = parse(request.document, kind="lease")
         wanted = ("client", "concept", "log", "member", "request", "triggers", "v")
-        fields = Fields(document.body, "a lease request", need=wanted, may=("replaces",))
+        fields = Fields(document.body, "a lease request", need=wanted, may=("replaces", "share"))
         fields.version()
         client = fields.hex("client")
-        _check_signed_by(document, client)
+        share = Share.from_value(fields.raw("share")) if "share" in fields else None
+        _check_signed_by(document, *(client, share.key) if share else (client,))
         self._check_log(fields)
         triggers = tuple(
             item if isinstance(item, str) else ""
@@ -124,6 +130,7 @@ class Enrolment:
             triggers=triggers,
             vectors=request.vectors,
             replaces=fields.integer("replaces", 2) if "replaces" in fields else None,
+            share=share,
         )
 
     def _check_log(self, fields: Fields) -> None:
@@ -148,6 +155,11 @@ class Enrolment:
             raise AssertionError("the gate lets members in")
         self._check_quota(db, member, asked)
         now_s = self._house.clock.monotonic_s()
+        if asked.share is not None:
+            names = (asked.concept, asked.triggers, asked.vectors)
+            first = joinable(db, asked.share, key, names, log=self._house.facts.log)
+            event = slot_events.Join(now_s, asked.client, key, asked.share.slot)
+            return self._write(turn, key, asked, _granted(turn, event), joins=first)
         if asked.replaces is not None:
             held = _held(db, key, asked)
             event = slot_events.Revise(now_s, asked.client, key, held.slot, held.fence)
@@ -187,6 +199,8 @@ class Enrolment:
         """
         own: dict[tuple[NameKind, str], Name] = {}
         for lease in records.leases_of_member(db, key):
+            if lease.joins is not None:
+                continue  # the names are its first owner's
             kinds: list[NameKind] = ["concept", *("trigger" for _ in lease.triggers)]
             for kind, each in zip(kinds, (lease.concept, *lease.triggers), strict=True):
                 alike = records.names_at(db, kind, names.skeleton(each))
@@ -235,9 +249,18 @@ class Enrolment:
             except LeaseLost:
                 continue  # somebody else holds that slot by now
 
-    def _write(self, turn: Turn, key: str, asked: _Asked, granted: Grant) -> Lease:
+    def _write(
+        self, turn: Turn, key: str, asked: _Asked, granted: Grant, *, joins: int | None = None
+    ) -> Lease:
         db, slot, fence = turn.db, granted.slot, granted.fence
-        body = lease_leaf(client=asked.client, fence=fence, slot=slot, triggers=asked.triggers)
+        block, share = -1, ""
+        if asked.share is not None:
+            block, share = asked.share.slot, encode(asked.share.value).decode("ascii")
+        elif asked.replaces is not None and (before := records.readable(db, asked.replaces)):
+            block, joins, share = before[0].block, before[0].joins, before[0].share
+        body = lease_leaf(
+            client=asked.client, fence=fence, slot=slot, triggers=asked.triggers, block=block
+        )
         leaf = self._house.ledger.append(db, body)
         lease = Lease(
             member=key,
@@ -251,9 +274,12 @@ class Enrolment:
             day=self._day(),
             leaf=leaf.index,
             replaces=asked.replaces,
+            block=block,
+            joins=joins,
+            share=share,
         )
         records.add_lease(db, lease)
-        if asked.replaces is not None:
+        if asked.replaces is not None or asked.share is not None:
             return lease  # its names stay those of the concept's first lease, which carries them
         _claim(db, "concept", Name(asked.concept, key, slot, fence))
         for trigger in asked.triggers:
@@ -261,7 +287,7 @@ class Enrolment:
         return lease
 
 
-def _granted(turn: Turn, event: slot_events.Ask | slot_events.Revise) -> Grant:
+def _granted(turn: Turn, event: slot_events.Ask | slot_events.Revise | slot_events.Join) -> Grant:
     match turn.step(event):
         case (Grant() as granted,):
             return granted
@@ -313,7 +339,7 @@ def _ids(lease: Lease) -> dict[str, str | int]:
 def _carried(db: records.Db, name: Name) -> bool:
     """Return whether a contribution bears the name; a withdrawn one is in no later release."""
     entry = records.contribution_at(db, name.slot, name.fence)
-    return entry is not None and entry.state != "withdrawn"
+    return entry is not None and (entry.state != "withdrawn" or is_joined(db, entry.first))
 
 
 def _reads_like(kind: NameKind, name: str, asked: _Asked) -> bool:
@@ -326,11 +352,11 @@ def _claim(db: records.Db, kind: NameKind, name: Name) -> None:
     records.claim_name(db, kind, names.skeleton(name.name), name)
 
 
-def _check_signed_by(document: Document, key: str) -> None:
-    """Check that this key and no other signed; raises VerificationFailed or InputError."""
-    if [each.key for each in document.sigs] != [key]:
+def _check_signed_by(document: Document, *keys: str) -> None:
+    """Check that these keys and no other signed; raises VerificationFailed or InputError."""
+    if [each.key for each in document.sigs] != sorted(set(keys)):
         raise wire.malformed(f"a {document.kind} document that is not signed by its own key alone")
-    document.verify((key,))
+    document.verify(keys, need=len(set(keys)))
 
 
 def _check_slugs(asked: _Asked) -> None:
@@ -341,7 +367,12 @@ def _check_slugs(asked: _Asked) -> None:
 
 def _check_same(before: Lease, asked: _Asked) -> None:
     same = (before.client, before.concept, before.triggers, before.vectors, before.replaces)
-    if same != (asked.client, asked.concept, asked.triggers, asked.vectors, asked.replaces):
+    share = "" if asked.share is None else encode(asked.share.value).decode("ascii")
+    known = before.share if before.replaces is None else ""
+    if (*same, known) != (
+        *(asked.client, asked.concept, asked.triggers, asked.vectors, asked.replaces),
+        share,
+    ):
         raise wire.malformed("a lease request with the id of another one")
 
 

@@ -130,7 +130,7 @@ class House:
             planned=planned,
             ttl_s=limits.ttl_s,
             hold_s=limits.hold_s,
-            num_kept=len(slots) * limits.operator_slots_percent // 100,
+            num_kept=self.facts.spec.capacity * limits.operator_slots_percent // 100,
         )
         return leases.step(state, slot_events.Restart(self.clock.monotonic_s()))[0]
 

@@ -11,17 +11,20 @@ import hashlib
 import json
 import sqlite3
 
+from ..core.canonical import decode, encode
 from ..core.contribution import ContributionManifest, Replaced
 from ..core.document import Document, parse
 from ..core.errors import ContributionRejected, LeaseLost, Refused
 from ..core.leaf import document_leaf
 from ..core.sealed import blob_bytes, check_wraps
+from ..core.share import Share
 from ..proto import wire
 from . import admission, members, orders, records, slot_events, verdicts
 from .blobs import Plan, bitmap, num_chunks, unknown_upload
 from .board import Turn
 from .holding import hold
 from .house import House
+from .joining import check_uses
 from .journal import tell
 from .judge import Judgement, judge
 from .limits import Daily
@@ -132,8 +135,9 @@ class Intake:
         self, key: str, manifest: ContributionManifest, request: wire.BeginRequest
     ) -> None:
         """Refuse a manifest that does not fit caller, federation, lease and layout."""
-        lease, replaces = self._house.store.run(lambda db: _expected(db, key))
+        lease, replaces, counted = self._house.store.run(lambda db: _expected(db, key))
         facts = self._house.facts
+        share = "" if manifest.share is None else encode(manifest.share.value).decode("ascii")
         wrong = [
             name
             for name, said, expected in (
@@ -145,6 +149,8 @@ class Intake:
                 ("concept", manifest.concept, lease.concept),
                 ("triggers", manifest.triggers, lease.triggers),
                 ("replaces", manifest.replaces, replaces),
+                ("share", share, lease.share),
+                ("images", counted in (None, manifest.count > 0), True),
             )
             if said != expected
         ]
@@ -160,7 +166,7 @@ class Intake:
             raise _rejected(f"a blob of {manifest.bytes} bytes, the lease's has {size}", "bad-size")
         if len(request.chunks) != num_chunks(size):
             raise wire.malformed(f"{len(request.chunks)} chunk hashes for {size} bytes")
-        if manifest.basis != self._house.fingerprint(lease.slot):  # T11
+        if manifest.basis != self._house.fingerprint(lease.home):  # T11
             raise _rejected("a block fingerprint that is not this slot's", "wrong-block")
 
     def _upload(self, key: str, upload_id: bytes) -> Upload:
@@ -256,6 +262,8 @@ class Intake:
         if stored.receipt is not None and stored.leaf is not None:
             return stored.leaf, stored.receipt
         lease, _ = _owner(turn.db, upload.client)
+        if lease.share and lease.replaces is None:
+            check_uses(turn.db, Share.from_value(decode(lease.share.encode("ascii"))))
         turn.step(slot_events.Commit(upload.client, upload.slot, upload.fence))
         signed: Document = parse(upload.document, kind="contribution")
         leaf = self._house.ledger.append(turn.db, document_leaf(signed))
@@ -288,17 +296,21 @@ def _status(turn: Turn, lease: Lease) -> wire.StatusReply:
     return wire.StatusReply("leased")
 
 
-def _expected(db: sqlite3.Connection, client: str) -> tuple[Lease, Replaced | None]:
-    """Return the lease of a client, and what its manifest has to say that it replaces."""
+def _expected(db: sqlite3.Connection, client: str) -> tuple[Lease, Replaced | None, bool | None]:
+    """Return the lease of a client, and what its manifest has to say that it replaces.
+
+    And whether it has to count its images: as the one that it replaces does, None for either.
+    """
     lease = records.lease_of_client(db, client)
     if lease is None:
         raise AssertionError("the gate lets clients in")
     if lease.replaces is None:
-        return lease, None
+        return lease, None, None
     before = records.readable(db, lease.replaces)
     if before is None:
         raise AssertionError("a corrective lease is of a contribution")
-    return lease, Replaced(lease.replaces, before[0].client)
+    counted = "count" in parse(before[1].document, kind="contribution").body
+    return lease, Replaced(lease.replaces, before[0].client), counted
 
 
 def _first(db: sqlite3.Connection, lease: Lease) -> int:
@@ -308,7 +320,7 @@ def _first(db: sqlite3.Connection, lease: Lease) -> int:
 
 
 def _own_concept(house: House, lease: Lease) -> int:
-    return house.store.run(lambda db: _first(db, lease))
+    return lease.joins or house.store.run(lambda db: _first(db, lease))
 
 
 def _owner(db: sqlite3.Connection, client: str) -> tuple[Lease, bool]:

@@ -11,7 +11,10 @@ a deadline that passes changes nothing until somebody needs the slot; a restart 
 slot a full term; a slot is not leased again while the newest release, or the plan that will become
 one, holds its contribution (I5). A corrective lease is of a slot that its own member fills: what it
 holds stays the live one (``kept``) through a deadline, a return and a revocation, until ``Keep``
-says that another one is; so there is one at any time (I3), and nobody else gets the slot. Times are
+says that another one is; so there is one at any time (I3), and nobody else gets the slot. A seat is
+a slot without a block of its own, made when it is needed: whoever leases it trains against that of
+its ``home``, and all laws hold for it as for any slot. A home is not free before its seats are (I5:
+the block is in use), and seats that hold nothing yet end with what it holds. Times are
 monotonic seconds inside events: safety reads no clock (I8). Not here: which of a concept's
 contributions stands (holding.py), names, quotas a day, idempotence by request (enrolment.py,
 removal.py), and what a release holds (publications.py), each in the same transaction.
@@ -20,6 +23,7 @@ removal.py), and what a release holds (publications.py), each in the same transa
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from ..core.share import MOST_OWNERS
 from .slot_events import (
     Action,
     Arrive,
@@ -35,6 +39,7 @@ from .slot_events import (
     GiveBack,
     Grant,
     Hold,
+    Join,
     Keep,
     Publish,
     Refuse,
@@ -50,6 +55,8 @@ from .slot_events import (
 Phase = Literal["free", "leased", "filled", "revising", "emptying"]
 _LEASED: Final = ("leased", "revising")
 _HOLDING: Final = ("filled", "revising")
+_FREEING: Final = (GiveBack, Withdraw, Reject, Revoke, Publish)
+"""After which a slot may be free that was emptying."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +65,8 @@ class Slot:
 
     ``kept``: the fence of the contribution that the slot holds, 0 when it holds none; ``keeper``:
     whose client key that is. Both are the last holder's, but after a corrective lease. ``total``:
-    what ``progress`` comes to, by the holder's word, 0 for not said; no law looks at it.
+    what ``progress`` comes to, by the holder's word, 0 for not said; no law looks at it. ``home``:
+    of a seat, the slot whose block its last lease is of; -1 for a slot.
     """
 
     phase: Phase = "free"
@@ -72,6 +80,12 @@ class Slot:
     kept: int = 0
     keeper: str = ""
     total: int = 0
+    home: int = -1
+
+    @property
+    def is_seat(self) -> bool:
+        """Whether it has no block of its own."""
+        return self.home >= 0
 
     def held_by(self, client: str, fence: int) -> bool:
         """Return whether this client holds the slot's newest fence; no clock is read."""
@@ -80,7 +94,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """All slots; the last ``num_kept`` are granted to the operator's own members only.
+    """All slots, then all seats; the last ``num_kept`` slots are for the operator's members only.
 
     ``released``: slots whose contribution the newest release holds. ``planned``: those of the open
     plan, None when no plan is open.
@@ -96,23 +110,46 @@ class Slots:
     @property
     def num_free(self) -> int:
         """Slots that were never leased or given back, of those that are for everybody."""
-        everybodys = self.slots[: len(self.slots) - self.num_kept]
+        everybodys = self.own[: len(self.own) - self.num_kept]
         return sum(slot.phase == "free" for slot in everybodys)
+
+    @property
+    def own(self) -> tuple[Slot, ...]:
+        """The slots without the seats."""
+        return tuple(slot for slot in self.slots if not slot.is_seat)
+
+    def seats(self, home: int) -> tuple[int, ...]:
+        """Return the seats of a slot that are not free."""
+        return tuple(
+            index
+            for index, slot in enumerate(self.slots)
+            if slot.home == home and slot.phase != "free"
+        )
 
 
 Stepped = tuple[Slots, tuple[Action, ...]]
 
 
-def step(state: Slots, event: Event) -> Stepped:  # noqa: C901, PLR0911, PLR0912  # one case an event
+def step(state: Slots, event: Event) -> Stepped:
     """Advance by one event. Same state and event: same answer, always.
 
     No action: there was nothing to do, and that is right.
     """
+    after, actions = _step(state, event)
+    if after is state or not isinstance(event, _FREEING):
+        return after, actions
+    after, freed = _vacate(after)
+    return after, (*actions, *freed)
+
+
+def _step(state: Slots, event: Event) -> Stepped:  # noqa: C901, PLR0911, PLR0912  # one case an event
     match event:
         case Ask():
             return _ask(state, event)
         case Revise():
             return _revise(state, event)
+        case Join():
+            return _join(state, event)
         case Renew():
             return _renew(state, event)
         case Arrive():
@@ -149,8 +186,9 @@ def step(state: Slots, event: Event) -> Stepped:  # noqa: C901, PLR0911, PLR0912
 def _ask(state: Slots, event: Ask) -> Stepped:
     if _has_live(state, event.member, event.now_s):
         return _quota_used(state)
-    open_slots = len(state.slots) if event.operator else len(state.slots) - state.num_kept
-    index = _choose(state.slots[:open_slots], event.now_s)
+    own = state.own
+    open_slots = len(own) if event.operator else len(own) - state.num_kept
+    index = _choose(own[:open_slots], event.now_s)
     if index is None:
         return _refuse(state, "no-free-slot", _full(state, event))
     granted = Slot(
@@ -189,6 +227,41 @@ def _revise(state: Slots, event: Revise) -> Stepped:
     return _put(state, event.slot, granted), (Grant(event.slot, granted.fence),)
 
 
+def _join(state: Slots, event: Join) -> Stepped:
+    """Lease a seat beside a slot that holds something: a free one, a late one, or a new one."""
+    if _has_live(state, event.member, event.now_s):
+        return _quota_used(state)
+    home = _slot(state, event.home)
+    if home is None or home.is_seat or home.phase not in _HOLDING:
+        return _refuse(state, "not-filled", f"slot {event.home} holds nothing to be joined")
+    taken = state.seats(event.home)
+    late = [
+        (state.slots[i].deadline_s, i)
+        for i in taken
+        if state.slots[i].phase == "leased" and event.now_s >= state.slots[i].deadline_s
+    ]
+    if len(taken) < MOST_OWNERS - 1:
+        index = next((i for i, s in enumerate(state.slots) if s.is_seat and s.phase == "free"), -1)
+    elif late:
+        index = min(late)[1]
+    else:
+        what = f"{len(taken) + 1} owners of the concept of slot {event.home}, allowed are"
+        return _refuse(state, "no-seat", f"{what} {MOST_OWNERS}")
+    if index < 0:
+        index = len(state.slots)
+        state = replace(state, slots=(*state.slots, Slot(home=event.home)))
+    granted = Slot(
+        phase="leased",
+        fence=state.slots[index].fence + 1,  # I1
+        client=event.client,
+        member=event.member,
+        seen_s=event.now_s,
+        deadline_s=event.now_s + state.ttl_s,
+        home=event.home,
+    )
+    return _put(state, index, granted), (Grant(index, granted.fence),)
+
+
 def _has_live(state: Slots, member: str, now_s: float) -> bool:
     return any(
         s.phase in _LEASED and s.member == member and s.deadline_s > now_s for s in state.slots
@@ -214,12 +287,12 @@ def _choose(slots: tuple[Slot, ...], now_s: float) -> int | None:
 
 
 def _full(state: Slots, event: Ask) -> str:
-    num_filled = sum(s.phase in (*_HOLDING, "emptying") for s in state.slots)
-    num_leased = sum(s.phase == "leased" for s in state.slots)
+    own = state.own
+    num_filled = sum(s.phase in (*_HOLDING, "emptying") for s in own)
+    num_leased = sum(s.phase == "leased" for s in own)
     kept = "" if event.operator else f", {state.num_kept} kept for the operator"
     return (
-        f"no free slot: of {len(state.slots)} slots {num_filled} are filled"
-        f" and {num_leased} leased{kept}"
+        f"no free slot: of {len(own)} slots {num_filled} are filled and {num_leased} leased{kept}"
     )
 
 
@@ -288,9 +361,34 @@ def _empty(state: Slots, index: int, fence: int) -> Stepped:
     slot = _slot(state, index)
     if slot is None or slot.phase not in _HOLDING or slot.kept != fence:
         return _not_filled(state, index, fence)
-    if index in state.released or index in (state.planned or ()):
-        return _put(state, index, replace(slot, phase="emptying")), (Empty(index),)
-    return _put(state, index, _freed(slot)), (Free(index),)
+    actions: list[Action] = []
+    for seat in state.seats(index):  # who has sent nothing yet is in nothing: the owner's word ends
+        if state.slots[seat].phase == "leased":
+            state = _put(state, seat, replace(state.slots[seat], phase="free"))
+            actions.append(Free(seat))
+    if _is_bound(state, index):
+        return _put(state, index, replace(slot, phase="emptying")), (*actions, Empty(index))
+    return _put(state, index, _freed(slot)), (*actions, Free(index))
+
+
+def _is_bound(state: Slots, index: int) -> bool:
+    """Return whether a release, the open plan, or a seat still uses the slot's block (I5)."""
+    if state.seats(index):
+        return True
+    return index in state.released or index in (state.planned or ())
+
+
+def _vacate(state: Slots) -> Stepped:
+    """Free what was emptying and is in use no more; seats first, their homes after them."""
+    freed: list[Action] = []
+    for index in sorted(
+        (i for i, slot in enumerate(state.slots) if slot.phase == "emptying"),
+        key=lambda i: (not state.slots[i].is_seat, i),
+    ):
+        if not _is_bound(state, index):
+            state = _put(state, index, _freed(state.slots[index]))
+            freed.append(Free(index))
+    return state, tuple(freed)
 
 
 def _freed(slot: Slot) -> Slot:
@@ -324,15 +422,7 @@ def _publish(state: Slots) -> Stepped:
     """Make the plan the newest release; what it leaves out and was emptying is free."""
     if state.planned is None:
         return _refuse(state, "plan-differs", "no plan is open")
-    state = replace(state, released=state.planned, planned=None)
-    freed = tuple(
-        index
-        for index, slot in enumerate(state.slots)
-        if slot.phase == "emptying" and index not in state.released
-    )
-    for index in freed:
-        state = _put(state, index, _freed(state.slots[index]))
-    return state, tuple(Free(index) for index in freed)
+    return replace(state, released=state.planned, planned=None), ()
 
 
 def _slot(state: Slots, index: int) -> Slot | None:

@@ -125,6 +125,14 @@ CREATE VIEW standing AS SELECT leaf, slot, fence,
   THEN 'superseded' ELSE state END AS state, why, figures, first FROM contribution c;
 """
 
+_FORMAT_8 = """
+ALTER TABLE slot ADD COLUMN home INTEGER NOT NULL DEFAULT -1;
+ALTER TABLE lease ADD COLUMN block INTEGER NOT NULL DEFAULT -1;
+ALTER TABLE lease ADD COLUMN joins INTEGER;
+ALTER TABLE lease ADD COLUMN share TEXT NOT NULL DEFAULT '';
+CREATE INDEX lease_joins ON lease (joins) WHERE joins IS NOT NULL;
+"""
+
 
 def _to_1(db: sqlite3.Connection) -> None:
     """Make every table of the first version."""
@@ -174,9 +182,14 @@ def _to_7(db: sqlite3.Connection) -> None:
     _run(db, _FORMAT_7)
 
 
+def _to_8(db: sqlite3.Connection) -> None:
+    """Keep whose block a seat's lease is of, which concept it joined, and by whose word."""
+    _run(db, _FORMAT_8)
+
+
 _STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     *(_to_1, _to_2, _to_3, _to_4, _to_5),
-    *(_to_6, _to_7),
+    *(_to_6, _to_7, _to_8),
 )
 FORMAT = len(_STEPS)
 

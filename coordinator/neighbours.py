@@ -79,7 +79,7 @@ class Voice:
             a = {layer.path: values(f"a.{layer.path}") for layer in text_readers(layout.spec)}
             probes = [values(name) for name in names if name.startswith("probe.")]
             vectors = [values(name).ravel() for name in names if name.startswith("embed.")]
-        heard = Heard(lease.slot, a, np.vstack(probes))
+        heard = Heard(lease.home, a, np.vstack(probes))
         return cls(lease.concept, heard, np.concatenate(vectors))
 
     @property
@@ -99,7 +99,10 @@ class Company:
         self._lock = threading.Lock()
 
     def neighbours(self, own: Voice, *, besides: int = 0) -> tuple[Neighbour, ...]:
-        """Return how ``own`` stands to all but those of the concept that begins at ``besides``."""
+        """Return how ``own`` stands to all but those of the concept that begins at ``besides``.
+
+        Whoever owns a part of it: the parts of one concept are meant to be alike.
+        """
         spec = self._house.facts.spec
         here, is_heard = response(spec, own.heard, own.heard.probes), bool(own.heard.a)
         found = []

@@ -42,6 +42,14 @@ class Lease:
     day: int
     leaf: int
     replaces: int | None = None  # of a corrective lease: the contribution whose place is taken
+    block: int = -1  # whose block is trained against; given where it is not the slot's own
+    joins: int | None = None  # of a seat: the first contribution of the concept's first owner
+    share: str = ""  # of a seat: by whose word, as canonical JSON
+
+    @property
+    def home(self) -> int:
+        """The slot whose block is trained against."""
+        return self.slot if self.block < 0 else self.block
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,32 +109,46 @@ class Contribution:
 def make_slots(db: sqlite3.Connection, num: int) -> None:
     """Write ``num`` free slots."""
     db.executemany(
-        "INSERT INTO slot VALUES (?, 'free', 0, '', '', 0, 0)", ((i,) for i in range(num))
+        "INSERT INTO slot VALUES (?, 'free', 0, '', '', 0, 0, -1)", ((i,) for i in range(num))
+    )
+
+
+def add_seat(db: sqlite3.Connection, index: int, seat: Slot) -> None:
+    """Write a seat that was not there."""
+    db.execute(
+        "INSERT INTO slot VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            *(index, seat.phase, seat.fence, seat.client, seat.member, seat.held_s),
+            *(seat.kept, seat.home),
+        ),
     )
 
 
 def slots(db: sqlite3.Connection) -> tuple[Slot, ...]:
     """Return all slots as they were saved; deadlines are not among it."""
     rows = db.execute(
-        "SELECT s.state, s.fence, s.client, s.member, s.held_s, s.kept, coalesce(l.client, '')"
+        "SELECT s.state, s.fence, s.client, s.member, s.held_s, s.kept, coalesce(l.client, ''),"
+        " s.home"
         " FROM slot s LEFT JOIN lease l ON l.slot = s.id AND l.fence = s.kept ORDER BY s.id"
     )
     return tuple(_slot(*row) for row in rows)
 
 
 def _slot(  # a row
-    phase: Phase, fence: int, client: str, member: str, held_s: int, kept: int, keeper: str
-) -> Slot:
-    return Slot(phase, fence, client, member, held_s, kept=kept, keeper=keeper)
+    phase: Phase, fence: int, client: str, member: str, held_s: int, kept: int, keeper: str,
+    home: int,
+) -> Slot:  # fmt: skip
+    return Slot(phase, fence, client, member, held_s, kept=kept, keeper=keeper, home=home)
 
 
 def save_slot(db: sqlite3.Connection, index: int, slot: Slot, *, before: Slot) -> None:
     """Write one slot; the row must still be what memory thinks (I1 holds in the database too)."""
     changed = db.execute(
-        "UPDATE slot SET state = ?, fence = ?, client = ?, member = ?, held_s = ?, kept = ?"
+        "UPDATE slot SET state = ?, fence = ?, client = ?, member = ?, held_s = ?, kept = ?,"
+        " home = ?"
         " WHERE id = ? AND state = ? AND fence = ? AND client = ? AND kept = ?",
         (
-            *(slot.phase, slot.fence, slot.client, slot.member, slot.held_s, slot.kept),
+            *(slot.phase, slot.fence, slot.client, slot.member, slot.held_s, slot.kept, slot.home),
             *(index, before.phase, before.fence, before.client, before.kept),
         ),
     ).rowcount
@@ -161,8 +183,8 @@ def member(db: sqlite3.Connection, key: str) -> Member | None:
 
 
 _LEASE = (
-    "SELECT member, request, slot, fence, client, concept, triggers, vectors, day, leaf, replaces"
-    " FROM lease"
+    "SELECT member, request, slot, fence, client, concept, triggers, vectors, day, leaf, replaces,"
+    " block, joins, share FROM lease"
 )
 
 
@@ -195,7 +217,7 @@ def lease_at(db: sqlite3.Connection, slot: int, fence: int) -> Lease:
 
 def _lease(row: tuple[Any, ...]) -> Lease:
     member_key, request, slot, fence, client, concept, triggers, vectors, *rest = row
-    day, leaf, replaces = rest
+    day, leaf, replaces, block, joins, share = rest
     return Lease(
         member=member_key,
         request=request,
@@ -208,17 +230,34 @@ def _lease(row: tuple[Any, ...]) -> Lease:
         day=day,
         leaf=leaf,
         replaces=replaces,
+        block=block,
+        joins=joins,
+        share=share,
     )
+
+
+def joined(db: sqlite3.Connection, first: int) -> tuple[Lease, ...]:
+    """Return every lease that joined the concept whose first contribution this is, by leaf."""
+    return tuple(map(_lease, db.execute(_LEASE + " WHERE joins = ? ORDER BY leaf", (first,))))
+
+
+def num_joined(db: sqlite3.Connection, share: str) -> int:
+    """Return how many owners came in by a share: contributions, also those that are out again."""
+    query = (
+        "SELECT COUNT(*) FROM contribution c JOIN lease l ON l.slot = c.slot AND l.fence = c.fence"
+        " WHERE l.share = ? AND l.replaces IS NULL"
+    )
+    return db.execute(query, (share,)).fetchone()[0]
 
 
 def add_lease(db: sqlite3.Connection, lease: Lease) -> None:
     """Write one granted lease."""
     db.execute(
-        "INSERT INTO lease VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO lease VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             *(lease.member, lease.request, lease.slot, lease.fence, lease.client, lease.concept),
             *(",".join(lease.triggers), ",".join(str(v) for v in lease.vectors)),
-            *(lease.day, lease.leaf, lease.replaces),
+            *(lease.day, lease.leaf, lease.replaces, lease.block, lease.joins, lease.share),
         ),
     )
 
@@ -393,9 +432,18 @@ def of_concept(db: sqlite3.Connection, first: int) -> tuple[Contribution, ...]:
     return tuple(Contribution(*row) for row in rows)
 
 
+_CONCEPT = (
+    "coalesce((SELECT joins FROM lease l WHERE l.slot = s.slot AND l.fence = s.fence), s.first)"
+)
+
+
 def contribution_states(db: sqlite3.Connection) -> list[tuple[int, ContributionState, int]]:
-    """Return leaf and state of every contribution and the first of its concept, by leaf."""
-    return db.execute("SELECT leaf, state, first FROM standing ORDER BY leaf").fetchall()
+    """Return leaf and state of every contribution and the first of its concept, by leaf.
+
+    Of a concept with several owners that is its first owner's first one.
+    """
+    query = f"SELECT leaf, state, {_CONCEPT} FROM standing s ORDER BY leaf"  # noqa: S608  # a constant
+    return db.execute(query).fetchall()
 
 
 def accepted_layers(db: sqlite3.Connection) -> list[tuple[int, list[float]]]:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 from ..core import names
+from ..core.canonical import decode, encode
 from ..core.checkpoint import Checkpoint, open_checkpoint
 from ..core.contribution import ContributionManifest
 from ..core.document import Document, from_value, parse
@@ -27,6 +28,7 @@ from ..core.merkle import Peaks, leaf_hash
 from ..core.receipt import verify_receipt
 from ..core.release import ReleaseManifest
 from ..core.sealed import blob_bytes
+from ..core.share import Share
 from ..core.spec import FederationSpec
 from ..core.standing import standings
 from ..core.withdrawal import Withdrawal
@@ -192,8 +194,8 @@ class _Check:
         row = self._leases.get((slot, fence))
         if fence != self._fences[slot]:  # I1
             yield f"leaf {index} grants fence {fence} of slot {slot}, due was {self._fences[slot]}"
-        said = (leaf["client"], leaf["triggers"], index)
-        if row is None or (row.client, list(row.triggers), row.leaf) != said:
+        said = (leaf["client"], leaf["triggers"], index, leaf.get("block", -1))
+        if row is None or (row.client, list(row.triggers), row.leaf, row.block) != said:
             yield f"leaf {index} is a lease whose row says something else"
         elif not self._is_own(row):
             yield f"leaf {index} is a corrective lease of what is another's"
@@ -203,13 +205,28 @@ class _Check:
     def _is_own(self, lease: records.Lease) -> bool:
         """Return whether a lease is of a new concept, or of its member's own contribution."""
         if lease.replaces is None:
-            return True
+            return lease.joins is None or self._is_shared(lease)
         before = records.readable(self._db, lease.replaces)
         named = None if before is None else before[0]
+        if named is not None and (named.share, named.joins) != (lease.share, lease.joins):
+            return False
         return named is not None and (named.slot, named.member, named.concept) == (
             lease.slot,
             lease.member,
             lease.concept,
+        )
+
+    def _is_shared(self, lease: records.Lease) -> bool:
+        """Return whether a share lets the lease in, to the concept that its row names (T29)."""
+        share = Share.from_value(decode(lease.share.encode("ascii")))
+        entry = records.contribution(self._db, share.leaf)
+        given = records.readable(self._db, share.leaf)
+        return (
+            given is not None
+            and entry is not None
+            and entry.first == lease.joins
+            and (given[0].client, given[0].slot) == (share.client, lease.block)
+            and given[0].concept == lease.concept
         )
 
     def _contribution(self, index: int, signed: Document, body: bytes) -> Iterator[str]:
@@ -228,6 +245,9 @@ class _Check:
             yield f"the upload of contribution {index} has another id"
         if (lease.client, lease.concept) != (manifest.client, manifest.concept):
             yield f"contribution {index} is not of its lease"
+        share = "" if manifest.share is None else encode(manifest.share.value).decode("ascii")
+        if (lease.share, lease.home) != (share, manifest.block):
+            yield f"contribution {index} is in its concept by another share than its lease"
         replaced = manifest.replaces
         before = None if replaced is None else records.contribution(self._db, replaced.leaf)
         if (lease.replaces, index if before is None else before.first) != (
@@ -297,8 +317,9 @@ class _Check:
             slot for held in (newest.plan if newest else None, plan) if held for slot in held.slots
         }
         slots = records.slots(self._db)
-        if len(slots) != self._spec.capacity:
+        if sum(not slot.is_seat for slot in slots) != self._spec.capacity:
             yield f"{len(slots)} slots, the spec has {self._spec.capacity}"
+        used = {slot.home for slot in slots if slot.phase != "free"}
         concepts = self._concepts()
         for index, slot in enumerate(slots):
             lease = self._leases.get((index, slot.fence))
@@ -317,8 +338,11 @@ class _Check:
                 "leased": not held and not is_bound and not slot.kept and fresh,
                 "filled": is_held,
                 "revising": is_held and fresh,
-                "emptying": not held and is_bound and kept is not None,
+                "emptying": not held and (is_bound or index in used) and kept is not None,
             }
+            home = -1 if lease is None else lease.block
+            if slot.is_seat != (index >= self._spec.capacity) or (slot.fence and slot.home != home):
+                yield f"slot {index} is not beside the slot that its last lease joined"
             if not fits.get(slot.phase, False):  # I3, I5
                 yield f"slot {index} is {slot.phase}, and its contribution says otherwise"
 

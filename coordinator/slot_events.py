@@ -8,7 +8,7 @@ are monotonic seconds. Source: the table of reliability.md 3.
 from dataclasses import dataclass
 from typing import Literal
 
-Code = Literal["lease-lost", "no-free-slot", "quota-used", "not-filled", "plan-differs"]
+Code = Literal["lease-lost", "no-free-slot", "quota-used", "not-filled", "plan-differs", "no-seat"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,16 @@ class Revise:
     member: str
     slot: int
     fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """A member wants a seat beside slot ``home``, to teach what that slot holds."""
+
+    now_s: float
+    client: str
+    member: str
+    home: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +149,7 @@ class Restart:
 Event = (
     Ask
     | Revise
+    | Join
     | Renew
     | Arrive
     | GiveBack

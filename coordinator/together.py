@@ -11,12 +11,15 @@ blame. Cost: additions; a pair that was never measured, since both came at once,
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 
 from ..core.crosstalk import text_readers
+from ..core.document import parse
 from ..core.errors import Refused
 from ..core.loudness import loudness_percent
 from . import records, verdicts
@@ -29,9 +32,15 @@ from .records import Contribution
 
 @dataclass(slots=True)
 class _Set:
-    """The accepted ones: their figures, and c of each ordered pair, victim first."""
+    """The accepted ones: their figures, and c of each ordered pair, victim first.
+
+    ``concept``: the first contribution of each one's; ``weight``: its part of that concept, 1 where
+    it has one owner.
+    """
 
     entries: Sequence[Contribution]
+    concept: Mapping[int, int]
+    weight: Mapping[int, float]
     figures: dict[int, dict[str, object]] = field(default_factory=dict)
     shares: dict[tuple[int, int], float] = field(default_factory=dict)
 
@@ -45,7 +54,7 @@ def settle(house: House, lambda_1024: int) -> None:
     accepted = [
         entry for entry in house.store.run(records.contributions) if entry.state == "accepted"
     ]
-    company = _Set(accepted)
+    company = _Set(accepted, *house.store.run(lambda db: _parts(db, accepted)))
     for entry in accepted:
         company.figures[entry.leaf] = json.loads(entry.figures)
         company.shares |= shares_of(entry)
@@ -63,7 +72,7 @@ def settle(house: House, lambda_1024: int) -> None:
     if gone:
         settle(house, lambda_1024)
         return
-    _check_budget(house, list(company.figures.values()), lambda_1024)
+    _check_budget(house, company, lambda_1024)
 
 
 def shares_of(entry: Contribution) -> dict[tuple[int, int], float]:
@@ -82,7 +91,7 @@ def _measure_missing(house: House, company: _Set) -> None:
         own = read_voice(house, leaf) if leaves - known - {leaf} else None
         if own is None:
             continue
-        first = next(entry.first for entry in company.entries if entry.leaf == leaf)
+        first = company.concept[leaf]
         pairs = {
             str(each.leaf): [each.to_it, each.from_it]
             for each in Company(house).neighbours(own, besides=first)
@@ -143,19 +152,40 @@ def _too_much(company: _Set, percent: int) -> list[tuple[int, Finding]]:
 
 def _on(company: _Set, victim: int, others: set[int]) -> dict[int, float]:
     return {
-        j: company.shares[victim, j]
+        j: company.shares[victim, j] * company.weight[j]
         for j in others
         if j != victim and (victim, j) in company.shares
     }
 
 
-def _check_budget(house: House, figures: Sequence[Mapping[str, object]], lambda_1024: int) -> None:
+def _parts(
+    db: records.Db, accepted: Sequence[Contribution]
+) -> tuple[dict[int, int], dict[int, float]]:
+    """Return the concept of each contribution, and which part of it this one is."""
+    concept = {leaf: first for leaf, _, first in records.contribution_states(db)}
+    images = dict[int, int]()
+    for entry in accepted:
+        found = records.readable(db, entry.leaf)
+        body = {} if found is None else parse(found[1].document, kind="contribution").body
+        images[entry.leaf] = cast("int", body.get("count", 1))
+    whole = Counter[int]()
+    for leaf, count in images.items():
+        whole[concept[leaf]] += count
+    return concept, {leaf: count / whole[concept[leaf]] for leaf, count in images.items()}
+
+
+def _check_budget(house: House, company: _Set, lambda_1024: int) -> None:
     spec = house.facts.spec
     percent = house.settings.admission.bounds(spec.capacity).budget_percent
-    rows = [each["layers"] for each in figures if "layers" in each]
+    rows: dict[int, np.ndarray] = {}  # of one concept's parts: |average| is at most that of |A|
+    for leaf, each in company.figures.items():
+        if "layers" in each:
+            row = np.array(each["layers"], dtype=np.float64) * company.weight[leaf]
+            first = company.concept[leaf]
+            rows[first] = rows[first] + row if first in rows else row
     if not rows:
         return
-    sums = np.sqrt(np.square(np.array(rows, dtype=np.float64)).sum(axis=0)) * lambda_1024 / 1024
+    sums = np.sqrt(np.square(np.array(list(rows.values()))).sum(axis=0)) * lambda_1024 / 1024
     worst = int(sums.argmax())
     if sums[worst] > percent:  # T12: a full house
         raise Refused(

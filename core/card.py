@@ -49,6 +49,7 @@ def card_text(
         f"# {spec.name}, release {n}",
         "",
         _counted(len(merge.parts)),
+        *_shared(merge),
         f"The base is {_code(spec.base.name)}, revision {_code(spec.base.revision)}: {like.title}.",
         "",
         "| concept | triggers | title | strength | licence | client key |",
@@ -88,6 +89,20 @@ def _counted(number: int) -> str:
     return f"{number} concepts in one model, each trained by its owner on its own machine."
 
 
+def _shared(merge: Merge) -> list[str]:
+    """Return which concepts several owners taught, and what each one's images weigh."""
+    told = [
+        f"{part.manifest.concept} ({' + '.join(str(each.manifest.count) for each in part.owners)}"
+        " images)"
+        for part in merge.parts
+        if part.owners
+    ]
+    if not told:
+        return []
+    words = f"Taught by several owners, each from pictures of its own: {', '.join(told)}."
+    return wrap(words, _WIDTH)
+
+
 def _front_matter(merge: Merge) -> list[str]:
     """Return the YAML that hubs read; values are quoted, so none is a number, a date or a list."""
     licences = sorted({part.manifest.licence for part in merge.parts})
@@ -113,9 +128,10 @@ def _front_matter(merge: Merge) -> list[str]:
 def _row(part: Part) -> str:
     manifest = part.manifest
     triggers = ", ".join(f"`{trigger}`" for trigger in manifest.triggers)
+    clients = ", ".join(f"`{each.manifest.client[:16]}`" for each in part.owners or (part,))
     return (
         f"| {manifest.concept} | {triggers} | {_code(manifest.title)} | {part.lambda_1024}/1024"
-        f" | {_code(manifest.licence)} | `{manifest.client[:16]}` |"
+        f" | {_code(manifest.licence)} | {clients} |"
     )
 
 

@@ -4,7 +4,8 @@ Law: slot, fence, ledger and the SHA-256 of the blob stand in one signed body, s
 be moved to no other slot and changed by nobody (T4); ``basis`` is the fingerprint of the block that
 A_i was trained against, so a wrong basis is refused before a merge (T11). One that takes the place
 of an earlier one of its concept, after a corrective round, is signed by that one's client key too,
-so nobody but its owner replaces it (T4).
+so nobody but its owner replaces it (T4). One that joins another owner's concept holds that owner's
+share and is signed by the share's key too, so nobody gets in without it (T29).
 Source: security.md 4.5. Not here: the blob's own rules (core/layout.py), whether the lease holds.
 """
 
@@ -23,6 +24,7 @@ from .dp_claim import DpClaim
 from .errors import InputError
 from .fields import NO_ID, Fields, bad_field
 from .names import check_title, slug
+from .share import MOST_IMAGES, Share
 
 Form = Literal["public", "private"]
 _FORMS: Final[tuple[Form, Form]] = ("public", "private")
@@ -47,7 +49,7 @@ _NEED: Final = [
     "v",
 ]
 _PRIVATE: Final = ("plain", "wraps")
-_MAY: Final = ("dp", "pictures", "replaces", "title", *_PRIVATE)
+_MAY: Final = ("count", "dp", "pictures", "replaces", "share", "title", *_PRIVATE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,9 @@ class ContributionManifest:
     ``basis``: 64 zeros for basis families that are not integers. ``licence``: an SPDX id.
     ``dp``: the client's own claim. ``pictures``: releases may show what the merged model draws of
     it. ``plain``, ``wraps``: hashes that private slots have.
-    ``replaces``: of a corrective round, which earlier contribution of the concept.
+    ``replaces``: of a corrective round, which earlier contribution of the concept. ``count``: of a
+    concept that may have several owners, how many images it was made from. ``share``: of another
+    owner than the first, by whose word it is one; ``slot`` is then a seat, beyond the spec's slots.
     """
 
     basis: str
@@ -87,11 +91,23 @@ class ContributionManifest:
     plain: str = ""
     wraps: str = ""
     replaces: Replaced | None = None
+    count: int = 0
+    share: Share | None = None
+
+    @property
+    def block(self) -> int:
+        """The slot whose block A was trained against: its own, or that of its first owner."""
+        return self.slot if self.share is None else self.share.slot
 
     @property
     def signers(self) -> tuple[str, ...]:
         """The client keys that have to sign, sorted."""
-        return tuple(sorted({self.client} | ({self.replaces.client} if self.replaces else set())))
+        beside = {self.client}
+        if self.replaces is not None:
+            beside.add(self.replaces.client)
+        elif self.share is not None:
+            beside.add(self.share.key)
+        return tuple(sorted(beside))
 
     def body(self) -> dict[str, object]:
         """Return the body that is signed; an absent field is left out."""
@@ -121,13 +137,18 @@ class ContributionManifest:
             body.update(plain=self.plain, wraps=self.wraps)
         if self.replaces is not None:
             body["replaces"] = {"client": self.replaces.client, "leaf": self.replaces.leaf}
+        if self.count:
+            body["count"] = self.count
+        if self.share is not None:
+            body["share"] = self.share.value
         return body
 
     @classmethod
     def from_document(cls, signed: Document) -> "ContributionManifest":
         """Return the manifest of a document that its own client key signed, and nobody else.
 
-        But for one that replaces another: that one's client key signed it too.
+        But for one that replaces another: that one's client key signed it too. And one that joins a
+        concept: the share's key did.
 
         Raises VerificationFailed: ``bad-field``, ``bad-key`` or ``bad-signature``.
         """
@@ -151,6 +172,11 @@ class ContributionManifest:
         if any((name in fields) != private for name in _PRIVATE):
             raise bad_field("`plain` and `wraps` belong to private contributions, and only there")
         replaces = _replaced(fields.raw("replaces")) if "replaces" in fields else None
+        count = fields.integer("count", 1, MOST_IMAGES) if "count" in fields else 0
+        share = Share.from_value(fields.raw("share")) if "share" in fields else None
+        if count and (private or "dp" in fields):
+            raise bad_field("`count` belongs to public contributions without a claim of privacy")
+        _check_share(share, count, fields)
         if replaces is not None and (private or replaces.client == fields.raw("client")):
             raise bad_field("`replaces` belongs to public contributions under a key of their own")
         return cls(
@@ -173,7 +199,19 @@ class ContributionManifest:
             plain=fields.hex("plain") if private else "",
             wraps=fields.hex("wraps") if private else "",
             replaces=replaces,
+            count=count,
+            share=share,
         )
+
+
+def _check_share(share: Share | None, count: int, fields: Fields) -> None:
+    """Refuse a share of another ledger, for its own giver, or exceeded."""
+    if share is None:
+        return
+    if share.log != fields.hex("log") or fields.raw("client") in (share.client, share.key):
+        raise bad_field("`share` of a contribution manifest is of another ledger, or its own")
+    if not 1 <= count <= share.most:
+        raise bad_field(f"`count` of a shared concept is not an integer from 1 to {share.most}")
 
 
 def block_fingerprint(blocks: Iterable[Int8[np.ndarray, "_m _r"]]) -> str:

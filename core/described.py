@@ -78,14 +78,14 @@ def info_bytes(
 def _concept(part: Part) -> dict[str, object]:
     manifest = part.manifest
     entry: dict[str, object] = {
-        "blob": manifest.blob,
+        "blob": part.content,
         "client": manifest.client,
         "concept": manifest.concept,
         "fence": manifest.fence,
         "lambda": part.lambda_1024,
         "leaf": part.leaf,
         "licence": manifest.licence,
-        "slot": manifest.slot,
+        "slot": manifest.block,
         "triggers": [
             {"trigger": trigger, "vectors": vectors}
             for trigger, vectors in zip(manifest.triggers, part.layout.vectors, strict=True)
@@ -93,9 +93,25 @@ def _concept(part: Part) -> dict[str, object]:
     }
     if manifest.title:
         entry["title"] = encode_text(manifest.title)
+    if part.owners:
+        entry["owners"] = [_owner(each) for each in part.owners]
     if manifest.dp is not None:
         entry["dp"] = manifest.dp.body()
     return entry
+
+
+def _owner(part: Part) -> dict[str, object]:
+    """Return what is said of one of several owners of a concept."""
+    manifest = part.manifest
+    return {
+        "blob": manifest.blob,
+        "client": manifest.client,
+        "fence": manifest.fence,
+        "images": manifest.count,
+        "lambda": part.lambda_1024,
+        "leaf": part.leaf,
+        "slot": manifest.slot,
+    }
 
 
 def _file(file: MadeFile, sha256: str) -> dict[str, Any]:

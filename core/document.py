@@ -27,6 +27,7 @@ Kind = Literal[
     "keyring",
     "release",
     "head",
+    "share",
 ]
 _KINDS: Final = frozenset(cast("tuple[str, ...]", get_args(Kind)))
 _MOST_SIGNATURES: Final = 16

@@ -45,9 +45,13 @@ def document_leaf(signed: Document) -> bytes:
     return _leaf({"doc": signed.value, "kind": signed.kind})
 
 
-def lease_leaf(*, client: str, fence: int, slot: int, triggers: Sequence[str]) -> bytes:
-    """Return the leaf of a granted lease."""
+def lease_leaf(
+    *, client: str, fence: int, slot: int, triggers: Sequence[str], block: int = -1
+) -> bytes:
+    """Return the leaf of a granted lease; ``block``: of a seat, the slot whose block it is of."""
     body: dict[str, object] = {"client": client, "fence": fence, "kind": "lease", "slot": slot}
+    if block >= 0:
+        body["block"] = block
     return _leaf({**body, "triggers": list(triggers)})
 
 
@@ -78,7 +82,8 @@ def parse_leaf(data: bytes) -> dict[str, object]:
     kind = body.get("kind")
     if not isinstance(kind, str) or kind not in _SHAPES:
         raise bad_field("a ledger leaf of no known kind")
-    fields = Fields(body, "a ledger leaf", need=("kind", "v", *_SHAPES[kind]))
+    may = ("block",) if kind == "lease" else ()
+    fields = Fields(body, "a ledger leaf", need=("kind", "v", *_SHAPES[kind]), may=may)
     fields.version()
     _check_fields(fields, kind)
     return body
@@ -92,6 +97,8 @@ def _check_fields(fields: Fields, kind: str) -> None:
             fields.hex("client")
             fields.integer("fence", 1)
             fields.integer("slot")
+            if "block" in fields:
+                fields.integer("block")
             for trigger in fields.items("triggers", least=1, most=16):
                 if not isinstance(trigger, str):
                     raise bad_field("`triggers` of a ledger leaf holds something else than text")

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Int, Int16
+from jaxtyping import Float64, Int
 
 from .basis import Family, scale
 from .errors import ContributionRejected, SpecError
@@ -31,13 +31,15 @@ _INT64 = 2**63
 class Term:
     """One concept's part of one layer: lambda A B^T = (``lambda_1024`` / 1024) 2^e q b^T s.
 
-    ``block``: b's integers, or what determines them.
+    ``block``: b's integers, or what determines them. ``largest``: no |q| is above it; of several
+    owners' parts as one term (owners.py) q is wider than 16 bits, and holds their weights.
     """
 
-    q: Int16[np.ndarray, "n r"]
+    q: Int[np.ndarray, "n r"]
     exponent: int
     lambda_1024: int
     block: Int[np.ndarray, "m r"] | HadamardColumns
+    largest: int = MAX_MANTISSA
 
     @property
     def integers(self) -> Int[np.ndarray, "m r"]:
@@ -63,10 +65,10 @@ class Term:
                 code="shapes-differ",
             )
         low, high = window
-        if not low <= self.exponent <= high or int(self.q.min(initial=0)) < -MAX_MANTISSA:
+        if not low <= self.exponent <= high or int(self.q.min(initial=0)) < -self.largest:
             raise ContributionRejected(
                 f"exponent {self.exponent}, smallest integer {int(self.q.min(initial=0))}",
-                why=f"exponents are {low} to {high}, integers at least -{MAX_MANTISSA}",
+                why=f"exponents are {low} to {high}, integers at least -{self.largest}",
                 fix="pack the contribution again with this federation's orthofed",
                 code="not-normal-form",
             )

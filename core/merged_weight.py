@@ -17,7 +17,7 @@ from .basis import Family, scale
 from .hadamard import HadamardColumns
 from .hadamard_product import HadamardProduct
 from .merge import EXACT, Term, residual
-from .quantise import A_WINDOW, MAX_MANTISSA
+from .quantise import A_WINDOW
 from .rounding import DType, apply, exact, round_once
 
 
@@ -76,8 +76,10 @@ def _changes(
 
 def _largest_sum(terms: Sequence[Term], low: int) -> int:
     """Return a bound of beta from the format alone: looking for the peaks costs two passes."""
-    weights = (term.q.shape[1] * (term.lambda_1024 << (term.exponent - low)) for term in terms)
-    return sum(weights) * MAX_MANTISSA
+    return sum(
+        term.q.shape[1] * (term.lambda_1024 << (term.exponent - low)) * term.largest
+        for term in terms
+    )
 
 
 def _one_basis(blocks: Sequence[HadamardColumns], picked: Int64[np.ndarray, " c"]) -> bool:

@@ -8,10 +8,10 @@ consumer, who rebuilds it, start here. Cost: one hash of the blob; then one laye
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64
 
 from . import layout as layouts
 from .basis import slot_block
@@ -21,6 +21,7 @@ from .errors import OrthoFedError, VerificationFailed
 from .layout import ContributionLayout
 from .lorafile import ConceptEntry
 from .merge import Term
+from .owners import WHOLE, average, check_split, owner_weights, together
 from .quantise import Quantised, dequantise
 from .spec import FederationSpec, Layer
 
@@ -31,7 +32,11 @@ _PIECE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One contribution of a release, its blob open for reading."""
+    """One concept of a release, the blob of its contribution open for reading.
+
+    ``owners``: where it has several, the part of each, by leaf (owners.py); the rest is then the
+    first one's, but for what all of them say together: weight, licence, a yes to pictures.
+    """
 
     leaf: int
     lambda_1024: int
@@ -39,6 +44,7 @@ class Part:
     layout: ContributionLayout
     exponents: dict[str, int]
     read: ReadBlob = field(repr=False)
+    owners: tuple["Part", ...] = ()
 
     @classmethod
     def open(
@@ -80,13 +86,48 @@ class Part:
     def entry(self) -> ConceptEntry:
         """What file headers say of it."""
         return ConceptEntry(
-            slot=self.manifest.slot,
+            slot=self.manifest.block,
             concept=self.manifest.concept,
             triggers=self.manifest.triggers,
-            blob=self.manifest.blob,
+            blob=self.content,
             lambda_1024=self.lambda_1024,
             licence=self.manifest.licence,
         )
+
+    @property
+    def content(self) -> str:
+        """SHA-256 of the blob; of several owners, that of the lines "<blob> <lambda>" by leaf."""
+        if not self.owners:
+            return self.manifest.blob
+        lines = [f"{each.manifest.blob} {each.lambda_1024}\n" for each in self.owners]
+        return hashlib.sha256("".join(lines).encode("ascii")).hexdigest()
+
+    @classmethod
+    def together(cls, parts: Sequence["Part"]) -> "Part":
+        """Return the parts of one concept as one, given in any order; one alone as it is.
+
+        Raises VerificationFailed: they are of different concepts, or their weights do not follow
+        from the images that their owners signed.
+        """
+        owners = tuple(sorted(parts, key=lambda part: part.leaf))
+        first, said = owners[0], [part.manifest for part in owners]
+        if len(owners) == 1:
+            return first
+        if len({(each.concept, each.triggers, each.basis) for each in said}) > 1:
+            raise VerificationFailed(
+                f"{len(owners)} contributions of different concepts in block {said[0].block}",
+                why="a block belongs to one concept",
+                fix="do not use this release; tell the operator",
+                code="not-apart",
+            )
+        check_split([part.lambda_1024 for part in owners], [each.count for each in said])
+        manifest = replace(
+            first.manifest,
+            licence=" AND ".join(sorted({each.licence for each in said})),
+            pictures=all(each.pictures for each in said),
+        )
+        total = sum(part.lambda_1024 for part in owners)
+        return replace(first, manifest=manifest, lambda_1024=total, owners=owners)
 
     def tensor(self, name: str) -> Quantised:
         """Return one tensor of the blob, checked."""
@@ -95,7 +136,9 @@ class Part:
         return layouts.read_tensor(self.layout, name, raw, self.exponents[name])
 
     def term(self, spec: FederationSpec, layer: Layer) -> Term:
-        """Return this contribution's part of one layer."""
+        """Return the concept's part of one layer."""
+        if len(self.owners) > 1:
+            return together([each.term(spec, layer) for each in self.owners])
         tensor = self.tensor(f"a.{layer.path}")
         block = slot_block(
             spec.basis,
@@ -103,15 +146,27 @@ class Part:
             layer=layer.path,
             width=layer.width,
             rank=spec.layer_rank(layer),
-            slot=self.manifest.slot,
+            slot=self.manifest.block,
         )
         return Term(tensor.q, tensor.exponent, self.lambda_1024, block)
+
+    def sent(self, layer: Layer) -> Float64[np.ndarray, "n r"]:
+        """Return A of one layer as it was sent; of several owners, their average by weight."""
+        if len(self.owners) < 2:  # noqa: PLR2004  # one owner's is its own
+            tensor = self.tensor(f"a.{layer.path}")
+            return np.ldexp(tensor.q.astype(np.float64), tensor.exponent)
+        parts = [each.sent(layer) * each.lambda_1024 for each in self.owners]
+        return np.sum(parts, axis=0) / max(self.lambda_1024, 1)
 
     def embedding(self, encoder: str, k: int) -> Float32[np.ndarray, "v w"]:
         """Return the learned vectors of trigger ``k``, float32, which holds them exactly.
 
         Shape: (v, width), with layer-wise tokens (layers x v, width).
         """
+        if len(self.owners) > 1:
+            rows = [each.embedding(encoder, k) for each in self.owners]
+            images = [each.manifest.count for each in self.owners]
+            return average(rows, owner_weights(images, WHOLE))
         return dequantise(self.tensor(f"embed.{encoder}.{k}"))
 
 
@@ -124,8 +179,11 @@ class Merge:
 
     @classmethod
     def of(cls, spec: FederationSpec, parts: Sequence[Part]) -> "Merge":
-        """Return the merge of ``parts``, given in any order."""
-        return cls(spec, tuple(sorted(parts, key=lambda part: part.manifest.slot)))
+        """Return the merge of ``parts``, given in any order; those of one block become one."""
+        by_block: dict[int, list[Part]] = {}
+        for part in parts:
+            by_block.setdefault(part.manifest.block, []).append(part)
+        return cls(spec, tuple(Part.together(by_block[block]) for block in sorted(by_block)))
 
     def terms(self, layer: Layer) -> tuple[Term, ...]:
         """Return one layer's terms in slot order."""

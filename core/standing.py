@@ -6,11 +6,15 @@
     contribution, replaces   of one concept's contributions that are accepted the last one stands
                              accepted, the ones before it superseded
 
+    contribution, share      one more owner's part of the concept of the share's leaf
+
 Laws: the last leaf that speaks of a contribution decides, so ledgers from before there were
 admissions read as they did. One concept has one live contribution at the most (I3): while a
 corrective one is in quarantine, or rejected, the one before stands as it did. A withdrawal takes
-out the concept, whichever of its contributions it names. Source: security.md 4.6 and 8. Not here:
-signatures, and whose word a withdrawal is (core/withdrawal.py).
+out the concept, whichever of its contributions it names; of a concept with several owners, that
+owner's part. A share lets in as many owners as it says, to a concept that its giver has not taken
+out (T29). Source: security.md 4.6 and 8. Not here: signatures (core/contribution.py), and whose
+word a withdrawal is (core/withdrawal.py).
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,6 +24,8 @@ from .fields import bad_field
 
 Standing = Literal["pending", "accepted", "quarantined", "rejected", "superseded", "withdrawn"]
 Leaves = Iterable[tuple[int, Mapping[str, object]]]
+_SAME_CONCEPT = ("basis", "concept", "triggers")
+_SAME_OWNER = ("basis", "concept", "share", "slot", "triggers")
 
 
 def standings(leaves: Leaves) -> dict[int, Standing]:
@@ -34,12 +40,18 @@ def standings(leaves: Leaves) -> dict[int, Standing]:
     """
     found: dict[int, Standing] = {}
     said_of: dict[int, Mapping[str, object]] = {}
-    concept: dict[int, list[int]] = {}  # one list for all of one concept
+    concept: dict[int, list[int]] = {}  # one list for all of one owner's of a concept
+    uses: dict[object, int] = {}  # of each share, by its signature
     for index, body in leaves:
         match body["kind"]:
             case "contribution":
                 said_of[index] = _manifest(body)
                 before = _before(index, said_of, found)
+                if before is None and "share" in said_of[index]:
+                    used = _check_share(index, said_of, found)
+                    uses[used] = uses.get(used, 0) + 1
+                    if uses[used] > cast("int", _share(said_of[index])["uses"]):
+                        raise bad_field(f"leaf {index} uses a share more often than it allows")
                 concept[index] = [] if before is None else concept[before]
                 concept[index].append(index)
                 found[index] = "accepted"
@@ -96,10 +108,41 @@ def _before(
     if not isinstance(before, int) or found.get(before, "withdrawn") == "withdrawn":
         raise bad_field(f"leaf {index} replaces a contribution that is not there, or withdrawn")
     was = said_of[before]
-    same = all(said.get(name) == was.get(name) for name in ("basis", "concept", "slot", "triggers"))
-    if not same or replaced.get("client") != was.get("client"):
+    same = all(said.get(name) == was.get(name) for name in _SAME_OWNER)
+    if (
+        not same
+        or ("count" in said) != ("count" in was)
+        or replaced.get("client") != was.get("client")
+    ):
         raise bad_field(f"leaf {index} replaces contribution {before}, which is another concept's")
     return before
+
+
+def _check_share(
+    index: int,
+    said_of: Mapping[int, Mapping[str, object]],
+    found: Mapping[int, Standing],
+) -> object:
+    """Check that a share lets this contribution in, and return which it is (T29).
+
+    Raises VerificationFailed ``bad-field``.
+    """
+    said, share = said_of[index], _share(said_of[index])
+    leaf = share.get("leaf")
+    nothing: Mapping[str, object] = {}
+    was = said_of.get(leaf, nothing) if isinstance(leaf, int) else nothing
+    given = (share.get("client"), share.get("slot")) == (was.get("client"), was.get("slot"))
+    same = all(said.get(name) == was.get(name) for name in _SAME_CONCEPT)
+    if not given or not same or "share" in was or "count" not in was:
+        raise bad_field(f"leaf {index} joins a concept by a share that is not its first owner's")
+    if found[cast("int", leaf)] == "withdrawn":
+        raise bad_field(f"leaf {index} joins a concept that its first owner withdrew")
+    return share.get("sig")
+
+
+def _share(manifest: Mapping[str, object]) -> Mapping[str, object]:
+    value = manifest.get("share")
+    return cast("Mapping[str, object]", value) if isinstance(value, dict) else {}
 
 
 def _change(found: dict[int, Standing], index: int, leaf: object, said: Standing) -> None:

@@ -4,7 +4,8 @@ tests/databases/state-<n>.db.gz is a small federation's real database of format 
 contribution, one that came after, an upload under way, a lease; from format 3 on a member that was
 revoked, from format 5 on one that has another key now, from format 6 on orders in each state, a
 node key and a score, from format 7 on a contribution that took another one's place, and a lease of
-its slot once more. ``state-<n>.json`` is what ``look`` found in it then. Neither ever changes;
+its slot once more, from format 8 on a concept of two owners, and a third one's lease beside it.
+``state-<n>.json`` is what ``look`` found in it then. Neither ever changes;
 test_migrations.py writes the pair of a new format.
 """
 
@@ -53,6 +54,8 @@ def look(db: Any) -> dict[str, Any]:
     concepts = db.execute("SELECT leaf, first, state FROM standing ORDER BY leaf")
     kept = db.execute("SELECT id, kept FROM slot ORDER BY id")
     replaced = db.execute("SELECT leaf, replaces FROM lease ORDER BY leaf")
+    seats = db.execute("SELECT slot, fence, block, joins, share FROM lease ORDER BY leaf")
+    homes = db.execute("SELECT id, home FROM slot ORDER BY id")
     names = db.execute("SELECT kind, name, slot, fence FROM name ORDER BY kind, name")
     return {
         "head": list(head),
@@ -73,6 +76,8 @@ def look(db: Any) -> dict[str, Any]:
                 ("concepts", concepts),
                 ("kept", kept),
                 ("replaced", replaced),
+                ("seats", seats),
+                ("homes", homes),
             )
         },
     }
@@ -119,6 +124,13 @@ def write_this_format(scratch: Path) -> None:
         ben.register_node(node_line(2))
         coordinator.house.store.run(lambda db: _order(db, ben.key.public_hex))
         revoke(coordinator.house, finn.key.public_hex, Terms(why="he left"))
+        gus, hana, ines = (coordinator.member() for _ in range(3))
+        shared = gus.lease("gus", ("gus-k7",))
+        part = gus.check(gus.contribute(gus.pack(shared, count=4))).index
+        share = gus.share(shared, part)
+        seat = hana.lease("gus", ("gus-k7",), joins=share)
+        hana.contribute(hana.pack(seat, seed=9, count=6))
+        ines.lease("gus", ("gus-k7",), joins=share)
     store = Store(folder.database, fs=FastFs())
     found = store.run(look)
     store.close()

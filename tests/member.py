@@ -26,6 +26,7 @@ from orthofed.core.member_rotation import MemberRotation
 from orthofed.core.quantise import quantise
 from orthofed.core.receipt import Receipt, verify_receipt
 from orthofed.core.request import sign_request
+from orthofed.core.share import Share
 from orthofed.core.spec import FederationSpec
 from orthofed.core.withdrawal import Withdrawal
 from orthofed.proto import failure, methods, wire
@@ -43,6 +44,19 @@ class Leased:
     slot: int
     fence: int
     replaces: "Given | None" = None
+    joins: "Shared | None" = None
+
+    @property
+    def block(self) -> int:
+        return self.slot if self.joins is None else self.joins.share.slot
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A share of somebody's concept, with the secret that came with it."""
+
+    share: Share
+    secret: SigningKey
 
 
 @dataclass(frozen=True)
@@ -183,15 +197,20 @@ class Member:
         key: SigningKey | None = None,
         request: str = "",
         replaces: Given | None = None,
+        joins: Shared | None = None,
     ) -> Leased:
         key = key or SigningKey.from_seed(secrets.token_bytes(32))
         vectors = vectors or (1,) * len(triggers)
         body = self.lease_request(key, concept, triggers, request or secrets.token_hex(16))
         body |= {} if replaces is None else {"replaces": replaces.leaf}
-        document = sign("lease", body, [key]).to_bytes()
+        signers = [key]
+        if joins is not None and replaces is None:
+            body |= {"share": joins.share.value}
+            signers.append(joins.secret)
+        document = sign("lease", body, signers).to_bytes()
         asked = wire.LeaseRequest(document, vectors)
         reply = self.link.call(methods.LEASE, asked, wire.LeaseReply, self.key)
-        return Leased(key, concept, triggers, vectors, reply.slot, reply.fence, replaces)
+        return Leased(key, concept, triggers, vectors, reply.slot, reply.fence, replaces, joins)
 
     def pack(
         self,
@@ -206,7 +225,7 @@ class Member:
         spec = self.spec()
         blob = blob or random_blob(spec, lease.vectors, seed=seed, size=size)
         said: dict[str, Any] = {
-            "basis": basis_fingerprint(spec, lease.slot),
+            "basis": basis_fingerprint(spec, lease.block),
             "blob": hashlib.sha256(blob).hexdigest(),
             "bytes": len(blob),
             "client": lease.key.public_hex,
@@ -224,9 +243,27 @@ class Member:
         if (given := lease.replaces) is not None:
             said["replaces"] = Replaced(given.leaf, given.key.public_hex)
             signers.append(given.key)
+        if lease.joins is not None:
+            said["share"] = lease.joins.share
+            signers += [lease.joins.secret] if given is None else []
         manifest = ContributionManifest(**{**said, **changed})
         document = sign("contribution", manifest.body(), signers).to_bytes()
         return Packed(lease, document, blob)
+
+    def share(self, lease: Leased, leaf: int, *, images: int = 100, uses: int = 3) -> Shared:
+        """Let ``uses`` others into the concept of contribution ``leaf``."""
+        secret = SigningKey.from_seed(secrets.token_bytes(32))
+        share = Share.signed(
+            lease.key,
+            most=images,
+            key=secret.public_hex,
+            leaf=leaf,
+            log=self.invite.log,
+            slot=lease.slot,
+            t=1_790_000_000,
+            uses=uses,
+        )
+        return Shared(share, secret)
 
     def begin(self, packed: Packed) -> wire.BeginReply:
         request = wire.BeginRequest(packed.document, packed.hashes, packed.wraps)

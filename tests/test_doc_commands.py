@@ -40,6 +40,7 @@ PARSED = {
     "docs/import.md": "a LoRA of the reader's own; test_import_command.py imports some",
     "docs/ledger.md": "three looks at a pulled release; test_ledger_command.py has each",
     "docs/sample.md": "draws some thirty pictures, minutes of it; test_sample.py has each kind",
+    "docs/shared.md": "three homes and hours of training; test_shared_training.py has each step",
     "docs/training.md": "withdraws and recovers; test_withdrawal.py and test_recovery.py have both",
 }
 """Pages whose console blocks are parsed alone, each with its reason."""

@@ -220,16 +220,19 @@ def test_a_full_house_at_the_cap_stays_in_budget_and_a_larger_lambda_is_held(tmp
                 lambda db, leaf=entry.leaf: records.set_figures(db, leaf, at_cap)
             )
 
-        together._check_budget(coordinator.house, figures_of(coordinator), 1024)
+        together._check_budget(coordinator.house, company_of(coordinator), 1024)
         with pytest.raises(Refused) as held:
-            together._check_budget(coordinator.house, figures_of(coordinator), 1036)
+            together._check_budget(coordinator.house, company_of(coordinator), 1036)
 
     assert held.value.code == "over-budget"
 
 
-def figures_of(coordinator: Running) -> list[dict[str, object]]:
-    entries = coordinator.house.store.run(records.contributions)
-    return [json.loads(entry.figures) for entry in entries]
+def company_of(coordinator: Running) -> together._Set:
+    store = coordinator.house.store
+    entries = store.run(records.contributions)
+    company = together._Set(entries, *store.run(lambda db: together._parts(db, entries)))
+    company.figures = {entry.leaf: json.loads(entry.figures) for entry in entries}
+    return company
 
 
 def test_a_house_over_budget_holds_the_release(tmp_path):

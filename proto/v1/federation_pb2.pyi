@@ -170,10 +170,12 @@ class LeaseRequest(_message.Message):
     VECTORS_FIELD_NUMBER: _builtins.int
     document: _builtins.bytes
     """Set by the client: the `lease` document, signed by the client key: client, concept, log,
-    member, request, triggers, and for a corrective round `replaces`, the leaf of the member's own
-    contribution; at most 4 KiB. INVALID_ARGUMENT when it is not one, a name breaks the rules, or
-    what it would replace does not stand; RESOURCE_EXHAUSTED when nothing is free; the same
-    `request` gives the same lease.
+    member, request, triggers; for a corrective round `replaces`, the leaf of the member's own
+    contribution; to join another owner's concept `share`, that owner's signed word, and the
+    share's key signs too; at most 4 KiB. INVALID_ARGUMENT when it is not one, a name breaks the
+    rules, or what it would replace does not stand; FAILED_PRECONDITION when the share is not good
+    for it; RESOURCE_EXHAUSTED when nothing is free; the same `request` gives the same lease. A
+    slot at the spec's capacity or above is a seat: it trains against the block of the share.
     """
     @_builtins.property
     def vectors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
