@@ -20,6 +20,7 @@ STATES = ("pending", "accepted", "quarantined", "rejected", "superseded", "withd
 class Counts:
     """Numbers by state; ``newest_release`` is 0 and ``released_s`` 0 while there is none.
 
+    ``slots``: without seats, which are made as they are needed.
     ``released_s``: Unix seconds of the plan of the newest release. ``contributions`` has the states
     that occur.
     """
@@ -43,7 +44,7 @@ def counts(house: House) -> Counts:
 
     def look(turn: Turn) -> Counts:
         release = publications.newest(turn.db)
-        phases = Counter(slot.phase for slot in turn.state.slots)
+        phases = Counter(slot.phase for slot in turn.state.own)
         members = Counter(out is None for _, out in all_members(turn.db))
         return Counts(
             slots={phase: phases[phase] for phase in PHASES},

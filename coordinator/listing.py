@@ -21,6 +21,7 @@ def listed(db: records.Db) -> list[dict[str, Any]]:
             "state": entry.state,
             "why": entry.why,
             "replaces": names[entry.slot, entry.fence].replaces,
+            "joins": names[entry.slot, entry.fence].joins,
             "figures": json.loads(entry.figures),
         }
         for entry in records.contributions(db)

@@ -123,10 +123,13 @@ def _told(leaf: Leaf) -> str:
             text = f"keyring {said['n']}"
         case "lease":
             names = ", ".join(said["triggers"])
-            text = f"slot {said['slot']} to {said['client'][:_SHORT]} for {names}"
+            seat = f", beside slot {said['block']}" if "block" in said else ""
+            text = f"slot {said['slot']}{seat} to {said['client'][:_SHORT]} for {names}"
         case "contribution":
             replaced = said.get("replaces")
-            place = f" in place of contribution {replaced['leaf']}" if replaced else ""
+            share = said.get("share")
+            place = f", one more owner beside slot {share['slot']}" if share else ""
+            place += f" in place of contribution {replaced['leaf']}" if replaced else ""
             text = f"{said['concept']} in slot {said['slot']} by {said['client'][:_SHORT]}{place}"
         case "admission":
             text = f"contribution {said['leaf']} is {said['verdict']}: {said['why']}"

@@ -17,7 +17,8 @@ class SlotFacts:
 
     ``left_s`` is what a lease has until it can be given away, ``progress`` what its client reported
     last (-1: nothing yet) of ``total`` (0: it did not say); they mean nothing in other kinds.
-    ``kept``: for the operator's own.
+    ``kept``: for the operator's own. ``home``: of a seat, the slot whose concept it teaches too; -1
+    for a slot. ``owners``: how many have a part in what a slot holds.
     """
 
     index: int
@@ -32,6 +33,8 @@ class SlotFacts:
     total: int = 0
     is_uploading: bool = False
     leaf: int | None = None
+    home: int = -1
+    owners: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ Law: nothing is changed here; what changes something goes through the audited de
 (operator_pages.py). Cost: a page is some look-ups in one transaction each.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
@@ -173,6 +174,11 @@ class OperatorReader:
 
         leases, leaves, uploading = self._house.store.run(look)
         by_leaf = {each.leaf: each for each in contributions}
+        owners = Counter(
+            slot.home if slot.is_seat else index
+            for index, slot in enumerate(state.slots)
+            if slot.kept and slot.phase != "emptying"
+        )
         found = list[SlotFacts]()
         for index, slot in enumerate(state.slots):
             lease = leases.get((index, slot.fence))
@@ -182,7 +188,7 @@ class OperatorReader:
                 SlotFacts(
                     index=index,
                     kind=_kind(slot, held),
-                    kept=index >= len(state.slots) - kept,
+                    kept=not slot.is_seat and index >= len(state.own) - kept,
                     concept="" if lease is None or slot.phase == "free" else lease.concept,
                     member="" if slot.phase == "free" else slot.member,
                     fence=slot.fence,
@@ -192,6 +198,8 @@ class OperatorReader:
                     total=slot.total,
                     is_uploading=index in uploading,
                     leaf=None if held is None else held.leaf,
+                    home=slot.home,
+                    owners=owners[index],
                 )
             )
         return tuple(found)

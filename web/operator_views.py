@@ -151,7 +151,8 @@ class BackupsView:
 
 def overview(facts: HouseFacts) -> OverviewView:
     """Return the first page."""
-    kinds = Counter(slot.kind for slot in facts.slots)
+    own = [slot for slot in facts.slots if slot.home < 0]
+    kinds = Counter(slot.kind for slot in own)
     return OverviewView(
         name=legible(facts.name),
         notices=tuple(_notices(facts)),
@@ -163,8 +164,8 @@ def overview(facts: HouseFacts) -> OverviewView:
             Figure("members", f"{facts.members:,}", _revoked(facts.revoked)),
             Figure("ledger", f"{facts.ledger_size:,}", "leaves"),
         ),
-        slots=tuple(slot_view(slot) for slot in facts.slots),
-        is_dense=len(facts.slots) > _MANY_SLOTS,
+        slots=tuple(slot_view(slot) for slot in own),
+        is_dense=len(own) > _MANY_SLOTS,
         legend=tuple((kind, text, kinds[kind]) for kind, text in KINDS.items() if kinds[kind]),
         leases=tuple(lease_row(slot) for slot in facts.slots if slot.kind in LEASED),
         cost=_cost(facts, kinds["free"]),

@@ -18,6 +18,7 @@ KINDS = {
     "quarantined": "waits for you or the worker",
     "emptying": "withdrawn, in the newest release still",
 }
+_LEFT = "its first owner has left, others teach it on"
 
 _KEY = 16
 
@@ -58,11 +59,12 @@ def slot_view(slot: SlotFacts) -> SlotView:
         note = "uploading" if slot.is_uploading else note
     else:
         note = "for the operator" if slot.kept and slot.kind == "free" else ""
+        note = f"{slot.owners} owners" if slot.owners > 1 else note
     href = "" if slot.leaf is None else f"/operator/contributions/{slot.leaf}"
     return SlotView(
         number=slot.index,
         kind=slot.kind,
-        label=KINDS[slot.kind],
+        label=_LEFT if slot.kind == "emptying" and slot.owners else KINDS[slot.kind],
         concept=legible(slot.concept, 31),
         note=note,
         href=href,
