@@ -2,8 +2,8 @@
 
 Rows are written by the coordinator's own code (ledger.py, records.py), many to a transaction, with
 manifests that are really signed. Blobs are holes of the right length under their names: a start
-must not read them, and a test of a start needs no more; a test that releases gives them. Leaves beyond two a contribution are
-leases of the last slots, given back and leased again.
+must not read them, and a test of a start needs no more; a test that releases gives real ones.
+Leaves beyond two a contribution are leases of the last slots, given back and leased again.
 """
 
 import hashlib
