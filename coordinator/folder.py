@@ -21,6 +21,7 @@ from .fs import Fs
 from .policy import Policy
 
 _RESERVE_MIB = 2_048
+_MOST_HINT = 1_024
 _TEXTS = (
     "base", "base_hint", "address", "listen", "metrics", "high_water", "client_ca", "bridge",
     "web", "web_url", "backups",
@@ -129,6 +130,7 @@ class Settings:
         for key, number in numbers.items():
             if type(number) is not int or number < 1:
                 raise _bad_settings(path, f"{key} is a number, 1 or more")
+        _check_hint(path, texts[1])
         base, hint, address, listen, metrics, high_water, client_ca, bridge, *of_page = texts
         web, web_url, backups = of_page
         limits = table.get("admission", {})
@@ -156,6 +158,12 @@ class Settings:
             admission=admission,
             **numbers,
         )
+
+
+def _check_hint(path: Path, hint: str) -> None:
+    """Refuse what no client takes over the wire, or what would turn the writing of its reader."""
+    if len(hint) > _MOST_HINT or not hint.replace("\n", "").isprintable():
+        raise _bad_settings(path, f"base_hint is at most {_MOST_HINT} printable characters")
 
 
 def _derive(path: Path, value: object) -> tuple[str, ...]:

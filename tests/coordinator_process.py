@@ -112,6 +112,13 @@ class Coordinator:
         """Let VmHWM begin anew."""
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")
 
+    def stop(self) -> None:
+        """End the process as an operator does: SIGTERM, and wait until it is through."""
+        assert self._process is not None
+        self._process.terminate()
+        self._process.communicate()
+        self._process = None
+
     def kill(self) -> None:
         """End the process as a power cut would: SIGKILL."""
         if self._process is not None:

@@ -180,7 +180,9 @@ def test_settings_come_back_and_unknown_keys_are_errors(tmp_path):
     deep = f"listen = {'[' * 100_000}"
     number = "reserve_mib = " + "1" * 5_000
     lists = ("hostnames = 5", "hostnames = 'x'", "hostnames = [5]")
-    for line in ("lisen = 'x'", "reserve_mib = -1", "listen = 5", "base =", deep, number, *lists):
+    hints = [f"base = 'x'\nbase_hint = '{each}'" for each in ("x" * 1_025, "x\u202ey")]
+    bad = ("lisen = 'x'", "reserve_mib = -1", "listen = 5", "base =", deep, number, *lists, *hints)
+    for line in bad:
         path.write_text(f"base = 'x'\n{line}\n" if "base" not in line else line)
         with pytest.raises(InputError) as refused:
             Settings.read(path)

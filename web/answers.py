@@ -12,7 +12,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from ..core.errors import OrthoFedError
+from ..core.errors import OrthoFedError, VerificationFailed
 from ..proto import failure
 from .rendering import Chrome, NavItem, Rendering
 from .sessions import Session
@@ -90,6 +90,8 @@ class Answers:
             )
             return self.page(request, "problem.html", problem, status=500)
         status = _STATUS.get(failure.status_of(error)[0], 503)
+        if isinstance(error, VerificationFailed):  # our own files: the reader did nothing wrong
+            status = 503
         heading = "There is no such page" if status == 404 else "That did not work"  # noqa: PLR2004  # HTTP
         problem = Problem(
             heading, _sentence(error.what), _sentence(error.why), _sentence(error.fix)

@@ -17,7 +17,7 @@ from ..core.canonical import decode_text
 from ..core.checkpoint import open_checkpoint
 from ..core.document import from_value, parse
 from ..core.dp_claim import DpClaim
-from ..core.errors import Refused
+from ..core.errors import Refused, VerificationFailed
 from ..core.keyring import Keyring
 from ..core.leaf import parse_leaf
 from ..core.release import FileEntry, ReleaseManifest
@@ -149,7 +149,16 @@ class PublicReader:
         said = self._ask(methods.GET_MANIFEST, request, wire.ManifestReply.from_bytes)
         manifest = ReleaseManifest.from_document(parse(said.document, kind="release"))
         names = {file.name for file in manifest.files}
-        info = json.loads(self._file(manifest.n, "info.json"))
+        data = self._file(manifest.n, "info.json")
+        signed = next(file for file in manifest.files if file.name == "info.json")
+        if hashlib.sha256(data).hexdigest() != signed.sha256:
+            raise VerificationFailed(
+                f"info.json of release {manifest.n} is not what was signed",
+                why="its SHA-256 differs: somebody changed it on the coordinator's disk",
+                fix="its operator runs orthofed doctor, and releases again",
+                code="file-differs",
+            )
+        info = json.loads(data)
         times = self._times([int(each["leaf"]) for each in info["concepts"]], manifest.size)
         concepts = [_concept(each, names, times) for each in info["concepts"]]
         return Release(
