@@ -1,7 +1,8 @@
 """What the bridge may ask: which order for which node, which keys to register; and what it saw.
 
 Laws: it lists open orders and takes down what it is told; it closes nothing, leases nothing, and
-learns of members no more than the numbers of their nodes' keys (flower.md 5). What it reports is
+learns of members no more than the numbers of their nodes' keys (flower.md 5), and of a concept how
+many parts it has, which the ledger says to everybody. What it reports is
 memory (sightings.py) but for node ids, which are hints too. A bad line gets a code and the next one
 is read as if nothing had been. Not here: bytes on a socket (bridge_socket.py), whose turn it is
 (dispatch.py).
@@ -16,6 +17,7 @@ from . import dispatch, node_keys, orders, records
 from .bridge_request import (
     AskDue,
     AskKeys,
+    AskRound,
     Hint,
     Registered,
     Request,
@@ -26,6 +28,7 @@ from .bridge_request import (
 from .dispatch import Dispatch, Due, Waiting
 from .house import House
 from .limits import Buckets
+from .shared_round import progress
 from .sightings import Said
 
 _A_SECOND = 20.0
@@ -51,7 +54,7 @@ class BridgeDesk:
             said = {"v": 1, "error": error.code}
         return json.dumps(said, separators=(",", ":")).encode() + b"\n"
 
-    def _act(self, request: Request) -> dict[str, Any]:
+    def _act(self, request: Request) -> dict[str, Any]:  # noqa: PLR0911  # one case a request
         house, store = self._house, self._house.store
         match request:
             case Seen(nodes):
@@ -59,6 +62,9 @@ class BridgeDesk:
                 return {}
             case AskDue(nodes):
                 return {"orders": self._due(frozenset(nodes))}
+            case AskRound(concept):
+                now_s = house.clock.wall_s()
+                return store.run(lambda db: progress(db, concept, now_s=now_s))
             case Hint():
                 said = Said(request.state, request.code, request.step)
                 house.sightings.hear(request.order, said)

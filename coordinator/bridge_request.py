@@ -23,6 +23,7 @@ _MOST_NODES: Final = 4_096
 _RECEIPT: Final = 32 << 10
 _MOST_STEP: Final = (1 << 53) - 1
 _CODE: Final = re.compile(r"[a-z0-9-]{0,64}")
+_CONCEPT: Final = re.compile(r"[a-z0-9](?:-?[a-z0-9]){2,30}")
 Heard = Literal["queued", "running", "waiting", "done", "refused"]
 _HEARD: Final = get_args(Heard)
 
@@ -39,6 +40,13 @@ class AskDue:
     """A question: what is to be told to these nodes, which are free."""
 
     nodes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AskRound:
+    """A question: how far the round of this shared concept is, by the ledger."""
+
+    concept: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +80,10 @@ class Unregistered:
     node: int
 
 
-Request = Seen | AskDue | Hint | AskKeys | Registered | Unregistered
+Request = Seen | AskDue | AskRound | Hint | AskKeys | Registered | Unregistered
 
 
-def parse_line(line: bytes) -> Request:
+def parse_line(line: bytes) -> Request:  # noqa: PLR0911  # one case a call
     """Return the request of one line; raises InputError, ``too-large`` or ``malformed``."""
     if len(line) > LINE_BYTES:
         raise _bad(f"a line of {len(line)} bytes", "too-large")
@@ -89,6 +97,8 @@ def parse_line(line: bytes) -> Request:
             return Seen(_nodes(_all_of(fields, "nodes")["nodes"]))
         case "due":
             return AskDue(_nodes(_all_of(fields, "nodes")["nodes"]))
+        case "round":
+            return AskRound(_concept(_all_of(fields, "concept")["concept"]))
         case "hint":
             return _hint(_all_of(fields, "answer")["answer"])
         case "keys":
@@ -135,6 +145,12 @@ def _nodes(value: object) -> tuple[int, ...]:
 def _node(value: object) -> int:
     if type(value) is not int or not 0 <= value <= _MOST_NODE:
         raise _bad("a node that is no number of 64 bits")
+    return value
+
+
+def _concept(value: object) -> str:
+    if not isinstance(value, str) or not _CONCEPT.fullmatch(value):
+        raise _bad("a concept that is no slug")
     return value
 
 

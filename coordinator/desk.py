@@ -41,6 +41,7 @@ from .retention import table
 from .revocation import Terms, listed_members, revoke
 from .rotation import install
 from .running_leases import running_leases
+from .shared_round import begin_round
 from .slot_events import Draw, Publish
 from .snapshot import take
 from .tls import authority_der
@@ -98,6 +99,9 @@ class Desk:
                     days=int(args["days"]),
                 ),
             ),
+            "round": lambda: {
+                "orders": begin_round(self._house, str(args["concept"]), days=int(args["days"]))
+            },
             "orders": lambda: {"orders": listed_orders(self._house)},
             "cancel-order": lambda: cancel(self._house, str(args["id"])),
             "retention": lambda: table(self._house, int(args["release"])),

@@ -10,28 +10,22 @@ Cost: one turn a second, a few hundred bytes an order. Imports the standard libr
 Source: flower.md 6. Not here: what is due, what an answer means (the coordinator's store).
 """
 
-import base64
 import logging
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.app import ArrayRecord, Context, Message
 from flwr.serverapp import Grid, ServerApp
 
 from ..core.errors import Unreachable
 from .fleet_line import FleetLine
+from .flower_rounds import SharedRounds, hint_of, order_message
 
-_TYPES: Final = {
-    "train": "train.concept",
-    "score": "evaluate.concept",
-    "withdraw": "query.withdraw",
-}
-_FIELDS: Final = ("order", "kind", "fed", "log", "concept", "release")
-_ANSWER: Final = ("order", "state", "code", "step")
-_MOST_RECEIPT: Final = 24 << 10
 _PAUSE_S: Final = 2.0
+_REPLIES_S: Final = 40.0
+"""How long a round waits for answers; a bridge without a beat for 60 s is taken for dead."""
 
 _LOG = logging.getLogger(__name__)
 server = ServerApp()
@@ -43,6 +37,8 @@ def main(grid: Grid, context: Context) -> None:
     settings = context.run_config
     line, beat = FleetLine(Path(str(settings["bridge"]))), Path(str(settings["beat"]))
     bridge = _Bridge(grid, line, ttl_s=int(settings["ttl-s"]))
+    if settings["concept"]:
+        _rounds(grid, line, beat, context)
     while True:
         try:
             bridge.turn()
@@ -57,6 +53,22 @@ def main(grid: Grid, context: Context) -> None:
             _LOG.exception("this turn came to nothing")
             time.sleep(_PAUSE_S)
         time.sleep(float(settings["poll-s"]))
+
+
+def _rounds(grid: Grid, line: FleetLine, beat: Path, context: Context) -> None:
+    """Go through the rounds that the run was started for; the loop follows (flower_rounds.py)."""
+    settings = context.run_config
+    strategy = SharedRounds(
+        line,
+        str(settings["concept"]),
+        ttl_s=int(settings["ttl-s"]),
+        patience_s=float(settings["patience-s"]),
+        beat=beat.touch,
+    )
+    try:
+        strategy.start(grid, ArrayRecord(), num_rounds=int(settings["rounds"]), timeout=_REPLIES_S)
+    except Unreachable as error:  # orders are the operator's; the loop tells them too
+        _LOG.warning("%s", error.what)
 
 
 class _Bridge:
@@ -81,24 +93,12 @@ class _Bridge:
 
     def _push(self, orders: Iterable[dict[str, Any]]) -> None:
         for order in orders:
-            record = ConfigRecord({"v": 1, **{name: order[name] for name in _FIELDS}})
-            content = RecordDict({"order": record})
-            kind = _TYPES[order["kind"]]
-            (sent,) = self._grid.push_messages(
-                [Message(content, order["node"], kind, ttl=self._ttl_s)]
-            )
+            (sent,) = self._grid.push_messages([order_message(order, ttl_s=self._ttl_s)])
             if sent:
                 self._sent[sent] = order["node"]
 
     def _pull(self, replies: Iterable[Message]) -> None:
         for reply in replies:
             self._sent.pop(reply.metadata.reply_to_message_id, None)
-            if reply.has_error():
-                continue  # the order is still open, and asked again
-            record = reply.content["answer"]
-            receipt = record.get("receipt", b"")
-            if not isinstance(receipt, bytes) or len(receipt) > _MOST_RECEIPT:
-                continue
-            answer = {"v": 1, **{name: record.get(name) for name in _ANSWER}}
-            answer["receipt"] = base64.b64encode(receipt).decode()
-            self._line.ask("hint", answer=answer)
+            if (answer := hint_of(reply)) is not None:
+                self._line.ask("hint", answer=answer)

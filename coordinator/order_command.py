@@ -1,4 +1,4 @@
-"""``orthofed coordinator order``, ``orders``, ``cancel-order``: what members are asked to do."""
+"""``orthofed coordinator order``, ``round``, ``orders``, ``cancel-order``: asking members."""
 
 import datetime as dt
 from typing import Annotated, Any, Literal
@@ -8,6 +8,7 @@ import typer
 from .command_line import Folder, Json, desk_of, show
 
 EXAMPLE = "Example: orthofed coordinator order fed train --member 1f0c44ab --concept anna"
+ROUND_EXAMPLE = "Example: orthofed coordinator round fed --concept anna"
 LIST_EXAMPLE = "Example: orthofed coordinator orders fed"
 CANCEL_EXAMPLE = "Example: orthofed coordinator cancel-order fed 5d41402a"
 
@@ -36,6 +37,19 @@ def order(
     given, new = done["order"], done["new"]
     text = f"{'order' if new else 'open already: order'} {given['id']}\n{_line(given)}"
     show({"schema": "orthofed.coordinator.order/1", "new": new, **given}, text, as_json)
+
+
+def round_(
+    directory: Folder,
+    concept: Annotated[str, typer.Option(help="The name of a concept with several owners.")],
+    days: Annotated[int, typer.Option(help="Days until the orders lapse, 1 to 365.")] = 30,
+    as_json: Json = False,
+) -> None:
+    """Ask every owner of a shared concept to train on from their average in the newest release."""
+    with desk_of(directory) as (_, desk):
+        given = desk.ask("round", {"concept": concept, "days": days})["orders"]
+    value = {"schema": "orthofed.coordinator.round/1", "orders": given}
+    show(value, "\n".join(map(_line, given)), as_json)
 
 
 def orders(directory: Folder, as_json: Json = False) -> None:

@@ -192,6 +192,7 @@ BRIDGE_LINES = (
     b'{"v":1,"call":"hint","answer":{"v":1,"order":"' + b"0" * 32 + b'","state":"running",'
     b'"code":"","step":12,"receipt":"AA=="}}',
     b'{"v":1,"call":"keys"}',
+    b'{"v":1,"call":"round","concept":"anna-k7"}',
     b'{"v":1,"call":"registered","public_key":"' + NODE_LINE.encode() + b'","node":7}',
     b'{"v":1,"call":"unregistered","node":7}',
     b'{"v":1,"call":[[[["\\"",1e999]]]]}',
