@@ -5,7 +5,8 @@
              signed by a release key of the keyring in force at that leaf, and before its ``until``
              every contribution leaf below ``size`` in exactly one of its two lists, no slot twice,
              nothing included that its client withdrew, nothing called so that it did not; all
-             that is included stands accepted, and what is kept out stands as it is called
+             that is included stands accepted, and what is kept out stands as it is called; the
+             parts of one concept weigh what the images say that their owners signed
 
 Law: leaves are believed once they hash to a root that the ledger's key signed; kinds of a later
 version are carried along and say nothing here. So nothing can be dropped from a release in silence,
@@ -23,6 +24,7 @@ from ..core.checkpoint import Checkpoint
 from ..core.errors import Refused
 from ..core.keyring import Keyring
 from ..core.leaf import parse_leaf, spec_leaf
+from ..core.owners import check_split
 from ..core.receipt import make_receipt
 from ..core.release import ReleaseManifest, check_complete
 from ..core.standing import concepts, standings
@@ -138,6 +140,7 @@ class TrustedLedger:
         gone = self._withdrawn(min(manifest.size, leaf))
         if still := sorted(index for index, _ in manifest.contributions if index in gone):
             raise mismatch(f"release {manifest.n} holds contribution {still[0]}, withdrawn before")
+        self._check_weights(manifest, contributions)
         told = {index for index, why in manifest.left_out if why == "withdrawn"}
         if alleged := sorted(told - gone):
             raise mismatch(
@@ -145,6 +148,21 @@ class TrustedLedger:
                 " client never said so"
             )
         self._check_admissions(manifest, min(manifest.size, leaf))
+
+    @staticmethod
+    def _check_weights(
+        manifest: ReleaseManifest, contributions: Mapping[int, dict[str, object]]
+    ) -> None:
+        """Check that the parts of one concept weigh what their owners' images say (T29)."""
+        parts: dict[object, list[tuple[int, int]]] = {}
+        for index, weight in manifest.contributions:
+            said = _signed(contributions[index])
+            share = said.get("share")
+            block = cast("dict[str, object]", share)["slot"] if share else said["slot"]
+            parts.setdefault(block, []).append((weight, cast("int", said.get("count", 0))))
+        for found in parts.values():
+            if len(found) > 1:
+                check_split([weight for weight, _ in found], [count for _, count in found])
 
     def _check_admissions(self, manifest: ReleaseManifest, size: int) -> None:
         both = (*self.leaves["admission"], *self.leaves["contribution"])

@@ -250,9 +250,17 @@ class Member:
         document = sign("contribution", manifest.body(), signers).to_bytes()
         return Packed(lease, document, blob)
 
-    def share(self, lease: Leased, leaf: int, *, images: int = 100, uses: int = 3) -> Shared:
+    def share(
+        self,
+        lease: Leased,
+        leaf: int,
+        *,
+        images: int = 100,
+        uses: int = 3,
+        secret: SigningKey | None = None,
+    ) -> Shared:
         """Let ``uses`` others into the concept of contribution ``leaf``."""
-        secret = SigningKey.from_seed(secrets.token_bytes(32))
+        secret = secret or SigningKey.from_seed(secrets.token_bytes(32))
         share = Share.signed(
             lease.key,
             most=images,

@@ -191,17 +191,29 @@ def _check_slots(db: sqlite3.Connection, tree: PlainLedger, found: Found) -> Non
 
 
 def _check_names(tree: PlainLedger, found: Found) -> None:
-    """I6: no two concepts that stand have triggers that are one word without their hyphens."""
+    """I6: no two concepts that stand have triggers that are one word without their hyphens.
+
+    Of a concept with several owners that is its first owner's first contribution, as long as a part
+    of anybody's stands.
+    """
     owners: dict[str, int] = {}
-    firsts = _firsts(tree)
+    firsts, concepts = _firsts(tree), dict[int, int]()
+    standing: dict[int, set[int]] = {}
     for index, leaf in enumerate(tree.leaves):
         if leaf["kind"] == "withdrawal":
-            gone = firsts.get(leaf["doc"]["body"]["leaf"])
-            owners = {trigger: owner for trigger, owner in owners.items() if owner != gone}
+            part = firsts.get(leaf["doc"]["body"]["leaf"], -1)
+            concept = concepts.get(part, -1)
+            standing.get(concept, set()).discard(part)
+            if not standing.get(concept):
+                owners = {trigger: owner for trigger, owner in owners.items() if owner != concept}
         if leaf["kind"] == "contribution":
-            for trigger in leaf["doc"]["body"]["triggers"]:
-                first = owners.setdefault(trigger.replace("-", ""), firsts[index])
-                if first != firsts[index]:
+            body, part = leaf["doc"]["body"], firsts[index]
+            share = body.get("share")
+            concept = concepts.setdefault(part, firsts[share["leaf"]] if share else part)
+            standing.setdefault(concept, set()).add(part)
+            for trigger in body["triggers"]:
+                first = owners.setdefault(trigger.replace("-", ""), concept)
+                if first != concept:
                     found.say(f"leaves {first} and {index} have one trigger, {trigger}")
 
 

@@ -44,7 +44,7 @@ class Machine(StorePlay):
 
     @rule(member=st.integers(0, 2), name=st.sampled_from(NAMES), kill=KILL, start=START)
     def lease(self, member: int, name: str, kill: int | None, start: int) -> None:
-        self.asked.append((member, name, None))
+        self.asked.append((member, name, None, False))
         self._lease(len(self.asked) - 1, kill, start)
 
     @precondition(lambda self: self.world.contributions)
@@ -53,7 +53,7 @@ class Machine(StorePlay):
         """Ask for a contribution's own slot once more, as its owner or as somebody else."""
         number = self._pick_contributed(back)
         lease = self.world.leases[number]
-        self.asked.append(((lease.member + other) % 3, lease.name, number))
+        self.asked.append(((lease.member + other) % 3, lease.name, number, False))
         self._lease(len(self.asked) - 1, kill, start)
 
     @precondition(lambda self: self.world.contributions)
@@ -69,27 +69,54 @@ class Machine(StorePlay):
             self.put(back, variant, damaged=False, kill=None, start=0)
             self.commit(back, variant, kill, start)
 
+    @precondition(lambda self: self.world.contributions)
+    @rule(back=BACK, other=st.sampled_from([0, 1, 1, 2]), kill=KILL, start=START)
+    def join(self, back: int, other: int, kill: int | None, start: int) -> None:
+        """Ask for a seat beside a contribution's slot, by its owner's share."""
+        number = self._pick_contributed(back)
+        lease = self.world.leases[number]
+        self.asked.append(((lease.member + other) % 3, lease.name, number, True))
+        self._lease(len(self.asked) - 1, kill, start)
+
+    @precondition(lambda self: self.world.contributions)
+    @rule(back=BACK, other=st.sampled_from([1, 2]), variant=VARIANT, kill=KILL, start=START)
+    def contribute_part(
+        self, back: int, other: int, variant: int, kill: int | None, start: int
+    ) -> None:
+        """From the share to the receipt, if the concept may be joined."""
+        self.join(back, other, None, 0)
+        seats = [p.lease for p in self.world.places if p.home >= 0 and p.state == "leased"]
+        if seats:
+            numbers = list(self.world.leases)
+            back = len(numbers) - 1 - numbers.index(seats[-1])
+            self.begin(back, variant, None, 0)
+            self.put(back, variant, damaged=False, kill=None, start=0)
+            self.commit(back, variant, kill, start)
+
     @precondition(lambda self: self.asked)
     @rule(back=BACK, kill=KILL, start=START)
     def lease_again(self, back: int, kill: int | None, start: int) -> None:
         self._lease(max(0, len(self.asked) - 1 - back), kill, start)
 
     def _lease(self, number: int, kill: int | None, start: int) -> None:
-        member, name, of = self.asked[number]
+        member, name, of, joins = self.asked[number]
         key = client_key(number)
         self.known.clients[key.public_hex] = number
         leaf = None if of is None else self.known.leaf_of(self.world, of)
-        given = None if of is None else Given(leaf or 2, client_key(of))
+        given = None if of is None or joins else Given(leaf or 2, client_key(of))
+        share = self._shared(leaf) if joins and leaf is not None else None
 
         def ask() -> str:
             request = f"{number:032x}"
             asker = self._member(member)
-            got = asker.lease(name, (name,), key=key, request=request, replaces=given)
+            got = asker.lease(name, (name,), key=key, request=request, replaces=given, joins=share)
             return f"slot {got.slot} fence {got.fence}"
 
         def due(now_s: float) -> tuple[str, World]:
             if of is None:
                 return self.world.lease(number, member, name, now_s)
+            if joins:
+                return self.world.join(number, member, of, now_s)
             return self.world.correct(number, member, of, now_s)
 
         self._step(due, ask, kill, start)

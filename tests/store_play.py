@@ -25,7 +25,7 @@ from orthofed.core.spec import FederationSpec
 
 from .crash_house import CrashHouse
 from .direct import Direct
-from .member import Given, Leased, Member, Packed
+from .member import Given, Leased, Member, Packed, Shared
 from .store_check import check, check_open
 from .store_rows import Known, rows
 from .store_world import LOUD, Place, Upload, World
@@ -57,7 +57,7 @@ class StorePlay(RuleBasedStateMachine):
         self.house = CrashHouse(self.founded.folder, self.scratch)
         spec = self.founded.spec
         self.world = World(tuple(Place() for _ in range(spec.capacity)))
-        self.asked: list[tuple[int, str, int | None]] = []
+        self.asked: list[tuple[int, str, int | None, bool]] = []
         self.known = Known()
         self.receipts: dict[int, bytes] = {}
         self.heard: dict[int, bytes] = {}
@@ -178,8 +178,9 @@ class StorePlay(RuleBasedStateMachine):
             key = client_key(number)
             place = (lease.slot, lease.fence)
             given = self._given(lease.replaces) if lease.replaces else None
-            leased = Leased(key, lease.name, (lease.name,), (1,), *place, given)
-            packed = self._member(0).pack(leased, blob=self.blobs[variant])
+            share = self._shared(lease.share) if lease.share else None
+            leased = Leased(key, lease.name, (lease.name,), (1,), *place, given, share)
+            packed = self._member(0).pack(leased, blob=self.blobs[variant], count=1)
             self.packed[number, variant] = packed
         return self.packed[number, variant]
 
@@ -188,6 +189,19 @@ class StorePlay(RuleBasedStateMachine):
         at, _ = self.world.contributions[leaf]
         number = next(x.number for x in self.world.leases.values() if x.at == at)
         return Given(leaf, client_key(number))
+
+    def _shared(self, leaf: int) -> Shared:
+        """Return the share that the owner of a contribution gives, always the same one."""
+        at, _ = self.world.contributions[leaf]
+        lease = next(x for x in self.world.leases.values() if x.at == at)
+        secret = SigningKey.from_seed(hashlib.sha256(b"share %d" % leaf).digest())
+        return self._member(0).share(
+            Leased(client_key(lease.number), lease.name, (lease.name,), (1,), *at),
+            leaf,
+            images=1,
+            uses=15,
+            secret=secret,
+        )
 
     def _rows(self) -> object:
         return self._run(lambda db: rows(db, self.known))

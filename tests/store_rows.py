@@ -30,15 +30,16 @@ def rows(db: sqlite3.Connection, known: Known) -> object:
 
     return {
         "slots": [
-            (state, fence, known.clients.get(client, -1), held_s, kept)
-            for state, fence, client, held_s, kept in all_of(
-                "SELECT state, fence, client, held_s, kept FROM slot ORDER BY id"
+            (state, fence, known.clients.get(client, -1), held_s, kept, home)
+            for state, fence, client, held_s, kept, home in all_of(
+                "SELECT state, fence, client, held_s, kept, home FROM slot ORDER BY id"
             )
         ],
         "leases": sorted(
             (known.clients[client], *rest)
             for client, *rest in all_of(
-                "SELECT client, concept, slot, fence, coalesce(replaces, 0) FROM lease"
+                "SELECT client, concept, slot, fence, coalesce(replaces, 0), block,"
+                " coalesce(joins, 0) FROM lease"
             )
         ),
         "names": sorted(all_of("SELECT name, slot, fence FROM name WHERE kind = 'trigger'")),

@@ -33,11 +33,16 @@ class Place:
     saved_s: int = 0
     progress: int = -1
     kept: int = 0  # the fence of the contribution that it holds
+    home: int = -1  # of a seat: the slot whose concept it teaches too
 
 
 @dataclass(frozen=True)
 class Lease:
-    """One grant: by its number, which also is its client key's; ``replaces``: a leaf, or 0."""
+    """One grant: by its number, which also is its client key's; ``replaces``: a leaf, or 0.
+
+    Of a seat ``home`` is the slot, ``joins`` the first contribution of the concept's first owner,
+    ``share`` the one whose owner let it in.
+    """
 
     number: int
     member: int
@@ -45,6 +50,9 @@ class Lease:
     slot: int
     fence: int
     replaces: int = 0
+    home: int = -1
+    joins: int = 0
+    share: int = 0
 
     @property
     def at(self) -> Place_:
@@ -119,9 +127,39 @@ class World:
         if any(each.member == member for each in held):
             return "quota-used", self
         before = self.places[lease.slot]
-        made = Lease(number, member, lease.name, lease.slot, before.fence + 1, leaf)
+        beside = (lease.home, lease.joins, lease.share)
+        made = Lease(number, member, lease.name, lease.slot, before.fence + 1, leaf, *beside)
         place = Place("revising", made.fence, number, now_s + TTL_S, now_s, kept=before.kept)
+        place = replace(place, home=before.home)
         after = self._put(lease.slot, place)
+        leases = {**self.leases, number: made}
+        return _granted(made), replace(after, leases=leases, leaves=(*self.leaves, "lease"))
+
+    def join(self, number: int, member: int, of: int, now_s: float) -> tuple[str, "World"]:
+        """Grant a seat beside the slot of lease ``of``, by a share of its owner's."""
+        if number in self.leases:
+            return _granted(self.leases[number]), self
+        lease, leaf = self.leases[of], self._leaf(of)
+        if leaf is None or lease.joins or self._live(leaf) is None:
+            return "not-shared", self
+        first = self.firsts[leaf]
+        mine = [x for x in self.leases.values() if x.joins == first and x.member == member]
+        if lease.member == member or any(self._stood(x.at) for x in mine):
+            return "not-shared", self
+        held = [self.leases[p.lease] for p in self.places if self._late(p, now_s) is False]
+        if any(each.member == member for each in held):
+            return "quota-used", self
+        free = [s for s, p in enumerate(self.places) if p.home >= 0 and p.state == "free"]
+        after, slot = self, len(self.places)
+        if free:
+            slot = free[0]
+        else:
+            after = replace(self, places=(*self.places, Place()))
+        fence = after.places[slot].fence + 1
+        beside = lease.slot
+        made = Lease(number, member, lease.name, slot, fence, 0, beside, first, leaf)
+        place = Place("leased", fence, number, now_s + TTL_S, now_s, home=beside)
+        after = after._put(slot, place)
         leases = {**self.leases, number: made}
         return _granted(made), replace(after, leases=leases, leaves=(*self.leaves, "lease"))
 
@@ -289,20 +327,13 @@ class World:
         """Make the plan the newest release; what it leaves out and was emptying is free."""
         released = self.planned
         assert released is not None
-        places = tuple(
-            replace(place, state="free", kept=0)
-            if place.state == "emptying" and slot not in {each for each, _ in released}
-            else place
-            for slot, place in enumerate(self.places)
-        )
         return "published", replace(
             self,
-            places=places,
             released=released,
             planned=None,
             num_releases=self.num_releases + 1,
             leaves=(*self.leaves, "release"),
-        )
+        )._vacated()
 
     def restarted(self, now_s: float) -> "World":
         """Give every slot a full term; progress is counted anew."""
@@ -318,8 +349,10 @@ class World:
     def rows(self) -> object:
         """Return what must be in the database, as store_rows.py reads it."""
         return {
-            "slots": [(p.state, p.fence, p.lease, p.saved_s, p.kept) for p in self.places],
-            "leases": sorted((x.number, x.name, *x.at, x.replaces) for x in self.leases.values()),
+            "slots": [(p.state, p.fence, p.lease, p.saved_s, p.kept, p.home) for p in self.places],
+            "leases": sorted(
+                (x.number, x.name, *x.at, x.replaces, x.home, x.joins) for x in self.leases.values()
+            ),
             "names": sorted((name, *at) for name, _, at in self.names.values()),
             "contributions": [
                 (leaf, *at, state, self.firsts[leaf])
@@ -345,13 +378,24 @@ class World:
         return None if place.state not in _LEASED else place.deadline_s <= now_s
 
     def _choose(self, now_s: float) -> int | None:
-        free = [slot for slot, place in enumerate(self.places) if place.state == "free"]
-        leased = [(s, p) for s, p in enumerate(self.places) if p.state == "leased"]
+        own = [(s, p) for s, p in enumerate(self.places) if p.home < 0]
+        free = [slot for slot, place in own if place.state == "free"]
+        leased = [(s, p) for s, p in own if p.state == "leased"]
         late = [(p.deadline_s, s) for s, p in leased if self._late(p, now_s)]
         return free[0] if free else min(late)[1] if late else None
 
     def _contributed(self, at: Place_) -> bool:
-        """Return whether a contribution bears the names of this lease; a withdrawn one does not."""
+        """Return whether a contribution bears the names of this lease; a withdrawn one does not.
+
+        Or one of those who joined its concept does.
+        """
+        if self._stood(at):
+            return True
+        firsts = {self.firsts[leaf] for leaf, (each, _) in self.contributions.items() if each == at}
+        return any(x.joins in firsts and self._stood(x.at) for x in self.leases.values() if x.joins)
+
+    def _stood(self, at: Place_) -> bool:
+        """Return whether this lease brought a contribution that is not withdrawn."""
         return any(
             at == each and state != "withdrawn" for each, state in self.contributions.values()
         )
@@ -388,11 +432,27 @@ class World:
         return self._put(slot, replace(self.places[slot], kept=fence))
 
     def _out(self, at: Place_) -> "World":
-        slot = at[0]
+        after, slot = self, at[0]
+        for seat, place in enumerate(self.places):
+            if place.home == slot and place.state == "leased":  # it has brought nothing yet
+                after = after._put(seat, replace(place, state="free"))
+        place = after.places[slot]
+        state, kept = ("emptying", place.kept) if after._used(slot) else ("free", 0)
+        return after._put(slot, replace(place, state=state, kept=kept))._vacated()
+
+    def _used(self, slot: int) -> bool:
+        """Return whether a release, the plan or a seat still uses the slot's block."""
         bound = any(slot == each for each, _ in (*(self.released or ()), *(self.planned or ())))
-        place = self.places[slot]
-        state, kept = ("emptying", place.kept) if bound else ("free", 0)
-        return self._put(slot, replace(place, state=state, kept=kept))
+        return bound or any(p.home == slot and p.state != "free" for p in self.places)
+
+    def _vacated(self) -> "World":
+        """Free what was emptying and is not used, seats before slots."""
+        after = self
+        for slot in sorted(range(len(self.places)), key=lambda s: (self.places[s].home < 0, s)):
+            place = after.places[slot]
+            if place.state == "emptying" and not after._used(slot):
+                after = after._put(slot, replace(place, state="free", kept=0))
+        return after
 
     def _put(self, slot: int, place: Place) -> "World":
         before = self.places[slot]
