@@ -96,7 +96,7 @@ def test_a_part_is_moved_to_no_other_block(fed):
     good = ana.share(lease, leaf)
     moved = Shared(replace(good.share, slot=lease.slot + 1), good.secret)
 
-    with pytest.raises(VerificationFailed) as caught:
+    with pytest.raises(OrthoFedError) as caught:
         ben.lease(*CONCEPT, joins=moved)
 
     assert caught.value.code == "bad-signature"
