@@ -30,7 +30,8 @@ check: setup
 # The site in build/site, without a warning; what its pages promise; the tutorials, typed to their end.
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
-	$(VENV)/bin/pytest -m "docs or not docs" tests/test_site.py tests/test_doc_commands.py tests/test_tutorials.py $(DOCS)
+	$(VENV)/bin/pytest -m "docs or not docs" tests/test_site.py tests/test_doc_commands.py tests/test_pages_run.py \
+	  tests/test_tutorials.py $(DOCS)
 
 faults: setup $(VENV)/.fuzzer
 	$(VENV)/bin/pytest -m faults $(FAULTS)
