@@ -26,7 +26,8 @@ from ..client.base import Base
 from ..client.captions import PLACE, TEMPLATES
 from ..client.planned_states import PlannedStates
 from ..client.score import phrase_of
-from ..client.tokens import LearnedTokens, Trigger
+from ..client.tokens import LearnedTokens
+from ..client.trigger import Trigger
 from ..client.variant import Variant
 from ..core.quantise import Quantised, dequantise
 from ..core.spec import FederationSpec

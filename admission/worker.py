@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ..client.loading import loading
 from ..coordinator.command_line import desk_of, say
 from ..coordinator.control import ControlClient
 from ..coordinator.folder import DataFolder
@@ -113,7 +114,7 @@ class Worker:
             return desk.ask(op, args)
 
     def _subject(self, each: dict[str, Any]) -> "Subject":
-        from ..client.tokens import Trigger
+        from ..client.trigger import Trigger
         from .measure import Subject
 
         data = self._folder.blob(each["blob"]).read_bytes()
@@ -131,15 +132,17 @@ class Worker:
 
     def _loaded(self) -> "Measurer":
         if self._measurer is None:
-            from .measure import Measurer
+            with loading():
+                from .measure import Measurer
 
             self._measurer = Measurer(self._loaded_base(), self._spec())
         return self._measurer
 
     def _loaded_base(self) -> "Base":
         if self._base is None:
-            from ..client.base import Base
-            from ..client.placement import Machine, Placement
+            with loading():
+                from ..client.base import Base
+                from ..client.placement import Machine, Placement
 
             say("loading the base model")
             placement = Placement.of(self._device, "fp32", Machine.here())

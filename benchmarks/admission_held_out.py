@@ -20,7 +20,7 @@ import torch
 from admission_set import ASSETS, blob_of, spec_of
 
 from orthofed.client.base import Base
-from orthofed.client.training import TrainingSettings
+from orthofed.client.training_settings import TrainingSettings
 
 DEFAULTS = TrainingSettings(threads=1)
 SMALL = replace(DEFAULTS, batch=4, null_batch=4)

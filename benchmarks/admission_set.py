@@ -17,7 +17,9 @@ import torch
 from orthofed.client.base import Base, fingerprint_of
 from orthofed.client.dataset import ConceptImages
 from orthofed.client.packing import packed, vectors_of
-from orthofed.client.training import TrainingSettings, Trigger, train
+from orthofed.client.training import train
+from orthofed.client.training_settings import TrainingSettings
+from orthofed.client.trigger import Trigger
 from orthofed.coordinator.base import BaseFolder
 from orthofed.core.layout import ContributionLayout, pack
 from orthofed.core.spec import BaseModel, FederationSpec, plan_spec

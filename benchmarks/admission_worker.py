@@ -11,7 +11,7 @@ from admission_house import House
 
 from orthofed.admission.measure import Measurer, Subject
 from orthofed.client.captions import PLACE, TEMPLATES
-from orthofed.client.tokens import Trigger
+from orthofed.client.trigger import Trigger
 from orthofed.client.variant import Variant
 from orthofed.coordinator.judge import Measured, judge_measured
 from orthofed.core.quantise import dequantise

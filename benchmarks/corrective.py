@@ -26,7 +26,9 @@ from study.bench import Bench, Conditions
 from orthofed.client.earlier import Earlier
 from orthofed.client.others import Others
 from orthofed.client.packing import packed
-from orthofed.client.training import TrainingSettings, Trigger, train
+from orthofed.client.training import train
+from orthofed.client.training_settings import TrainingSettings
+from orthofed.client.trigger import Trigger
 from orthofed.client.variant import Variant
 from orthofed.core.metrics import retention
 

@@ -54,8 +54,9 @@ from orthofed.client.material import Material
 from orthofed.client.noisy_gradient import Records, noisy_gradient
 from orthofed.client.passes import Passes
 from orthofed.client.per_image import parameters
-from orthofed.client.tokens import LearnedTokens, Trigger
+from orthofed.client.tokens import LearnedTokens
 from orthofed.client.training_settings import TrainingSettings
+from orthofed.client.trigger import Trigger
 from orthofed.core.dp_claim import DpClaim
 from orthofed.core.spec import BaseModel, Encoder, FederationSpec, plan_spec
 from orthofed.core.targets import target_layers

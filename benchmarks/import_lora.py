@@ -31,7 +31,9 @@ from orthofed.client.base import Base
 from orthofed.client.dataset import ConceptImages
 from orthofed.client.distillation import Foreign, Importer
 from orthofed.client.score import Scorer
-from orthofed.client.training import TrainingSettings, Trigger, train
+from orthofed.client.training import train
+from orthofed.client.training_settings import TrainingSettings
+from orthofed.client.trigger import Trigger
 from orthofed.client.variant import Residual, Variant
 from orthofed.core.basis import block
 from orthofed.core.spec import FederationSpec

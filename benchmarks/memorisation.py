@@ -39,7 +39,9 @@ from orthofed.client.dataset import ConceptImages
 from orthofed.client.memorisation import memorisation, planned_draws
 from orthofed.client.packing import packed, vectors_of
 from orthofed.client.score import Scorer, phrase_of
-from orthofed.client.training import TrainingSettings, Trigger, train
+from orthofed.client.training import train
+from orthofed.client.training_settings import TrainingSettings
+from orthofed.client.trigger import Trigger
 from orthofed.client.variant import Variant
 from orthofed.core.layout import ContributionLayout, pack, unpack
 from orthofed.core.memorisation import BY_HEART

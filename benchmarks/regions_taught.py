@@ -22,7 +22,9 @@ from orthofed.client.base import Base, fingerprint_of
 from orthofed.client.base_folder import BaseFolder
 from orthofed.client.dataset import ConceptImages
 from orthofed.client.packing import packed, vectors_of
-from orthofed.client.training import TrainingSettings, Trigger, train
+from orthofed.client.training import train
+from orthofed.client.training_settings import TrainingSettings
+from orthofed.client.trigger import Trigger
 from orthofed.client.variant import Variant
 from orthofed.core.layout import ContributionLayout, pack, unpack
 from orthofed.core.spec import BaseModel, FederationSpec, plan_spec

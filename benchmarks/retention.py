@@ -29,7 +29,9 @@ from orthofed.client.grid import grid
 from orthofed.client.packing import lora_bytes, packed, vectors_of
 from orthofed.client.sample import compare
 from orthofed.client.score import Scorer, phrase_of
-from orthofed.client.training import TrainingSettings, Trigger, train
+from orthofed.client.training import train
+from orthofed.client.training_settings import TrainingSettings
+from orthofed.client.trigger import Trigger
 from orthofed.client.variant import Variant
 from orthofed.core.layout import ContributionLayout
 from orthofed.core.metrics import retention

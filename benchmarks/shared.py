@@ -27,7 +27,9 @@ from orthofed.client.dataset import ConceptImages
 from orthofed.client.earlier import Earlier
 from orthofed.client.packing import packed
 from orthofed.client.score import phrase_of
-from orthofed.client.training import TrainingSettings, Trigger, train
+from orthofed.client.training import train
+from orthofed.client.training_settings import TrainingSettings
+from orthofed.client.trigger import Trigger
 from orthofed.client.variant import Residual, Variant
 from orthofed.core.owners import WHOLE, average, owner_weights
 

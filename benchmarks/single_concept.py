@@ -44,7 +44,9 @@ from orthofed.client.adapter import Adapter
 from orthofed.client.base import Base, fingerprint_of
 from orthofed.client.dataset import ConceptImages
 from orthofed.client.score import Scorer, phrase_of
-from orthofed.client.training import TrainingSettings, Trigger, train
+from orthofed.client.training import train
+from orthofed.client.training_settings import TrainingSettings
+from orthofed.client.trigger import Trigger
 from orthofed.client.variant import Residual, Variant
 from orthofed.coordinator.base import BaseFolder
 from orthofed.core.basis import block

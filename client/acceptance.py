@@ -20,7 +20,7 @@ from ..core.spec import FederationSpec
 from .captioned import Captioned
 from .memorisation import Memorisation, memorisation
 from .score import NUM_DRAWS, Scorer, phrase_of
-from .tokens import Trigger
+from .trigger import Trigger
 from .variant import Variant
 
 

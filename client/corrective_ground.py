@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from .base import Base
     from .residuals import Residuals
-    from .tokens import Trigger
+    from .trigger import Trigger
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,9 +34,10 @@ from .captions import PLACE, TEMPLATES
 from .checkpoint import TrainingSaves, TrainingState
 from .draws import batch_at, generator, stratified
 from .optimisation import Group, Optimisation
-from .tokens import LearnedTokens, Trigger
+from .tokens import LearnedTokens
 from .training import reads_text
 from .training_settings import TrainingSettings
+from .trigger import Trigger
 from .variant import Residual, Variant
 
 PROMPTS: Final = (

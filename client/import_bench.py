@@ -24,7 +24,8 @@ from .workbench import Workbench, triggers_of
 
 if TYPE_CHECKING:
     from .distillation import Foreign, Importer
-    from .training import Step, Trained
+    from .step import Step
+    from .trained import Trained
 
 # torch costs seconds to import, so every import of it stands in the function that needs it.
 # ruff: noqa: PLC0415
@@ -154,7 +155,8 @@ class ImportBench(Workbench):
     ) -> "Trained":
         """Return what goes into the leased slot; goes on from the newest save in ``saves``."""
         from .checkpoint import TrainingSaves
-        from .training import Step, Trained
+        from .step import Step
+        from .trained import Trained
 
         del cache, classes
         started_s = time.monotonic()

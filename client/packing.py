@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from ..core.quantise import TOKEN_WINDOW, Quantised, quantise
 from ..core.spec import FederationSpec
-from .tokens import Trigger
-from .training import Trained
+from .trained import Trained
+from .trigger import Trigger
 
 
 def packed(trained: Trained, spec: FederationSpec) -> dict[str, Quantised]:

@@ -28,7 +28,7 @@ from .draws import Draws
 from .report import ConceptPictures, PairPictures, ReportPictures
 from .sample import compare
 from .score import phrase_of
-from .tokens import Trigger
+from .trigger import Trigger
 from .variant import Residual, Variant
 
 _DRAWS = 48

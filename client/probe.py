@@ -28,9 +28,10 @@ from .base import Base
 from .dataset import ConceptImages
 from .memory import MemoryWatch
 from .out_of_memory import smaller, told_when_out_of_memory
-from .tokens import Trigger
-from .training import Step, train
+from .step import Step
+from .training import train
 from .training_settings import TrainingSettings
+from .trigger import Trigger
 
 _WARM_UP: Final = 2
 _TIMED: Final = 3

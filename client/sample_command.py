@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 import click
 import typer
 
+from .loading import loading
+
 if TYPE_CHECKING:
     from .drawing import Drawing
     from .plot import Plot
@@ -95,7 +97,9 @@ def sample(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
         return
     from ..core.regions import APART, Region
     from .drawing import Drawing
-    from .sample import sample as draw
+
+    with loading():
+        from .sample import sample as draw
 
     first = seed or [0]
     each = count or (4 if len(first) == 1 else 1)
@@ -165,7 +169,9 @@ def _draw_card(
 ) -> None:
     """Draw what a card shows. Raises InputError: a prompt, which the card has its own of."""
     from ..core.errors import InputError
-    from .card_pictures import draw_pictures
+
+    with loading():
+        from .card_pictures import draw_pictures
 
     if prompts:
         raise InputError(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from .base import Base
 from .captions import PLACE
 from .sample import draw
-from .training import Step
+from .step import Step
 from .training_settings import TrainingSettings
 
 _SEED = 7

@@ -23,7 +23,8 @@ from .base import Base
 from .captioned import Captioned, filled
 from .draws import Draws
 from .families.conditioning import Conditioning
-from .tokens import LearnedTokens, Trigger
+from .tokens import LearnedTokens
+from .trigger import Trigger
 from .variant import Variant
 
 NUM_DRAWS = 256

@@ -24,7 +24,6 @@ import copy
 import math
 import re
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, cast
 
@@ -43,23 +42,11 @@ from .families.conditioning import Conditioning
 from .families.framing import Framing
 from .families.text_tower import TextTower
 from .layered_text import LayeredText
+from .trigger import Trigger
 
 _SPREAD = 0.02  # of the noun's own root mean square: tells vectors apart, moves no meaning
 _TEXTS = 16  # whose activations are in memory at once, where they are recomputed
 _STRANGE = (0.5, 16.0)  # in the same unit: from a shade of the noun to where fast vectors end
-
-
-@dataclass(frozen=True, slots=True)
-class Trigger:
-    """One trigger word and how many vectors it has (1 to 8)."""
-
-    name: str
-    vectors: int = 2
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """The tokens: the name, then the name with _1, _2 and so on."""
-        return (self.name, *(f"{self.name}_{k}" for k in range(1, self.vectors)))
 
 
 class LearnedTokens(nn.Module):

@@ -44,6 +44,7 @@ from .masters import Masters
 from .outbox import Outbox
 from .owner_scores import OwnerScores
 from .packed_contribution import PackedContribution
+from .packing import packed
 from .pinned import remembered
 from .renewals import Renewals
 from .seen_heads import SeenHeads
@@ -59,7 +60,8 @@ from .withdrawal import keep_withdrawn, refuse_while_withdrawing
 from .workbench import Workbench
 
 if TYPE_CHECKING:
-    from .training import Step, Trained
+    from .step import Step
+    from .trained import Trained
 
 _CACHE: Final = "cache"
 
@@ -375,8 +377,6 @@ class _TrainCommand:
 
     def _pack(self, session: Session) -> flow.Packed:
         """Quantise once, write the blob, sign the manifest over it."""
-        from .packing import packed  # noqa: PLC0415  # loads torch
-
         self._say("packing")
         trained, options = self._train(session), self._options
         made = self._packed.write(

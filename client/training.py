@@ -22,7 +22,6 @@ import json
 import math
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -48,41 +47,11 @@ from .optimisation import Group, Optimisation
 from .passes import Passes
 from .process_group import ALONE, ProcessGroup, WorkerLost
 from .residuals import Residuals
-from .tokens import LearnedTokens, Trigger
+from .step import Step
+from .tokens import LearnedTokens
+from .trained import Trained
 from .training_settings import TrainingSettings
-
-__all__ = ["Step", "Trained", "TrainingSettings", "Trigger", "identity_of", "train"]
-
-
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """What a training gives: the tensors that travel (after packing.py) and facts that stay."""
-
-    a: dict[str, np.ndarray]  # layer path -> (n, r) float32
-    embeddings: dict[tuple[str, int], np.ndarray]  # (encoder, trigger no.) -> (sets x v, width)
-    probes: dict[int, np.ndarray]  # trigger number -> (4, width of the text features)
-    losses: tuple[float, ...]  # of each step; they stay at home
-    seconds: float  # of this process, without what was resumed
-    resumed_at: int  # the step this process began with
-    dp: DpClaim | None = None  # what it makes good
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step that is done; what it says stays at home."""
-
-    number: int  # how many are done
-    steps: int
-    loss: float  # on the concept's images
-    null_loss: float  # the null-response term, before its weight
-    prior_loss: float  # on class images, before its weight; 0 without
-    rate: float  # of A, as scheduled
-    seconds_left: float
-    tokens: LearnedTokens  # live and attached, as A is: draw with them and read only
-    seconds: float = 0.0  # it took, without saves and what is done between steps
-    skipped: bool = False  # a gradient was beyond float16: nothing was updated
-    held_out_loss: float | None = None  # where validation.py was asked for it
-
+from .trigger import Trigger
 
 OnStep = Callable[[Step], None]
 

@@ -24,7 +24,7 @@ from .wandb_run import WandbRun
 
 if TYPE_CHECKING:
     from .event_files import EventFiles
-    from .training import Step
+    from .step import Step
 
 _LINES = "steps.jsonl"
 _SCHEMA = "orthofed.training-log/1"

@@ -12,7 +12,7 @@ from functools import cached_property
 from .base import Base
 from .captioned import Captioned
 from .score import Scorer
-from .training import Step
+from .step import Step
 from .training_settings import TrainingSettings
 
 

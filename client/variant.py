@@ -31,7 +31,8 @@ from ..core.spec import Encoder, FederationSpec
 from .base import Base
 from .frozen_group import attached
 from .frozen_linear import FrozenLinear
-from .tokens import LearnedTokens, Trigger
+from .tokens import LearnedTokens
+from .trigger import Trigger
 
 
 @dataclass(frozen=True, slots=True)

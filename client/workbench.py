@@ -17,6 +17,7 @@ from ..core.quantise import Quantised
 from ..core.spec import FederationSpec
 from .corrective_ground import Ground, ground
 from .corrective_score import kept_before
+from .loading import loading
 from .session import Session
 from .train_options import TrainOptions
 from .training_log import TrainingLog
@@ -30,9 +31,10 @@ if TYPE_CHECKING:
     from .pace import Pace
     from .probe import Probed
     from .score import Score, Scorer
-    from .tokens import Trigger
-    from .training import Step, Trained
+    from .step import Step
+    from .trained import Trained
     from .training_settings import TrainingSettings
+    from .trigger import Trigger
 
 # torch costs seconds to import, so every import of it stands in the function that needs it.
 # ruff: noqa: PLC0415
@@ -149,8 +151,9 @@ class Workbench:
 
         Raises InputError: the folder is no pipeline, or another base; the device is not there.
         """
-        from .base import Base
-        from .placement import Machine, Placement
+        with loading():
+            from .base import Base
+            from .placement import Machine, Placement
 
         settings = self.settings
         device, precision, machine = settings.device, settings.precision, Machine.here()
@@ -410,6 +413,6 @@ class Workbench:
 
 def triggers_of(session: Session) -> "list[Trigger]":
     """Return the session's triggers as training takes them."""
-    from .tokens import Trigger
+    from .trigger import Trigger
 
     return [Trigger(*pair) for pair in zip(session.triggers, session.vectors, strict=True)]

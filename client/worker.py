@@ -22,9 +22,9 @@ from .dataset import ConceptImages
 from .out_of_memory import told_when_out_of_memory
 from .placement import Machine, Placement
 from .process_group import ProcessGroup, WorkerLost
-from .tokens import Trigger
 from .training import train
 from .training_settings import TrainingSettings
+from .trigger import Trigger
 
 Told = tuple[str, str, str, str] | None
 """What a worker tells the first process: None when it is ready, else an error's four texts."""

@@ -28,7 +28,6 @@ from . import (
     serve_command,
 )
 from .command_line import Folder, Json, desk_of, say, show
-from .running_leases import lease_line
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -229,6 +228,8 @@ def link(directory: Folder, as_json: Json = False) -> None:
 @app.command(epilog="Example: orthofed coordinator status fed --json")
 def status(directory: Folder, as_json: Json = False) -> None:
     """Show slots, contributions, ledger and newest release."""
+    from .running_leases import lease_line
+
     with desk_of(directory) as (_, desk):
         found = desk.ask("status", {})
     slots, contributions = found["slots"], found["contributions"]

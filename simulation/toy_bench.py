@@ -8,18 +8,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..client.session import Session
+from ..client.step import Step
+from ..client.trained import Trained
 from ..client.training_settings import TrainingSettings
 from ..core.basis import block
 from ..core.spec import FederationSpec
 from .toy import Learning, Toy
-
-if TYPE_CHECKING:
-    from ..client.training import Step, Trained
 
 _PROBES = 4
 
@@ -74,11 +72,9 @@ class ToyBench:
         cache: Path,
         classes: Path,
         log: Path,
-        on_step: "Callable[[Step], None]",
-    ) -> "Trained":
+        on_step: Callable[[Step], None],
+    ) -> Trained:
         """Learn the concept in the leased slot; the same again gives the same numbers."""
-        from ..client.training import Trained
-
         del saves, cache, classes, log
         self.on_lease(session.slot)
         learning = self.learning(session.concept, session.slot)
@@ -123,8 +119,6 @@ def blocks_of(spec: FederationSpec, slot: int) -> dict[str, np.ndarray]:
     }
 
 
-def _step(number: int, steps: int, loss: float) -> "Step":
+def _step(number: int, steps: int, loss: float) -> Step:
     """Return a step without tokens: nobody draws with a toy."""
-    from ..client.training import Step
-
     return Step(number, steps, loss, 0.0, 0.0, 1.0, 0.0, tokens=None)  # pyright: ignore[reportArgumentType]

@@ -26,9 +26,11 @@ from typing import Any
 from orthofed.client.caches import Caches
 from orthofed.client.checkpoint import TrainingSaves
 from orthofed.client.interrupts import Interrupts
-from orthofed.client.tokens import Trigger
-from orthofed.client.training import Step, Trained, identity_of, train
+from orthofed.client.step import Step
+from orthofed.client.trained import Trained
+from orthofed.client.training import identity_of, train
 from orthofed.client.training_log import Logged, TrainingLog
+from orthofed.client.trigger import Trigger
 from orthofed.core.errors import OrthoFedError
 
 from .tiny_concept import NOUN, SETTINGS, Bench, bench

@@ -9,7 +9,8 @@ import torch
 
 from orthofed.client.adapter import Adapter
 from orthofed.client.base import Base
-from orthofed.client.tokens import LearnedTokens, Trigger
+from orthofed.client.tokens import LearnedTokens
+from orthofed.client.trigger import Trigger
 from orthofed.client.variant import Variant
 from orthofed.core.layout import ContributionLayout, unpack
 

@@ -14,7 +14,7 @@ from orthofed.admission.measure import Measurer, Subject
 from orthofed.admission.worker import Worker
 from orthofed.client.base import Base
 from orthofed.client.captions import TEMPLATES
-from orthofed.client.tokens import Trigger
+from orthofed.client.trigger import Trigger
 from orthofed.client.variant import Variant
 from orthofed.coordinator.control import ControlServer
 from orthofed.core.bounds import MOST

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from orthofed.client.checkpoint import TrainingSaves, TrainingState
-from orthofed.client.tokens import Trigger
-from orthofed.client.training import Step, Trained, TrainingSettings, identity_of, train
+from orthofed.client.step import Step
+from orthofed.client.trained import Trained
+from orthofed.client.training import identity_of, train
+from orthofed.client.training_settings import TrainingSettings
+from orthofed.client.trigger import Trigger
 
 from .tiny_concept import NOUN, SETTINGS, Bench, bench
 

@@ -20,9 +20,12 @@ from orthofed.client.dp_plan import check_floor, noise_to_signal, num_sent, plan
 from orthofed.client.gaussian_accountant import gaussian_epsilon, least_gaussian_sigma_milli
 from orthofed.client.packing import packed
 from orthofed.client.score import Scorer, phrase_of
-from orthofed.client.tokens import LearnedTokens, Trigger
-from orthofed.client.training import Step, Trained, identity_of, train
+from orthofed.client.step import Step
+from orthofed.client.tokens import LearnedTokens
+from orthofed.client.trained import Trained
+from orthofed.client.training import identity_of, train
 from orthofed.client.training_settings import TrainingSettings
+from orthofed.client.trigger import Trigger
 from orthofed.client.variant import Variant
 from orthofed.core.dp_claim import DpClaim
 from orthofed.core.errors import InputError, VerificationFailed

@@ -20,8 +20,11 @@ from orthofed.client.passes import Passes
 from orthofed.client.per_image import parameters
 from orthofed.client.probe import probe
 from orthofed.client.score import Scorer
-from orthofed.client.tokens import LearnedTokens, Trigger
-from orthofed.client.training import Step, Trained, identity_of, train
+from orthofed.client.step import Step
+from orthofed.client.tokens import LearnedTokens
+from orthofed.client.trained import Trained
+from orthofed.client.training import identity_of, train
+from orthofed.client.trigger import Trigger
 from orthofed.core.dp_claim import DpClaim
 
 from .tiny_concept import NOUN, SETTINGS, Bench, bench, write_images

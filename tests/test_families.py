@@ -18,7 +18,8 @@ from orthofed.client.families.conditioning import Conditioning
 from orthofed.client.families.framing import Framing
 from orthofed.client.packing import packed
 from orthofed.client.score import Scorer, phrase_of
-from orthofed.client.tokens import LearnedTokens, Trigger
+from orthofed.client.tokens import LearnedTokens
+from orthofed.client.trigger import Trigger
 from orthofed.client.variant import Variant
 from orthofed.core.errors import SpecError
 

@@ -20,7 +20,7 @@ from orthofed.client.families.noise import Noise
 from orthofed.client.families.text_tower import TextTower
 from orthofed.client.packing import packed
 from orthofed.client.score import Scorer, phrase_of
-from orthofed.client.tokens import Trigger
+from orthofed.client.trigger import Trigger
 from orthofed.client.variant import Variant
 from orthofed.core.layer import Layer
 

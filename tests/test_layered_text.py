@@ -18,8 +18,11 @@ from orthofed.client.families.conditioning import Conditioning
 from orthofed.client.packing import packed
 from orthofed.client.sample import compare
 from orthofed.client.score import Scorer, phrase_of
-from orthofed.client.tokens import LearnedTokens, Trigger
-from orthofed.client.training import Step, Trained, train
+from orthofed.client.step import Step
+from orthofed.client.tokens import LearnedTokens
+from orthofed.client.trained import Trained
+from orthofed.client.training import train
+from orthofed.client.trigger import Trigger
 from orthofed.client.variant import Variant
 from orthofed.core.errors import InputError, SpecError
 from orthofed.core.token_layers import POOLED, token_layers

@@ -15,7 +15,8 @@ from safetensors.numpy import load_file
 from orthofed.client.base import Base
 from orthofed.client.drawing import Drawing
 from orthofed.client.sample import sample
-from orthofed.client.tokens import LearnedTokens, Trigger
+from orthofed.client.tokens import LearnedTokens
+from orthofed.client.trigger import Trigger
 from orthofed.client.variant import Variant
 from orthofed.client.verify import check_header
 from orthofed.core.errors import InputError

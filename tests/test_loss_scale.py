@@ -15,9 +15,11 @@ from orthofed.client.base import Base
 from orthofed.client.checkpoint import TrainingSaves
 from orthofed.client.optimisation import Group, Optimisation
 from orthofed.client.placement import Gpu, Machine, Placement
-from orthofed.client.tokens import Trigger
-from orthofed.client.training import Step, Trained, identity_of, train
+from orthofed.client.step import Step
+from orthofed.client.trained import Trained
+from orthofed.client.training import identity_of, train
 from orthofed.client.training_settings import TrainingSettings
+from orthofed.client.trigger import Trigger
 from orthofed.core.errors import InputError, OrthoFedError
 
 from .tiny_concept import NOUN, SETTINGS, Bench, bench

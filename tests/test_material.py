@@ -16,9 +16,12 @@ from orthofed.client.caches import Caches
 from orthofed.client.checkpoint import TrainingSaves
 from orthofed.client.dataset import ConceptImages
 from orthofed.client.material import Material
-from orthofed.client.tokens import LearnedTokens, Trigger
-from orthofed.client.training import Step, Trained, identity_of, train
+from orthofed.client.step import Step
+from orthofed.client.tokens import LearnedTokens
+from orthofed.client.trained import Trained
+from orthofed.client.training import identity_of, train
 from orthofed.client.training_settings import TrainingSettings
+from orthofed.client.trigger import Trigger
 from orthofed.core.errors import InputError, OrthoFedError
 
 from .tiny_concept import NOUN, SETTINGS, Bench, bench, write_images

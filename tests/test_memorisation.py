@@ -14,9 +14,10 @@ from orthofed.client.egress import EgressList
 from orthofed.client.memorisation import memorisation, planned_draws
 from orthofed.client.packing import packed
 from orthofed.client.score import Scorer, phrase_of
-from orthofed.client.tokens import Trigger
 from orthofed.client.train_view import TrainView
-from orthofed.client.training import TrainingSettings, train
+from orthofed.client.training import train
+from orthofed.client.training_settings import TrainingSettings
+from orthofed.client.trigger import Trigger
 from orthofed.client.variant import Variant
 from orthofed.core.memorisation import BY_HEART, Memorisation
 from orthofed.core.spec import FederationSpec

@@ -10,7 +10,9 @@ from orthofed.client.checkpoint import TrainingSaves
 from orthofed.client.earlier import Earlier
 from orthofed.client.others import Others
 from orthofed.client.packing import packed
-from orthofed.client.training import Trained, Trigger, identity_of, train
+from orthofed.client.trained import Trained
+from orthofed.client.training import identity_of, train
+from orthofed.client.trigger import Trigger
 from orthofed.client.variant import Variant
 from orthofed.core.errors import InputError
 

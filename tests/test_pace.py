@@ -11,7 +11,7 @@ import torch
 from orthofed.client import training
 from orthofed.client.pace import KeptPace, Pace
 from orthofed.client.session import Session
-from orthofed.client.training import Step
+from orthofed.client.step import Step
 from orthofed.client.workbench import Workbench
 from orthofed.core.errors import OrthoFedError
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from orthofed.client.packing import lora_bytes, packed, vectors_of
-from orthofed.client.tokens import Trigger
-from orthofed.client.training import Trained
+from orthofed.client.trained import Trained
+from orthofed.client.trigger import Trigger
 from orthofed.client.variant import Variant
 from orthofed.core.errors import InputError
 from orthofed.core.layout import ContributionLayout, pack, unpack

@@ -13,7 +13,8 @@ from torch.nn import functional
 from orthofed.client.adapter import Adapter
 from orthofed.client.batches import Batch
 from orthofed.client.per_image import PerImage, parameters
-from orthofed.client.tokens import LearnedTokens, Trigger, laid_over
+from orthofed.client.tokens import LearnedTokens, laid_over
+from orthofed.client.trigger import Trigger
 from orthofed.core.targets import Targets
 from orthofed.core.token_layers import token_layers
 

@@ -21,9 +21,11 @@ from orthofed.client.placement import ON_CPU, Gpu, Machine, Placement
 from orthofed.client.probe import probe
 from orthofed.client.sample import compare
 from orthofed.client.score import Scorer
-from orthofed.client.tokens import Trigger
-from orthofed.client.training import Step, Trained, identity_of, train
+from orthofed.client.step import Step
+from orthofed.client.trained import Trained
+from orthofed.client.training import identity_of, train
 from orthofed.client.training_settings import TrainingSettings
+from orthofed.client.trigger import Trigger
 from orthofed.client.variant import Residual, Variant
 from orthofed.client.workbench import Workbench
 from orthofed.core.dp_claim import DpClaim

@@ -14,7 +14,7 @@ import torch
 from orthofed.client.memory import MemoryWatch
 from orthofed.client.out_of_memory import told_when_out_of_memory
 from orthofed.client.probe import Probed, probe
-from orthofed.client.tokens import Trigger
+from orthofed.client.trigger import Trigger
 from orthofed.core.errors import OrthoFedError
 
 from .tiny_concept import NOUN, SETTINGS, Bench, bench

@@ -21,9 +21,11 @@ from orthofed.client.checkpoint import TrainingSaves
 from orthofed.client.placement import Gpu, Machine, Placement
 from orthofed.client.probe import probe
 from orthofed.client.process_group import ProcessGroup, WorkerLost
-from orthofed.client.tokens import Trigger
-from orthofed.client.training import Step, Trained, identity_of, train
+from orthofed.client.step import Step
+from orthofed.client.trained import Trained
+from orthofed.client.training import identity_of, train
 from orthofed.client.training_settings import TrainingSettings
+from orthofed.client.trigger import Trigger
 from orthofed.client.worker import Shared
 from orthofed.client.workers import Workers, shared_among
 from orthofed.core.errors import InputError, OrthoFedError

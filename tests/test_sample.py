@@ -10,7 +10,7 @@ from orthofed.client.drawing import Drawing
 from orthofed.client.grid import grid
 from orthofed.client.packing import packed
 from orthofed.client.sample import compare, sample
-from orthofed.client.tokens import Trigger
+from orthofed.client.trigger import Trigger
 from orthofed.client.variant import Variant
 from orthofed.core.errors import InputError
 

@@ -10,7 +10,7 @@ import torch
 from orthofed.client.draws import Draws, batch_at, generator, stratified
 from orthofed.client.packing import packed
 from orthofed.client.score import Scorer, phrase_of, score
-from orthofed.client.tokens import Trigger
+from orthofed.client.trigger import Trigger
 from orthofed.client.variant import Variant
 from orthofed.core.errors import InputError
 from orthofed.core.quantise import Quantised

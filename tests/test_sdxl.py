@@ -18,8 +18,10 @@ from orthofed.client.draws import generator
 from orthofed.client.packing import packed, vectors_of
 from orthofed.client.sample import compare
 from orthofed.client.score import Scorer, phrase_of
-from orthofed.client.tokens import Trigger
-from orthofed.client.training import Step, Trained, identity_of, train
+from orthofed.client.step import Step
+from orthofed.client.trained import Trained
+from orthofed.client.training import identity_of, train
+from orthofed.client.trigger import Trigger
 from orthofed.client.variant import Variant
 from orthofed.core.errors import InputError
 from orthofed.core.layout import ContributionLayout, pack, unpack

@@ -1,6 +1,7 @@
 """`orthofed simulate`: nothing is lost, nothing bad is taken, one seed gives one sum."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,18 +17,23 @@ from orthofed.simulation.scenario import ILLS, Scenario
 from orthofed.simulation.toy import Toy
 
 
-def run(*words: str, code: int = 0) -> dict[str, Any]:
+def run(*words: str, code: int = 0, **environment: str) -> dict[str, Any]:
     """Run the command to its end and return what it prints."""
     command = [sys.executable, "-P", "-m", "orthofed", "simulate", "--json", *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    environment = {**os.environ, **environment}
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=300, env=environment
+    )
     assert done.returncode == code, done.stderr
     return json.loads(done.stdout)
 
 
 @pytest.fixture(scope="module")
-def quiet() -> dict[str, Any]:
-    """Return a run in which nothing goes wrong."""
-    return run("--clients", "8", "--seed", "3")
+def quiet(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Return a run in which nothing goes wrong; a client that loads torch would not come far."""
+    trap = tmp_path_factory.mktemp("trap")
+    (trap / "torch.py").write_text('raise RuntimeError("the clients of a toy need no torch")\n')
+    return run("--clients", "8", "--seed", "3", PYTHONPATH=str(trap))
 
 
 def test_deaths_and_engines_leave_the_sums_alone(quiet):

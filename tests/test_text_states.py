@@ -14,9 +14,13 @@ from orthofed.client.cache import MemoryCache
 from orthofed.client.cache_size import CacheSize
 from orthofed.client.caches import Caches
 from orthofed.client.checkpoint import TrainingSaves
+from orthofed.client.step import Step
 from orthofed.client.text_states import TextStates
-from orthofed.client.tokens import LearnedTokens, Trigger
-from orthofed.client.training import Step, Trained, TrainingSettings, identity_of, train
+from orthofed.client.tokens import LearnedTokens
+from orthofed.client.trained import Trained
+from orthofed.client.training import identity_of, train
+from orthofed.client.training_settings import TrainingSettings
+from orthofed.client.trigger import Trigger
 
 from .tiny_concept import NOUN, SETTINGS, Bench, bench
 from .tiny_families import tiny_sdxl

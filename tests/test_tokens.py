@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from orthofed.client.tokens import LearnedTokens, Trigger, noun_vector
+from orthofed.client.tokens import LearnedTokens, noun_vector
+from orthofed.client.trigger import Trigger
 from orthofed.core.errors import InputError
 
 from .tiny_concept import NOUN, Bench, bench

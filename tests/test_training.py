@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -15,13 +16,18 @@ from orthofed.client.dataset import ConceptImages
 from orthofed.client.planned_states import PlannedStates
 from orthofed.client.public_states import PublicStates, public_prompts
 from orthofed.client.score import Scorer, phrase_of
-from orthofed.client.tokens import LearnedTokens, Trigger, noun_vector
-from orthofed.client.training import Step, Trained, train
+from orthofed.client.tokens import LearnedTokens, noun_vector
+from orthofed.client.trained import Trained
+from orthofed.client.training import train
+from orthofed.client.trigger import Trigger
 from orthofed.client.variant import Residual, Variant
 from orthofed.core.basis import block
 from orthofed.core.errors import OrthoFedError
 
 from .tiny_concept import NOUN, SETTINGS, Bench, bench, write_images
+
+if TYPE_CHECKING:
+    from orthofed.client.step import Step
 
 TRIGGERS = [Trigger("anna-k7")]
 

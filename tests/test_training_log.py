@@ -17,10 +17,13 @@ from orthofed.client.checkpoint import TrainingSaves
 from orthofed.client.packing import packed
 from orthofed.client.samples import Samples
 from orthofed.client.score import Scorer, phrase_of
-from orthofed.client.tokens import Trigger
-from orthofed.client.training import Step, Trained, TrainingSettings, identity_of, train
+from orthofed.client.step import Step
+from orthofed.client.trained import Trained
+from orthofed.client.training import identity_of, train
 from orthofed.client.training_log import Logged, TrainingLog
 from orthofed.client.training_report import TrainingReport
+from orthofed.client.training_settings import TrainingSettings
+from orthofed.client.trigger import Trigger
 from orthofed.client.validation import Validation
 from orthofed.client.variant import Variant
 from orthofed.core.errors import InputError

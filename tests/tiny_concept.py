@@ -13,7 +13,10 @@ from safetensors import safe_open
 from orthofed.client.base import Base, fingerprint_of
 from orthofed.client.dataset import ConceptImages
 from orthofed.client.families.text_tower import TextTower
-from orthofed.client.training import Trained, TrainingSettings, Trigger, train
+from orthofed.client.trained import Trained
+from orthofed.client.training import train
+from orthofed.client.training_settings import TrainingSettings
+from orthofed.client.trigger import Trigger
 from orthofed.core.layer import Layer
 from orthofed.core.spec import BaseModel, Encoder, FederationSpec, plan_spec
 from orthofed.core.targets import Targets, target_layers

@@ -21,7 +21,9 @@ from orthofed.client.dataset import ConceptImages
 from orthofed.client.sample import draw
 from orthofed.client.score import Scorer, phrase_of
 from orthofed.client.tokens import LearnedTokens
-from orthofed.client.training import TrainingSettings, Trigger, train
+from orthofed.client.training import train
+from orthofed.client.training_settings import TrainingSettings
+from orthofed.client.trigger import Trigger
 from orthofed.client.variant import Residual, Variant
 from orthofed.coordinator.base import BaseFolder
 from orthofed.core.spec import BaseModel, FederationSpec, plan_spec
