@@ -170,8 +170,9 @@ def options_of(
 ) -> TrainOptions:
     """Return the options of `orthofed client train` that ``concept`` stands for.
 
-    Raises InputError: a recipient cannot be read.
+    Raises InputError: a recipient or a share cannot be read.
     """
+    from .invite_file import read_share  # noqa: PLC0415  # rarely needed
     from .recipient_key import recipients  # noqa: PLC0415  # rarely needed
 
     return TrainOptions(
@@ -184,6 +185,8 @@ def options_of(
         title=concept.title or None,
         licence=concept.licence,
         pictures=concept.pictures,
+        shared=concept.shared,
+        share=read_share(concept.share) if concept.share else None,
         config=Path(concept.config) if concept.config else None,
         preset=concept.preset or None,
         steps=concept.steps or None,

@@ -54,6 +54,8 @@ class ConceptSettings:
         "CC0-1.0", r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}", "an SPDX id", "of what you publish"
     )
     pictures: bool = switch(False, "whether releases may show a picture, drawn by the merged model")
+    shared: bool = switch(False, "whether others may be let in: its number of images is signed")
+    share: str = path("", "file with another owner's share, to teach its concept; empty: none")
     preset: str = word("", r"|" + _NAME, "a preset's name", "training settings by name")
     config: str = path("", "training settings in TOML")
     steps: int = number(0, 0, 100_000, "training steps; 0: as the settings say")
@@ -157,7 +159,7 @@ def _values(kind: type, given: Any, where: str, *, also: Collection[str] = ()) -
 def _concept(table: object, at: int, folder: Path, base: str) -> ConceptSettings:
     where = f"concept {at}: "
     values = _values(ConceptSettings, table, where)
-    for key in ("images", "base", "config"):
+    for key in ("images", "base", "config", "share"):
         values[key] = _at(folder, values.get(key, ""))
     values["base"] = values["base"] or base
     for key in ("name", "class_noun", "images", "base"):

@@ -7,9 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orthofed.client.daemon_job import options_of
 from orthofed.client.daemon_settings import DaemonSettings, described
 from orthofed.client.hours import Window, is_open, opens_at
+from orthofed.client.share_text import ShareText
 from orthofed.core.errors import InputError
+from orthofed.core.keys import SigningKey
+from orthofed.core.share import Share
 
 PAGE = Path(__file__).parents[1] / "docs" / "daemon.md"
 CONCEPT = """
@@ -140,3 +144,29 @@ def test_it_opens_when_it_says_and_not_a_minute_before(
     assert at < found <= at + timedelta(days=8)
     before = found - timedelta(minutes=1)
     assert before < at or not is_open(windows, before)
+
+
+def test_a_concept_may_be_shared_or_join_another_owners(tmp_path: Path) -> None:
+    """The share is a file beside the settings; its words are those that are trained."""
+    key = SigningKey.from_seed(b"\1" * 32)
+    share = Share.signed(
+        SigningKey.from_seed(b"\2" * 32),
+        most=20,
+        key=key.public_hex,
+        leaf=7,
+        log="0" * 64,
+        slot=3,
+        t=1_790_000_000,
+        uses=2,
+    )
+    text = ShareText(share, "anna-k7", ("anna-x1",), (3,), "person", b"\1" * 32).to_text()
+    (tmp_path / "share.txt").write_text(f"{text}\n")
+    settings = _read(tmp_path, 'base = "base"' + CONCEPT + 'shared = true\nshare = "share.txt"\n')
+
+    (concept,) = settings.concepts
+    options = options_of(concept, gpu="auto", upload_kib_s=0, upload_bytes_left=None).joined()
+
+    assert options.shared
+    assert options.share is not None
+    assert options.share.share == share
+    assert (options.triggers, options.vectors) == (("anna-x1",), 3)

@@ -4,6 +4,7 @@ The base is the tiny one, trainings have a few steps. The coordinator's rules: t
 """
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +15,16 @@ import pytest
 import torch
 
 from orthofed.client.contributions import Contributions
+from orthofed.client.home import Home
+from orthofed.client.join import join
 from orthofed.client.open_part import open_shares
+from orthofed.client.recovery import recover
 from orthofed.client.session import Session
 from orthofed.client.share_text import ShareText
 from orthofed.client.shared_start import average_of
 from orthofed.client.sharing import share_concept
 from orthofed.client.state import MANIFEST
+from orthofed.client.state import load as load_state
 from orthofed.client.verify import verify_folder
 from orthofed.client.withdrawal import withdraw
 from orthofed.core.contribution import ContributionManifest
@@ -165,3 +170,25 @@ def test_a_share_is_read_whole_or_not_at_all(coordinator, place, tmp_path):
             ShareText.from_text(changed)
         assert bad.value.code == "bad-share-text"
         assert text[5:25] not in str(bad.value)
+
+
+def test_a_machine_with_the_master_alone_takes_its_part_out(coordinator, place, tmp_path):
+    """The joiner's laptop is lost: its part is found, of the first owner's block, and leaves."""
+    ana, ben = (owner(coordinator, place, tmp_path / name) for name in ("ana", "ben"))
+    first = shared(ana)
+    joining(ben, given(ana), images=place / "more")
+    home = Home.at(tmp_path / "new")
+    home.folder.mkdir()
+    shutil.copyfile(ben.home.folder / "master.key", home.folder / "master.key")
+    (home.folder / "master.key").chmod(0o600)
+    join(home, coordinator.invite(uses=2), url=None, patience_s=20)
+
+    (found,) = recover(home, patience_s=20)
+    session = load_state(home.run(CONCEPT))
+    withdraw(home, CONCEPT, ask=lambda _: True, patience_s=20)
+    release(coordinator)
+    (alone,) = pulled(coordinator, tmp_path / "r1", place)["concepts"]
+
+    assert session is not None
+    assert (found.concept, session.block) == (CONCEPT, first.slot)
+    assert ("owners" in alone, alone["client"]) == (False, manifest_of(ana).client)
