@@ -111,7 +111,7 @@ def _show_egress(console: Console, listing: EgressList) -> None:
         console.print(f"You claim and sign: {listing.dp.said}")
     if listing.images:
         console.print(
-            f"You sign, for everybody to read, that it is made of {listing.images} images:"
+            f"You sign, for everybody to read, that it counts as {listing.images} images:"
             " what each owner's part weighs follows from that number"
         )
     for warning in listing.warnings:

@@ -19,7 +19,9 @@ def contributions(directory: Folder, as_json: Json = False) -> None:
 
 def _lines(each: dict[str, Any]) -> list[str]:
     triggers = ", ".join(each["triggers"])
-    name = f"{each['concept']} ({triggers}), slot {each['slot']}, member {each['member'][:16]}"
+    seat = f" beside slot {each['beside']}" if each["beside"] >= 0 else ""
+    place = f"{'seat' if seat else 'slot'} {each['slot']}{seat}"
+    name = f"{each['concept']} ({triggers}), {place}, member {each['member'][:16]}"
     name += f", in place of {each['replaces']}" if each["replaces"] else ""
     name += ", REVOKED" if each["revoked"] else ""
     plain = {k: v for k, v in each["figures"].items() if not isinstance(v, (dict, list))}

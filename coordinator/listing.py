@@ -21,6 +21,7 @@ def listed(db: records.Db) -> list[dict[str, Any]]:
             "state": entry.state,
             "why": entry.why,
             "replaces": names[entry.slot, entry.fence].replaces,
+            "beside": names[entry.slot, entry.fence].block,
             "joins": names[entry.slot, entry.fence].joins,
             "figures": json.loads(entry.figures),
         }

@@ -15,6 +15,7 @@ from ..core.keyring import Keyring
 from ..core.spec import FederationSpec
 from .base import BaseFolder
 from .control import Desk
+from .desk import manifest_of
 from .folder import DataFolder
 from .fs import Fs
 from .keyfile import find_key
@@ -90,6 +91,6 @@ def _told(plan: Plan, folder: DataFolder, *, new: bool) -> dict[str, Any]:
     return {
         "n": plan.n,
         "new": new,
-        "concepts": len(plan.included),
+        "concepts": len({manifest_of(item).block for item in plan.included}),
         "folder": str(folder.releases / str(plan.n)),
     }
