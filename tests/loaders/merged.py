@@ -2,12 +2,12 @@
 # diffusers and peft publish partial types, and not the same ones in each generation.
 """Load every kind of file of a release with the libraries of one environment, and compare.
 
-    python tests/loaders/merged.py BASE RELEASE TARGETS
+    python tests/loaders/merged.py BASE RELEASE TARGETS [BASE RELEASE TARGETS ...]
 
 BASE: a pipeline's folder. RELEASE: its LoRA kinds, vectors and checkpoint. TARGETS: safetensors
-in F64, ``<component>.<layer>`` = W + dW. Prints one JSON object: max |W - target| / max |dW| of
-each kind, and `base` for what a file that did nothing would give; `words` is the largest distance
-of a learned row. Only what a consumer has is imported: nothing of ours.
+in F64, ``<component>.<layer>`` = W + dW. Prints one JSON object a line: max |W - target| / max |dW|
+of each kind, and `base` for what a file that did nothing would give; `words` is the largest
+distance of a learned row. Only what a consumer has is imported: nothing of ours.
 """
 
 import json
@@ -106,9 +106,14 @@ def words(base: Path, release: Path) -> float:
 
 
 def main() -> None:
-    """Print the figures."""
-    base, release = Path(sys.argv[1]), Path(sys.argv[2])
-    targets = load_file(sys.argv[3])
+    """Print the figures of each three."""
+    for k in range(1, len(sys.argv), 3):
+        base, release, targets = sys.argv[k : k + 3]
+        print(json.dumps(compared(Path(base), Path(release), load_file(targets))), flush=True)
+
+
+def compared(base: Path, release: Path, targets: dict[str, torch.Tensor]) -> dict[str, Any]:
+    """Return the figures of one release."""
     models = networks(opened(base))
     start = {path: weight_of(models, path).double() for path in targets}
     told: dict[str, Any] = {
@@ -130,7 +135,7 @@ def main() -> None:
     (full,) = (release / "full").iterdir()
     told["full"] = far(networks(single(full, base)), targets, start)
     told["words"] = words(base, release)
-    print(json.dumps(told))
+    return told
 
 
 if __name__ == "__main__":
