@@ -184,7 +184,7 @@ def section(page: str, anchor: str) -> str:
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_every_command_is_in_the_reference(site: Path, path: tuple[str, ...]) -> None:
-    """Its help, each option by each of its names, and the example."""
+    """Its help, each option by each of its names, how it may end, and the example."""
     command: click.Command = typer.main.get_command(app)
     for name in path:
         assert isinstance(command, click.Group)
@@ -198,7 +198,9 @@ def test_every_command_is_in_the_reference(site: Path, path: tuple[str, ...]) ->
     assert [
         name for name in names if f"<code>{name}</code>" not in found and name != "--help"
     ] == []
-    assert f"orthofed {' '.join(path)}" in re.sub(r"<[^>]*>", "", found)
+    plain = re.sub(r"<[^>]*>", "", found)
+    assert f"orthofed {' '.join(path)}" in plain
+    assert "Ends with exit code 0, or with 1, 2, 3 or 4." in plain
 
 
 def test_every_part_of_the_contract_is_in_the_reference(site: Path) -> None:

@@ -83,6 +83,11 @@ def _exit_codes() -> Iterator[str]:
         yield f"| {code} | {'; '.join(sorted(said))} |"
 
 
+def _failures() -> str:
+    codes = sorted({kind.exit_code for kind in vars(errors).values() if _is_error(kind)})
+    return f"{', '.join(map(str, codes[:-1]))} or {codes[-1]}"
+
+
 def _is_error(kind: object) -> TypeGuard[type[errors.OrthoFedError]]:
     return isinstance(kind, type) and issubclass(kind, errors.OrthoFedError)
 
@@ -104,6 +109,8 @@ def _command(path: tuple[str, ...], command: click.Command) -> Iterator[str]:
             yield f"| `{name}` | {need}{many} | {cell(meaning)} |"
         yield ""
     yield from _options([each for each in command.params if isinstance(each, click.Option)])
+    table = "#exit-codes" if len(path) == 1 else "README.md#exit-codes"
+    yield from ("", f"Ends with [exit code]({table}) 0, or with {_failures()}.")
     example = (command.epilog or "").removeprefix("Example: ")
     yield from ("", "```console", f"$ {example}", "```")
 

@@ -2,7 +2,7 @@
 
 A real coordinator serves the page; owners are processes of `orthofed client` that train for some
 steps on the base that ships; the consumer runs the commands that the page gives. It writes one of
-the pictures of docs/web.md, test_gallery.py the others.
+the pictures of docs/web.md, test_taught.py the others.
 """
 
 import json
