@@ -91,7 +91,7 @@ def test_the_operator_sees_numbers_and_pictures_of_what_waits(
         assert stranger.status(path) == 401
 
 
-_TALL = FloatRect(x=0, y=0, width=1_080, height=1_720)
+_TALL = FloatRect(x=0, y=0, width=1_080, height=1_980)
 
 
 def test_the_operators_map_follows_a_training(shown: Taught, browser: Browser) -> None:
@@ -108,7 +108,7 @@ def test_the_operators_map_follows_a_training(shown: Taught, browser: Browser) -
             for kind in ("free", "filled", "emptying", "quarantined"):
                 expect(page.locator(f".slots .{kind}").first).to_be_visible()
             expect(page.locator(".slots .emptying")).to_contain_text(GONE)
-            page.set_viewport_size({"width": 1_080, "height": 1_000})
+            page.set_viewport_size({"width": 1_080, "height": 1_130})
             page.screenshot(path=DOCS / "web-desk.png")
             reader.check("/operator")
         finally:
