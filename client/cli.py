@@ -136,7 +136,7 @@ def train(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of every draw.")] = None,
     device: Device = None,
     dp: Annotated[
-        str | None, typer.Option(help="eps=8: differential privacy per image; needs thousands.")
+        str | None, typer.Option(help="eps=8: differential privacy per image; needs hundreds.")
     ] = None,
     dp_mode: Annotated[
         str | None, typer.Option(help="sgd or mean: mean is for 30 images or more, words alone.")

@@ -31,7 +31,8 @@ LEAST_IMAGES: Final = 30
 MOST_RATIO: Final = 1.0
 ADVISED_RATIO: Final = 0.3
 _WAYS: Final[dict[Mechanism, str]] = {
-    "dp-sgd": "use more images (thousands), or join a federation of fewer layers or a lower rank, "
+    "dp-sgd": "use more images (hundreds, or thousands for many layers), or join a federation of fewer "
+    "layers or a lower rank, "
     "or add --dp-mode mean, which learns the words alone, ",
     "mean": "use more images or fewer --vectors, ",
 }
@@ -51,7 +52,7 @@ def planned(settings: TrainingSettings, num_images: int) -> DpClaim:
         raise InputError(
             f"{num_images} images to train on, at least {LEAST_IMAGES} are needed with --dp",
             why="what is left of so few under enough noise shows nothing; no slot was leased",
-            fix="use more images (thousands), or leave --dp away and read what a published "
+            fix="use more images (hundreds), or leave --dp away and read what a published "
             "concept reveals",
             code="dp-below-the-floor",
         )

@@ -35,7 +35,6 @@ _TABLE: Final[dict[str, tuple[str, type[OrthoFedError]]]] = {
     "wrong-method": ("UNAUTHENTICATED", Refused),
     "wrong-body": ("UNAUTHENTICATED", Refused),
     "replayed": ("UNAUTHENTICATED", Refused),
-    "not-a-member": ("PERMISSION_DENIED", Refused),
     "not-your-role": ("PERMISSION_DENIED", Refused),
     "bad-invite": ("PERMISSION_DENIED", Refused),
     "revoked": ("PERMISSION_DENIED", Refused),

@@ -3,10 +3,10 @@
 isort:skip_file
 What the operator asks of one member, and how a member makes its Flower node known.
 
-All calls are unary and signed by the member key (security.md 4.4). An order gives no right: who
-carries it out leases, uploads and withdraws by the ordinary calls, and the coordinator closes it
-by its own ledger. Flower carries the same orders as hints (flower.md); these calls are the word
-that counts, and work without Flower.
+All calls are unary and signed by the member key. An order gives no right: who carries it out
+leases, uploads and withdraws by the ordinary calls, and the coordinator closes it by its own
+ledger. Flower carries the same orders as hints (docs/fleet.md); these calls are the word that
+counts, and work without Flower.
 """
 
 from collections import abc as _abc
