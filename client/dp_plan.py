@@ -31,9 +31,8 @@ LEAST_IMAGES: Final = 30
 MOST_RATIO: Final = 1.0
 ADVISED_RATIO: Final = 0.3
 _WAYS: Final[dict[Mechanism, str]] = {
-    "dp-sgd": "use more images (hundreds, or thousands for many layers), or join a federation of fewer "
-    "layers or a lower rank, "
-    "or add --dp-mode mean, which learns the words alone, ",
+    "dp-sgd": "use more images (hundreds, or thousands for many layers), or join a federation of "
+    "fewer layers or a lower rank, or add --dp-mode mean, which learns the words alone, ",
     "mean": "use more images or fewer --vectors, ",
 }
 _SHARE: Final = 8  # of the images, where dp_batch is 0; between the next two
