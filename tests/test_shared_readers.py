@@ -99,3 +99,20 @@ def test_the_files_have_one_concept_and_say_whose(pulled):
     assert "anna (10 + 30 + 20 images)" in card
     tensors = read(pulled.folder / LORA)
     assert all(np.isfinite(values.astype(np.float32)).all() for _, values in tensors.values())
+
+
+def test_the_operators_lists_say_what_sits_beside_what(fed):
+    """The contributions name their seats, the status counts the slots that the spec has."""
+    spec = fed.house.facts.spec
+    rows = fed.desk.ask("contributions", {})["contributions"]
+    slots = fed.desk.ask("status", {})["slots"]
+
+    places = [(each["concept"], each["slot"], each["beside"]) for each in rows]
+    assert places == [
+        ("anna", 0, -1),
+        ("anna", spec.capacity, 0),
+        ("anna", spec.capacity + 1, 0),
+        ("dora", 1, -1),
+    ]
+    assert sum(slots.values()) == spec.capacity
+    assert slots["filled"] == 2
