@@ -239,11 +239,11 @@ def test_the_slowest_of_too_many_slow_messages_is_cut(
 
 @pytest.mark.parametrize("packing", [grpc.Compression.Gzip, grpc.Compression.Deflate])
 def test_a_packed_message_is_refused_and_not_unpacked(coordinator: Running, packing: Any):
-    """T6: 64 MiB of zeros are a few kilobytes on the wire; they are refused as UNIMPLEMENTED."""
+    """T6: 16 MiB of zeros are a few kilobytes on the wire; they are refused as UNIMPLEMENTED."""
     stub = coordinator.member().link.channel.unary_unary(PUT)
 
     with pytest.raises(grpc.RpcError) as caught:
-        stub(bytes(64 << 20), timeout=20, compression=packing)
+        stub(bytes(16 << 20), timeout=20, compression=packing)
 
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED  # pyright: ignore[reportAttributeAccessIssue]
 
