@@ -1,15 +1,18 @@
 # pyright: basic
 # diffusers publishes partial types.
-"""Regions in a picture: each is drawn as a picture of its own first, then all of them together.
+"""Regions in a picture: each is drawn as a picture of its own, and all together where they meet.
 
-    t > (1 - apart) T   eps(p) = sum_r w_r(p) eps_r(p)    eps_r: the network's answer to the window
-                                                          of region r alone, under its own prompt
-    later               eps of the whole latent, where out(p) = sum_r w_r(p) attn2(h(p), text_r)
+    eps(p) = (1 - sum_r s_r(p)) eps_0(p) + sum_r s_r(p) eps_r(p)
+    s_r    = w_r        for t > (1 - apart) T
+             w_r f_r    later, where f_r falls from 1 inside the region to 0 at its edges
 
-t is the noise level, T the schedule's length, r = 0 the prompt of the whole picture. What a base
-was trained to draw fills a picture of its own size; on a wider canvas, masked attention or not, it
-smears heads over the seams. So the windows, which have that size, settle what is where, and the
-passes over everything then give it one ground and one light (docs/sample.md has the figures).
+t is the noise level, T the schedule's length. eps_r is the network's answer to the window of region
+r alone, under its own prompt; eps_0 that to everything, under the prompt of the whole picture where
+no region is, and in a region under the region's: out(p) = sum_r w_r(p) attn2(h(p), text_r). What a
+base was trained to draw fills a picture of its own size; on a wider canvas, masked attention or
+not, it smears heads over the seams, and one face takes the other's colours. So the windows, which
+have that size, settle what is where and keep it, and the passes over everything join them
+(docs/sample.md has the figures). With apart = 0 there are no windows.
 
 The prompts lie side by side in the text that diffusers' pipelines pass on (n, parts x length,
 width), and a processor on each `attn2` takes them apart again and asks the network's own
@@ -17,24 +20,27 @@ processor, for those positions alone that read a part; in a window all positions
 SDXL's pooled vectors lie side by side as well: a window gets its region's, and its own size.
 Laws: where w_r is 0 nothing of prompt r is computed, so there the attention's bits are those of any
 other prompt r; one part gives the bits of the plain attention. What regions do not part: in the
-later passes self-attention and convolutions. Geometry: core/regions.py.
+passes over everything self-attention and convolutions. Geometry: core/regions.py.
 
-Cost of a window's pass: its area. Of a pass over everything: one, plus overlaps in attention; k and
-v are made for every prompt.
+Cost of a window's pass: its area, in every step. Of a pass over everything: one, plus overlaps in
+attention; k and v are made for every prompt.
 """
 
 import contextlib
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..core.errors import InputError
-from ..core.regions import APART, Region, region_weights, window
+from ..core.regions import APART, Region, inside, region_weights, window
 
 _READS = ".attn2.processor"
+_FADE: Final = 4
+"""Later, regions fade into one another over this part of the width of the model's own pictures."""
 _Masks = Mapping[int, Sequence[tuple[Tensor, Tensor]]]
 """Number of positions -> for each part the positions that read it, and their weights (k, 1)."""
 
@@ -74,12 +80,12 @@ class RegionReader:
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """One region's part of the latent, the masks of its own passes, and its weights there."""
+    """One region's part of the latent, the masks of its own passes, and its shares there."""
 
     rows: slice
     columns: slice
     masks: _Masks
-    weights: Tensor  # (height, width) of the window
+    shares: tuple[Tensor, Tensor]  # s (height, width) of the window: while apart, and later
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +95,10 @@ class _Regional:
     forward: Callable[..., Any]
     area: _Area
     whole: _Masks
-    rest: Tensor  # (height, width): 1 where no region is
+    rests: tuple[Tensor, Tensor]  # (height, width): what all windows leave, while apart, and later
     windows: Sequence[_Window]
-    until: float  # the noise level down to which windows answer
+    parts: int
+    until: float  # the noise level down to which windows answer alone
     patch: int  # pixels of a position
 
     def __call__(
@@ -112,15 +119,14 @@ class _Regional:
                 of, timestep, encoder_hidden_states, added_cond_kwargs=added, **kwargs
             )[0]
 
-        if float(timestep) <= self.until:
-            return (asked(0, sample, self.whole),)
-        out = torch.zeros_like(sample)
-        if self.rest.any():
-            out += self.rest.to(out.dtype) * asked(0, sample, self.whole)
+        phase = int(float(timestep) <= self.until)
+        out, rest = torch.zeros_like(sample), self.rests[phase]
+        if rest.any():
+            out += rest.to(out.dtype) * asked(0, sample, self.whole)
         for part, one in enumerate(self.windows, start=1):
-            inside = (..., one.rows, one.columns)
-            told = asked(part, sample[inside].contiguous(), one.masks)
-            out[inside] += one.weights.to(out.dtype) * told
+            there = (..., one.rows, one.columns)
+            told = asked(part, sample[there].contiguous(), one.masks)
+            out[there] += one.shares[phase].to(out.dtype) * told
         return (out,)
 
     def _added(
@@ -132,7 +138,7 @@ class _Regional:
         """
         if given is None:
             return None
-        pooled = given["text_embeds"].chunk(len(self.windows) + 1, dim=1)[part]
+        pooled = given["text_embeds"].chunk(self.parts, dim=1)[part]
         sizes = given["time_ids"]
         if part:
             height, width = (side * self.patch for side in shape)
@@ -153,22 +159,15 @@ def regional(
     """Let ``unet`` draw by region inside the block, for latents (height, width) ``shape``.
 
     ``apart``: the share of the noise ``levels``, from the noisiest down, where each region is drawn
-    on its own; at 0 all are drawn together throughout. ``patch``: pixels of a position.
+    on its own up to its edges; later only further inside. At 0 all are drawn together throughout.
+    ``patch``: pixels of a position.
     Raises InputError: a region is too small for the coarsest level.
     """
     if not regions:
         yield
         return
     area = _Area(_masks(unet, regions, shape))
-    weights = torch.from_numpy(region_weights(regions, *shape)).float().to(unet.device)
-    own = unet.config["sample_size"]
-    step = 2 ** (len(unet.config["block_out_channels"]) - 1)
-    windows = []
-    for number, region in enumerate(regions, start=1):
-        rows, columns = window(region, *shape, own=(own, own), step=step)
-        size = rows.stop - rows.start, columns.stop - columns.start
-        masks = _all_read(unet, number, len(regions) + 1, size)
-        windows.append(_Window(rows, columns, masks, weights[number, rows, columns]))
+    windows, rests = _windows(unet, regions, shape, apart)
     before, forward = dict(unet.attn_processors), unet.forward
     unet.set_attn_processor(
         {
@@ -177,7 +176,8 @@ def regional(
         }
     )
     until = (1 - apart) * levels
-    unet.forward = _Regional(forward, area, area.masks, weights[0], windows, until, patch)
+    parts = len(regions) + 1
+    unet.forward = _Regional(forward, area, area.masks, rests, windows, parts, until, patch)
     try:
         yield
     finally:
@@ -212,6 +212,35 @@ def checked_size(pipeline: Any, size: tuple[int, int] | None) -> tuple[int, int]
             code="size-does-not-fit",
         )
     return width, height
+
+
+def _windows(
+    unet: Any,  # noqa: ANN401  # diffusers' own
+    regions: Sequence[Region],
+    shape: tuple[int, int],
+    apart: float,
+) -> tuple[list[_Window], tuple[Tensor, Tensor]]:
+    """Return the windows, and what they leave to passes over everything: while apart, and later."""
+    own, device = unet.config["sample_size"], unet.device
+    if not apart:
+        every = torch.ones(shape, device=device)
+        return [], (every, every)
+    alone = region_weights(regions, *shape)
+    fading = [inside(region, *shape, depth=own / _FADE) for region in regions]
+    later = alone[1:] * np.stack(fading)
+    step = 2 ** (len(unet.config["block_out_channels"]) - 1)
+
+    def on_device(values: np.ndarray) -> Tensor:
+        return torch.from_numpy(values).float().to(device)
+
+    windows = []
+    for number, region in enumerate(regions, start=1):
+        rows, columns = window(region, *shape, own=(own, own), step=step)
+        size = rows.stop - rows.start, columns.stop - columns.start
+        masks = _all_read(unet, number, len(regions) + 1, size)
+        first, then = (of[rows, columns] for of in (alone[number], later[number - 1]))
+        windows.append(_Window(rows, columns, masks, (on_device(first), on_device(then))))
+    return windows, (on_device(alone[0]), on_device(1 - later.sum(0)))
 
 
 def _masks(unet: Any, regions: Sequence[Region], shape: tuple[int, int]) -> _Masks:  # noqa: ANN401  # diffusers' own

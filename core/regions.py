@@ -3,8 +3,10 @@
     w_r(p) = 1 / n(p)  where the centre of p lies in region r and in n(p) regions in all
     w_0(p) = 1         where it lies in none: there the prompt of the whole picture is read
 
-and the window of a region: the part of the latent in which it can be drawn as a picture of its own,
-which is the region, made as large as the model's own pictures where there is room.
+how far inside a region p lies, f_r(p): 0 at its edges, 1 from ``depth`` positions inwards, where an
+edge of the picture is none; and the window of a region: the part of the latent in which it can be
+drawn as a picture of its own, which is the region, made as large as the model's own pictures where
+there is room.
 
 Laws: the weights sum to 1 at every position, at every resolution and for every aspect ratio; boxes
 are half-open (x0 <= x < x1), so boxes that meet neither overlap nor leave a gap; a region that
@@ -27,7 +29,7 @@ from .errors import InputError
 MAX_REGIONS: Final = 16
 """Each is one more prompt to encode and one more share of every cross-attention."""
 APART: Final = 0.6
-"""Share of the noise levels, from the noisiest down, where each region is drawn on its own."""
+"""Share of the noise levels, from the noisiest down, where regions meet at their edges unseen."""
 PLACES: Final[Mapping[str, tuple[float, float, float, float]]] = {
     "left": (0.0, 0.0, 0.5, 1.0),
     "right": (0.5, 0.0, 1.0, 1.0),
@@ -104,6 +106,19 @@ def region_weights(
     return held / held.sum(0)
 
 
+def inside(region: Region, height: int, width: int, *, depth: float) -> Float64[np.ndarray, "h w"]:
+    """Return f of ``region``: 0 outside and at its edges, 1 ``depth`` positions or more inside.
+
+    An edge of the picture itself is no edge: nothing is beyond it.
+
+    >>> inside(Region.parse("left: a fox"), 1, 8, depth=2)[0].tolist()
+    [1.0, 1.0, 0.75, 0.25, 0.0, 0.0, 0.0, 0.0]
+    """
+    x0, y0, x1, y1 = region.box
+    sides = _depths(height, y0, y1)[:, None], _depths(width, x0, x1)[None, :]
+    return np.clip(np.minimum(*sides) / depth, 0, 1)
+
+
 def window(
     region: Region, height: int, width: int, *, own: tuple[int, int], step: int
 ) -> tuple[slice, slice]:
@@ -117,6 +132,15 @@ def window(
     """
     y, x = region.holds(height, width).nonzero()
     return _stretch(y, height, own[0], step), _stretch(x, width, own[1], step)
+
+
+def _depths(side: int, low: float, high: float) -> Float64[np.ndarray, " side"]:
+    """Return how many positions each of ``side`` lies behind the nearer of two edges."""
+    middles = np.arange(side) + 0.5
+    far = np.full(side, np.inf)  # where no position lies beyond the edge
+    behind = middles - side * low if middles[0] < side * low else far
+    before = side * high - middles if side * high <= middles[-1] else far
+    return np.minimum(behind, before)
 
 
 def _stretch(held: Int[np.ndarray, " k"], full: int, least: int, step: int) -> slice:

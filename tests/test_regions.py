@@ -20,7 +20,7 @@ from orthofed.client.drawing import Drawing
 from orthofed.client.regions import regional, side_by_side
 from orthofed.client.sample import sample
 from orthofed.core.errors import InputError
-from orthofed.core.regions import MAX_REGIONS, PLACES, Region, region_weights, window
+from orthofed.core.regions import MAX_REGIONS, PLACES, Region, inside, region_weights, window
 
 from .serving import founded, running
 from .tiny_base import tiny_base
@@ -43,7 +43,7 @@ def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @st.composite
 def _regions(draw: st.DrawFn) -> Region:
-    x0, x1, y0, y1 = (draw(FRACTIONS) for _ in range(4))
+    (x0, x1), (y0, y1) = (sorted((draw(FRACTIONS), draw(FRACTIONS))) for _ in "xy")
     assume(x0 < x1 and y0 < y1)
     return Region((x0, y0, x1, y1), "a fox")
 
@@ -62,8 +62,8 @@ def test_weights_sum_to_one_at_every_position(
 
     assert weights.shape == (len(regions) + 1, height, width)
     assert np.allclose(weights.sum(0), 1, atol=1e-12)
-    inside = np.any([region.holds(height, width) for region in regions] or [False], axis=0)
-    assert np.array_equal(weights[0], np.broadcast_to(~inside, (height, width)))
+    covered = np.any([region.holds(height, width) for region in regions] or [False], axis=0)
+    assert np.array_equal(weights[0], np.broadcast_to(~covered, (height, width)))
     assert all(part.any() for part in weights[1:])
     assert all(len(set(w[w > 0])) <= 1 for w in weights[1:].reshape(len(regions), height * width).T)
 
@@ -141,13 +141,13 @@ def test_a_prompt_changes_nothing_outside_its_region(base: Base) -> None:
         with regional(unet, [region], (8, 16)), torch.no_grad():
             first = attn(h, encoder_hidden_states=side_by_side([whole, ours]))
             other = attn(h, encoder_hidden_states=side_by_side([whole, theirs]))
-        inside = torch.from_numpy(region.holds(8, 16).reshape(-1))
+        held = torch.from_numpy(region.holds(8, 16).reshape(-1))
 
-        assert torch.equal(first[:, ~inside], other[:, ~inside])
-        assert torch.allclose(first[:, ~inside], plain[:, ~inside], atol=1e-5)
-        assert not torch.isclose(first[:, inside], other[:, inside]).all(-1).any()
+        assert torch.equal(first[:, ~held], other[:, ~held])
+        assert torch.allclose(first[:, ~held], plain[:, ~held], atol=1e-5)
+        assert not torch.isclose(first[:, held], other[:, held]).all(-1).any()
         expected = attn(h, encoder_hidden_states=ours)
-        assert torch.allclose(first[:, inside], expected[:, inside], atol=1e-5)
+        assert torch.allclose(first[:, held], expected[:, held], atol=1e-5)
 
     assert unet.attn_processors == own, "what was there is back"
 
@@ -168,9 +168,10 @@ def _told(
 
 
 def test_at_the_noisy_end_a_region_is_a_picture_of_its_own(base: Base) -> None:
-    """Right half: the network's own answer to it, with its own pooled vector and size; later one.
+    """Right half: the network's own answer to it, with its own pooled vector and size.
 
-    Below the bound the whole canvas is one picture, and behind the block nothing is left.
+    Below the bound that holds from a quarter of it inwards; at its edge the whole canvas is one
+    picture. Behind the block nothing is left.
     """
     unet, random = base.family.denoiser, torch.Generator().manual_seed(7)
     own, width = unet.config["sample_size"], unet.config["cross_attention_dim"]
@@ -186,12 +187,43 @@ def test_at_the_noisy_end_a_region_is_a_picture_of_its_own(base: Base) -> None:
     with regional(unet, region, (own, 2 * own), apart=0):
         together = [_told(base, x, level, texts, pooled) for level in (401, 400)]
 
-    alone = _told(base, x[..., own:].contiguous(), 401, texts[1:], pooled[1:])
+    alone, after = (
+        _told(base, x[..., own:].contiguous(), level, texts[1:], pooled[1:]) for level in (401, 400)
+    )
     assert torch.allclose(noisy[..., own:], alone, atol=1e-5)
     assert torch.equal(noisy[..., :own], together[0][..., :own]), "where no region is"
-    assert torch.equal(late, together[1])
+    assert torch.equal(late[..., :own], together[1][..., :own])
+    inner = own // 4
+    assert torch.allclose(late[..., own + inner :], after[..., inner:], atol=1e-5)
+    ramp = (torch.arange(inner) + 0.5) / inner
+    edge = ramp * after[..., :inner] + (1 - ramp) * together[1][..., own : own + inner]
+    assert torch.allclose(late[..., own : own + inner], edge, atol=1e-5)
     assert not torch.allclose(noisy[..., own:], together[0][..., own:], atol=1e-3)
     assert "forward" not in vars(unet)
+
+
+@settings(derandomize=True, deadline=None)
+@given(_regions(), SIDES, SIDES, st.floats(0.25, 16))
+def test_regions_fade_at_their_edges_and_nowhere_else(
+    region: Region, height: int, width: int, depth: float
+) -> None:
+    """Nothing outside, all of it deep inside, an even slope between; picture edges do not count."""
+    found = inside(region, height, width, depth=depth)
+    held = region.holds(height, width)
+
+    assert not found[~held].any()
+    assert 0 <= found.min() <= found.max() <= 1
+    for axis in (0, 1):
+        assert np.abs(np.diff(found, axis=axis)).max(initial=0) <= 1 / depth + 1e-9
+    assert (found == 1).all() or not held.all()
+
+
+def test_left_fades_as_right_does() -> None:
+    """Mirrored, at the seam alone."""
+    left, right = (inside(Region(PLACES[at], "a"), 2, 8, depth=2.0) for at in ("left", "right"))
+
+    assert np.array_equal(left, right[:, ::-1])
+    assert left[0].tolist() == [1, 1, 0.75, 0.25, 0, 0, 0, 0]
 
 
 @settings(derandomize=True, deadline=None)
