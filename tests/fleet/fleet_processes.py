@@ -69,11 +69,15 @@ class _Supervisor:
     def __exit__(self, *_exc: object) -> None:
         self.kill()
 
+    def command(self) -> list[str]:
+        """Return what is started."""
+        return [*_COMMAND, *self._words]
+
     def start(self) -> None:
         """Start it."""
         with self._file.open("ab") as log:
             self._process = subprocess.Popen(
-                [*_COMMAND, *self._words],
+                self.command(),
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
