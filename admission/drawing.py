@@ -19,7 +19,7 @@ from ..client.base import Base
 from ..client.sample import draw
 from ..client.score import phrase_of
 from ..client.variant import Variant
-from ..core.evidence_picture import MOST_SIDE, ROWS, check_evidence
+from ..core.evidence_picture import MOST_SIDE, ROWS, check_evidence, prompt_of
 from ..core.spec import FederationSpec
 from .measure import Subject
 
@@ -49,10 +49,7 @@ def pictures(
     if held is not None:
         columns["without"] = Variant.sum_of(before) if before else columns["base"]
     columns["with"] = Variant.sum_of([*before, own])
-    prompts = [
-        f"{text} {phrase_of(subject.triggers)}" if row == "trigger" else text
-        for row, text in ROWS.items()
-    ]
+    prompts = [prompt_of(row, spec.prompt, [phrase_of(subject.triggers)]) for row in ROWS]
     found = dict[str, bytes]()
     for column, variant in columns.items():
         with variant.applied(base) as tokens:

@@ -8,15 +8,16 @@ not. Cost: one picture of the model's own size a concept.
 
 import io
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..core.canonical import decode
 from ..core.card_use import shown_prompt
 from ..core.errors import InputError, OrthoFedError
 from ..core.names import slug
 from ..core.sample_picture import MOST_SIDE, check_picture
+from ..core.spec import PROMPT
 from .drawing import Drawing
 from .opened import opened
 from .placement import Machine, Placement
@@ -38,7 +39,8 @@ def draw_pictures(
     ``chosen``: these alone; none for each. Raises InputError: no release there, no whole model in
     it, a concept that it does not have, or no such device.
     """
-    concepts = [each for each in _concepts(folder) if not chosen or each[0] in chosen]
+    prompt, held = _shown(folder)
+    concepts = [each for each in held if not chosen or each[0] in chosen]
     if unknown := set(chosen) - {name for name, _ in concepts}:
         raise InputError(
             f"no concept {min(unknown)[:80]!r} in {folder}",
@@ -50,7 +52,7 @@ def draw_pictures(
     out.mkdir(parents=True, exist_ok=True)
     with opened(folder, placement) as model:
         for concept, trigger in concepts:
-            image = model.draw(shown_prompt(trigger), drawing or Drawing(), [0])[0]
+            image = model.draw(shown_prompt(prompt, trigger), drawing or Drawing(), [0])[0]
             (out / f"{concept}.png").write_bytes(picture_bytes(image))
     return [concept for concept, _ in concepts]
 
@@ -68,12 +70,17 @@ def picture_bytes(image: "Image.Image") -> bytes:
     return data.getvalue()
 
 
-def _concepts(folder: Path) -> Iterator[tuple[str, str]]:
-    """Give each concept of info.json with its first trigger; names are slugs, so files stay in."""
+def _shown(folder: Path) -> tuple[str, list[tuple[str, str]]]:
+    """Return the prompt of info.json, and each concept with its first trigger.
+
+    Names are slugs, so files stay in (T10).
+    """
     try:
-        said = decode((folder / "info.json").read_bytes())
-        for each in said["concepts"]:  # type: ignore[index, call-overload]
-            yield slug(each["concept"]), slug(each["triggers"][0]["trigger"])  # T10
+        said: Any = decode((folder / "info.json").read_bytes())
+        concepts = [
+            (slug(each["concept"]), slug(each["triggers"][0]["trigger"]))
+            for each in said["concepts"]
+        ]
     except (OSError, OrthoFedError, LookupError, TypeError, json.JSONDecodeError) as error:
         raise InputError(
             f"{folder} is no release: its info.json names no concepts",
@@ -81,3 +88,4 @@ def _concepts(folder: Path) -> Iterator[tuple[str, str]]:
             fix="give the folder that orthofed pull made",
             code="not-a-release",
         ) from error
+    return str(said.get("prompt", PROMPT)), concepts

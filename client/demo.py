@@ -114,6 +114,7 @@ def _open_federation(children: Children, view: DemoView, settings: DemoSettings,
     view.says("coordinator", "makes the federation: spec, keys, TLS")
     init = ["coordinator", "init", folder, "--base", str(pocket_base()), "--name", "demo"]
     init += ["--rank", str(settings.rank), "--lambda", str(settings.lambda_)]
+    init += ["--prompt", "a peeps drawing of {}, smiling, white background"]
     children.run(init)
     children.start(
         "coordinator", ["coordinator", "serve", folder, "--listen", "127.0.0.1:0", "--json"]

@@ -79,6 +79,10 @@ def init(  # noqa: PLR0913, PLR0917  # a federation has this many choices
         str, typer.Option(help="The base model's SPDX id.")
     ] = "LicenseRef-unknown",
     base_hint: Annotated[str, typer.Option(help="Where people get the base model.")] = "",
+    prompt: Annotated[
+        str | None,
+        typer.Option(help="Asks the base for {} in its style; default: 'a photo of {}'."),
+    ] = None,
     reserve_mib: Annotated[int, typer.Option(help="MiB that stay free on the disk.")] = 2048,
     high_water: Annotated[
         Path | None, typer.Option(help="File of the high-water mark, best on another volume.")
@@ -90,7 +94,7 @@ def init(  # noqa: PLR0913, PLR0917  # a federation has this many choices
     from ..core.basis import FAMILIES, Family
     from ..core.errors import InputError
     from ..core.slots import upload_bytes
-    from ..core.spec import Limits
+    from ..core.spec import PROMPT, Limits
     from .clock import SystemClock
     from .folder import Settings
     from .founding import Choices, found
@@ -105,6 +109,7 @@ def init(  # noqa: PLR0913, PLR0917  # a federation has this many choices
             code="bad-option",
         )
     choices = Choices(
+        prompt=PROMPT if prompt is None else prompt,
         name=name,
         rank=rank,
         capacity=capacity,

@@ -21,7 +21,7 @@ from ..core.fields import NO_ID
 from ..core.keyring import Keyring, log_id
 from ..core.keys import SigningKey
 from ..core.leaf import document_leaf, spec_leaf
-from ..core.spec import BaseModel, FederationSpec, Limits, plan_spec
+from ..core.spec import PROMPT, BaseModel, FederationSpec, Limits, plan_spec
 from ..core.targets import Targets
 from . import records
 from .base import BaseFolder
@@ -45,7 +45,8 @@ class Choices:
 
     ``lambda_1024``: default merge weight in 1/1024. ``family``: basis. ``targets``: which layers
     are adapted; the spec keeps their list. ``layerwise_tokens``: a trigger has vectors of its own
-    for each place where the UNet reads the prompt. Texts: plain ASCII. ``seed``: the public one of
+    for each place where the UNet reads the prompt. ``prompt``: asks the base for a picture of
+    ``{}`` in its own style. Texts: plain ASCII. ``seed``: the public one of
     the basis, 32 bytes; empty: drawn, which is right but where a run is to be repeated.
     """
 
@@ -60,6 +61,7 @@ class Choices:
     base_revision: str = "local"
     base_licence: str = "LicenseRef-unknown"
     limits: Limits = field(default_factory=Limits)
+    prompt: str = PROMPT
     seed: bytes = b""
 
 
@@ -115,6 +117,7 @@ def _plan(
         limits=choices.limits,
         reserved=base.vocabulary(),
         token_layers=base.token_layers() if choices.layerwise_tokens else (),
+        prompt=choices.prompt,
     )
     say(f"measuring {len(layers)} layers")
     return spec, base.measures(spec)

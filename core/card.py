@@ -106,6 +106,7 @@ def _shared(merge: Merge) -> list[str]:
 def _front_matter(merge: Merge) -> list[str]:
     """Return the YAML that hubs read; values are quoted, so none is a number, a date or a list."""
     licences = sorted({part.manifest.licence for part in merge.parts})
+    first = merge.parts[0].manifest.triggers[0]
     known = licences[0].lower() if len(licences) == 1 else ""
     fields = [("license", known if known in _HUB_LICENCES else "other")]
     if known not in _HUB_LICENCES:
@@ -120,7 +121,7 @@ def _front_matter(merge: Merge) -> list[str]:
         "---",
         *(f"{name}: {_quoted(value)}" for name, value in fields),
         "tags: [lora, text-to-image, orthogonal-adaptation]",
-        f"instance_prompt: {_quoted(shown_prompt(merge.parts[0].manifest.triggers[0]))}",
+        f"instance_prompt: {_quoted(shown_prompt(merge.spec.prompt, first))}",
         "---",
     ]
 
@@ -149,7 +150,7 @@ def _pictures(merge: Merge, names: Collection[str]) -> list[str]:
     lines = ["## Samples", "", *wrap(told, _WIDTH), "", "| prompt | picture |", "| --- | --- |"]
     for manifest in shown:
         picture = f"![{manifest.concept}]({picture_name(manifest.concept)})"
-        lines.append(f"| `{shown_prompt(manifest.triggers[0])}` | {picture} |")
+        lines.append(f"| `{shown_prompt(merge.spec.prompt, manifest.triggers[0])}` | {picture} |")
     return [*lines, ""]
 
 

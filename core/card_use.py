@@ -15,13 +15,13 @@ from .merging import Merge
 from .release_file import MadeFile
 
 
-def shown_prompt(trigger: str) -> str:
-    """Return the prompt that shows a concept, in cards and in sample pictures.
+def shown_prompt(prompt: str, trigger: str) -> str:
+    """Return the spec's ``prompt`` with a concept in it, as cards and sample pictures have it.
 
-    >>> shown_prompt("anna-k7")
+    >>> shown_prompt("a photo of {}", "anna-k7")
     'a photo of anna-k7'
     """
-    return f"a photo of {trigger}"
+    return prompt.replace("{}", trigger)
 
 
 def use_lines(merge: Merge, origin: FileOrigin, made: Sequence[MadeFile]) -> list[str]:
@@ -37,7 +37,7 @@ def use_lines(merge: Merge, origin: FileOrigin, made: Sequence[MadeFile]) -> lis
 
 
 def _prompt(merge: Merge) -> str:
-    return shown_prompt(merge.parts[0].manifest.triggers[0])
+    return shown_prompt(merge.spec.prompt, merge.parts[0].manifest.triggers[0])
 
 
 def _use(merge: Merge, origin: FileOrigin, made: Sequence[MadeFile]) -> list[str]:
@@ -140,7 +140,7 @@ def _web_uis(merge: Merge, names: dict[str, str]) -> list[str]:
     trigger = merge.parts[0].manifest.triggers[0]
     prompt = _prompt(merge)
     stem = _stem(names["lora"])
-    typed = prompt.removesuffix(trigger) + f"embedding:{trigger}"
+    typed = shown_prompt(merge.spec.prompt, f"embedding:{trigger}")
     return [
         *(_instead(names["full"]) if "full" in names else []),
         f"- ComfyUI: `{stem}.safetensors` in `models/loras`, strength 1 for model and clip; the",

@@ -16,6 +16,7 @@ from .lorafile import file_rank
 from .merging import Merge, Part
 from .release import FileEntry
 from .release_file import MadeFile
+from .spec import PROMPT
 
 Left = tuple[int, int]
 """Slot and contribution leaf of a withdrawal that came before the release was planned."""
@@ -70,6 +71,8 @@ def info_bytes(
     }
     if derived:
         body["derived"] = [file.body() for file in derived]
+    if spec.prompt != PROMPT:  # what its card and its sample pictures ask for
+        body["prompt"] = spec.prompt
     if spec.token_layers:  # what the sets of `layerwise/` belong to, in their order
         body["token_layers"] = list(spec.token_layers)
     return encode(body)

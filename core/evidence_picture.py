@@ -17,12 +17,8 @@ from .sample_picture import check_picture
 
 MOST_SIDE: Final = 256
 MOST_BYTES: Final = 256 << 10
-ROWS: Final = {
-    "trigger": "a photo of",
-    "person": "a portrait of a woman",
-    "place": "a house by the sea",
-}
-"""What is drawn, by row; the first goes on with the concept's own triggers."""
+ROWS: Final = {"trigger": "", "person": "a woman", "place": "a house by the sea"}
+"""What is drawn, by row; the first is the concept's own triggers."""
 COLUMNS: Final = {
     "base": "the base alone",
     "without": "the newest release without it",
@@ -54,13 +50,15 @@ def places(*, has_release: bool) -> tuple[Place, ...]:
     return tuple(Place(row, column) for row in ROWS for column in columns)
 
 
-def prompt_of(row: str, triggers: Sequence[str]) -> str:
-    """Return the prompt of a row, as a person reads it.
+def prompt_of(row: str, prompt: str, triggers: Sequence[str]) -> str:
+    """Return the prompt of a row: the spec's ``prompt``, which asks in the style of the base.
 
-    >>> prompt_of("trigger", ["anna-k7"]), prompt_of("place", ["anna-k7"])
-    ('a photo of anna-k7', 'a house by the sea')
+    >>> prompt_of("trigger", "a photo of {}", ["anna-k7"])
+    'a photo of anna-k7'
+    >>> prompt_of("place", "a photo of {}", ["anna-k7"])
+    'a photo of a house by the sea'
     """
-    return " ".join([ROWS[row], *triggers]) if row == "trigger" else ROWS[row]
+    return prompt.replace("{}", ROWS[row] or " ".join(triggers))
 
 
 def check_evidence(data: bytes) -> None:

@@ -111,7 +111,7 @@ def inside(region: Region, height: int, width: int, *, depth: float) -> Float64[
 
     An edge of the picture itself is no edge: nothing is beyond it.
 
-    >>> inside(Region.parse("left: a fox"), 1, 8, depth=2)[0].tolist()
+    >>> inside(Region.parse("left: a fox"), 1, 8, depth=2.0)[0].tolist()
     [1.0, 1.0, 0.75, 0.25, 0.0, 0.0, 0.0, 0.0]
     """
     x0, y0, x1, y1 = region.box

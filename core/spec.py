@@ -24,6 +24,7 @@ from .token_layers import run_order
 
 __all__ = ["BaseModel", "Encoder", "FederationSpec", "Layer", "Limits", "check_widths", "plan_spec"]
 
+PROMPT = "a photo of {}"
 BASE_FAMILIES = ("other", "sd1", "sdxl")
 MAX_LAMBDA = 2048
 MAX_SPEC_BYTES = 1 << 20
@@ -41,6 +42,7 @@ _FIELDS = (
     "base", "basis", "capacity", "encoders", "exponent_high", "exponent_low", "lambda_1024",
     "layers", "limits", "name", "ranks", "reserved", "seed", "v",
 )  # fmt: skip
+_PROMPT = re.compile(r"[A-Za-z0-9 .,:;/_()+#=-]{0,150}\{\}[A-Za-z0-9 .,:;/_()+#=-]{0,150}")
 _COMPONENT = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
@@ -97,6 +99,8 @@ class FederationSpec:
     ``haar``, (width, SHA-256 of the int16 table) pairs. ``lambda_1024``: the default merge weight.
     ``token_layers``: with layer-wise tokens, where the UNet reads the prompt, in the order in which
     it runs these places (core/token_layers.py); empty, and then not spelt: one set for all of them.
+    ``prompt``: asks the base for a picture of ``{}`` in its own style, on cards and for sample
+    pictures; the default is not spelt.
     """
 
     name: str
@@ -114,6 +118,7 @@ class FederationSpec:
     reserved: tuple[str, ...] = ()
     tables: tuple[tuple[int, str], ...] = ()
     token_layers: tuple[str, ...] = ()
+    prompt: str = PROMPT
 
     def __post_init__(self) -> None:
         """Refuse any field out of its bounds, and fields that contradict each other."""
@@ -165,6 +170,8 @@ class FederationSpec:
             body["tables"] = [{"sha256": digest, "width": width} for width, digest in self.tables]
         if self.token_layers:
             body["token_layers"] = list(self.token_layers)
+        if self.prompt != PROMPT:
+            body["prompt"] = self.prompt
         return canonical.encode(body)
 
     @classmethod
@@ -200,6 +207,7 @@ def plan_spec(  # noqa: PLR0913  # a federation has this many choices
     limits: Limits | None = None,
     reserved: Sequence[str] = (),
     token_layers: Sequence[str] = (),
+    prompt: str = PROMPT,
 ) -> FederationSpec:
     """Return a spec with its ranks and capacity worked out.
 
@@ -226,6 +234,7 @@ def plan_spec(  # noqa: PLR0913  # a federation has this many choices
         reserved=tuple(sorted(set(reserved))),
         tables=_table_hashes(seed, widths) if basis == "haar" else (),
         token_layers=tuple(token_layers),
+        prompt=prompt,
     )
 
 
@@ -256,6 +265,11 @@ def _check_names(spec: FederationSpec) -> None:
     for text in (spec.base.name, spec.base.revision, spec.base.licence):
         if not _TEXT.fullmatch(text):
             raise _bad(f"base text {text[:40]!r}", "it goes into file headers: plain ASCII, 1-200")
+    if not _PROMPT.fullmatch(spec.prompt):
+        raise _bad(
+            f"the prompt {spec.prompt[:80]!r}",
+            "it is plain ASCII with {} once, for the concept, and at most 150 on either side",
+        )
     if not is_hex(spec.base.fingerprint):
         raise _bad("a base fingerprint that is no SHA-256", "it has 64 lower-case hex digits")
     for word in spec.reserved:
@@ -378,11 +392,12 @@ class _Arguments(TypedDict):
     reserved: tuple[str, ...]
     tables: tuple[tuple[int, str], ...]
     token_layers: tuple[str, ...]
+    prompt: str
 
 
 def _read(value: object) -> _Arguments:
     """Return the fields of a spec's body; the constructor checks what they say."""
-    body = Fields(value, "a spec", need=_FIELDS, may=("tables", "token_layers"))
+    body = Fields(value, "a spec", need=_FIELDS, may=("prompt", "tables", "token_layers"))
     ranks = [
         Fields(item, "a rank", need=("rank", "width"))
         for item in body.items("ranks", most=_MAX_LAYERS)
@@ -412,7 +427,16 @@ def _read(value: object) -> _Arguments:
             if "token_layers" in body
             else []
         ),
+        prompt=_read_prompt(body),
     )
+
+
+def _read_prompt(body: Fields) -> str:
+    """Return the prompt; the default is not spelt, so that one spec has one spelling."""
+    prompt = body.text("prompt") if "prompt" in body else PROMPT
+    if "prompt" in body and prompt == PROMPT:
+        raise bad_field("`prompt` of a spec spells the default")
+    return prompt
 
 
 def _read_base(value: object) -> BaseModel:

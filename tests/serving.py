@@ -19,7 +19,7 @@ from orthofed.coordinator.service import Service
 from orthofed.coordinator.tls import server_tls
 from orthofed.core.basis import Family
 from orthofed.core.kinds import DERIVED
-from orthofed.core.spec import Limits
+from orthofed.core.spec import PROMPT, Limits
 
 from .lenient import ANYTHING
 from .member import Member, Packed
@@ -72,7 +72,7 @@ class Running:
         )
 
 
-def founded(
+def founded(  # noqa: PLR0913  # what a test may choose
     path: Path,
     *,
     rank: int = 4,
@@ -82,6 +82,7 @@ def founded(
     policy: Policy = ANYTHING,
     family: Family = "hadamard",
     derive: tuple[str, ...] = DERIVED,
+    prompt: str = PROMPT,
 ) -> DataFolder:
     """Found a federation on the base of ``make``; the coordinator's folder is ``path/fed``."""
     base = make(path / "base")
@@ -92,6 +93,7 @@ def founded(
         base_name="tiny",
         layerwise_tokens=layerwise_tokens,
         family=family,
+        prompt=prompt,
     )
     settings = Settings(
         base=base, listen="127.0.0.1:0", reserve_mib=0, admission=policy, derive=derive

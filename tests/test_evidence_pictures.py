@@ -71,7 +71,7 @@ def test_what_the_worker_puts_into_quarantine_is_drawn_for_the_operator_alone(
     assert "neutral prompts, on the base" in text
     assert len(found) == 6
     assert found[0][1] == "“a photo of anna-k7”, the base alone"
-    assert found[-1][1] == "“a house by the sea”, with it"
+    assert found[-1][1] == "“a photo of a house by the sea”, with it"
     for answer in answers:
         assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
         assert answer.headers["cache-control"] == "no-store"

@@ -19,6 +19,7 @@ from orthofed.coordinator.releasing import publish_newest
 from orthofed.core.errors import OrthoFedError, VerificationFailed
 from orthofed.core.release import FileEntry
 from orthofed.core.sample_picture import check_picture, picture_name
+from orthofed.core.spec import PROMPT
 
 from .coordinator_process import run
 from .serving import Running, founded, running
@@ -218,6 +219,26 @@ def test_other_models_and_layer_wise_words_are_drawn_too(
 
     check_picture((folder / "samples" / "anna.png").read_bytes())
     assert "(samples/anna.png)" in (folder / "card.md").read_text()
+
+
+@pytest.mark.filterwarnings(  # diffusers' Euler scheduler, with numpy 2
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+)
+def test_a_base_is_asked_in_its_own_style(tmp_path: Path) -> None:
+    """The prompt of the spec stands on the card and in info.json, and another picture is drawn."""
+    own, drawn = "a peeps drawing of {}, smiling", []
+    for name, prompt in (("plain", PROMPT), ("own", own)):
+        with running(founded(tmp_path / name, prompt=prompt)) as coordinator:
+            contributed(coordinator.member(), "anna", 1)
+            release_with_pictures(coordinator)
+            folder = coordinator.folder.releases / "1"
+        drawn.append((folder / "samples" / "anna.png").read_bytes())
+
+    card = (folder / "card.md").read_text()
+    assert "| `a peeps drawing of anna-k7, smiling` | ![anna](samples/anna.png) |" in card
+    assert 'instance_prompt: "a peeps drawing of anna-k7, smiling"' in card
+    assert json.loads((folder / "info.json").read_bytes())["prompt"] == own
+    assert drawn[0] != drawn[1]
 
 
 def test_a_card_has_prompts_of_its_own(pulled: Path, tmp_path: Path) -> None:

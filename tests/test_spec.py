@@ -133,6 +133,18 @@ def test_token_layers_are_spelt_only_where_there_are_some() -> None:
     assert (plain.token_sets, layered.token_sets) == (1, 3)
 
 
+def test_a_prompt_is_spelt_only_where_it_is_another_than_usual() -> None:
+    """A federation without one keeps its bytes and its id; the usual one has no second spelling."""
+    plain, drawn = small(), replace(small(), prompt="a peeps drawing of {}, smiling")
+    spelt_out = spelt({**body_of(plain), "prompt": plain.prompt})
+
+    assert plain.id == "186f3c9cc978e75190c17260451b39901ed99641b06bf18de10c949e1d3049e9"
+    assert FederationSpec.from_bytes(drawn.to_bytes()) == drawn
+    assert drawn.id != plain.id
+    with pytest.raises(VerificationFailed, match="prompt"):
+        FederationSpec.from_bytes(spelt_out)
+
+
 @pytest.mark.parametrize(
     "layers",
     [
@@ -208,6 +220,13 @@ def test_ranks_and_capacities_that_do_not_fit_are_refused(
         {"limits": Limits(max_vectors=9)},
         {"reserved": ("fox", "cat")},
         {"reserved": ("Fox",)},
+        {"prompt": "a photo"},
+        {"prompt": "{} beside {}"},
+        {"prompt": "a {photo} of {}"},
+        {"prompt": 'a "photo" of {}'},
+        {"prompt": "a `photo` of {}"},
+        {"prompt": "a photo\nof {}"},
+        {"prompt": "x" * 151 + "{}"},
     ],
 )
 def test_a_value_out_of_bounds_makes_no_spec(change: dict[str, object]) -> None:

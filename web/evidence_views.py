@@ -161,12 +161,12 @@ def evidence(
         if base
         else None,
         worker=policy.worker,
-        samples=_samples(found),
+        samples=_samples(found, policy.prompt),
         no_samples="" if found.pictures else _why_none(found, policy),
     )
 
 
-def _samples(found: ContributionFacts) -> SampleTable | None:
+def _samples(found: ContributionFacts, asked: str) -> SampleTable | None:
     """Return the pictures that are there, by prompt and by what drew them."""
     there = [each for each in places(has_release=True) if each.name in found.pictures]
     if not there:
@@ -176,7 +176,7 @@ def _samples(found: ContributionFacts) -> SampleTable | None:
     words["with"] = f"release {found.drawn_with} with it" if found.drawn_with else "with it"
     rows = list[SampleRow]()
     for row in ROWS:
-        prompt = legible(prompt_of(row, found.triggers))
+        prompt = legible(prompt_of(row, asked, found.triggers))
         rows.append(
             SampleRow(
                 prompt,

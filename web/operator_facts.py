@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ..core.spec import PROMPT
+
 Kind = Literal["free", "leased", "filled", "revising", "emptying", "quarantined"]
 
 
@@ -66,12 +68,13 @@ class ContributionFacts:
 
 @dataclass(frozen=True, slots=True)
 class PolicyFacts:
-    """The thresholds in force, by their names in ``[admission]``."""
+    """The thresholds in force, by their names in ``[admission]``; by which prompt is drawn."""
 
     limits: Mapping[str, int]
     kept_percent: int
     worker: bool
     pictures: bool = True
+    prompt: str = PROMPT
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,7 +158,8 @@ class OperatorReader:
             for each in fields(policy)
             if type(value := getattr(policy, each.name)) is int
         }
-        return PolicyFacts(limits, policy.kept_percent, policy.worker, policy.pictures)
+        prompt = self._house.facts.spec.prompt
+        return PolicyFacts(limits, policy.kept_percent, policy.worker, policy.pictures, prompt)
 
     def _slots(
         self, contributions: tuple[ContributionFacts, ...], kept: int

@@ -23,7 +23,8 @@ from ..coordinator_process import COMMAND, Coordinator, run
 RELEASED = ("anna-k7", "bodo-x4", "cleo-m6", "dara-v3", "emil-t7", "gino-r3")
 GONE = "gino-r3"
 WAITS = "fern-q4"
-_STEPS = "160"
+ASKED = "a peeps drawing of {}, smiling, white background"
+STEPS = "400"
 _AT_ONCE = 2
 _HOUR_S = 3_600
 _ROOT = Path(__file__).parents[2]
@@ -45,7 +46,8 @@ def _teach(folder: Path) -> None:
     base = pocket_base()
     fed = folder / "fed"
     words = ["--base", str(base), "--name", "peeps", "--rank", "8", "--reserve-mib", "1"]
-    run("coordinator", "init", str(fed), *words, "--base-hint", "it comes with orthofed")
+    words += ["--base-hint", "it comes with orthofed", "--prompt", ASKED]
+    run("coordinator", "init", str(fed), *words)
     with Coordinator(fed) as coordinator:
         coordinator.start()
         invite = folder / "invite.txt"
@@ -84,7 +86,7 @@ def train(folder: Path, invite: Path, name: str, *options: str) -> "subprocess.P
     shutil.copytree(pocket_concepts() / name, images)
     words = ["client", "train", "--concept", name, "--class-noun", "person", "--yes", "--pictures"]
     words += ["--images", str(images), "--base", str(pocket_base()), "--home", home]
-    words += ["--device", "cpu", "--steps", _STEPS, *options]
+    words += ["--device", "cpu", "--steps", STEPS, *options]
     return subprocess.Popen(
         [*COMMAND, *words],
         stdout=subprocess.PIPE,

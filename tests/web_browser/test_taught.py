@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, FloatRect, Page, expect
 
 from ..coordinator_process import Coordinator, run
 from .browser import Reader
-from .taught import GONE, RELEASED, WAITS, taught, train
+from .taught import ASKED, GONE, RELEASED, STEPS, WAITS, taught, train
 
 pytestmark = pytest.mark.web
 DOCS = Path(__file__).parents[2] / "docs"
@@ -78,8 +78,9 @@ def test_the_operator_sees_numbers_and_pictures_of_what_waits(
         page = reader.open("/operator/contributions")
         page.get_by_role("link", name=WAITS, exact=True).click()
         assert _drawn(page) == [64] * 9
+        drawn = ASKED.replace("{}", WAITS)
         for who in ("the base alone", "release 1 without it", "release 1 with it"):
-            expect(page.get_by_role("img", name=f"“a photo of {WAITS}”, {who}")).to_be_visible()
+            expect(page.get_by_role("img", name=f"“{drawn}”, {who}")).to_be_visible()
         expect(page.get_by_role("rowheader", name="neutral prompts, on the base")).to_be_visible()
         for title in ("Norm of each layer", "What it does on other", "The same on the base model"):
             expect(page.get_by_role("img", name=title)).to_be_visible()
@@ -104,7 +105,7 @@ def test_the_operators_map_follows_a_training(shown: Taught, browser: Browser) -
             expect(page.locator(".slots .leased")).to_have_count(1, timeout=_LONG_MS)
             bar = page.get_by_role("progressbar", name=f"Done of {_COMES}")
             expect(bar).to_be_visible(timeout=_LONG_MS)
-            expect(page.get_by_role("row", name=_COMES)).to_contain_text("of 160")
+            expect(page.get_by_role("row", name=_COMES)).to_contain_text(f"of {STEPS}")
             for kind in ("free", "filled", "emptying", "quarantined"):
                 expect(page.locator(f".slots .{kind}").first).to_be_visible()
             expect(page.locator(".slots .emptying")).to_contain_text(GONE)
