@@ -6,6 +6,7 @@ from contextlib import closing
 
 import pytest
 
+from orthofed.coordinator.migrations import FORMAT
 from orthofed.coordinator.ordercheck import check_orders
 
 from .database_fixture import FOLDER
@@ -20,7 +21,7 @@ TAUGHT = (
 @pytest.fixture
 def db(tmp_path):
     path = tmp_path / "state.db"
-    path.write_bytes(gzip.decompress((FOLDER / "state-7.db.gz").read_bytes()))
+    path.write_bytes(gzip.decompress((FOLDER / f"state-{FORMAT}.db.gz").read_bytes()))
     with closing(sqlite3.connect(path)) as opened:
         yield opened
 
