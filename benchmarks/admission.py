@@ -205,7 +205,8 @@ def _together(houses: Sequence[House], num: int, strength: float) -> dict[str, o
                 for v, j in itertools.permutations(slots, 2)
             }
             entries = [Contribution(slot, slot, 1, "accepted", "", "{}", slot) for slot in slots]
-            company = together._Set(entries, shares=shares)  # the release's own rule
+            own, whole = {slot: slot for slot in slots}, dict.fromkeys(slots, 1.0)
+            company = together._Set(entries, own, whole, shares=shares)  # the release's own rule
             found = together._too_much(company, house.policy.retention_sum_percent)
             gone = {leaf for leaf, _ in found}
             stopped += bool(gone & evil)

@@ -90,7 +90,14 @@ def measure(model: PublishedModel) -> dict[str, object]:
         started_s, cpu_s = time.perf_counter(), time.process_time()
         opened = AdapterFile.open(path, spec)
         leased = tuple(
-            Leased(p.manifest.slot, p.leaf, p.manifest.concept, p.manifest.client, LAMBDA)
+            Leased(
+                p.manifest.slot,
+                p.leaf,
+                p.manifest.concept,
+                p.manifest.client,
+                LAMBDA,
+                ((p.leaf, LAMBDA),),
+            )
             for p in merge.parts
         )
         audit = Audit(spec, leased, {p.manifest.slot: p for p in merge.parts})

@@ -13,6 +13,11 @@ from orthofed.core.spec import Limits
 
 from .serving import Running, founded, running
 
+_SINCE = (
+    *(("slot", "kept"), ("lease", "replaces"), ("contribution", "first")),
+    *(("slot", "home"), ("lease", "block"), ("lease", "joins"), ("lease", "share")),
+)
+"""Columns that formats after 3 added to its tables."""
 _BEFORE = str.maketrans("01i2589", "ollzsbg", "-")
 
 
@@ -47,8 +52,9 @@ def folder(tmp_path, monkeypatch):
         db.executemany("INSERT INTO name VALUES (?, ?, ?, ?, ?, ?)", rows)
         db.execute("DROP VIEW standing")
         db.execute("DROP INDEX contribution_of")
-        for column in ("slot DROP kept", "lease DROP replaces", "contribution DROP first"):
-            db.execute(f"ALTER TABLE {column}")
+        db.execute("DROP INDEX lease_joins")
+        for table, column in _SINCE:
+            db.execute(f"ALTER TABLE {table} DROP {column}")
         later = migrations.schema(db) - migrations.schema_of(3)
         for made_later in (name for name, sql in later if sql.startswith("CREATE TABLE")):
             db.execute(f"DROP TABLE {made_later}")

@@ -106,6 +106,14 @@ def owner_with_receipt(home: Home, invite: str, name: str) -> None:
     state.save(folder, session)
 
 
+def until_marked(mark: Path, *, leaves: int) -> None:
+    """Wait until the mark on the other volume knows so many leaves: a thread writes it."""
+    end_s = time.monotonic() + 60
+    while json.loads(mark.read_bytes())["size"] < leaves:
+        assert time.monotonic() < end_s, mark.read_text()
+        time.sleep(0.05)
+
+
 def promise(home: Home) -> tuple[str, str]:
     (row,) = status_of(home)["concepts"]
     return row["promise"], row["why"]
@@ -150,6 +158,7 @@ def drill(tmp_path_factory):
             for each in running:
                 each.result()
         owner_with_receipt(late, load.invite, "late-comer")
+        until_marked(mark, leaves=2 + 2 * (2 + CLIENTS * EACH))  # it follows a receipt (heads.py)
         coordinator.kill()
         shutil.copytree(folder / "fed" / "keys", folder / "keys")
         shutil.rmtree(folder / "fed")
