@@ -27,6 +27,7 @@ from .client import (
     sample_command,
 )
 from .client import cli as client
+from .client.command_line import Json
 from .coordinator import cli as coordinator
 from .core.errors import OrthoFedError
 from .simulation import simulate_command
@@ -65,7 +66,7 @@ def doctor(
         Path | None,
         typer.Option(metavar="OUT", help="Write a copy with what can be fixed; FILE stays."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Say what a file is, which programs load it and what is wrong with it.
 

@@ -4,13 +4,13 @@ The list is that of the egress gate, made of the very bytes on the disk; the fig
 computed stand beside it. Law: the yes is the session's own event, saved before anything is sent,
 and bound to those bytes (session.py, state.py). Source: product.md 5, egress gate.
 """
-# ruff: noqa: FBT002, T201, PLC0415  # as in cli.py: flags, printing, imports inside
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+
+from .command_line import ConceptName, HomeOption, Json
 
 if TYPE_CHECKING:
     from .home import Home
@@ -20,12 +20,10 @@ APPROVE_EXAMPLE: Final = "Example: orthofed client approve anna-k7"
 
 
 def approve(
-    concept: Annotated[str, typer.Argument(help="Name of the concept, such as anna-k7.")],
-    home: Annotated[
-        Path | None, typer.Option("--home", help="Folder of this client; default: the user's own.")
-    ] = None,
+    concept: ConceptName,
+    home: HomeOption = None,
     yes: Annotated[bool, typer.Option("--yes", help="Show the list and do not ask.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show every byte that would leave, and say yes to it; the daemon then sends it."""
     from .asking import check_somebody_answers

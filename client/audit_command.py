@@ -2,13 +2,14 @@
 
 Nothing slow is imported before it runs. Not here: what an audit finds (audit.py).
 """
-# ruff: noqa: FBT002, T201, PLC0415  # as in cli.py: flags, printing, imports inside
 
 import json
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
+
+from .command_line import HomeOption, Json
 
 EXAMPLE: Final = "Example: orthofed audit some-lora.safetensors --release release-1"
 
@@ -32,10 +33,8 @@ def audit(
     log: Annotated[
         str | None, typer.Option(help="The log id that the release has to be of, 64 hex digits.")
     ] = None,
-    home: Annotated[
-        Path | None, typer.Option("--home", help="Folder of this client; default: the user's own.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    home: HomeOption = None,
+    as_json: Json = False,
 ) -> None:
     """Show who contributed which share of a file; exit code 4 if some of it is nobody's."""
     from .audit_file import audit_file

@@ -16,6 +16,22 @@ import typer
 
 from . import daemon_command
 from .approve_command import APPROVE_EXAMPLE, approve
+from .command_line import (
+    BaseFolder,
+    Certificate,
+    ClassNoun,
+    ConceptOption,
+    Device,
+    HomeOption,
+    Json,
+    Licence,
+    Patience,
+    Pictures,
+    Seed,
+    Title,
+    TrainingConfig,
+    Yes,
+)
 from .fleet_command import FLEET_EXAMPLE, fleet
 from .fleet_key_command import FLEET_KEY_EXAMPLE, fleet_key
 from .give_back_command import GIVE_BACK_EXAMPLE, give_back
@@ -39,18 +55,6 @@ EXAMPLES: Final = {
     "verify": "Example: orthofed verify release-1",
 }
 
-HomeOption = Annotated[
-    Path | None, typer.Option("--home", help="Folder of this client; default: the user's own.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
-Device = Annotated[
-    str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps; default: the settings', auto.")
-]
-Patience = Annotated[
-    float,
-    typer.Option("--patience", min=0, help="Seconds to keep trying when nobody answers."),
-]
-
 
 @app.command(epilog="Example: orthofed client join --invite invite.txt")
 def join(
@@ -58,10 +62,7 @@ def join(
         str | None, typer.Argument(help="https://HOST:PORT, if not the invite's own address.")
     ] = None,
     invite: Annotated[str, typer.Option("--invite", help="Its file; - for stdin.")] = "",
-    certificate: Annotated[
-        Path | None,
-        typer.Option("--client-certificate", help="PEM file, if the coordinator asks for one."),
-    ] = None,
+    certificate: Certificate = None,
     home: HomeOption = None,
     as_json: Json = False,
     patience_s: Patience = 30,
@@ -104,20 +105,17 @@ def join(
     " --images photos --base base"
 )
 def train(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
-    concept: Annotated[str, typer.Option(help="Name of the concept, such as anna-k7.")],
-    class_noun: Annotated[str, typer.Option(help="What it is one of, such as person.")],
+    concept: ConceptOption,
+    class_noun: ClassNoun,
     images: Annotated[Path, typer.Option(help="Folder of images; it stays at home.")],
-    base: Annotated[Path, typer.Option(help="Folder of the base model.")],
+    base: BaseFolder,
     trigger: Annotated[
         list[str] | None, typer.Option(help="Trigger word; repeatable; default: the concept.")
     ] = None,
     vectors: Annotated[int, typer.Option(min=1, max=8, help="Learned vectors a trigger.")] = 2,
-    title: Annotated[str | None, typer.Option(help="Text shown beside the concept.")] = None,
-    licence: Annotated[str, typer.Option(help="SPDX id of what you publish.")] = "CC0-1.0",
-    pictures: Annotated[
-        bool,
-        typer.Option(help="Let releases show a picture of it, drawn by the merged model."),
-    ] = False,
+    title: Title = None,
+    licence: Licence = "CC0-1.0",
+    pictures: Pictures = False,
     corrective: Annotated[
         bool,
         typer.Option("--corrective", help="Train what was sent further, in the newest release."),
@@ -133,7 +131,7 @@ def train(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
         ),
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of every draw.")] = None,
+    seed: Seed = None,
     device: Device = None,
     dp: Annotated[
         str | None, typer.Option(help="eps=8: differential privacy per image; needs hundreds.")
@@ -141,7 +139,7 @@ def train(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
     dp_mode: Annotated[
         str | None, typer.Option(help="sgd or mean: mean is for 30 images or more, words alone.")
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="Training settings in TOML.")] = None,
+    config: TrainingConfig = None,
     preset: Annotated[
         str | None, typer.Option(help="Settings by name; orthofed client settings lists them.")
     ] = None,
@@ -150,7 +148,7 @@ def train(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
         list[str] | None,
         typer.Option(help="Seal for this consumer alone: ofr1:... or a file; repeatable."),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Send without asking.")] = False,
+    yes: Yes = False,
     as_json: Json = False,
     patience_s: Patience = 600,
 ) -> None:

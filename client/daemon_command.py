@@ -4,7 +4,6 @@ Nothing slow is imported before a command runs, and in the daemon never: torch, 
 loaded by the processes that it starts. Not here: what a wait means (daemon_waits.py), approving
 (approve_command.py), `client status` (cli.py).
 """
-# ruff: noqa: FBT002, T201, PLC0415  # as in cli.py: flags, printing, imports inside
 
 import json
 import re
@@ -14,17 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from .command_line import HomeOption, Json
+
 if TYPE_CHECKING:
     from .daemon_status import DaemonStatus
     from .home import Home
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _SNOOZE: Final = "1h"
-
-HomeOption = Annotated[
-    Path | None, typer.Option("--home", help="Folder of this client; default: the user's own.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
 
 def daemon(

@@ -1,5 +1,4 @@
 """The half of `orthofed doctor` that looks at one file; __main__.py sends a folder elsewhere."""
-# ruff: noqa: T201, PLC0415  # as in cli.py: printing, imports inside
 
 import json
 from pathlib import Path

@@ -3,7 +3,6 @@
 Nothing slow is imported before it runs, and flwr never (F15). Not here: when (fleet.py), how
 (fleet_shell.py).
 """
-# ruff: noqa: FBT002, T201, PLC0415  # as in cli.py: flags, printing, imports inside
 
 import json
 import sys
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
+
+from .command_line import Json
 
 FLEET_EXAMPLE: Final = (
     "Example: orthofed client fleet /var/lib/orthofed-courier --superlink fed.example.org:8443"
@@ -35,7 +36,7 @@ def fleet(
             help="Run as the account that owns the images: the operator's code could read them.",
         ),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Be woken through Flower: run SuperNode until SIGTERM or Ctrl-C, as an account of its own."""
     import logging

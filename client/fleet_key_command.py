@@ -3,13 +3,14 @@
 Nothing slow is imported before it runs. Run by the owner, since a member key signs it; the node key
 itself is made and kept by the courier's account (fleet_folder.py).
 """
-# ruff: noqa: FBT002, T201, PLC0415  # as in cli.py: flags, printing, imports inside
 
 import json
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
+
+from .command_line import HomeOption, Json, Patience
 
 FLEET_KEY_EXAMPLE: Final = "Example: orthofed client fleet-key /var/lib/orthofed-courier/node.pub"
 
@@ -18,14 +19,9 @@ def fleet_key(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="The node.pub that `orthofed client fleet` made.")
     ],
-    home: Annotated[
-        Path | None, typer.Option("--home", help="Folder of this client; default: the user's own.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
-    patience_s: Annotated[
-        float,
-        typer.Option("--patience", min=0, help="Seconds to keep trying when nobody answers."),
-    ] = 120,
+    home: HomeOption = None,
+    as_json: Json = False,
+    patience_s: Patience = 120,
 ) -> None:
     """Name this machine's Flower node to the coordinator; again is harmless."""
     from ..core.errors import InputError

@@ -12,6 +12,8 @@ from typing import Annotated, Any, cast
 
 import typer
 
+from .command_line import Json, Patience
+
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 Place = Annotated[
@@ -22,10 +24,6 @@ Place = Annotated[
 ]
 HomeOption = Annotated[
     Path | None, typer.Option("--home", help="Where heads of a link are remembered.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-Patience = Annotated[
-    float, typer.Option("--patience", min=0, help="Seconds to keep trying when nobody answers.")
 ]
 
 

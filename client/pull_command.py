@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .command_line import Certificate, HomeOption, Json, Patience
+
 if TYPE_CHECKING:
     from .local_merge import Merged
     from .open_origin import Opened
     from .seen_heads import SeenHeads
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 EXAMPLE = "Example: orthofed pull orthofed://example.org:7443/LOG -o release-1"
 
 
@@ -55,18 +56,10 @@ def pull(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
         float | None,
         typer.Option("--lambda", min=0, max=2, help="With --key: weight of the private ones."),
     ] = None,
-    home: Annotated[
-        Path | None, typer.Option("--home", help="Folder of this client; default: the user's own.")
-    ] = None,
-    certificate: Annotated[
-        Path | None,
-        typer.Option("--client-certificate", help="PEM file, if the coordinator asks for one."),
-    ] = None,
+    home: HomeOption = None,
+    certificate: Certificate = None,
     as_json: Json = False,
-    patience_s: Annotated[
-        float,
-        typer.Option("--patience", min=0, help="Seconds to keep trying when nobody answers."),
-    ] = 120,
+    patience_s: Patience = 120,
 ) -> None:
     """Fetch a release and check every byte. Run again to go on after a break."""
     from .client_certificate import read_certificate

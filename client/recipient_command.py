@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
+from .command_line import Json
+
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 KeyFile = Annotated[Path, typer.Argument(metavar="FILE", help="The key's file.")]
 
 

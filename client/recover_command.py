@@ -2,27 +2,20 @@
 
 Nothing slow is imported before it runs. Not here: how it is done (recovery.py).
 """
-# ruff: noqa: FBT002, T201, PLC0415  # as in cli.py: flags, printing, imports inside
 
 import json
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
-import typer
+from .command_line import HomeOption, Json, Patience
 
 RECOVER_EXAMPLE: Final = "Example: orthofed client recover"
 
 
 def recover(
-    home: Annotated[
-        Path | None, typer.Option("--home", help="Folder of this client; default: the user's own.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
-    patience_s: Annotated[
-        float,
-        typer.Option("--patience", min=0, help="Seconds to keep trying when nobody answers."),
-    ] = 120,
+    home: HomeOption = None,
+    as_json: Json = False,
+    patience_s: Patience = 120,
 ) -> None:
     """Find every contribution of this home's master keys again, so that it can be withdrawn."""
     from .home import Home

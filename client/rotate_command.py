@@ -2,26 +2,19 @@
 
 Nothing slow is imported before it runs. Not here: how it is done (rotation.py).
 """
-# ruff: noqa: FBT002, T201, PLC0415  # as in cli.py: flags, printing, imports inside
 
 import json
-from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
-import typer
+from .command_line import HomeOption, Json, Patience
 
 ROTATE_EXAMPLE: Final = "Example: orthofed client rotate"
 
 
 def rotate(
-    home: Annotated[
-        Path | None, typer.Option("--home", help="Folder of this client; default: the user's own.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
-    patience_s: Annotated[
-        float,
-        typer.Option("--patience", min=0, help="Seconds to keep trying when nobody answers."),
-    ] = 120,
+    home: HomeOption = None,
+    as_json: Json = False,
+    patience_s: Patience = 120,
 ) -> None:
     """Draw a new key for this home and let it take the old one's place. Again after a break."""
     from .home import Home

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import click
 import typer
 
+from .command_line import Json
 from .loading import loading
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def sample(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Draw pictures from a release, one row a prompt; by area, along axes, or models compared."""
     if card:

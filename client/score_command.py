@@ -4,7 +4,6 @@ Nothing slow is imported before it runs. Law: without ``--send`` nothing leaves;
 numbers that leave are shown first, and the owner says yes. Not here: how the losses are measured
 (release_score.py), what a message may hold (allowed.py).
 """
-# ruff: noqa: FBT002, T201, PLC0415  # as in cli.py: flags, printing, imports inside
 
 import json
 import sys
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+
+from .command_line import BaseFolder, Device, HomeOption, Json, Patience, Yes
 
 if TYPE_CHECKING:
     from ..proto.wire import ScoreRequest
@@ -27,27 +28,19 @@ SCORE_EXAMPLE: Final = (
 def score(  # noqa: PLR0913, PLR0917  # what a person chooses
     concept: Annotated[str, typer.Option(help="Name of your concept.")],
     images: Annotated[Path, typer.Option(help="Folder of the images it was taught from.")],
-    base: Annotated[Path, typer.Option(help="Folder of the base model.")],
+    base: BaseFolder,
     release: Annotated[Path, typer.Option(help="Folder that orthofed pull made.")],
     lambda_: Annotated[
         list[float] | None, typer.Option("--lambda", min=0, max=2, help="Merge weight; repeatable.")
     ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(help="auto, cpu, cuda, cuda:N or mps; default: the settings', auto."),
-    ] = None,
+    device: Device = None,
     send: Annotated[
         bool, typer.Option("--send", help="Send the losses to the operator, as the list says.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Send without asking.")] = False,
-    home: Annotated[
-        Path | None, typer.Option("--home", help="Folder of this client; default: the user's own.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
-    patience_s: Annotated[
-        float,
-        typer.Option("--patience", min=0, help="Seconds to keep trying when nobody answers."),
-    ] = 120,
+    yes: Yes = False,
+    home: HomeOption = None,
+    as_json: Json = False,
+    patience_s: Patience = 120,
 ) -> None:
     """Show what a release keeps of your concept, from your held-out images."""
     from .asking import check_somebody_answers

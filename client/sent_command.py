@@ -2,23 +2,19 @@
 
 It reads one file and asks nobody. Exit code 4: a line was changed, dropped or added.
 """
-# ruff: noqa: FBT002, T201, PLC0415  # as in cli.py: flags, printing, imports inside
 
 import json
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
-import typer
+from .command_line import HomeOption, Json
 
 SENT_EXAMPLE: Final = "Example: orthofed client sent"
 
 
 def sent(
-    home: Annotated[
-        Path | None, typer.Option("--home", help="Folder of this client; default: the user's own.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    home: HomeOption = None,
+    as_json: Json = False,
 ) -> None:
     """List every message that ever left this home, with bytes and SHA-256, and check the list."""
     from .home import Home

@@ -1,12 +1,12 @@
 """``orthofed client settings``: every training setting as TOML that ``train --config`` takes."""
 
-# ruff: noqa: FBT002, T201, PLC0415 -- flags are booleans; printing is the job; nothing slow first
-
 import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from .command_line import Json
 
 SETTINGS_EXAMPLE = "Example: orthofed client settings --preset sd15-person"
 
@@ -14,7 +14,7 @@ SETTINGS_EXAMPLE = "Example: orthofed client settings --preset sd15-person"
 def settings(
     preset: Annotated[str | None, typer.Option(help="Show its values, not the defaults.")] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file to read on top.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Print every training setting as TOML that `train --config` takes, with its bounds."""
     from .presets import PRESETS

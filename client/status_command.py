@@ -2,22 +2,18 @@
 
 What is saved here is always shown (status.py); a running daemon says itself what it waits for.
 """
-# ruff: noqa: FBT002, T201, PLC0415  # as in cli.py: flags, printing, imports inside
 
 import json
-from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
-import typer
+from .command_line import HomeOption, Json
 
 STATUS_EXAMPLE: Final = "Example: orthofed client status"
 
 
 def status(
-    home: Annotated[
-        Path | None, typer.Option("--home", help="Folder of this client; default: the user's own.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    home: HomeOption = None,
+    as_json: Json = False,
 ) -> None:
     """Show the federation of this home, how far each concept is, and what its daemon waits for."""
     from .daemon_command import daemon_lines, running_daemon

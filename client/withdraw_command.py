@@ -2,14 +2,14 @@
 
 Nothing slow is imported before it runs. Not here: what a withdrawal does (withdrawal.py).
 """
-# ruff: noqa: FBT002, T201, PLC0415  # as in cli.py: flags, printing, imports inside
 
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+
+from .command_line import ConceptName, HomeOption, Json, Patience
 
 if TYPE_CHECKING:
     from .withdrawal import Contribution
@@ -18,16 +18,11 @@ WITHDRAW_EXAMPLE: Final = "Example: orthofed client withdraw anna-k7"
 
 
 def withdraw(
-    concept: Annotated[str, typer.Argument(help="Name of the concept, such as anna-k7.")],
-    home: Annotated[
-        Path | None, typer.Option("--home", help="Folder of this client; default: the user's own.")
-    ] = None,
+    concept: ConceptName,
+    home: HomeOption = None,
     yes: Annotated[bool, typer.Option("--yes", help="Withdraw without asking.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
-    patience_s: Annotated[
-        float,
-        typer.Option("--patience", min=0, help="Seconds to keep trying when nobody answers."),
-    ] = 120,
+    as_json: Json = False,
+    patience_s: Patience = 120,
 ) -> None:
     """Take your contribution out of the next releases. Run again to go on after a break."""
     from .asking import check_somebody_answers

@@ -1,0 +1,47 @@
+"""What the commands of data owners and consumers share: options that mean the same everywhere.
+
+An option stands here once two commands take it, so that its name, bounds and help are written
+once; its default stays with the command. Nothing but typer is imported, so that help is quick.
+Not here: what only one command takes, and the operator's options (coordinator/command_line.py).
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+HomeOption = Annotated[
+    Path | None, typer.Option("--home", help="Folder of this client; default: the user's own.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+Patience = Annotated[
+    float,
+    typer.Option("--patience", min=0, help="Seconds to keep trying when nobody answers."),
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Send without asking.")]
+Certificate = Annotated[
+    Path | None,
+    typer.Option("--client-certificate", help="PEM file, if the coordinator asks for one."),
+]
+ConceptName = Annotated[str, typer.Argument(help="Name of the concept, such as anna-k7.")]
+"""Of a concept that the home knows: the argument of what is done to it."""
+ConceptOption = Annotated[
+    str, typer.Option("--concept", help="Name of the concept, such as anna-k7.")
+]
+ClassNoun = Annotated[str, typer.Option("--class-noun", help="What it is one of, such as person.")]
+BaseFolder = Annotated[Path, typer.Option("--base", help="Folder of the base model.")]
+Title = Annotated[str | None, typer.Option("--title", help="Text shown beside the concept.")]
+Licence = Annotated[str, typer.Option("--licence", help="SPDX id of what you publish.")]
+Pictures = Annotated[
+    bool,
+    typer.Option(
+        "--pictures/--no-pictures",
+        help="Let releases show a picture of it, drawn by the merged model.",
+    ),
+]
+TrainingConfig = Annotated[Path | None, typer.Option("--config", help="Training settings in TOML.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of every draw.")]
+Device = Annotated[
+    str | None,
+    typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps; default: the settings', auto."),
+]
