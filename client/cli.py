@@ -28,6 +28,8 @@ from .command_line import (
     Patience,
     Pictures,
     Seed,
+    Shared,
+    ShareFile,
     Title,
     TrainingConfig,
     Yes,
@@ -120,16 +122,8 @@ def train(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
         bool,
         typer.Option("--corrective", help="Train what was sent further, in the newest release."),
     ] = False,
-    shared: Annotated[
-        bool,
-        typer.Option("--shared", help="Sign how many images it has, so that others may join it."),
-    ] = False,
-    share_file: Annotated[
-        str | None,
-        typer.Option(
-            "--share", help="Join another owner's concept: the share's file; - for stdin."
-        ),
-    ] = None,
+    shared: Shared = False,
+    share_file: ShareFile = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
     seed: Seed = None,
     device: Device = None,

@@ -39,6 +39,14 @@ Pictures = Annotated[
         help="Let releases show a picture of it, drawn by the merged model.",
     ),
 ]
+Shared = Annotated[
+    bool,
+    typer.Option("--shared", help="Sign how many images it has, so that others may join it."),
+]
+ShareFile = Annotated[
+    str | None,
+    typer.Option("--share", help="Join another owner's concept: the share's file; - for stdin."),
+]
 TrainingConfig = Annotated[Path | None, typer.Option("--config", help="Training settings in TOML.")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of every draw.")]
 Device = Annotated[

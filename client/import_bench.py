@@ -45,14 +45,30 @@ class ImportBench(Workbench):
     embedding: Path | None = None
     foreign_trigger: str = ""
     distil: bool | None = None  # None: where less than ENOUGH_KEPT is kept
+    made_from: int = 0  # images that the LoRA was made from, by its owner's word; 0: not said
 
     @staticmethod
     def asking(
-        *, embedding: Path | None, foreign_trigger: str, distil: bool | None
+        *,
+        embedding: Path | None,
+        foreign_trigger: str,
+        distil: bool | None,
+        num_images: int | None = None,
     ) -> Callable[[FederationSpec, TrainOptions], Workbench]:
-        """Return what makes the bench of a federation; the file is the options' ``images``."""
+        """Return what makes the bench of a federation; the file is the options' ``images``.
+
+        It raises InputError where the concept is shared and ``num_images`` is None, or else.
+        """
 
         def made(spec: FederationSpec, options: TrainOptions) -> Workbench:
+            if options.shared != (num_images is not None):
+                words = ["--shared or --share", "--num-images"]
+                raise InputError(
+                    " without ".join(words if options.shared else reversed(words)),
+                    why="a part weighs by the images behind it, and a LoRA does not say how many",
+                    fix="give --num-images with --shared or --share, and without them leave it out",
+                    code="options-differ",
+                )
             return ImportBench(
                 spec,
                 options.base,
@@ -67,6 +83,7 @@ class ImportBench(Workbench):
                 embedding=embedding,
                 foreign_trigger=foreign_trigger,
                 distil=distil,
+                made_from=num_images or 0,
             )
 
         return made
@@ -75,6 +92,11 @@ class ImportBench(Workbench):
     def has_images(self) -> bool:
         """There are none: what is known of the LoRA is the LoRA."""
         return False
+
+    @property
+    def num_images(self) -> int:
+        """How many the LoRA was made from, as its owner says."""
+        return self.made_from
 
     @cached_property
     def file(self) -> AdapterFile:
@@ -120,6 +142,8 @@ class ImportBench(Workbench):
     ) -> Iterator[tuple[str, Mapping[str, object]]]:
         """Read all, say what is dropped, and what slot 0 would keep: another keeps about as much.
 
+        Of a share it is said what its own slot keeps.
+
         Raises OrthoFedError: the file, the words or the settings are bad.
         """
         del home
@@ -133,7 +157,7 @@ class ImportBench(Workbench):
         yield "checking", {"what": "base, LoRA and settings"}
         yield "dropped", self._dropped()
         yield "checking", {"what": "what a slot would keep"}
-        importer = self.importer(session, max(session.slot, 0))
+        importer = self.importer(session, max(session.block, 0))
         yield "kept", self._kept(importer)
 
     def importer(self, session: Session, slot: int) -> "Importer":
@@ -160,7 +184,7 @@ class ImportBench(Workbench):
 
         del cache, classes
         started_s = time.monotonic()
-        importer = self.importer(session, session.slot)
+        importer = self.importer(session, session.block)
         wanted = importer.kept < ENOUGH_KEPT if self.distil is None else self.distil
         steps = 0
 

@@ -21,6 +21,8 @@ from .command_line import (
     Patience,
     Pictures,
     Seed,
+    Shared,
+    ShareFile,
     Title,
     TrainingConfig,
     Yes,
@@ -52,6 +54,12 @@ def import_(  # noqa: PLR0913, PLR0917  # each is an option that a person may se
     title: Title = None,
     licence: Licence = "CC0-1.0",
     pictures: Pictures = False,
+    shared: Shared = False,
+    share_file: ShareFile = None,
+    num_images: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --shared or --share: images that the LoRA was made from."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be kept; lease and send nothing.")
     ] = False,
@@ -66,6 +74,7 @@ def import_(  # noqa: PLR0913, PLR0917  # each is an option that a person may se
     from .happened import Happened
     from .home import Home
     from .import_bench import ImportBench
+    from .invite_file import read_share
     from .train_command import train_concept
     from .train_options import TrainOptions
     from .train_view import TrainView
@@ -79,12 +88,19 @@ def import_(  # noqa: PLR0913, PLR0917  # each is an option that a person may se
         title=title,
         licence=licence,
         pictures=pictures,
+        shared=shared,
+        share=read_share(share_file) if share_file else None,
         config=config,
         steps=steps,
         seed=seed,
         device=device,
     )
-    bench = ImportBench.asking(embedding=embedding, foreign_trigger=foreign_trigger, distil=distil)
+    bench = ImportBench.asking(
+        embedding=embedding,
+        foreign_trigger=foreign_trigger,
+        distil=distil,
+        num_images=num_images,
+    )
     place = Home.at(home)
 
     def tell(happened: Happened) -> None:

@@ -26,8 +26,11 @@ def dry_run(
 ) -> None:
     """Report what the LoRA would keep in ``slot``.
 
-    Raises InputError: file, words or settings are bad. Raises SpecError: there is no such slot.
+    With a share it is that of the share. Raises InputError: file, words or settings are bad.
+    Raises SpecError: there is no such slot.
     """
+    options = options.joined()
+    slot = slot if options.share is None else options.share.share.slot
     with home_channel(home, patience_s=10) as channel:
         spec = remembered(home, channel).federation.spec
     triggers = options.triggers or (options.concept,)

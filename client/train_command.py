@@ -400,7 +400,7 @@ class _TrainCommand:
         """Return how many images are signed, 0 where that is not said."""
         if not (self._options.shared or session.share or self._correcting.counts(session)):
             return 0
-        return min(len(self._bench.images.train), MOST_IMAGES)
+        return min(self._bench.num_images, MOST_IMAGES)
 
     def _gone(self, session: Session, error: LeaseLost) -> flow.LeaseGone:
         self._say("lost", what=error.what)

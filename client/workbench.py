@@ -181,6 +181,11 @@ class Workbench:
             apart=self.settings.dp_epsilon > 0,
         )
 
+    @property
+    def num_images(self) -> int:
+        """How many images it is trained on."""
+        return len(self.images.train)
+
     @cached_property
     def dp(self) -> "DpClaim | None":
         """What the training will claim of differential privacy, if it is asked for.

@@ -18,6 +18,7 @@ from .bridge_request import (
     AskDue,
     AskKeys,
     AskRound,
+    AskRounds,
     Hint,
     Registered,
     Request,
@@ -28,7 +29,7 @@ from .bridge_request import (
 from .dispatch import Dispatch, Due, Waiting
 from .house import House
 from .limits import Buckets
-from .shared_round import progress
+from .shared_round import progress, under_way
 from .sightings import Said
 
 _A_SECOND = 20.0
@@ -65,6 +66,9 @@ class BridgeDesk:
             case AskRound(concept):
                 now_s = house.clock.wall_s()
                 return store.run(lambda db: progress(db, concept, now_s=now_s))
+            case AskRounds():
+                now_s = house.clock.wall_s()
+                return {"concepts": store.run(lambda db: under_way(db, now_s=now_s))}
             case Hint():
                 said = Said(request.state, request.code, request.step)
                 house.sightings.hear(request.order, said)

@@ -50,6 +50,11 @@ class AskRound:
 
 
 @dataclass(frozen=True, slots=True)
+class AskRounds:
+    """A question: which shared concepts have owners that are still to answer a round."""
+
+
+@dataclass(frozen=True, slots=True)
 class Hint:
     """A node answered so, or somebody who says so; ``receipt`` is not verified here."""
 
@@ -80,10 +85,10 @@ class Unregistered:
     node: int
 
 
-Request = Seen | AskDue | AskRound | Hint | AskKeys | Registered | Unregistered
+Request = Seen | AskDue | AskRound | AskRounds | Hint | AskKeys | Registered | Unregistered
 
 
-def parse_line(line: bytes) -> Request:  # noqa: PLR0911  # one case a call
+def parse_line(line: bytes) -> Request:  # noqa: C901, PLR0911  # one case a call
     """Return the request of one line; raises InputError, ``too-large`` or ``malformed``."""
     if len(line) > LINE_BYTES:
         raise _bad(f"a line of {len(line)} bytes", "too-large")
@@ -99,6 +104,9 @@ def parse_line(line: bytes) -> Request:  # noqa: PLR0911  # one case a call
             return AskDue(_nodes(_all_of(fields, "nodes")["nodes"]))
         case "round":
             return AskRound(_concept(_all_of(fields, "concept")["concept"]))
+        case "rounds":
+            _all_of(fields)
+            return AskRounds()
         case "hint":
             return _hint(_all_of(fields, "answer")["answer"])
         case "keys":

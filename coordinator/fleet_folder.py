@@ -8,7 +8,7 @@
     fleet/app/         the bundle that is sent to SuperLink
     fleet/run.toml     where the bridge finds the coordinator
     fleet/bridge.beat  touched by the bridge at each turn
-    fleet/*.log        what the processes said, rotated
+    fleet/*.log        what the processes said, rotated; bridge.log is the bridge's own
 
 Law: making it again makes only what is missing, so a deleted file is a fresh one at the next start.
 """
@@ -70,6 +70,11 @@ class FleetFolder:
         return self.path / "bridge.beat"
 
     @property
+    def bridge_log(self) -> Path:
+        """What the bridge said: SuperExec throws its output away."""
+        return self.path / "bridge.log"
+
+    @property
     def address(self) -> str:
         """Where SuperLink listens: never on anything but loopback, its control port is open."""
         return f"127.0.0.1:{self.port}"
@@ -87,7 +92,7 @@ class FleetFolder:
         if not self.secret.is_file():
             fs.write_whole(self.secret, secrets.token_bytes(_SECRET_BYTES), mode=0o600)
         fs.write_whole(self.home / "config.toml", self._connection())
-        told = {"bridge": str(bridge), "beat": str(self.beat)}
+        told = {"bridge": str(bridge), "beat": str(self.beat), "log": str(self.bridge_log)}
         lines = [f"{name} = {json.dumps(value)}\n" for name, value in told.items()]
         fs.write_whole(self.run_settings, "".join(lines).encode())
         shutil.rmtree(self.app, ignore_errors=True)

@@ -10,7 +10,7 @@ Laws: no array travels, in neither direction: A goes over the coordinator's own 
 the average is the merge of a release (core/owners.py). A reply changes no figure and ends no round;
 the coordinator's ledger does. The orders are the operator's (`coordinator round`), the release is
 made with a key that is not here. Imports the standard library and flwr. Source: flower.md,
-docs/adr/0032. Not here: the loop that turns when there is no round (flower.py).
+docs/adr/0032. Not here: which concept has a round, who is there, what turns meanwhile (flower.py).
 """
 # ruff: noqa: ARG002  # the arguments are those of Flower's interface
 
@@ -48,18 +48,16 @@ class SharedRounds(Strategy):
         *,
         ttl_s: int,
         patience_s: float,
-        beat: Callable[[], None] = lambda: None,
         pause: Callable[[], None] = lambda: time.sleep(5),
     ) -> None:
         """Ask the coordinator over ``line``; a round waits ``patience_s`` for its release at most.
 
-        ``pause`` is called between two looks, ``beat`` whenever something was done.
+        ``pause`` is called between two looks at the ledger.
         """
         self._line = line
         self._concept = concept
         self._ttl_s = ttl_s
         self._patience_s = patience_s
-        self._beat = beat
         self._pause = pause
         self._release = 0
 
@@ -67,10 +65,9 @@ class SharedRounds(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Return a message for each order that is due; ``arrays`` is empty and stays here."""
-        online = sorted(grid.get_node_ids())
-        self._line.ask("seen", nodes=online)
+        nodes = sorted(grid.get_node_ids())
         self._release = self._asked()["release"]
-        due = self._line.ask("due", nodes=online)["orders"] if online else []
+        due = self._line.ask("due", nodes=nodes)["orders"] if nodes else []
         return [order_message(order, ttl_s=self._ttl_s) for order in due]
 
     def aggregate_train(
@@ -105,7 +102,6 @@ class SharedRounds(Strategy):
         _LOG.info("rounds of %s: orders out, averages by release", self._concept)
 
     def _asked(self) -> dict[str, Any]:
-        self._beat()
         return self._line.ask("round", concept=self._concept)
 
 

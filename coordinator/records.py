@@ -193,6 +193,11 @@ def leases(db: sqlite3.Connection) -> Iterator[Lease]:
     yield from map(_lease, db.execute(_LEASE + " ORDER BY leaf"))
 
 
+def leases_that_joined(db: sqlite3.Connection) -> Iterator[Lease]:
+    """Yield every lease of another owner's concept, by leaf."""
+    yield from map(_lease, db.execute(_LEASE + " WHERE joins IS NOT NULL ORDER BY leaf"))
+
+
 def leases_of_member(db: sqlite3.Connection, member_key: str) -> tuple[Lease, ...]:
     """Return every lease that a member was ever granted."""
     return tuple(map(_lease, db.execute(_LEASE + " WHERE member = ?", (member_key,))))

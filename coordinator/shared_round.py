@@ -44,13 +44,29 @@ def owners_of(db: sqlite3.Connection, concept: str) -> dict[str, records.Contrib
     """Return by member what each owner of ``concept`` has in its slot or seat, by leaf."""
     found: dict[str, records.Contribution] = {}
     for lease in records.leases(db):
+        if lease.concept != concept:
+            continue
         entry = records.contribution_at(db, lease.slot, lease.fence)
-        if lease.concept != concept or entry is None:
+        if entry is None:
             continue
         held = live(records.of_concept(db, entry.first))
         if held is not None:
             found[lease.member] = held
     return found
+
+
+def under_way(db: sqlite3.Connection, *, now_s: int) -> list[str]:
+    """Return the concepts of several owners with an open order to train on, by name.
+
+    Asked every second, so it reads the few leases that joined somebody, not all.
+    """
+    asked = {
+        each.concept
+        for each in orders.open_orders(db, now_s=now_s)
+        if each.kind == "train" and each.release
+    }
+    joined = {lease.concept for lease in records.leases_that_joined(db)} if asked else set[str]()
+    return sorted(name for name in asked & joined if len(owners_of(db, name)) > 1)
 
 
 def progress(db: sqlite3.Connection, concept: str, *, now_s: int) -> dict[str, Any]:

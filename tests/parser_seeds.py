@@ -193,6 +193,7 @@ BRIDGE_LINES = (
     b'"code":"","step":12,"receipt":"AA=="}}',
     b'{"v":1,"call":"keys"}',
     b'{"v":1,"call":"round","concept":"anna-k7"}',
+    b'{"v":1,"call":"rounds"}',
     b'{"v":1,"call":"registered","public_key":"' + NODE_LINE.encode() + b'","node":7}',
     b'{"v":1,"call":"unregistered","node":7}',
     b'{"v":1,"call":[[[["\\"",1e999]]]]}',

@@ -1,7 +1,8 @@
-"""Rounds of a shared concept through Flower's own strategy loop, against a real coordinator.
+"""Answers that a round of a shared concept must not believe, by Flower's own strategy loop.
 
-`Strategy.start` of flwr drives it; the grid is one in memory, whose nodes are members that really
-send a contribution or only say so. Real SuperLinks carry these messages in tests/fleet.
+`Strategy.start` of flwr drives it against a real coordinator; the grid is one in memory, whose
+nodes are members that really send a contribution or only say so. Whole rounds go over a real
+SuperLink in tests/fleet/test_shared_rounds.py.
 """
 
 from collections.abc import Iterable
@@ -9,6 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+
+pytest.importorskip("flwr", reason="flwr is an extra, and not here")  # F15
+
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
@@ -130,35 +134,6 @@ def rounds(line: FleetLine, **changed: Any) -> SharedRounds:
     return SharedRounds(line, CONCEPT[0], **asked)
 
 
-def test_two_rounds_are_two_releases_and_no_array_travels(fed, line):
-    """Orders by the operator, Flower's own loop, a release at the end of each round."""
-    grid = three(fed)
-
-    fed.desk.ask("round", {"concept": CONCEPT[0], "days": 1})
-    before = {hand.leaf for hand in grid.hands.values()}
-    result = rounds(line, patience_s=0.0).start(grid, ArrayRecord(), num_rounds=1)
-    brought = dict(result.train_metrics_clientapp[1])
-    fed.release()
-    fed.desk.ask("round", {"concept": CONCEPT[0], "days": 1})
-    second = rounds(line, pause=fed.release).start(grid, ArrayRecord(), num_rounds=1)
-
-    assert brought == {"release": 1, "parts": 0, "fresh": 3, "open": 0}
-    assert dict(second.evaluate_metrics_clientapp[1]) == {
-        "release": 3,
-        "parts": 3,
-        "fresh": 0,
-        "open": 0,
-    }
-    assert not result.arrays
-    assert not second.arrays
-    assert set(weights(fed)) == {hand.leaf for hand in grid.hands.values()}
-    assert before.isdisjoint(weights(fed))
-    assert [hand.heard[1]["release"] for hand in grid.hands.values()] == [2, 2, 2]
-    for message in grid.passed:
-        assert not message.content.array_records
-        assert not message.content.metric_records
-
-
 def test_a_reply_that_says_done_counts_nothing(fed, line):
     """Whoever says so and sends nothing: its order stays open, its earlier part stays in."""
     grid = three(fed)
@@ -176,11 +151,38 @@ def test_a_reply_that_says_done_counts_nothing(fed, line):
         "open": 1,
     }
     assert kept in weights(fed)
+    assert not result.arrays
+    for message in grid.passed:
+        assert not message.content.array_records
+        assert not message.content.metric_records
     states = {each["state"] for each in listed_orders(fed.house)}
     assert states == {"open", "done"}
     newest = fed.house.store.run(publications.newest)
     assert newest is not None
     assert newest.n == 2
+
+
+def test_a_concept_has_a_round_while_an_owner_is_to_train_on(fed, line):
+    """Not for an order of another concept; until the last of its own is done or taken back."""
+    grid = three(fed)
+    assert line.ask("rounds")["concepts"] == []
+    other = fed.member()
+    key = other.key.public_hex
+    wish = {"kind": "train", "member": key, "concept": "bear-b2", "release": 0, "days": 1}
+    fed.desk.ask("order", wish)
+    assert line.ask("rounds")["concepts"] == []
+
+    fed.desk.ask("round", {"concept": CONCEPT[0], "days": 1})
+    during = line.ask("rounds")["concepts"]
+    grid.hands[3].works = False
+    rounds(line, patience_s=0.0).start(grid, ArrayRecord(), num_rounds=1)
+    two_came = line.ask("rounds")["concepts"]
+    for each in listed_orders(fed.house):
+        if each["state"] == "open":
+            fed.desk.ask("cancel-order", {"id": each["id"]})
+
+    assert (during, two_came) == ([CONCEPT[0]], [CONCEPT[0]])
+    assert line.ask("rounds")["concepts"] == []
 
 
 def test_a_round_is_of_a_concept_with_several_owners(fed, line):

@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +24,9 @@ from orthofed.client.home import Home
 from orthofed.client.import_bench import FIDELITY, ImportBench
 from orthofed.client.import_dry_run import dry_run
 from orthofed.client.join import join
-from orthofed.client.state import BLOB, RECEIPT
+from orthofed.client.share_text import ShareText
+from orthofed.client.sharing import share_concept
+from orthofed.client.state import BLOB, RECEIPT, load
 from orthofed.client.train_command import train_concept
 from orthofed.client.train_options import TrainOptions
 from orthofed.core.errors import InputError
@@ -94,6 +98,8 @@ def _import(
     *,
     answer: bool = True,
     on_event: Callable[[Happened], None] = lambda _: None,
+    num_images: int | None = None,
+    **changed: Any,
 ) -> list[Happened]:
     events = list[Happened]()
 
@@ -105,9 +111,12 @@ def _import(
         return answer
 
     asking = ImportBench.asking(
-        embedding=place / "words.safetensors", foreign_trigger="", distil=True
+        embedding=place / "words.safetensors",
+        foreign_trigger="",
+        distil=True,
+        num_images=num_images,
     )
-    options = _options(place, concept)
+    options = replace(_options(place, concept), **changed)
     train_concept(home, options, report=report, ask=ask, patience_s=20, bench=asking)
     return events
 
@@ -236,6 +245,47 @@ def test_what_cannot_be_imported_is_refused_before_a_lease(
         _import(home, tmp_path, "wolf-e5")
 
     assert b"Lease" not in (home.folder / "outbox.jsonl").read_bytes()
+
+
+def test_two_owners_bring_a_lora_each_into_one_concept_by_the_images_they_say(
+    home: Home, coordinator: Coordinator, place: Path, tmp_path: Path
+) -> None:
+    """Share and join as of trainings: one block, and the weights of 5 and 15 images."""
+    other = Home.at(tmp_path / "other")
+    join(other, coordinator.invite(uses=1), url=None, patience_s=20)
+
+    _import(home, place, "crow-c3", shared=True, num_images=5)
+    terms = {"uses": 1, "most_images": 20}
+    share = ShareText.from_text(share_concept(home, "crow-c3", patience_s=20, **terms).text)
+    events = _import(other, place, "crow-c3", share=share, num_images=15)
+    coordinator.release()
+    info = next(coordinator.folder.glob("public/releases/*/info.json"))
+
+    first, second = (load(each.run("crow-c3")) for each in (home, other))
+    assert first is not None
+    assert second is not None
+    (concept,) = [
+        each for each in json.loads(info.read_text())["concepts"] if each["concept"] == "crow-c3"
+    ]
+    assert second.block == first.slot
+    assert any(each.name == "fidelity" for each in events)
+    assert [each["images"] for each in concept["owners"]] == [5, 15]
+    weights = [each["lambda"] for each in concept["owners"]]
+    assert weights[1] == pytest.approx(3 * weights[0], abs=2 / 1024)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"shared": True}, {"num_images": 5}], ids=["uncounted", "counted for nobody"]
+)
+def test_a_shared_import_says_how_many_images_are_behind_it(
+    home: Home, place: Path, changed: dict[str, Any]
+) -> None:
+    """Before anything is leased: a LoRA does not say it, and nobody else is asked."""
+    with pytest.raises(InputError, match="--num-images") as refused:
+        _import(home, place, "crow-d4", **changed)
+
+    assert refused.value.code == "options-differ"
+    assert not home.run("crow-d4").exists()
 
 
 def test_the_documented_dry_run_runs_as_it_is_typed(

@@ -39,17 +39,24 @@ class FleetStack:
     line: Line
     """What the node reaches SuperLink through."""
 
-    def daemon(self, *, steps: int = 4, concept: str = CONCEPT) -> OwnerDaemon:
-        """Return the owner's daemon, not started; more steps take longer."""
+    def daemon(self, *, steps: int = 4, concept: str = CONCEPT, extra: str = "") -> OwnerDaemon:
+        """Return the owner's daemon, not started; more steps take longer.
+
+        ``extra``: more lines of the concept's table.
+        """
         text = TRAINING.replace("steps = 4", f"steps = {steps}", 1)
         (self.place / "quick.toml").write_text(text)
-        return OwnerDaemon(self.home, queue(self.place, concept, withdraw="policy"))
+        return OwnerDaemon(self.home, queue(self.place, concept, extra=extra, withdraw="policy"))
 
     def order(self, kind: str, concept: str) -> str:
         """Order something of this stack's member; return the order's id."""
         member = Masters(self.home).newest().member(self.home.membership().log).public_hex
         words = (kind, "--member", member, "--concept", concept)
         return str(self._json("order", *words)["id"])
+
+    def round(self, concept: str) -> list[str]:
+        """Order a round of a shared concept; return the orders' ids."""
+        return [str(each["id"]) for each in self._json("round", "--concept", concept)["orders"]]
 
     def found(self, order: str) -> dict[str, Any]:
         """Return an order as the operator sees it."""
@@ -130,12 +137,12 @@ def fleet_stack(place: Path) -> Iterator[FleetStack]:
 
 
 @contextmanager
-def second_owner(fleet: FleetStack) -> Iterator[FleetStack]:
+def second_owner(fleet: FleetStack, *, images: int = 6) -> Iterator[FleetStack]:
     """Let another member with a node of its own join; give the same federation as it has it."""
     place = fleet.place / "second"
     place.mkdir()
     (place / "base").symlink_to(fleet.place / "base")
-    write_images(place / "images", 6)
+    write_images(place / "images", images)
     home = Home.at(place / "home")
     join(home, fleet.federation.invite(), url=None, patience_s=20)
     with _node(place, fleet.operator, home) as (courier, line):
