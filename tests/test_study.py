@@ -28,19 +28,23 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str
     return (*run(work), work)
 
 
-def run(work: Path) -> tuple[dict[str, Any], str]:
+def run(work: Path, *more: str, to: str = "study.json") -> tuple[dict[str, Any], str]:
+    done = asked(work, *more, to=to)
+    assert done.returncode == 0, done.stderr
+    return json.loads((work / to).read_text()), done.stderr
+
+
+def asked(work: Path, *more: str, to: str) -> subprocess.CompletedProcess[str]:
     env = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
-    out = work / "study.json"
-    words = ["-m", "study", "--smoke", "--work", str(work / "kept"), "--out", str(out)]
-    done = subprocess.run(
+    words = ["-m", "study", "--smoke", "--work", str(work / "kept"), "--out", str(work / to), *more]
+    return subprocess.run(
         [sys.executable, *words],
-        check=True,
+        check=False,
         capture_output=True,
         text=True,
         cwd=BENCHMARKS,
         env=env,
     )
-    return json.loads(out.read_text()), done.stderr
 
 
 def test_tokens_alone_lose_nothing_when_they_are_merged(
@@ -104,6 +108,39 @@ def test_what_was_trained_and_drawn_is_not_made_again(
     assert {path: path.stat().st_mtime_ns for path in made} == made
     assert again["methods"] == first["methods"]
     assert any(path.suffix == ".png" for path in made)
+
+
+def test_a_result_grows_by_methods_of_another_run(
+    smoke: tuple[dict[str, Any], str, Path],
+) -> None:
+    """What one run found is in the next one's tables and comparisons, and both runs are told."""
+    whole, _, work = smoke
+    run(work, "--methods", "tokens", "lora", "equal", to="first.json")
+
+    both, _ = run(
+        work, "--add", str(work / "first.json"), "--methods", "hadamard", "equal", to="both.json"
+    )
+
+    assert [each["methods"] for each in both["runs"]] == [["tokens", "lora"], ["hadamard", "equal"]]
+    assert both["methods"] == {
+        method: whole["methods"][method] for method in ("tokens", "lora", "hadamard", "equal")
+    }
+    assert both["differences"] == whole["differences"]
+
+
+def test_a_result_of_other_conditions_is_not_added_to(
+    smoke: tuple[dict[str, Any], str, Path],
+) -> None:
+    result, _, work = smoke
+    name = result["concepts"][1]
+    other = {**result, "base": {**result["base"], name: result["base"][name] * 1.00001}}
+    (work / "other.json").write_text(json.dumps(other))
+
+    done = asked(work, "--add", str(work / "other.json"), "--methods", "tokens", to="none.json")
+
+    assert done.returncode == 1
+    assert f"the base's loss on {name} is {other['base'][name]} there" in done.stderr
+    assert not (work / "none.json").exists()
 
 
 def test_a_picture_of_somebody_else_is_not_taken_for_a_concept(

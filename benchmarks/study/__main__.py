@@ -2,6 +2,7 @@
 
     cd benchmarks && python -m study --smoke         # minutes; two concepts, few steps
     cd benchmarks && python -m study --work FOLDER   # hours; what was done before is not done again
+    cd benchmarks && python -m study --add results/study-cpu-1.json --methods lora haar_draw ...
 
 Every method has the same base, images, tokens, steps, rank and order of images; what differs is
 what trains beside the tokens (recipes.py, sides.py, blocks.py) and how residuals become one
@@ -20,6 +21,7 @@ from pathlib import Path
 from circumstances import commit, hardware
 
 from .bench import Conditions
+from .earlier import SCHEMA, Earlier
 from .figures import difference, identities, losses, retentions, table
 from .pictures import Drawn
 from .recipes import METHODS
@@ -51,10 +53,11 @@ def main() -> None:
     )
     with Workers(conditions, options.processes, pictures=options.pictures) as workers:
         base = workers.base_losses(conditions.names)
+        steps = options.steps or "the trainer's"
+        earlier = Earlier.read(options.add, base, steps=steps).without(options.methods)
         threshold, error = workers.threshold()
-        outcomes: list[Outcome] = []
-        drawn: list[Drawn] = []
-        factors, tried = {}, {}
+        outcomes, drawn = [*earlier.outcomes], [*earlier.drawn]
+        factors, tried = {}, {**earlier.tuning}
         for method in options.methods:
             recipe = METHODS[method].recipe
             if recipe not in factors:
@@ -65,20 +68,25 @@ def main() -> None:
                 drawn += workers.drawn(t for t in trials if _is_drawn(t, options))
             row = table(base, outcomes, drawn)[method]
             print(f"{method}: {json.dumps(row)}", file=sys.stderr, flush=True)
-    result = {
-        "schema": "orthofed.study/1",
+    run = {
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "command": " ".join(["python -m study", *_told(sys.argv[1:])]),
         "commit": commit(),
         "hardware": hardware(),
+        "methods": options.methods,
+    }
+    result = {
+        "schema": SCHEMA,
+        "runs": [*earlier.runs, run],
         "concepts": list(conditions.names),
-        "steps": options.steps or "the trainer's",
+        "steps": steps,
         "identity": {"threshold": round(threshold, 4), "equal_error_rate": round(error, 4)},
         "tuning": tried,
         "base": base,
         "methods": table(base, outcomes, drawn),
         "differences": _differences(base, outcomes, drawn, options),
-        "outcomes": [_plain(o) for o in outcomes],
+        "outcomes": [outcome.as_plain() for outcome in outcomes],
+        "drawn": [each.as_plain() for each in drawn],
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=1) + "\n")
@@ -149,17 +157,6 @@ def _told(words: list[str]) -> list[str]:
     return ["FOLDER" if hidden else word for hidden, word in zip(after_work, words, strict=False)]
 
 
-def _plain(outcome: Outcome) -> dict[str, object]:
-    trial = outcome.trial
-    return {
-        "method": trial.method,
-        "lambda": trial.lambda_,
-        "losses": {name: round(loss, 7) for name, loss in outcome.losses.items()},
-        "functional": round(outcome.functional, 5),
-        "weights": round(outcome.weights, 5),
-    }
-
-
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m study", description="one study of many methods"
@@ -169,6 +166,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--concepts", type=Path, default=ASSETS / "pocket-concepts")
     parser.add_argument("--work", type=Path, default=Path("../build/study"), help="what is kept")
     parser.add_argument("--out", type=Path, default=Path("../build/study/study.json"))
+    parser.add_argument("--add", type=Path, metavar="RESULT", help="an earlier run's, to add to")
     parser.add_argument("--num", type=int, default=12, help="concepts")
     parser.add_argument("--steps", type=int, default=0, help="0: the trainer's own")
     parser.add_argument("--draws", type=int, default=256)
@@ -178,7 +176,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--sizes", nargs="+", default=["3=12", "6=4", "12=1"], metavar="N=SETS")
     parser.add_argument("--lambdas", type=float, nargs="+", default=[1.0, 0.6])
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=[*METHODS])
+    parser.add_argument("--methods", nargs="+", choices=METHODS)
     parser.add_argument("--pictures", type=int, default=4, help="a prompt; 0: none are drawn")
     parser.add_argument("--sampling", type=int, default=25, help="steps of a picture")
     parser.add_argument("--processes", type=int, default=2)
@@ -187,7 +185,8 @@ def _options() -> argparse.Namespace:
     if options.smoke:
         options.num, options.steps, options.draws, options.tune = 2, 6, 16, 0
         options.pictures, options.sampling, options.lambdas = 1, 4, [1.0]
-        options.sizes, options.methods = ["2=1"], [*SMOKE]
+        options.sizes = ["2=1"]
+    options.methods = options.methods or [*(SMOKE if options.smoke else METHODS)]
     folders = sorted(path.name for path in options.concepts.iterdir() if path.is_dir())
     options.names = tuple(folders[: options.num])
     options.start = {k: float(v) for k, _, v in (text.partition("=") for text in options.start)}

@@ -11,8 +11,10 @@ real held-out drawings of the concepts, against each other. Source: method.md 8.
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -43,6 +45,24 @@ class Drawn:
     identity: dict[str, float]
     likeness: dict[str, float]
     nearest: dict[str, dict[str, int]]
+
+    def as_plain(self) -> dict[str, Any]:
+        """Return what stands in a result; figures name the concepts, in their order."""
+        trial = self.trial
+        return {
+            "method": trial.method,
+            "factor": trial.factor,
+            "lambda": trial.lambda_,
+            "identity": self.identity,
+            "likeness": self.likeness,
+            "nearest": self.nearest,
+        }
+
+    @staticmethod
+    def of_plain(held: Mapping[str, Any]) -> "Drawn":
+        """Read what ``as_plain`` wrote."""
+        trial = Trial(held["method"], held["factor"], tuple(held["identity"]), held["lambda"])
+        return Drawn(trial, held["identity"], held["likeness"], held["nearest"])
 
 
 class Gallery:

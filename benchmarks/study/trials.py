@@ -7,11 +7,11 @@ named by all that decides the losses.
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
-from typing import Self
+from typing import Any, Self
 
 from orthofed.client.variant import Variant
 
@@ -25,12 +25,34 @@ from .trial import Trial
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Losses by concept, and the crosstalk of the set: means over ordered pairs or concepts."""
+    """Losses by concept, and the crosstalk of the set: means over ordered pairs or concepts.
+
+    Rounded as they are kept, so that what is computed from a result is what its run computed.
+    """
 
     trial: Trial
     losses: dict[str, float]
     functional: float
     weights: float
+
+    def as_plain(self) -> dict[str, Any]:
+        """Return what stands in a result; losses name the concepts, in their order."""
+        trial = self.trial
+        return {
+            "method": trial.method,
+            "factor": trial.factor,
+            "lambda": trial.lambda_,
+            "losses": self.losses,
+            "functional": self.functional,
+            "weights": self.weights,
+        }
+
+    @staticmethod
+    def of_plain(held: Mapping[str, Any]) -> "Outcome":
+        """Read what ``as_plain`` wrote."""
+        names = tuple(held["losses"])
+        trial = Trial(held["method"], held["factor"], names, held["lambda"])
+        return Outcome(trial, held["losses"], held["functional"], held["weights"])
 
 
 class Workers:
@@ -107,7 +129,7 @@ def _outcome(trial: Trial) -> Outcome:
     variants = [part.variant for part in parts]
     model = merged(method.merge, variants, lambda i: bench.inputs(parts[i]), lambda_=trial.lambda_)
     losses = {
-        name: bench.loss(name, model, part.phrase)
+        name: round(bench.loss(name, model, part.phrase), 7)
         for name, part in zip(trial.names, parts, strict=True)
     }
     several = len(parts) > 1 and bool(model.residuals)
@@ -115,8 +137,8 @@ def _outcome(trial: Trial) -> Outcome:
     found = Outcome(
         trial,
         losses,
-        functional(variants, seen) if several else 0.0,
-        weights(variants) if several else 0.0,
+        round(functional(variants, seen), 5) if several else 0.0,
+        round(weights(variants), 5) if several else 0.0,
     )
     place.parent.mkdir(parents=True, exist_ok=True)
     text = {"losses": losses, "functional": found.functional, "weights": found.weights}
