@@ -28,6 +28,7 @@ from .client import (
 )
 from .client import cli as client
 from .client.command_line import Json
+from .client.missing_extra import missing_extra
 from .coordinator import cli as coordinator
 from .core.errors import OrthoFedError
 from .simulation import simulate_command
@@ -123,6 +124,8 @@ def _run() -> int:
         code = _interrupted()
     except BrokenPipeError:  # the reader of our output has gone, e.g. `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except ModuleNotFoundError as error:
+        code = _fail(missing_extra(error))
     except OSError as error:
         code = _fail(_machine_error(error))
     return code

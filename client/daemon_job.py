@@ -33,6 +33,7 @@ from .happened import Happened
 from .home import Home
 from .home_channel import home_channel
 from .masters import Masters
+from .missing_extra import missing_extra
 from .open_orders import open_orders
 from .train_command import train_concept
 from .train_options import TrainOptions
@@ -208,6 +209,9 @@ def _outcome(work: Callable[[], None]) -> dict[str, str]:
         return {"code": "unreachable", "what": error.what, "fix": error.fix}
     except OrthoFedError as error:
         return {"code": error.code, "what": error.what, "fix": error.fix}
+    except ModuleNotFoundError as error:
+        missing = missing_extra(error)
+        return {"code": missing.code, "what": missing.what, "fix": missing.fix}
     except KeyboardInterrupt:
         return {"code": "interrupted", "what": "interrupted between two saves", "fix": ""}
     except OSError as error:

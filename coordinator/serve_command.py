@@ -56,20 +56,9 @@ def serve(
             say("finishing a release that was interrupted")
 
     to_stderr(log)
-    open_page = _opener(where, web_url or settings.web_url) if where else None
+    open_page: OpenPage | None = None
+    if where:
+        from ..web.opening import opener  # an extra: `orthofed[web]`
+
+        open_page = opener(where, web_url or settings.web_url)
     run(directory, listen=listen, metrics=metrics, open_page=open_page, ready=ready)
-
-
-def _opener(where: str, url: str) -> "OpenPage":
-    from ..core.errors import InputError
-
-    try:
-        from ..web.opening import opener
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"the page needs {error.name}, which is not here",
-            why="it is an extra: a coordinator without a page loads no web framework",
-            fix='run pip install "orthofed[web]", or serve without --web',
-            code="extra-missing",
-        ) from error
-    return opener(where, url)
