@@ -1,4 +1,8 @@
-"""Whether a command that asks its owner first has somebody to ask."""
+"""The question that a command asks its owner first, and whether there is somebody to ask.
+
+Law: only a written yes is one; an empty line, another word or the end of the input is a no.
+Questions go to stderr, since stdout is for results.
+"""
 
 import sys
 
@@ -18,3 +22,9 @@ def check_somebody_answers(*, yes: bool, as_json: bool) -> None:
         fix="run the same command with --yes",
         code="option-missing",
     )
+
+
+def says_yes(question: str) -> bool:
+    """Ask on this terminal, and return whether the owner says yes."""
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}

@@ -7,10 +7,12 @@ and which shells keep in a history. Source: security.md 3.
 import sys
 from pathlib import Path
 
+from ..core import invite
 from ..core.errors import InputError
+from ..core.secret_word import MOST_CHARACTERS
+from . import share_text
 from .share_text import ShareText
 
-_MOST_CHARACTERS = 16 << 10
 STDIN = "-"
 
 
@@ -31,7 +33,7 @@ def read_share(where: str) -> ShareText:
 
 
 def _read(where: str, what: str, *, made_by: str) -> str:
-    if where.startswith(("ofi1:", "ofs1:")):
+    if where.startswith((invite.PREFIX, share_text.PREFIX)):
         raise InputError(
             f"{what} among the arguments of a command",
             why="it is a secret, and every user of this machine can read a command's arguments",
@@ -39,10 +41,10 @@ def _read(where: str, what: str, *, made_by: str) -> str:
             code="secret-in-arguments",
         )
     if where == STDIN:
-        return sys.stdin.read(_MOST_CHARACTERS)
+        return sys.stdin.read(MOST_CHARACTERS)
     try:
         with Path(where).open(encoding="utf-8") as file:
-            return file.read(_MOST_CHARACTERS)
+            return file.read(MOST_CHARACTERS)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"{where} cannot be read as {what}",

@@ -102,6 +102,7 @@ def _print(found: "ReleaseScore", lambdas: tuple[float, ...]) -> None:
 
 def _send(home: "Home", said: "ScoreRequest", *, yes: bool, patience_s: float) -> bool:
     """Show what leaves, ask, and send it; return whether it went."""
+    from .asking import says_yes
     from .home_channel import home_channel
     from .masters import Masters
     from .send_score import send_score
@@ -113,10 +114,8 @@ def _send(home: "Home", said: "ScoreRequest", *, yes: bool, patience_s: float) -
         f" {single}, merged {merged}, over {said.num_pictures} images and {said.num_draws} draws",
         file=sys.stderr,
     )
-    if not yes:
-        print("Send these numbers? [y/N] ", end="", file=sys.stderr, flush=True)
-        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-            return False
+    if not (yes or says_yes("Send these numbers?")):
+        return False
     with home.lock(), home_channel(home, patience_s=patience_s) as channel:
         send_score(channel, Masters(home).newest().member(home.membership().log), said)
     print("sent", file=sys.stderr)

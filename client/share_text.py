@@ -11,14 +11,14 @@ same value; the share's signature is checked on reading. Source: core/share.py, 
 from dataclasses import dataclass, field
 from typing import Final, cast
 
-from ..core.canonical import decode, decode_base64, decode_text, encode, encode_base64, encode_text
-from ..core.errors import InputError, OrthoFedError
-from ..core.fields import Fields
+from ..core.canonical import decode_text, encode_text
+from ..core.errors import InputError
+from ..core.fields import Fields, bad_field
 from ..core.keys import SigningKey
+from ..core.secret_word import read_word, written_word
 from ..core.share import Share
 
-_PREFIX: Final = "ofs1:"
-_TEXT_CHARACTERS: Final = 16 << 10
+PREFIX: Final = "ofs1:"
 _MOST_TRIGGERS: Final = 16
 
 
@@ -49,7 +49,7 @@ class ShareText:
             "v": 1,
             "vectors": list(self.vectors),
         }
-        return _PREFIX + encode_base64(encode(body))
+        return written_word(PREFIX, body)
 
     @classmethod
     def from_text(cls, text: str) -> "ShareText":
@@ -57,15 +57,9 @@ class ShareText:
 
         Raises InputError ``bad-share-text``.
         """
-        word = text.strip()
-        if len(word) > _TEXT_CHARACTERS or not word.startswith(_PREFIX):
-            raise _bad(f"a share of {len(word)} characters")
-        try:
-            found = cls._from_body(decode(decode_base64(word.removeprefix(_PREFIX))))
-        except OrthoFedError as error:
-            raise _bad("a damaged share") from error
+        found = read_word(text, PREFIX, cls._from_body, bad=_bad)
         if found.secret.public_hex != found.share.key:
-            raise _bad("a share with another one's secret")
+            raise _bad("with another one's secret")
         return found
 
     @classmethod
@@ -78,7 +72,7 @@ class ShareText:
         if not all(isinstance(each, str) for each in triggers) or not all(
             type(each) is int and each > 0 for each in vectors
         ):
-            raise _bad("a share whose words are of another form")
+            raise bad_field("the words of a share are of another form")
         return cls(
             share=Share.from_value(fields.raw("share")),
             concept=fields.text("concept", most=64),
@@ -91,8 +85,8 @@ class ShareText:
 
 def _bad(what: str) -> InputError:
     return InputError(
-        f"{what} that cannot be read",
-        why=f"a share is one word that starts with {_PREFIX}",
+        f"a share {what} cannot be read",
+        why=f"a share is one word that starts with {PREFIX}",
         fix="copy the whole line that `orthofed client share` printed",
         code="bad-share-text",
     )

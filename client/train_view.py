@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
 from ..core.memorisation import BY_HEART, Memorisation
+from .asking import says_yes
 from .dp_plan import ADVISED_RATIO
 from .egress import EgressList
 from .happened import Happened
@@ -76,8 +77,7 @@ class TrainView:
         if self._bars is not None:
             self._bars.stop()  # a bar that redraws itself would overwrite the question
         _show_egress(self.console, listing)
-        answer = self.console.input("Send these bytes, and nothing else? [y/N] ")
-        return answer.strip().lower() in {"y", "yes"}
+        return says_yes("Send these bytes, and nothing else?")
 
     def _bar(self, name: str, says: str, done: int, total: int) -> None:
         if self._bars is not None:

@@ -53,9 +53,10 @@ def _accept(found: "Contribution") -> bool:
 
 
 def _ask(found: "Contribution") -> bool:
+    from .asking import says_yes
+
     _explain(found)
-    print(f"Withdraw {found.concept}, for good? [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    return says_yes(f"Withdraw {found.concept}, for good?")
 
 
 def _explain(found: "Contribution") -> None:

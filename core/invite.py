@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from .address import FederationAddress, is_host_port
-from .canonical import decode, decode_base64, encode, encode_base64
-from .errors import InputError, VerificationFailed
+from .canonical import decode_base64, encode_base64
+from .errors import InputError
 from .fields import Fields, bad_field
 from .keys import SigningKey
+from .secret_word import read_word, written_word
 
-_PREFIX: Final = "ofi1:"
-_TEXT_CHARACTERS: Final = 16 << 10
+PREFIX: Final = "ofi1:"
 _CA_CHARACTERS: Final = 8 << 10
 
 
@@ -54,7 +54,7 @@ class Invite:
             "seed": self.seed.hex(),
             "v": 1,
         }
-        return _PREFIX + encode_base64(encode(body))
+        return written_word(PREFIX, body)
 
     @classmethod
     def from_text(cls, text: str) -> "Invite":
@@ -62,13 +62,7 @@ class Invite:
 
         Raises InputError ``bad-invite-text``.
         """
-        word = text.strip()
-        if len(word) > _TEXT_CHARACTERS or not word.startswith(_PREFIX):
-            raise _bad_invite(f"an invite of {len(word)} characters")
-        try:
-            return cls._from_body(decode(decode_base64(word.removeprefix(_PREFIX))))
-        except VerificationFailed as error:
-            raise _bad_invite("a damaged invite") from error
+        return read_word(text, PREFIX, cls._from_body, bad=_bad)
 
     @classmethod
     def _from_body(cls, body: object) -> "Invite":
@@ -87,10 +81,10 @@ class Invite:
         )
 
 
-def _bad_invite(what: str) -> InputError:
+def _bad(what: str) -> InputError:
     return InputError(
-        f"{what} that cannot be read",
-        why=f"an invite is one word that starts with {_PREFIX}",
+        f"an invite {what} cannot be read",
+        why=f"an invite is one word that starts with {PREFIX}",
         fix="copy the whole line that `orthofed coordinator invite` printed",
         code="bad-invite-text",
     )
