@@ -36,9 +36,9 @@ from scipy.stats import binomtest
 
 from orthofed.client.base import Base
 from orthofed.coordinator import together
+from orthofed.coordinator.contribution_rows import Contribution
 from orthofed.coordinator.judge import judge
 from orthofed.coordinator.policy import Policy
-from orthofed.coordinator.records import Contribution
 from orthofed.core.crosstalk import response, share
 
 Make = Callable[[House, int, int], Tensors]

@@ -24,14 +24,13 @@ import grpc
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from orthofed.coordinator import founding, ledger, publications
+from orthofed.coordinator import founding, ledger, meta_rows, publications
 from orthofed.coordinator.clock import SystemClock
 from orthofed.coordinator.folder import DataFolder, Settings
 from orthofed.coordinator.fs import Fs
 from orthofed.coordinator.keyfile import load_key
 from orthofed.coordinator.mark import here
 from orthofed.coordinator.policy import MOST, Policy
-from orthofed.coordinator.records import meta
 from orthofed.coordinator.store import Store
 from orthofed.coordinator.tls import authority_der, server_tls
 from orthofed.core.document import sign
@@ -140,7 +139,7 @@ def _release(folder: DataFolder, spec: FederationSpec, num_bytes: int, fs: Fs) -
     chunks = [hashlib.sha256(data[i : i + _CHUNK]).hexdigest() for i in range(0, num_bytes, _CHUNK)]
     entry = FileEntry(FILE, num_bytes, hashlib.sha256(data).hexdigest(), tuple(chunks))
     store = Store(folder.database, fs=fs)
-    log = store.run(lambda db: meta(db, "log")).decode()
+    log = store.run(lambda db: meta_rows.value(db, "log")).decode()
     size = store.run(ledger.head).size
     plan = publications.Plan(1, 1_790_000_000, size, NO_ID, spec.id, log, (), ())
     manifest = ReleaseManifest(

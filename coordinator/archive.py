@@ -13,7 +13,7 @@ from threading import Lock
 
 from ..core.errors import Refused
 from ..proto import wire
-from . import publications, records
+from . import contribution_rows, publications, upload_rows
 from .house import House
 
 
@@ -29,7 +29,7 @@ class Archive:
 
     def proof(self, _key: str, request: wire.ContributionRequest) -> wire.ContributionReply:
         """Give the receipt of one contribution's leaf."""
-        upload = self._house.store.run(lambda db: records.upload_of_leaf(db, request.leaf))
+        upload = self._house.store.run(lambda db: upload_rows.of_leaf(db, request.leaf))
         if upload is None or upload.receipt is None:
             raise _absent(request.leaf)
         wraps = b""
@@ -41,7 +41,7 @@ class Archive:
     def read(self, _key: str, request: wire.ReadContributionRequest) -> wire.ReadReply:
         """Give one piece of one blob."""
         leaf = request.leaf
-        upload = self._house.store.run(lambda db: records.upload_of_leaf(db, leaf))
+        upload = self._house.store.run(lambda db: upload_rows.of_leaf(db, leaf))
         given = self._stands if upload is not None and upload.wraps else self._is_released
         if upload is None or not given(leaf):
             raise _absent(leaf)
@@ -58,7 +58,7 @@ class Archive:
         return wire.ReadReply(data=data, total_bytes=upload.num_bytes)
 
     def _stands(self, leaf: int) -> bool:
-        entry = self._house.store.run(lambda db: records.contribution(db, leaf))
+        entry = self._house.store.run(lambda db: contribution_rows.of_leaf(db, leaf))
         return entry is not None and entry.state == "accepted"
 
     def _is_released(self, leaf: int) -> bool:
@@ -71,7 +71,7 @@ class Archive:
             return leaf in self._released
 
     def _gone(self, leaf: int) -> Refused:
-        entry = self._house.store.run(lambda db: records.contribution(db, leaf))
+        entry = self._house.store.run(lambda db: contribution_rows.of_leaf(db, leaf))
         if entry is None or entry.state != "withdrawn":
             return _absent(leaf)  # not ours to tell: `orthofed doctor` names a blob that is lost
         return Refused(

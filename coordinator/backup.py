@@ -21,7 +21,7 @@ from ..core.errors import InputError, OrthoFedError, VerificationFailed
 from ..core.fields import Fields, bad_field
 from ..core.release import ReleaseManifest
 from ..core.spec import FederationSpec
-from . import publications, records
+from . import meta_rows, publications, upload_rows
 from .blobs import sha256_of
 from .clock import Clock
 from .folder import DataFolder
@@ -160,8 +160,8 @@ class _Maker:
             for source, name, sha256 in self._named(db):
                 self._linked(source, name, sha256)
             mark = here(db)
-            spec = FederationSpec.from_bytes(records.meta(db, "spec"))
-            log = records.meta(db, "log").decode()
+            spec = FederationSpec.from_bytes(meta_rows.value(db, "spec"))
+            log = meta_rows.value(db, "log").decode()
         finally:
             db.close()
         self._copied(self._folder.settings_file, SETTINGS)
@@ -174,7 +174,7 @@ class _Maker:
 
     def _named(self, db: sqlite3.Connection) -> Iterator[tuple[Path, str, str]]:
         """Yield every blob and every release file that the database names, with its SHA-256."""
-        for blob in sorted(records.kept_blobs(db)):
+        for blob in sorted(upload_rows.kept_blobs(db)):
             yield self._folder.blob(blob), f"data/blobs/{blob[:2]}/{blob}", blob
         for n in publications.numbers(db):
             row = publications.published(db, n)

@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from ..core.errors import LeaseLost, OrthoFedError, Refused
-from . import leases, records
+from . import leases, slot_rows
 from .clock import Clock
 from .leases import Slot, Slots
 from .slot_events import Action, Arrive, Commit, Event, Refuse, Renew
@@ -44,9 +44,9 @@ class Turn:
             if old is new:  # all but one or two: with 1,000 slots that is most of a turn's time
                 continue
             if _saved(old) != _saved(new):
-                records.save_slot(self.db, index, new, before=old)
+                slot_rows.save(self.db, index, new, before=old)
         for index in range(len(before.slots), len(self.state.slots)):  # a new seat
-            records.add_seat(self.db, index, self.state.slots[index])
+            slot_rows.add_seat(self.db, index, self.state.slots[index])
         return actions
 
     def check_held(self, client: str, slot: int, fence: int) -> None:

@@ -9,11 +9,12 @@ is read as if nothing had been. Not here: bytes on a socket (bridge_socket.py), 
 """
 
 import json
+import sqlite3
 import threading
 from typing import Any
 
 from ..core.errors import OrthoFedError
-from . import dispatch, node_keys, orders, records
+from . import dispatch, node_keys, orders
 from .bridge_request import (
     AskDue,
     AskKeys,
@@ -104,14 +105,14 @@ class BridgeDesk:
         ]
 
 
-def _waiting(db: records.Db, wall_s: int) -> list[tuple[orders.FleetOrder, int]]:
+def _waiting(db: sqlite3.Connection, wall_s: int) -> list[tuple[orders.FleetOrder, int]]:
     """Return each open order whose member has a node that Flower knows, the oldest first."""
     nodes = {key.member: key.node for key in node_keys.nodes_to_be(db)}
     found = [(order, nodes.get(order.member)) for order in orders.open_orders(db, now_s=wall_s)]
     return [(order, node) for order, node in found if node is not None]
 
 
-def _keys(db: records.Db) -> dict[str, Any]:
+def _keys(db: sqlite3.Connection) -> dict[str, Any]:
     keys = [
         {"name": key.name, "public_key": key.public_key, "node": key.node}
         for key in node_keys.nodes_to_be(db)

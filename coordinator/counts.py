@@ -7,7 +7,7 @@ address.
 from collections import Counter
 from dataclasses import dataclass
 
-from . import ledger, orders, publications, records
+from . import contribution_rows, ledger, orders, publications, upload_rows
 from .board import Turn
 from .house import House
 from .members import all_members
@@ -48,11 +48,11 @@ def counts(house: House) -> Counts:
         members = Counter(out is None for _, out in all_members(turn.db))
         return Counts(
             slots={phase: phases[phase] for phase in PHASES},
-            contributions=dict(Counter(e.state for e in records.contributions(turn.db))),
+            contributions=dict(Counter(e.state for e in contribution_rows.every(turn.db))),
             standing=members[True],
             revoked=members[False],
             leaves=ledger.head(turn.db).size,
-            open_uploads=len(records.open_uploads(turn.db)),
+            open_uploads=len(upload_rows.still_open(turn.db)),
             newest_release=0 if release is None else release.n,
             released_s=0 if release is None else release.plan.t,
             plan_open=publications.planned(turn.db) is not None,

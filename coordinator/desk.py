@@ -7,6 +7,7 @@ folder's lock runs the desk; commands reach a running one over the control socke
 
 import base64
 import secrets
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -22,9 +23,10 @@ from ..core.kinds import DERIVED
 from ..core.leaf import release_leaf
 from ..core.owners import concept_weights
 from ..core.release import ReleaseManifest, Why
-from . import ledger, publications, records
+from . import contribution_rows, lease_rows, ledger, member_rows, publications, upload_rows
 from .blobs import sha256_of
 from .board import Turn
+from .contribution_rows import Contribution
 from .counts import counts
 from .evidence_taken import keep as keep_evidence
 from .house import House
@@ -147,7 +149,7 @@ class Desk:
         until = self._house.clock.wall_s() + days * _DAY_S
         key = SigningKey.from_seed(seed).public_hex
         self._house.store.run(
-            lambda db: records.add_invite(db, key, uses=uses, until=until, operator=operator)
+            lambda db: member_rows.add_invite(db, key, uses=uses, until=until, operator=operator)
         )
         facts = self._house.facts
         invite = Invite(
@@ -250,9 +252,11 @@ class Desk:
         house.sweep()  # withdrawn blobs that were in the release before
         return {"n": n, "leaf": leaf, "manifest": signed.id}
 
-    def _draw(self, db: records.Db, share: int, derived: tuple[str, ...], now_s: int) -> Plan:
-        entries = records.contributions(db)
-        private = {upload.leaf for upload in records.committed(db) if upload.wraps}
+    def _draw(
+        self, db: sqlite3.Connection, share: int, derived: tuple[str, ...], now_s: int
+    ) -> Plan:
+        entries = contribution_rows.every(db)
+        private = {upload.leaf for upload in upload_rows.committed(db) if upload.wraps}
         included = {
             entry.leaf
             for entry in entries
@@ -317,8 +321,8 @@ def check_plan(manifest: ReleaseManifest, plan: Plan) -> None:
         )
 
 
-def _included(db: records.Db, entry: records.Contribution, share: int) -> Included:
-    upload = records.upload_at(db, entry.slot, entry.fence)
+def _included(db: sqlite3.Connection, entry: Contribution, share: int) -> Included:
+    upload = upload_rows.at(db, entry.slot, entry.fence)
     if upload is None:
         raise OrthoFedError(
             f"contribution {entry.leaf} has no upload row",
@@ -326,7 +330,7 @@ def _included(db: records.Db, entry: records.Contribution, share: int) -> Includ
             fix="restore the database from the backup",
             code="database-damaged",
         )
-    lease = records.lease_of_client(db, upload.client)
+    lease = lease_rows.of_client(db, upload.client)
     vectors = () if lease is None else lease.vectors
     document = publications.document_text(upload.document)
     return Included(entry.leaf, entry.slot, entry.fence, share, vectors, document)

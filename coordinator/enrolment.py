@@ -10,6 +10,7 @@ member's concept gets a seat beside it (joining.py). Grant, names, lease and led
 transaction.
 """
 
+import sqlite3
 from dataclasses import dataclass
 
 from ..core import names
@@ -20,12 +21,15 @@ from ..core.fields import Fields
 from ..core.leaf import lease_leaf
 from ..core.share import Share
 from ..proto import wire
-from . import members, records, slot_events
+from . import contribution_rows, lease_rows, member_rows, members, name_rows, slot_events
 from .board import Turn
+from .contribution_rows import Contribution
 from .house import House
 from .joining import is_joined, joinable
 from .journal import short, tell
-from .records import Contribution, Lease, Member, Name, NameKind
+from .lease_rows import Lease
+from .member_rows import Member
+from .name_rows import Name, NameKind
 from .slot_events import Grant, Hold
 
 _DAY_S = 86_400
@@ -64,13 +68,13 @@ class Enrolment:
             raise _bad_invite("this invite's word is for another member key")
         now_s = self._house.clock.wall_s()
 
-        def register(db: records.Db) -> None:
-            if records.member(db, key) is not None:
+        def register(db: sqlite3.Connection) -> None:
+            if member_rows.of_key(db, key) is not None:
                 return  # a resend
-            operator = records.spend_invite(db, invite, now_s=now_s)
+            operator = member_rows.spend_invite(db, invite, now_s=now_s)
             if operator is None:
                 raise _bad_invite("this invite is unknown, used up or expired")
-            records.add_member(db, key, invite=invite, operator=operator)
+            member_rows.add(db, key, invite=invite, operator=operator)
 
         self._house.store.run(register)
         tell("member-joined", member=short(key))
@@ -146,11 +150,11 @@ class Enrolment:
         """Do the whole grant in one turn."""
         db = turn.db
         members.check_stands(db, key)
-        before = records.lease_of_request(db, key, asked.request)
+        before = lease_rows.of_request(db, key, asked.request)
         if before is not None:
             _check_same(before, asked)
             return before
-        member = records.member(db, key)
+        member = member_rows.of_key(db, key)
         if member is None:
             raise AssertionError("the gate lets members in")
         self._check_quota(db, member, asked)
@@ -171,8 +175,8 @@ class Enrolment:
         self._leave_old(turn, own, asked)
         return self._write(turn, key, asked, granted)
 
-    def _check_quota(self, db: records.Db, member: Member, asked: _Asked) -> None:
-        if records.lease_of_client(db, asked.client) is not None:
+    def _check_quota(self, db: sqlite3.Connection, member: Member, asked: _Asked) -> None:
+        if lease_rows.of_client(db, asked.client) is not None:
             raise InputError(
                 "a client key that has held a lease before",
                 why="every lease has a fresh key, so that two leases cannot be linked",
@@ -180,7 +184,7 @@ class Enrolment:
                 code="key-used",
             )
         limit = self._house.facts.spec.limits.leases_a_day
-        if records.num_leases(db, member.key, self._day()) >= limit:
+        if lease_rows.num_of_day(db, member.key, self._day()) >= limit:
             raise Refused(
                 f"{limit} leases granted to this member today, allowed are {limit}",
                 why="slots are scarce, and a lease that ends unused costs everybody",
@@ -192,18 +196,18 @@ class Enrolment:
         return self._house.clock.wall_s() // _DAY_S
 
     @staticmethod
-    def _own_names(db: records.Db, key: str) -> dict[tuple[NameKind, str], Name]:
+    def _own_names(db: sqlite3.Connection, key: str) -> dict[tuple[NameKind, str], Name]:
         """Return the member's own names that no contribution carries: those it may take again.
 
         By way of its leases, which are few: a federation's names are many.
         """
         own: dict[tuple[NameKind, str], Name] = {}
-        for lease in records.leases_of_member(db, key):
+        for lease in lease_rows.of_member(db, key):
             if lease.joins is not None:
                 continue  # the names are its first owner's
             kinds: list[NameKind] = ["concept", *("trigger" for _ in lease.triggers)]
             for kind, each in zip(kinds, (lease.concept, *lease.triggers), strict=True):
-                alike = records.names_at(db, kind, names.skeleton(each))
+                alike = name_rows.at(db, kind, names.skeleton(each))
                 mine = [name for name in alike if name.member == key]
                 if not mine:
                     raise AssertionError("a leased name is its member's for ever")
@@ -211,14 +215,14 @@ class Enrolment:
         return own
 
     def _check_names(
-        self, db: records.Db, asked: _Asked, own: dict[tuple[NameKind, str], Name]
+        self, db: sqlite3.Connection, asked: _Asked, own: dict[tuple[NameKind, str], Name]
     ) -> None:
         """Refuse names that are taken or read like another's (T23).
 
         Its own name, letter by letter, is a member's also beside one that reads like it: an earlier
         version's rule had let both in.
         """
-        alike = records.names_at(db, "concept", names.skeleton(asked.concept))
+        alike = name_rows.at(db, "concept", names.skeleton(asked.concept))
         others = any(("concept", name.name) not in own for name in alike)
         if others and ("concept", asked.concept) not in own:
             raise _taken(db, asked.concept)
@@ -256,7 +260,9 @@ class Enrolment:
         block, share = -1, ""
         if asked.share is not None:
             block, share = asked.share.slot, encode(asked.share.value).decode("ascii")
-        elif asked.replaces is not None and (before := records.readable(db, asked.replaces)):
+        elif asked.replaces is not None and (
+            before := contribution_rows.readable(db, asked.replaces)
+        ):
             block, joins, share = before[0].block, before[0].joins, before[0].share
         body = lease_leaf(
             client=asked.client, fence=fence, slot=slot, triggers=asked.triggers, block=block
@@ -278,7 +284,7 @@ class Enrolment:
             joins=joins,
             share=share,
         )
-        records.add_lease(db, lease)
+        lease_rows.add(db, lease)
         if asked.replaces is not None or asked.share is not None:
             return lease  # its names stay those of the concept's first lease, which carries them
         _claim(db, "concept", Name(asked.concept, key, slot, fence))
@@ -295,13 +301,13 @@ def _granted(turn: Turn, event: slot_events.Ask | slot_events.Revise | slot_even
             raise AssertionError("an ask is granted or refused")
 
 
-def _held(db: records.Db, key: str, asked: _Asked) -> Contribution:
+def _held(db: sqlite3.Connection, key: str, asked: _Asked) -> Contribution:
     """Return the caller's own contribution that a corrective lease is asked for (T2).
 
     Raises Refused: it is none, or another concept's, or does not stand in its slot.
     """
-    found = None if asked.replaces is None else records.readable(db, asked.replaces)
-    entry = None if asked.replaces is None else records.contribution(db, asked.replaces)
+    found = None if asked.replaces is None else contribution_rows.readable(db, asked.replaces)
+    entry = None if asked.replaces is None else contribution_rows.of_leaf(db, asked.replaces)
     if found is None or entry is None or found[0].member != key:  # T20: these look alike
         raise _not_correctable("there is no such contribution of this member")
     lease, upload = found
@@ -336,9 +342,9 @@ def _ids(lease: Lease) -> dict[str, str | int]:
     }
 
 
-def _carried(db: records.Db, name: Name) -> bool:
+def _carried(db: sqlite3.Connection, name: Name) -> bool:
     """Return whether a contribution bears the name; a withdrawn one is in no later release."""
-    entry = records.contribution_at(db, name.slot, name.fence)
+    entry = contribution_rows.at(db, name.slot, name.fence)
     return entry is not None and (entry.state != "withdrawn" or is_joined(db, entry.first))
 
 
@@ -348,8 +354,8 @@ def _reads_like(kind: NameKind, name: str, asked: _Asked) -> bool:
     return any(names.collide(name, trigger) for trigger in asked.triggers)
 
 
-def _claim(db: records.Db, kind: NameKind, name: Name) -> None:
-    records.claim_name(db, kind, names.skeleton(name.name), name)
+def _claim(db: sqlite3.Connection, kind: NameKind, name: Name) -> None:
+    name_rows.claim(db, kind, names.skeleton(name.name), name)
 
 
 def _check_signed_by(document: Document, *keys: str) -> None:
@@ -376,18 +382,18 @@ def _check_same(before: Lease, asked: _Asked) -> None:
         raise wire.malformed("a lease request with the id of another one")
 
 
-def _near(db: records.Db, trigger: str) -> set[str]:
+def _near(db: sqlite3.Connection, trigger: str) -> set[str]:
     """Return every trigger ever leased that may collide with this one."""
     skeletons, start = names.near(trigger)
-    found = [name for each in skeletons for name in records.names_at(db, "trigger", each)]
-    found += records.names_from(db, "trigger", start)
+    found = [name for each in skeletons for name in name_rows.at(db, "trigger", each)]
+    found += name_rows.beginning(db, "trigger", start)
     return {name.name for name in found}
 
 
-def _taken(db: records.Db, concept: str) -> OrthoFedError:
+def _taken(db: sqlite3.Connection, concept: str) -> OrthoFedError:
     tries = (f"{concept[:28]}-{n}" for n in range(2, 100))
     free = next(
-        (n for n in tries if not records.names_at(db, "concept", names.skeleton(n))),
+        (n for n in tries if not name_rows.at(db, "concept", names.skeleton(n))),
         "another one",
     )
     return Refused(

@@ -10,13 +10,14 @@ files of 256 KiB a contribution, each checked before it is kept (T5). Which pict
 core/evidence_picture.py. Not here: the drawing (admission/), the taking (evidence_taken.py).
 """
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from ..core.errors import Refused
 from ..core.evidence_picture import places
-from . import records
+from . import contribution_rows
 from .folder import DataFolder
 from .fs import Fs
 
@@ -46,10 +47,10 @@ def picture(folder: DataFolder, leaf: int, name: str) -> bytes:
     )
 
 
-def sweep_evidence(db: records.Db, folder: DataFolder, *, fs: Fs) -> None:
+def sweep_evidence(db: sqlite3.Connection, folder: DataFolder, *, fs: Fs) -> None:
     """Remove the pictures of all that is not there any more, and what a kill left half written."""
     for own in sorted(folder.evidence.glob("[0-9]*")):
-        entry = records.contribution(db, int(own.name)) if own.name.isdecimal() else None
+        entry = contribution_rows.of_leaf(db, int(own.name)) if own.name.isdecimal() else None
         is_live = entry is not None and entry.state in LIVE
         for path in list(_files(own)):
             if not is_live or path.name.removesuffix(".png") not in NAMES:

@@ -8,13 +8,15 @@ they go: evidence.py. Not here: the drawing (admission/).
 import base64
 import binascii
 import json
+import sqlite3
 from collections.abc import Mapping
 from typing import Any, Final
 
 from ..core.errors import InputError
 from ..core.evidence_picture import check_evidence, places
-from . import publications, records
+from . import contribution_rows, publications
 from .board import Turn
+from .contribution_rows import Contribution
 from .evidence import LIVE, NAMES, names
 from .folder import DataFolder
 from .house import House
@@ -32,7 +34,7 @@ def keep(house: House, leaf: int, pictures: Mapping[str, Any], *, release: int) 
     folder = house.folder.evidence / str(leaf)
 
     def write(turn: Turn) -> bool:
-        entry = records.contribution(turn.db, leaf)
+        entry = contribution_rows.of_leaf(turn.db, leaf)
         if entry is None or entry.state not in LIVE:  # it went away while it was drawn
             return False
         if not house.settings.admission.pictures:
@@ -44,14 +46,14 @@ def keep(house: House, leaf: int, pictures: Mapping[str, Any], *, release: int) 
         whole = {each.name for each in places(has_release=release > 0)}
         if whole <= set(names(house.folder, leaf)):
             figures = {**json.loads(entry.figures), PICTURED: release}
-            records.set_figures(turn.db, leaf, json.dumps(figures))
+            contribution_rows.set_figures(turn.db, leaf, json.dumps(figures))
             return True
         return False
 
     return {"done": house.board.run(write)}
 
 
-def is_pictured(folder: DataFolder, entry: records.Contribution) -> bool:
+def is_pictured(folder: DataFolder, entry: Contribution) -> bool:
     """Return whether all its pictures are there; after a restore the figure alone is."""
     release = json.loads(entry.figures).get(PICTURED)
     if release is None:
@@ -59,12 +61,15 @@ def is_pictured(folder: DataFolder, entry: records.Contribution) -> bool:
     return {each.name for each in places(has_release=release > 0)} <= set(names(folder, entry.leaf))
 
 
-def released(db: records.Db) -> tuple[int, list[dict[str, Any]]]:
+def released(db: sqlite3.Connection) -> tuple[int, list[dict[str, Any]]]:
     """Return the newest release's number, 0 for none, and what it holds, for the worker to draw."""
     newest = publications.newest(db)
     found = list[dict[str, Any]]()
     for item in () if newest is None else newest.plan.included:
-        there, entry = records.readable(db, item.leaf), records.contribution(db, item.leaf)
+        there, entry = (
+            contribution_rows.readable(db, item.leaf),
+            contribution_rows.of_leaf(db, item.leaf),
+        )
         if there is not None and entry is not None:
             lease, upload = there
             found.append(

@@ -10,6 +10,7 @@ import datetime as dt
 import json
 import secrets
 import shutil
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,7 @@ from ..core.keys import SigningKey
 from ..core.leaf import document_leaf, spec_leaf
 from ..core.spec import PROMPT, BaseModel, FederationSpec, Limits, plan_spec
 from ..core.targets import Targets
-from . import records
+from . import meta_rows, slot_rows
 from .base import BaseFolder
 from .clock import Clock
 from .folder import DataFolder, Settings
@@ -182,15 +183,15 @@ def _fill(
     log = log_id(spec.id, keyring.id)
     ledger = Ledger(ledger_key, log)
 
-    def fill(db: records.Db) -> None:
+    def fill(db: sqlite3.Connection) -> None:
         values = [
             ("spec", spec.to_bytes()),
             ("log", log.encode()),
             ("norms", json.dumps(norms).encode()),
         ]
-        records.set_meta(db, values)
-        records.add_keyring(db, 1, keyring.to_bytes())
-        records.make_slots(db, spec.capacity)
+        meta_rows.set_values(db, values)
+        meta_rows.add_keyring(db, 1, keyring.to_bytes())
+        slot_rows.make(db, spec.capacity)
         ledger.append(db, spec_leaf(spec.id))
         ledger.append(db, document_leaf(keyring))
 

@@ -9,6 +9,7 @@ tries again when the disk would not take it.
 """
 
 import logging
+import sqlite3
 import threading
 import time
 
@@ -18,8 +19,8 @@ from .folder import DataFolder
 from .fs import Fs
 from .ledger import Head, Ledger, head
 from .mark import Mark
+from .meta_rows import keyrings
 from .publications import newest
-from .records import Db, keyrings
 from .store import Store
 from .tiles import Tiles
 
@@ -87,7 +88,7 @@ class Heads:
     def _write(self) -> None:
         now_s = self._clock.wall_s()
 
-        def look(db: Db) -> tuple[Head, bytes, tuple[bytes, ...]]:
+        def look(db: sqlite3.Connection) -> tuple[Head, bytes, tuple[bytes, ...]]:
             # The head is signed in here, where no keyring can change hands meanwhile.
             state, release = head(db), newest(db)
             n, manifest = (0, "") if release is None else (release.n, release.manifest_id)

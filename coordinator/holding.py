@@ -9,9 +9,9 @@ the slot follows, inside the caller's turn. Not here: what each row says (verdic
 who may replace what (enrolment.py).
 """
 
-from . import records
+from . import contribution_rows, lease_rows
 from .board import Turn
-from .records import Contribution
+from .contribution_rows import Contribution
 from .slot_events import Keep, Reject
 
 _WAITS = ("pending", "quarantined")
@@ -26,11 +26,11 @@ def live(entries: tuple[Contribution, ...]) -> Contribution | None:
 
 def hold(turn: Turn, first: int) -> None:
     """Let the slot of the concept whose first contribution this is hold what its rows say."""
-    entries = records.of_concept(turn.db, first)
+    entries = contribution_rows.of_concept(turn.db, first)
     found = live(entries)
     slot = entries[0].slot
     if found is None:
         turn.step(Reject(slot, turn.state.slots[slot].kept))
         return
-    lease = records.lease_at(turn.db, slot, found.fence)
+    lease = lease_rows.at(turn.db, slot, found.fence)
     turn.step(Keep(lease.client, slot, found.fence))

@@ -8,6 +8,7 @@ bytes, and no command is needed after any crash. Not here: what the calls do (se
 
 import json
 import os
+import sqlite3
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Self, cast
@@ -17,7 +18,7 @@ from ..core.document import parse
 from ..core.keyring import Keyring
 from ..core.layout import ContributionLayout
 from ..core.spec import FederationSpec
-from . import keyring_proofs, leases, publications, records, slot_events
+from . import keyring_proofs, leases, meta_rows, publications, slot_events, slot_rows, upload_rows
 from .blobs import Blobs
 from .board import Board
 from .clock import Clock
@@ -74,7 +75,7 @@ class House:
             self.ledger = Ledger(key, self.facts.log)
             self.heads = Heads(self.store, self.ledger, folder, fs=fs, clock=clock)
             self.blobs = Blobs(folder, fs=fs)
-            self.blobs.drop_unknown({row[0] for row in self.store.run(records.open_uploads)})
+            self.blobs.drop_unknown({row[0] for row in self.store.run(upload_rows.still_open)})
             fs.make_folder(folder.snapshots, mode=0o700)
             # Made here and never later: a full disk has room for no name, and removal helps then.
             os.close(fs.create(folder.removal_lock, os.O_RDWR, 0o600))
@@ -122,7 +123,7 @@ class House:
 
     def _restart(self) -> Slots:
         limits = self.facts.spec.limits
-        slots = self.store.run(records.slots)
+        slots = self.store.run(slot_rows.every)
         released, planned = self.store.run(_held_slots)
         state = Slots(
             slots=slots,
@@ -135,7 +136,7 @@ class House:
         return leases.step(state, slot_events.Restart(self.clock.monotonic_s()))[0]
 
 
-def _held_slots(db: records.Db) -> tuple[frozenset[int] | None, frozenset[int] | None]:
+def _held_slots(db: sqlite3.Connection) -> tuple[frozenset[int] | None, frozenset[int] | None]:
     """Return the slots whose contribution the newest release holds, and those of the open plan."""
     newest = publications.newest(db)
     return (
@@ -144,13 +145,13 @@ def _held_slots(db: records.Db) -> tuple[frozenset[int] | None, frozenset[int] |
     )
 
 
-def _facts(db: records.Db) -> Facts:
-    spec = FederationSpec.from_bytes(records.meta(db, "spec"))
+def _facts(db: sqlite3.Connection) -> Facts:
+    spec = FederationSpec.from_bytes(meta_rows.value(db, "spec"))
     return Facts(
         spec=spec,
         fed=spec.id,
-        log=records.meta(db, "log").decode(),
-        keyrings=records.keyrings(db),
+        log=meta_rows.value(db, "log").decode(),
+        keyrings=meta_rows.keyrings(db),
         keyring_proofs=keyring_proofs.stored(db),
-        norms=cast("dict[str, float]", json.loads(records.meta(db, "norms"))),
+        norms=cast("dict[str, float]", json.loads(meta_rows.value(db, "norms"))),
     )

@@ -19,18 +19,29 @@ from ..core.leaf import document_leaf
 from ..core.sealed import blob_bytes, check_wraps
 from ..core.share import Share
 from ..proto import wire
-from . import admission, members, orders, records, slot_events, verdicts
+from . import (
+    admission,
+    contribution_rows,
+    lease_rows,
+    members,
+    orders,
+    slot_events,
+    upload_rows,
+    verdicts,
+)
 from .blobs import Plan, bitmap, num_chunks, unknown_upload
 from .board import Turn
+from .contribution_rows import Contribution
 from .holding import hold
 from .house import House
 from .joining import check_uses
 from .journal import tell
 from .judge import Judgement, judge
+from .lease_rows import Lease
 from .limits import Daily
 from .neighbours import Company, Voice
 from .open_uploads import OpenUpload, OpenUploads
-from .records import Contribution, Lease, Upload
+from .upload_rows import Upload
 
 PRIVATE = "private: in no release, readable by the key holders that its owner named"
 """What a status says of an accepted contribution that the coordinator cannot read."""
@@ -122,7 +133,7 @@ class Intake:
         """Tell what the caller's lease has come to."""
 
         def look(turn: Turn) -> wire.StatusReply:
-            lease = records.lease_of_client(turn.db, key)
+            lease = lease_rows.of_client(turn.db, key)
             if lease is None:
                 raise _not_found()
             if request.fence and (lease.slot, lease.fence) != (request.slot, request.fence):
@@ -170,7 +181,7 @@ class Intake:
             raise _rejected("a block fingerprint that is not this slot's", "wrong-block")
 
     def _upload(self, key: str, upload_id: bytes) -> Upload:
-        found = self._house.store.run(lambda db: records.upload_of_client(db, upload_id, key))
+        found = self._house.store.run(lambda db: upload_rows.of_client(db, upload_id, key))
         if found is None:  # T20: absent and forbidden look alike, and take the same time
             raise unknown_upload()
         return found
@@ -232,7 +243,7 @@ class Intake:
         except ContributionRejected as error:
             code = error.code
             tell("contribution-refused", slot=upload.slot, fence=upload.fence, code=code)
-            house.store.run(lambda db: records.drop_upload(db, upload.id))
+            house.store.run(lambda db: upload_rows.drop(db, upload.id))
             self._forget(upload.id)
             raise
         if (
@@ -240,23 +251,23 @@ class Intake:
         ):  # in no release: whoever can open it judges it before merging
             return Judgement({}), None
         others = self._company.neighbours(voice, besides=_own_concept(house, lease))
-        usual = [layers for _, layers in house.store.run(records.accepted_layers)]
+        usual = [layers for _, layers in house.store.run(contribution_rows.accepted_layers)]
         return judge(sizes, others, policy, usual=usual, is_first=is_first), voice
 
     def _announce(self, turn: Turn, new: Upload) -> tuple[Upload, bytes | None]:
         """Return the stored upload, and the id of one that it replaces."""
-        stored = records.upload(turn.db, new.id)
+        stored = upload_rows.of_id(turn.db, new.id)
         if stored is not None and stored.receipt is not None:
             return stored, None
         turn.check_held(new.client, new.slot, new.fence)
         if stored is not None and stored.chunks == new.chunks:
             return stored, None
         self._uploads.take(new.client, 1, self._house.clock.wall_s())
-        return new, records.put_upload(turn.db, new)
+        return new, upload_rows.put(turn.db, new)
 
     def _write(self, turn: Turn, upload: Upload, judgement: Judgement) -> tuple[int, bytes]:
         """Fill the slot, append the leaf, keep the receipt: the single commit point."""
-        stored = records.upload(turn.db, upload.id)
+        stored = upload_rows.of_id(turn.db, upload.id)
         if stored is None:
             raise unknown_upload()  # replaced meanwhile by another manifest
         if stored.receipt is not None and stored.leaf is not None:
@@ -271,8 +282,8 @@ class Intake:
         why = PRIVATE if upload.wraps else ""
         first = _first(turn.db, lease) or leaf.index
         place = (leaf.index, upload.slot, upload.fence)
-        records.add_contribution(turn.db, Contribution(*place, "accepted", why, figures, first))
-        records.finish_upload(turn.db, upload.id, leaf=leaf.index, receipt=leaf.receipt)
+        contribution_rows.add(turn.db, Contribution(*place, "accepted", why, figures, first))
+        upload_rows.finish(turn.db, upload.id, leaf=leaf.index, receipt=leaf.receipt)
         orders.carry_out(turn.db, lease.member, "train", lease.concept, leaf=leaf.index)
         if judgement.verdict != "accepted":
             said, code, why = judgement.verdict, judgement.code, judgement.why
@@ -283,9 +294,9 @@ class Intake:
 
 
 def _status(turn: Turn, lease: Lease) -> wire.StatusReply:
-    entry = records.contribution_at(turn.db, lease.slot, lease.fence)
+    entry = contribution_rows.at(turn.db, lease.slot, lease.fence)
     if entry is not None:
-        upload = records.upload_at(turn.db, lease.slot, lease.fence)
+        upload = upload_rows.at(turn.db, lease.slot, lease.fence)
         receipt = b"" if upload is None or upload.receipt is None else upload.receipt
         return wire.StatusReply(entry.state, why=entry.why, leaf=entry.leaf, receipt=receipt)
     try:
@@ -301,12 +312,12 @@ def _expected(db: sqlite3.Connection, client: str) -> tuple[Lease, Replaced | No
 
     And whether it has to count its images: as the one that it replaces does, None for either.
     """
-    lease = records.lease_of_client(db, client)
+    lease = lease_rows.of_client(db, client)
     if lease is None:
         raise AssertionError("the gate lets clients in")
     if lease.replaces is None:
         return lease, None, None
-    before = records.readable(db, lease.replaces)
+    before = contribution_rows.readable(db, lease.replaces)
     if before is None:
         raise AssertionError("a corrective lease is of a contribution")
     counted = "count" in parse(before[1].document, kind="contribution").body
@@ -315,7 +326,7 @@ def _expected(db: sqlite3.Connection, client: str) -> tuple[Lease, Replaced | No
 
 def _first(db: sqlite3.Connection, lease: Lease) -> int:
     """Return the first contribution of a corrective lease's concept, 0 for another lease."""
-    before = None if lease.replaces is None else records.contribution(db, lease.replaces)
+    before = None if lease.replaces is None else contribution_rows.of_leaf(db, lease.replaces)
     return 0 if before is None else before.first
 
 
@@ -325,10 +336,10 @@ def _own_concept(house: House, lease: Lease) -> int:
 
 def _owner(db: sqlite3.Connection, client: str) -> tuple[Lease, bool]:
     """Return the lease of an upload's client, and whether its member has nothing accepted yet."""
-    lease = records.lease_of_client(db, client)
+    lease = lease_rows.of_client(db, client)
     if lease is None:
         raise AssertionError("an upload has a lease")
-    return lease, records.num_accepted(db, lease.member) == 0
+    return lease, contribution_rows.num_accepted(db, lease.member) == 0
 
 
 def _plan(upload: Upload) -> Plan:

@@ -3,12 +3,11 @@
 Law: only an invite's public key is kept, so a list can show how it stands and not its word (T1).
 """
 
+import sqlite3
 from typing import Any
 
-from . import records
 
-
-def listed_invites(db: records.Db) -> list[dict[str, Any]]:
+def listed_invites(db: sqlite3.Connection) -> list[dict[str, Any]]:
     """Return every invite ever made, the newest first; ``until`` in Unix seconds."""
     rows = db.execute(
         "SELECT i.key, i.uses_left, i.until, i.operator, COUNT(m.key) FROM invite i"

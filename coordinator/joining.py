@@ -14,8 +14,9 @@ from ..core.contribution import ContributionManifest
 from ..core.document import parse
 from ..core.errors import Refused
 from ..core.share import Share
-from . import records
+from . import contribution_rows, lease_rows
 from .holding import live
+from .lease_rows import Lease
 
 Names = tuple[str, tuple[str, ...], tuple[int, ...]]
 """Concept, triggers, vectors."""
@@ -26,7 +27,10 @@ def joinable(db: sqlite3.Connection, share: Share, member: str, names: Names, *,
 
     Raises Refused ``not-shared``: there is none, or not for this member.
     """
-    entry, found = records.contribution(db, share.leaf), records.readable(db, share.leaf)
+    entry, found = (
+        contribution_rows.of_leaf(db, share.leaf),
+        contribution_rows.readable(db, share.leaf),
+    )
     if share.log != log or entry is None or found is None:
         raise _not_shared("a share of nothing in this ledger")
     lease, upload = found
@@ -34,9 +38,9 @@ def joinable(db: sqlite3.Connection, share: Share, member: str, names: Names, *,
     if not given or (lease.concept, lease.triggers, lease.vectors) != names:
         raise _not_shared("a share of another concept, or by somebody who is not its first owner")
     manifest = ContributionManifest.from_body(parse(upload.document, kind="contribution").body)
-    if not manifest.count or live(records.of_concept(db, entry.first)) is None:
+    if not manifest.count or live(contribution_rows.of_concept(db, entry.first)) is None:
         raise _not_shared(f"contribution {share.leaf}, which stands in no slot or is not shared")
-    mine = [each for each in records.joined(db, entry.first) if each.member == member]
+    mine = [each for each in lease_rows.joined(db, entry.first) if each.member == member]
     if lease.member == member or any(_stands(db, each) for each in mine):
         raise _not_shared("a concept that is this member's already")
     check_uses(db, share)
@@ -45,18 +49,18 @@ def joinable(db: sqlite3.Connection, share: Share, member: str, names: Names, *,
 
 def check_uses(db: sqlite3.Connection, share: Share) -> None:
     """Refuse one owner more than the share lets in. Raises Refused ``not-shared``."""
-    used = records.num_joined(db, encode(share.value).decode("ascii"))
+    used = lease_rows.num_joined(db, encode(share.value).decode("ascii"))
     if used >= share.uses:
         raise _not_shared(f"a share that {used} owners used, allowed are {share.uses}")
 
 
 def is_joined(db: sqlite3.Connection, first: int) -> bool:
     """Return whether others than its first owner hold a part of the concept."""
-    return any(_stands(db, each) for each in records.joined(db, first))
+    return any(_stands(db, each) for each in lease_rows.joined(db, first))
 
 
-def _stands(db: sqlite3.Connection, lease: records.Lease) -> bool:
-    entry = records.contribution_at(db, lease.slot, lease.fence)
+def _stands(db: sqlite3.Connection, lease: Lease) -> bool:
+    entry = contribution_rows.at(db, lease.slot, lease.fence)
     return entry is not None and entry.state != "withdrawn"
 
 

@@ -11,7 +11,7 @@ import sqlite3
 
 from ..core import merkle
 from ..core.receipt import make_receipt
-from . import ledger, records
+from . import ledger, meta_rows
 
 _FIRST = 1
 """The leaf of keyring 1."""
@@ -37,5 +37,5 @@ def renew(db: sqlite3.Connection) -> None:
 
 def complete(db: sqlite3.Connection) -> None:
     """Make the proofs that are missing: the keyrings came with an earlier version."""
-    if len(stored(db)) != len(records.keyrings(db)) - 1:
+    if len(stored(db)) != len(meta_rows.keyrings(db)) - 1:
         renew(db)

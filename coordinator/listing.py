@@ -1,14 +1,15 @@
 """The operator's list of contributions: what each is, how it stands, and what was measured."""
 
 import json
+import sqlite3
 from typing import Any
 
-from . import members, records
+from . import contribution_rows, lease_rows, members
 
 
-def listed(db: records.Db) -> list[dict[str, Any]]:
+def listed(db: sqlite3.Connection) -> list[dict[str, Any]]:
     """Return every contribution by leaf, as ``orthofed coordinator contributions`` prints it."""
-    names = {(lease.slot, lease.fence): lease for lease in records.leases(db)}
+    names = {(lease.slot, lease.fence): lease for lease in lease_rows.every(db)}
     out = {each.key for each, revoked in members.all_members(db) if revoked is not None}
     return [
         {
@@ -25,5 +26,5 @@ def listed(db: records.Db) -> list[dict[str, Any]]:
             "joins": names[entry.slot, entry.fence].joins,
             "figures": json.loads(entry.figures),
         }
-        for entry in records.contributions(db)
+        for entry in contribution_rows.every(db)
     ]

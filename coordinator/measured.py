@@ -8,17 +8,18 @@ operator approved keeps its state, and gets its figures. Not here: the measuring
 """
 
 import json
+import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
 from ..core.document import parse
-from . import records, verdicts
+from . import contribution_rows, verdicts
 from .board import Turn
+from .contribution_rows import ContributionState
 from .evidence import LIVE as _LIVE
 from .evidence_taken import is_pictured, released
 from .house import House
 from .judge import Finding, Measured, judge_measured, judge_pairs
-from .records import ContributionState
 from .together import shares_of
 
 MEASURED = "interference"
@@ -31,10 +32,10 @@ def to_measure(house: House) -> dict[str, Any]:
     Beside them what the newest release holds, for pictures of it; ``pictures``: whether to draw.
     """
 
-    def look(db: records.Db) -> list[dict[str, Any]]:
+    def look(db: sqlite3.Connection) -> list[dict[str, Any]]:
         found = []
-        for entry in records.contributions(db):
-            there = records.readable(db, entry.leaf) if entry.state in _LIVE else None
+        for entry in contribution_rows.every(db):
+            there = contribution_rows.readable(db, entry.leaf) if entry.state in _LIVE else None
             if there is None or parse(there[1].document, kind="contribution").body["form"] != (
                 "public"
             ):
@@ -75,7 +76,7 @@ def take(house: House, leaf: int, told: Mapping[str, Any]) -> dict[str, Any]:
     )
 
     def write(turn: Turn) -> ContributionState:
-        entry = records.contribution(turn.db, leaf)
+        entry = contribution_rows.of_leaf(turn.db, leaf)
         if entry is None:
             raise verdicts.no_contribution(leaf)
         if entry.state not in _LIVE:
@@ -87,7 +88,7 @@ def take(house: House, leaf: int, told: Mapping[str, Any]) -> dict[str, Any]:
             "interference_percent": round(measured.worst, 2),
             MEASURED: {str(other): round(share, 2) for other, share in measured.on.items()},
         }
-        records.set_figures(turn.db, leaf, json.dumps(figures))
+        contribution_rows.set_figures(turn.db, leaf, json.dumps(figures))
         if verdicts.is_approved(entry) or entry.state == "quarantined":
             return entry.state
         findings = judge_measured(measured, policy)
@@ -111,9 +112,9 @@ def take(house: House, leaf: int, told: Mapping[str, Any]) -> dict[str, Any]:
     return {"state": state}
 
 
-def _pairs(db: records.Db, leaf: int) -> dict[int, tuple[float, float]]:
+def _pairs(db: sqlite3.Connection, leaf: int) -> dict[int, tuple[float, float]]:
     """Return (to it, from it) of every accepted contribution beside this one."""
-    entries = records.contributions(db)
+    entries = contribution_rows.every(db)
     accepted = {entry.leaf for entry in entries if entry.state == "accepted"}
     shares: dict[tuple[int, int], float] = {}
     for entry in entries:

@@ -4,7 +4,7 @@ Laws: neither is ever deleted. A revoked key leases nothing, and what it leased 
 (revocation.py), so no later call needs to look here but for the words. A key that was rotated away
 has nothing any more: every row that was its own names the new key (succession.py). Each function
 runs inside its caller's transaction. Not here: who may do so (desk.py, succession.py), members'
-other rows (records.py).
+other rows (member_rows.py and its like).
 """
 
 import sqlite3
@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from ..core.errors import InputError, Refused
 from ..core.fields import is_hex
-from . import records
+from . import lease_rows
+from .member_rows import Member
 
 SHORTEST_KEY = 8
 """Hex digits by which an operator may name a key."""
@@ -117,7 +118,7 @@ def check_stands(db: sqlite3.Connection, member: str) -> None:
 
 def check_client_stands(db: sqlite3.Connection, client: str) -> None:
     """Raise Refused ``revoked`` for the client key of a lease whose member key was revoked."""
-    lease = records.lease_of_client(db, client)
+    lease = lease_rows.of_client(db, client)
     if lease is not None:
         check_stands(db, lease.member)
 
@@ -177,7 +178,7 @@ def invite_uses(db: sqlite3.Connection, member: str) -> int:
     return db.execute(query, (member,)).fetchone()[0]
 
 
-def all_members(db: sqlite3.Connection) -> tuple[tuple[records.Member, Revocation | None], ...]:
+def all_members(db: sqlite3.Connection) -> tuple[tuple[Member, Revocation | None], ...]:
     """Return every member by its newest key, and how it stands; the newest key comes last."""
     rows = db.execute(
         "SELECT m.key, m.operator, r.t, r.why FROM member m"
@@ -185,6 +186,6 @@ def all_members(db: sqlite3.Connection) -> tuple[tuple[records.Member, Revocatio
         " WHERE m.key NOT IN (SELECT old FROM rotation) ORDER BY m.rowid"
     )
     return tuple(
-        (records.Member(key, bool(operator)), None if t is None else Revocation(t, why))
+        (Member(key, bool(operator)), None if t is None else Revocation(t, why))
         for key, operator, t, why in rows
     )

@@ -24,9 +24,10 @@ from ..core.document import parse
 from ..core.layout import ContributionLayout
 from ..core.quantise import dequantise
 from ..core.spec import FederationSpec
-from . import admission, records
+from . import admission, contribution_rows
+from .contribution_rows import ContributionState
 from .house import House
-from .records import ContributionState, Lease
+from .lease_rows import Lease
 
 _MOST_BYTES = 128 << 20
 _SEEN: tuple[ContributionState, ...] = (
@@ -106,7 +107,7 @@ class Company:
         spec = self._house.facts.spec
         here, is_heard = response(spec, own.heard, own.heard.probes), bool(own.heard.a)
         found = []
-        for leaf, state, first in self._house.store.run(records.contribution_states):
+        for leaf, state, first in self._house.store.run(contribution_rows.states):
             other = self._voice(leaf) if first != besides and state in _SEEN else None
             if other is not None:
                 pair = _pair(spec, own.heard, here, other.heard) if is_heard else (0.0, 0.0)
@@ -137,7 +138,7 @@ class Company:
 
 def read_voice(house: House, leaf: int) -> Voice | None:
     """Return a committed contribution's; None for a private one, or one whose blob is gone."""
-    found = house.store.run(lambda db: records.readable(db, leaf))
+    found = house.store.run(lambda db: contribution_rows.readable(db, leaf))
     if found is None or parse(found[1].document, kind="contribution").body["form"] != "public":
         return None
     lease, upload = found

@@ -6,10 +6,12 @@ that was replaced never comes back (T3). A few new node keys a day, since each s
 here: the rows (orders.py, node_keys.py), who calls (auth.py).
 """
 
+import sqlite3
+
 from ..core.errors import InputError, Refused
 from ..core.node_key import node_key
 from ..proto import wire
-from . import members, node_keys, orders, records
+from . import members, node_keys, orders
 from .house import House
 
 _DAY_S = 86_400
@@ -27,7 +29,7 @@ class OrderCalls:
         """Return the caller's open orders, and when its node was seen."""
         house = self._house
 
-        def look(db: records.Db) -> tuple[tuple[orders.FleetOrder, ...], int | None]:
+        def look(db: sqlite3.Connection) -> tuple[tuple[orders.FleetOrder, ...], int | None]:
             members.check_stands(db, key)
             waiting = orders.open_orders(db, now_s=house.clock.wall_s(), member=key)
             mine = node_keys.node_key_of(db, key)
@@ -56,7 +58,7 @@ class OrderCalls:
         return wire.FleetKeyReply()
 
 
-def _keep(db: records.Db, member: str, line: str, day: int) -> None:
+def _keep(db: sqlite3.Connection, member: str, line: str, day: int) -> None:
     members.check_stands(db, member)
     known, newest = node_keys.node_key_named(db, line), node_keys.node_key_of(db, member)
     if known is not None and known == newest:

@@ -11,6 +11,7 @@ flower.md 6.
 """
 
 import secrets
+import sqlite3
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +20,8 @@ from ..core.errors import InputError, Refused
 from ..core.fields import is_hex
 from ..proto.methods import MAX_ORDERS
 from ..proto.wire import OrderKind
-from . import ledger, members, orders, publications, records
+from . import contribution_rows, lease_rows, ledger, members, name_rows, orders, publications
+from .contribution_rows import Contribution
 from .holding import live
 from .house import House
 from .orders import FleetOrder
@@ -63,7 +65,7 @@ def give(house: House, wish: Wish) -> dict[str, Any]:
     wish = replace(wish, concept=names.slug(wish.concept))
     now_s = house.clock.wall_s()
 
-    def write(db: records.Db) -> tuple[FleetOrder, bool]:
+    def write(db: sqlite3.Connection) -> tuple[FleetOrder, bool]:
         orders.lapse(db, now_s=now_s)
         member = members.find_member(db, wish.member)
         members.check_stands(db, member)
@@ -119,7 +121,7 @@ def cancel(house: House, digits: str) -> dict[str, Any]:
         )
     now_s = house.clock.wall_s()
 
-    def write(db: records.Db) -> FleetOrder:
+    def write(db: sqlite3.Connection) -> FleetOrder:
         waiting = orders.open_orders(db, now_s=now_s)
         found = [order for order in waiting if order.id.hex().startswith(digits)]
         if not found:
@@ -168,7 +170,7 @@ def _same(one: FleetOrder, other: FleetOrder) -> bool:
     return (one.kind, one.concept, one.release) == (other.kind, other.concept, other.release)
 
 
-def _checked_release(db: records.Db, wish: Wish, member: str) -> int:
+def _checked_release(db: sqlite3.Connection, wish: Wish, member: str) -> int:
     """Return the release that the order names, once it can be carried out."""
     held = _live(db, member, wish.concept)
     if wish.kind == "train" and held is None:
@@ -193,8 +195,8 @@ def _checked_release(db: records.Db, wish: Wish, member: str) -> int:
     return _release_with(db, wish.release, held)
 
 
-def _check_name(db: records.Db, wish: Wish, member: str) -> None:
-    alike = records.names_at(db, "concept", names.skeleton(wish.concept))
+def _check_name(db: sqlite3.Connection, wish: Wish, member: str) -> None:
+    alike = name_rows.at(db, "concept", names.skeleton(wish.concept))
     if any(name.member != member for name in alike):
         raise Refused(
             f"the concept name {wish.concept} is another member's",
@@ -204,18 +206,18 @@ def _check_name(db: records.Db, wish: Wish, member: str) -> None:
         )
 
 
-def _live(db: records.Db, member: str, concept: str) -> records.Contribution | None:
+def _live(db: sqlite3.Connection, member: str, concept: str) -> Contribution | None:
     """Return the contribution of that name that the member's slot holds."""
-    for lease in records.leases_of_member(db, member):
+    for lease in lease_rows.of_member(db, member):
         if lease.concept == concept:
-            entry = records.contribution_at(db, lease.slot, lease.fence)
-            held = None if entry is None else live(records.of_concept(db, entry.first))
+            entry = contribution_rows.at(db, lease.slot, lease.fence)
+            held = None if entry is None else live(contribution_rows.of_concept(db, entry.first))
             if held is not None:
                 return held
     return None
 
 
-def _release_with(db: records.Db, n: int, held: records.Contribution) -> int:
+def _release_with(db: sqlite3.Connection, n: int, held: Contribution) -> int:
     """Return the number of the release, the newest one for 0; it holds the contribution."""
     found = publications.published(db, n) if n else publications.newest(db)
     if found is None or held.leaf not in {item.leaf for item in found.plan.included}:

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from ..core.node_key import node_key
-from . import members, orders, publications, records
+from . import contribution_rows, lease_rows, members, orders, publications
 from .orders import FleetOrder
 
 Db = sqlite3.Connection
@@ -45,8 +45,8 @@ def _leaves(db: Db) -> Leaves:
     """Return the leaves that carry out an order, by kind, member and concept."""
     found: Leaves = defaultdict(list)
     withdrawn = dict(db.execute("SELECT contribution, leaf FROM withdrawal").fetchall())
-    for lease in records.leases(db):
-        entry = records.contribution_at(db, lease.slot, lease.fence)
+    for lease in lease_rows.every(db):
+        entry = contribution_rows.at(db, lease.slot, lease.fence)
         if entry is not None:
             found["train", lease.member, lease.concept].append(entry.leaf)
             if entry.leaf in withdrawn:

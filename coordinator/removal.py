@@ -15,12 +15,12 @@ from ..core.errors import Refused
 from ..core.leaf import document_leaf
 from ..core.withdrawal import Withdrawal
 from ..proto import wire
-from . import orders, records, verdicts
+from . import contribution_rows, lease_rows, orders, verdicts
 from .board import Turn
+from .contribution_rows import Contribution
 from .holding import live
 from .house import House
 from .journal import tell
-from .records import Contribution
 from .slot_events import Withdraw
 
 
@@ -49,24 +49,26 @@ class Removal:
             raise _not_yours()
 
         def write(turn: Turn) -> bytes:
-            entry = records.contribution(turn.db, asked.leaf)
-            lease = records.lease_of_client(turn.db, asked.client)
+            entry = contribution_rows.of_leaf(turn.db, asked.leaf)
+            lease = lease_rows.of_client(turn.db, asked.client)
             if entry is None or lease is None or _pair(entry) != (lease.slot, lease.fence):
                 raise _not_yours()
-            before = records.withdrawal_receipt(turn.db, asked.leaf)
+            before = contribution_rows.withdrawal_receipt(turn.db, asked.leaf)
             if before is not None:
                 return before
             if entry.state == "withdrawn":
                 raise _with_its_concept()
-            concept = records.of_concept(turn.db, entry.first)
+            concept = contribution_rows.of_concept(turn.db, entry.first)
             held = live(concept)
             if held is not None:  # else all are rejected, and the slot may be somebody else's
-                keeper = records.lease_at(turn.db, held.slot, held.fence).client
+                keeper = lease_rows.at(turn.db, held.slot, held.fence).client
                 turn.step(Withdraw(keeper, held.slot, held.fence))
             leaf = self._house.ledger.append(turn.db, document_leaf(signed))
             for each in concept:
-                records.set_contribution(turn.db, each.leaf, "withdrawn", why="")
-            records.add_withdrawal(turn.db, asked.leaf, leaf=leaf.index, receipt=leaf.receipt)
+                contribution_rows.set_state(turn.db, each.leaf, "withdrawn", why="")
+            contribution_rows.add_withdrawal(
+                turn.db, asked.leaf, leaf=leaf.index, receipt=leaf.receipt
+            )
             orders.carry_out(turn.db, lease.member, "withdraw", lease.concept, leaf=leaf.index)
             return leaf.receipt
 
@@ -79,7 +81,7 @@ class Removal:
         """Take a contribution out by the operator's word; once more changes nothing."""
 
         def write(turn: Turn) -> None:
-            entry = records.contribution(turn.db, leaf)
+            entry = contribution_rows.of_leaf(turn.db, leaf)
             if entry is None:
                 raise verdicts.no_contribution(leaf)
             if entry.state == "rejected":

@@ -16,7 +16,7 @@ from pathlib import Path
 from ..core.document import parse
 from ..core.errors import InputError, VerificationFailed
 from ..core.keyring import Keyring
-from . import records
+from . import meta_rows, upload_rows
 from .backup import (
     DATABASE,
     MANIFEST,
@@ -64,7 +64,7 @@ def check_backup(backup: Path, manifest: BackupManifest) -> Iterator[Finding]:
         yield from (Finding(DATABASE, what) for what in wrong)
         if not wrong:
             named = {file.name for file in manifest.files}
-            for blob in sorted(records.kept_blobs(db)):
+            for blob in sorted(upload_rows.kept_blobs(db)):
                 if f"data/blobs/{blob[:2]}/{blob}" not in named:
                     yield Finding(f"data/blobs/{blob[:2]}/{blob}", "is not in the backup")
             if here(db) != marked(manifest):
@@ -114,8 +114,8 @@ def _fill(
     folder.database.chmod(0o600)
     folder.settings_file.chmod(0o600)
     with contextlib.closing(DatabaseCopy(folder.database).open()) as db:
-        fs.write_whole(folder.public / "spec.json", records.meta(db, "spec"))
-        for n, document in enumerate(records.keyrings(db), start=1):
+        fs.write_whole(folder.public / "spec.json", meta_rows.value(db, "spec"))
+        for n, document in enumerate(meta_rows.keyrings(db), start=1):
             fs.write_whole(folder.public / "keyring" / f"{n}.json", document)
     if keys is not None:
         signing = [path.name for role in _ROLES for path in key_files(keys, role)]
@@ -140,7 +140,7 @@ def _place_mark(folder: DataFolder, manifest: BackupManifest, fs: Fs) -> int:
 def _check_keys(backup: Path, keys: Path) -> None:
     """Refuse keys that are not those of this ledger, before anything is written."""
     with contextlib.closing(DatabaseCopy(backup / DATABASE).open()) as db:
-        ring = Keyring.from_body(parse(records.keyrings(db)[-1], kind="keyring").body)
+        ring = Keyring.from_body(parse(meta_rows.keyrings(db)[-1], kind="keyring").body)
     allowed: dict[Role, tuple[str, ...]] = {"ledger": (ring.ledger,), "release": ring.release}
     for role, known in allowed.items():
         there = [read_key(path).public_hex for path in key_files(keys, role)]

@@ -7,10 +7,11 @@ be so, and nothing follows by itself: the figures are the owners' own word. Sour
 decision 8; core/metrics.py has the same formula for floats.
 """
 
+import sqlite3
 from typing import Any
 
 from ..core.errors import Refused
-from . import publications, records, scores
+from . import lease_rows, publications, scores, upload_rows
 from .house import House
 
 
@@ -21,7 +22,7 @@ def table(house: House, n: int) -> dict[str, Any]:
     """
     least = house.settings.admission.kept_percent
 
-    def look(db: records.Db) -> dict[str, Any]:
+    def look(db: sqlite3.Connection) -> dict[str, Any]:
         found = publications.published(db, n) if 0 < n <= _MOST else None
         found = publications.newest(db) if n == 0 else found
         if found is None:
@@ -43,10 +44,10 @@ _MOST = (1 << 31) - 1
 
 
 def _row(
-    db: records.Db, item: publications.Included, found: scores.Scored | None, least: int
+    db: sqlite3.Connection, item: publications.Included, found: scores.Scored | None, least: int
 ) -> dict[str, Any]:
-    upload = records.upload_at(db, item.slot, item.fence)
-    lease = None if upload is None else records.lease_of_client(db, upload.client)
+    upload = upload_rows.at(db, item.slot, item.fence)
+    lease = None if upload is None else lease_rows.of_client(db, upload.client)
     kept = None if found is None else found.retention
     return {
         "concept": "" if lease is None else lease.concept,

@@ -8,12 +8,14 @@ it: it knows client keys alone, and a leaf would tell which of them are one memb
 the model by ``reject`` has its admission leaf like any other (docs/keys.md).
 """
 
+import sqlite3
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from . import members, orders, records, verdicts
+from . import contribution_rows, lease_rows, members, orders, slot_rows, verdicts
 from .board import Turn
+from .contribution_rows import Contribution
 from .house import House
 from .journal import short, tell
 from .members import Revocation
@@ -68,16 +70,16 @@ def revoke(house: House, digits: str, terms: Terms) -> dict[str, Any]:
     return done
 
 
-def listed_members(db: records.Db) -> list[dict[str, Any]]:
+def listed_members(db: sqlite3.Connection) -> list[dict[str, Any]]:
     """Return every member as ``orthofed coordinator members`` prints it."""
-    leased = Counter(slot.member for slot in records.slots(db) if slot.phase in _LEASED)
+    leased = Counter(slot.member for slot in slot_rows.every(db) if slot.phase in _LEASED)
     replaced: dict[str, list[str]] = {}
     for rotation in members.rotations(db):
         before = replaced.get(rotation.old, [])
         replaced[rotation.new] = [*before, rotation.old]
     states: dict[str, Counter[str]] = {}
-    for lease in records.leases(db):
-        entry = records.contribution_at(db, lease.slot, lease.fence)
+    for lease in lease_rows.every(db):
+        entry = contribution_rows.at(db, lease.slot, lease.fence)
         if entry is not None:
             states.setdefault(lease.member, Counter())[entry.state] += 1
     return [
@@ -94,11 +96,11 @@ def listed_members(db: records.Db) -> list[dict[str, Any]]:
     ]
 
 
-def _live(db: records.Db, member: str) -> list[records.Contribution]:
+def _live(db: sqlite3.Connection, member: str) -> list[Contribution]:
     """Return the member's contributions that a release may still hold, by leaf."""
     entries = [
-        records.contribution_at(db, lease.slot, lease.fence)
-        for lease in records.leases_of_member(db, member)
+        contribution_rows.at(db, lease.slot, lease.fence)
+        for lease in lease_rows.of_member(db, member)
     ]
     live = [entry for entry in entries if entry is not None and entry.state in _LIVE]
     return sorted(live, key=lambda entry: entry.leaf)

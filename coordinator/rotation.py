@@ -9,6 +9,7 @@ Not here: the files (keyfile.py), whose signature counts for what (client/trust.
 """
 
 import secrets
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from ..core.fields import is_hex
 from ..core.keyring import Keyring
 from ..core.keys import SigningKey
 from ..core.leaf import document_leaf
-from . import keyring_proofs, records
+from . import keyring_proofs, meta_rows
 from .clock import Clock
 from .folder import DataFolder
 from .fs import Fs
@@ -115,9 +116,9 @@ def install(house: House, data: bytes) -> int:
         house.ledger.take_over(key)
         house.facts = replace(house.facts, keyrings=keyrings, keyring_proofs=proofs)
 
-    def write(db: records.Db) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+    def write(db: sqlite3.Connection) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
         _write(db, house.ledger, data, house.facts.keyrings[-1], key)
-        return records.keyrings(db), keyring_proofs.stored(db)
+        return meta_rows.keyrings(db), keyring_proofs.stored(db)
 
     house.store.run(write, after=take_over, alone=True)
     house.heads.write_soon()
@@ -133,8 +134,8 @@ def install_stopped(folder: DataFolder, data: bytes, *, clock: Clock, fs: Fs) ->
         store = Store(folder.database, fs=fs)
         try:
             store.run(lambda db: check_mark(db, folder.mark_file()))
-            newest = store.run(records.keyrings)[-1]
-            log = store.run(lambda db: records.meta(db, "log")).decode()
+            newest = store.run(meta_rows.keyrings)[-1]
+            log = store.run(lambda db: meta_rows.value(db, "log")).decode()
             before = Keyring.from_body(parse(newest, kind="keyring").body)
             ring, key = _checked(data, before, folder, clock)
             store.run(lambda db: _write(db, Ledger(key, log), data, newest, key))
@@ -154,14 +155,16 @@ def _checked(
     return ring, find_key(folder.keys, "ledger", (ring.ledger,))
 
 
-def _write(db: records.Db, ledger: Ledger, data: bytes, newest: bytes, key: SigningKey) -> None:
+def _write(
+    db: sqlite3.Connection, ledger: Ledger, data: bytes, newest: bytes, key: SigningKey
+) -> None:
     """Write leaf and row of a keyring, and where all of them lie, in one transaction."""
     signed = parse(data, kind="keyring")
     n = Keyring.from_body(signed.body).n
-    if records.keyrings(db)[-1] != newest:
+    if meta_rows.keyrings(db)[-1] != newest:
         raise _does_not_follow(n, "another keyring was installed meanwhile")
     ledger.append(db, document_leaf(signed), key=key)
-    records.add_keyring(db, n, data)
+    meta_rows.add_keyring(db, n, data)
     keyring_proofs.renew(db)
 
 

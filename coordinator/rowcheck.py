@@ -32,9 +32,23 @@ from ..core.share import Share
 from ..core.spec import FederationSpec
 from ..core.standing import standings
 from ..core.withdrawal import Withdrawal
-from . import keyring_proofs, ledger, members, migrations, publications, records
+from . import (
+    contribution_rows,
+    keyring_proofs,
+    lease_rows,
+    ledger,
+    members,
+    meta_rows,
+    migrations,
+    name_rows,
+    publications,
+    slot_rows,
+    upload_rows,
+)
+from .contribution_rows import Contribution
 from .desk import check_plan
 from .holding import live
+from .lease_rows import Lease
 from .ordercheck import check_orders
 from .rotation import check_follows
 
@@ -89,13 +103,13 @@ class _Check:
 
     def __init__(self, db: Db) -> None:
         self._db = db
-        self._spec = FederationSpec.from_bytes(records.meta(db, "spec"))
-        self._keyrings = records.keyrings(db)
+        self._spec = FederationSpec.from_bytes(meta_rows.value(db, "spec"))
+        self._keyrings = meta_rows.keyrings(db)
         self._rings = [parse(data, kind="keyring") for data in self._keyrings]
         self._bodies = [Keyring.from_body(document.body) for document in self._rings]
         self._places: list[int] = []  # of the keyrings, as far as the leaves were read
-        self._log = records.meta(db, "log").decode()
-        self._leases = {(lease.slot, lease.fence): lease for lease in records.leases(db)}
+        self._log = meta_rows.value(db, "log").decode()
+        self._leases = {(lease.slot, lease.fence): lease for lease in lease_rows.every(db)}
         self._kinds = Counter[str]()
         self._said: list[tuple[int, dict[str, object]]] = []
         self._fences = Counter[int]()
@@ -202,11 +216,11 @@ class _Check:
         elif len(row.vectors) != len(row.triggers):
             yield f"the lease of leaf {index} has vectors of other triggers"
 
-    def _is_own(self, lease: records.Lease) -> bool:
+    def _is_own(self, lease: Lease) -> bool:
         """Return whether a lease is of a new concept, or of its member's own contribution."""
         if lease.replaces is None:
             return lease.joins is None or self._is_shared(lease)
-        before = records.readable(self._db, lease.replaces)
+        before = contribution_rows.readable(self._db, lease.replaces)
         named = None if before is None else before[0]
         if named is not None and (named.share, named.joins) != (lease.share, lease.joins):
             return False
@@ -216,11 +230,11 @@ class _Check:
             lease.concept,
         )
 
-    def _is_shared(self, lease: records.Lease) -> bool:
+    def _is_shared(self, lease: Lease) -> bool:
         """Return whether a share lets the lease in, to the concept that its row names (T29)."""
         share = Share.from_value(decode(lease.share.encode("ascii")))
-        entry = records.contribution(self._db, share.leaf)
-        given = records.readable(self._db, share.leaf)
+        entry = contribution_rows.of_leaf(self._db, share.leaf)
+        given = contribution_rows.readable(self._db, share.leaf)
         return (
             given is not None
             and entry is not None
@@ -232,8 +246,8 @@ class _Check:
     def _contribution(self, index: int, signed: Document, body: bytes) -> Iterator[str]:
         manifest = ContributionManifest.from_document(signed)
         pair = (manifest.slot, manifest.fence)
-        entry = records.contribution(self._db, index)
-        upload = records.upload_at(self._db, *pair)
+        entry = contribution_rows.of_leaf(self._db, index)
+        upload = upload_rows.at(self._db, *pair)
         lease = self._leases.get(pair)
         if entry is None or (entry.slot, entry.fence) != pair or upload is None or lease is None:
             yield f"contribution {index} lacks its row, its upload or its lease"
@@ -249,7 +263,7 @@ class _Check:
         if (lease.share, lease.home) != (share, manifest.block):
             yield f"contribution {index} is in its concept by another share than its lease"
         replaced = manifest.replaces
-        before = None if replaced is None else records.contribution(self._db, replaced.leaf)
+        before = None if replaced is None else contribution_rows.of_leaf(self._db, replaced.leaf)
         if (lease.replaces, index if before is None else before.first) != (
             None if replaced is None else replaced.leaf,
             entry.first,
@@ -261,10 +275,12 @@ class _Check:
         yield from self._receipt(index, upload.receipt, body)
 
     def _withdrawal(self, index: int, said: Withdrawal, body: bytes) -> Iterator[str]:
-        entry = records.contribution(self._db, said.leaf)
+        entry = contribution_rows.of_leaf(self._db, said.leaf)
         if entry is None or entry.state != "withdrawn":
             yield f"leaf {index} withdraws contribution {said.leaf}, whose row says otherwise"
-        yield from self._receipt(index, records.withdrawal_receipt(self._db, said.leaf), body)
+        yield from self._receipt(
+            index, contribution_rows.withdrawal_receipt(self._db, said.leaf), body
+        )
 
     def _release(self, index: int, leaf: dict[str, object], body: bytes) -> Iterator[str]:
         n = int(str(leaf["n"]))
@@ -287,7 +303,7 @@ class _Check:
                 yield f"plan {plan.n} holds another contribution {item.leaf}"
 
     def _manifest_row(self, slot: int, fence: int) -> str:
-        upload = records.upload_at(self._db, slot, fence)
+        upload = upload_rows.at(self._db, slot, fence)
         return "" if upload is None else publications.document_text(upload.document)
 
     def _counts(self) -> Iterator[str]:
@@ -306,7 +322,7 @@ class _Check:
 
     def _standings(self) -> Iterator[str]:
         """Compare how each contribution stands with what the leaves say of it."""
-        rows = {entry.leaf: entry.state for entry in records.contributions(self._db)}
+        rows = {entry.leaf: entry.state for entry in contribution_rows.every(self._db)}
         for leaf, state in standings(self._said).items():
             if rows.get(leaf, state) != state:
                 yield f"contribution {leaf} is {rows[leaf]}, the ledger has it {state}"
@@ -316,7 +332,7 @@ class _Check:
         bound = {
             slot for held in (newest.plan if newest else None, plan) if held for slot in held.slots
         }
-        slots = records.slots(self._db)
+        slots = slot_rows.every(self._db)
         if sum(not slot.is_seat for slot in slots) != self._spec.capacity:
             yield f"{len(slots)} slots, the spec has {self._spec.capacity}"
         used = {slot.home for slot in slots if slot.phase != "free"}
@@ -330,8 +346,8 @@ class _Check:
                 yield f"slot {index} is not what its last lease made it"
             held = [found for entries in concepts[index] if (found := live(entries)) is not None]
             is_held = [found.fence for found in held] == [slot.kept]
-            kept = records.contribution_at(self._db, index, slot.kept)
-            fresh = records.contribution_at(self._db, index, slot.fence) is None
+            kept = contribution_rows.at(self._db, index, slot.kept)
+            fresh = contribution_rows.at(self._db, index, slot.fence) is None
             is_bound = index in bound
             fits = {
                 "free": not held and not is_bound and not slot.kept,
@@ -346,19 +362,19 @@ class _Check:
             if not fits.get(slot.phase, False):  # I3, I5
                 yield f"slot {index} is {slot.phase}, and its contribution says otherwise"
 
-    def _concepts(self) -> defaultdict[int, list[tuple[records.Contribution, ...]]]:
+    def _concepts(self) -> defaultdict[int, list[tuple[Contribution, ...]]]:
         """Return by slot the contributions of each concept that it ever held."""
-        found: defaultdict[int, list[tuple[records.Contribution, ...]]] = defaultdict(list)
-        for entry in records.contributions(self._db):
+        found: defaultdict[int, list[tuple[Contribution, ...]]] = defaultdict(list)
+        for entry in contribution_rows.every(self._db):
             if entry.first == entry.leaf:
-                found[entry.slot].append(records.of_concept(self._db, entry.leaf))
+                found[entry.slot].append(contribution_rows.of_concept(self._db, entry.leaf))
         return found
 
     def _names(self) -> Iterator[str]:
-        kinds: tuple[records.NameKind, ...] = ("concept", "trigger")
-        known: dict[tuple[str, str], records.Name] = {}
+        kinds: tuple[name_rows.NameKind, ...] = ("concept", "trigger")
+        known: dict[tuple[str, str], name_rows.Name] = {}
         for kind in kinds:
-            for skeleton, name in records.names_by_skeleton(self._db, kind):
+            for skeleton, name in name_rows.by_skeleton(self._db, kind):
                 lease = self._leases.get((name.slot, name.fence))
                 called = () if lease is None else (lease.concept, *lease.triggers)
                 if skeleton != names.skeleton(name.name) or name.name not in called:
@@ -382,7 +398,7 @@ class _Check:
                 yield f"member {row.old[:16]} was replaced, and a lease is still its own"
 
     def _open_uploads(self) -> Iterator[str]:
-        for upload in records.uncommitted(self._db):
+        for upload in upload_rows.uncommitted(self._db):
             signed = parse(upload.document, kind="contribution")
             manifest = ContributionManifest.from_document(signed)
             said = (

@@ -6,7 +6,7 @@ own word, kept in memory alone and gone after a restart until it renews; nothing
 
 from typing import Any
 
-from . import records
+from . import lease_rows
 from .board import Turn
 from .house import House
 
@@ -22,7 +22,7 @@ def running_leases(house: House) -> list[dict[str, Any]]:
             {
                 "slot": index,
                 "fence": slot.fence,
-                "concept": records.lease_at(turn.db, index, slot.fence).concept,
+                "concept": lease_rows.at(turn.db, index, slot.fence).concept,
                 "member": slot.member,
                 "progress": None if slot.progress < 0 else slot.progress,
                 "total": slot.total or None,

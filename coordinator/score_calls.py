@@ -7,9 +7,11 @@ while a release that holds it is published: what it was is what the figures are 
 the operator makes of it (retention.py).
 """
 
+import sqlite3
+
 from ..core.errors import Refused
 from ..proto import wire
-from . import members, orders, publications, records, scores
+from . import lease_rows, members, orders, publications, scores
 from .house import House
 from .scores import Scored
 
@@ -25,7 +27,7 @@ class ScoreCalls:
         """Keep the caller's figures and close the orders that asked for them."""
         now_s = self._house.clock.wall_s()
 
-        def write(db: records.Db) -> None:
+        def write(db: sqlite3.Connection) -> None:
             members.check_stands(db, key)
             leaf = _own_leaf(db, key, request)
             scored = Scored(
@@ -45,12 +47,12 @@ class ScoreCalls:
         return wire.ScoreReply()
 
 
-def _own_leaf(db: records.Db, key: str, request: wire.ScoreRequest) -> int:
+def _own_leaf(db: sqlite3.Connection, key: str, request: wire.ScoreRequest) -> int:
     """Return the leaf of the caller's contribution of that name in that release."""
     published = publications.published(db, request.release)
     mine = {
         (lease.slot, lease.fence)
-        for lease in records.leases_of_member(db, key)
+        for lease in lease_rows.of_member(db, key)
         if lease.concept == request.concept
     }
     for item in () if published is None else published.plan.included:

@@ -20,7 +20,7 @@ from ..core.errors import OrthoFedError
 from ..core.keyring import Keyring
 from ..core.release import ReleaseManifest
 from ..proto.methods import CHUNK_BYTES
-from . import ledger, publications, records
+from . import ledger, meta_rows, publications, upload_rows
 from .folder import DataFolder
 from .mark import read_mark, root_at
 from .rowcheck import check_rows
@@ -87,8 +87,8 @@ def scrub(
 
 
 def _blobs(db: sqlite3.Connection, folder: DataFolder, found: Scrubbed) -> Iterator[Finding]:
-    wanted = records.wanted_blobs(db)
-    for upload in records.committed(db):
+    wanted = upload_rows.wanted_blobs(db)
+    for upload in upload_rows.committed(db):
         if upload.blob not in wanted:
             continue
         path = folder.blob(upload.blob)
@@ -160,10 +160,10 @@ def _folder(
 def _public(
     db: sqlite3.Connection, folder: DataFolder, public: PublicFiles, found: Scrubbed
 ) -> Iterator[Finding]:
-    log, keyrings = records.meta(db, "log").decode(), records.keyrings(db)
+    log, keyrings = meta_rows.value(db, "log").decode(), meta_rows.keyrings(db)
     # They may be behind the newest keyring, when a kill came between it and them.
     keys = {Keyring.from_body(parse(each, kind="keyring").body).ledger for each in keyrings}
-    fixed = {"public/spec.json": records.meta(db, "spec")}
+    fixed = {"public/spec.json": meta_rows.value(db, "spec")}
     fixed |= {f"public/keyring/{n}.json": data for n, data in enumerate(keyrings, start=1)}
     for name, data in fixed.items():
         if _bytes(folder.root / name) != data:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..core.errors import LeaseLost
 from ..proto import methods, wire
-from . import ledger, members, records
+from . import lease_rows, ledger, member_rows, members
 from .archive import Archive
 from .auth import Gate
 from .call import Call
@@ -39,10 +39,8 @@ class Service:
         self._gate = Gate(
             log=house.facts.log,
             clock=house.clock,
-            is_member=lambda key: store.run(lambda db: records.member(db, key)) is not None,
-            is_client=lambda key: (
-                store.run(lambda db: records.lease_of_client(db, key)) is not None
-            ),
+            is_member=lambda key: store.run(lambda db: member_rows.of_key(db, key)) is not None,
+            is_client=lambda key: store.run(lambda db: lease_rows.of_client(db, key)) is not None,
         )
         enrolment, intake = Enrolment(house), Intake(house)
         shelf, archive, order_calls = Shelf(house), Archive(house), OrderCalls(house)

@@ -14,7 +14,8 @@ from typing import Any
 
 from ..core import names
 from ..core.errors import Refused
-from . import orders, publications, records
+from . import contribution_rows, lease_rows, orders, publications
+from .contribution_rows import Contribution
 from .holding import live
 from .house import House
 from .order_desk import Wish, give
@@ -40,16 +41,16 @@ def begin_round(house: House, concept: str, *, days: int) -> list[dict[str, Any]
     ]
 
 
-def owners_of(db: sqlite3.Connection, concept: str) -> dict[str, records.Contribution]:
+def owners_of(db: sqlite3.Connection, concept: str) -> dict[str, Contribution]:
     """Return by member what each owner of ``concept`` has in its slot or seat, by leaf."""
-    found: dict[str, records.Contribution] = {}
-    for lease in records.leases(db):
+    found: dict[str, Contribution] = {}
+    for lease in lease_rows.every(db):
         if lease.concept != concept:
             continue
-        entry = records.contribution_at(db, lease.slot, lease.fence)
+        entry = contribution_rows.at(db, lease.slot, lease.fence)
         if entry is None:
             continue
-        held = live(records.of_concept(db, entry.first))
+        held = live(contribution_rows.of_concept(db, entry.first))
         if held is not None:
             found[lease.member] = held
     return found
@@ -65,7 +66,7 @@ def under_way(db: sqlite3.Connection, *, now_s: int) -> list[str]:
         for each in orders.open_orders(db, now_s=now_s)
         if each.kind == "train" and each.release
     }
-    joined = {lease.concept for lease in records.leases_that_joined(db)} if asked else set[str]()
+    joined = {lease.concept for lease in lease_rows.that_joined(db)} if asked else set[str]()
     return sorted(name for name in asked & joined if len(owners_of(db, name)) > 1)
 
 

@@ -13,7 +13,7 @@ import threading
 from typing import Self
 
 from ..core.errors import OrthoFedError
-from . import records
+from . import upload_rows
 from .board import Turn
 from .house import House
 
@@ -65,4 +65,6 @@ class StaleParts:
 def _ends(turn: Turn) -> dict[bytes, float]:
     """Return when the lease of each open upload ends or ended; it may still be nobody else's."""
     slots = turn.state.slots
-    return {upload_id: slots[slot].deadline_s for upload_id, slot in records.open_uploads(turn.db)}
+    return {
+        upload_id: slots[slot].deadline_s for upload_id, slot in upload_rows.still_open(turn.db)
+    }

@@ -9,7 +9,8 @@ is always durable; closures that may be lost with the power, and only those, wai
 exists, which also keeps clear of SQLite's WAL fault below 3.51.3. An unexpected error of COMMIT
 ends the process (F4); a full disk rolls back and is an ordinary refusal (F5). A snapshot is made by
 that same connection, some pages at a time, between transactions. Not here: the schema
-(migrations.py), what the rows mean (leases.py, ledger.py, records.py).
+(migrations.py), what the rows mean (leases.py, ledger.py, slot_rows.py
+and its like).
 """
 
 import contextlib

@@ -8,11 +8,13 @@ which a rotation does not touch, and so do the rights to ask and withdraw. The n
 unused: no two members become one. A revoked key rotates nothing. Not here: the rows (members.py).
 """
 
+import sqlite3
+
 from ..core.document import parse
 from ..core.errors import InputError, Refused
 from ..core.member_rotation import MemberRotation
 from ..proto import wire
-from . import members, records
+from . import lease_rows, member_rows, members
 from .board import Turn
 from .house import House
 from .journal import short, tell
@@ -51,8 +53,8 @@ class Succession:
         return wire.RotateReply()
 
     @staticmethod
-    def _check_new(db: records.Db, said: MemberRotation, day: int) -> None:
-        used = records.member(db, said.new) or records.lease_of_client(db, said.new)
+    def _check_new(db: sqlite3.Connection, said: MemberRotation, day: int) -> None:
+        used = member_rows.of_key(db, said.new) or lease_rows.of_client(db, said.new)
         if used is not None:
             raise InputError(
                 "a member key that was used before",

@@ -10,11 +10,12 @@ is read.
 
 import fcntl
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import records
+from . import upload_rows
 from .evidence import sweep_evidence
 from .folder import DataFolder
 from .fs import Fs
@@ -29,7 +30,7 @@ def sweep(store: Store, folder: DataFolder, *, fs: Fs) -> int:
             return 0
         for path in folder.snapshots.iterdir():  # nobody looks at a copy: a kill left these
             fs.remove(path)
-        wanted = store.run(records.wanted_blobs)
+        wanted = store.run(upload_rows.wanted_blobs)
         spare = [path for path in _blobs(folder) if path.name not in wanted]
         return sum(store.run(lambda db, p=path: _remove(db, p, fs)) for path in spare)
 
@@ -54,8 +55,8 @@ def _blobs(folder: DataFolder) -> Iterator[Path]:
         yield from part.iterdir()
 
 
-def _remove(db: records.Db, path: Path, fs: Fs) -> bool:
-    if path.name in records.wanted_blobs(db, path.name):
+def _remove(db: sqlite3.Connection, path: Path, fs: Fs) -> bool:
+    if path.name in upload_rows.wanted_blobs(db, path.name):
         return False
     fs.remove(path)
     return True

@@ -11,6 +11,7 @@ blame. Cost: additions; a pair that was never measured, since both came at once,
 """
 
 import json
+import sqlite3
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,12 +23,12 @@ from ..core.crosstalk import text_readers
 from ..core.document import parse
 from ..core.errors import Refused
 from ..core.loudness import loudness_percent
-from . import records, verdicts
+from . import contribution_rows, verdicts
+from .contribution_rows import Contribution
 from .house import House
 from .judge import Finding, judge_loudness
 from .neighbours import Company, read_voice
 from .policy import Policy
-from .records import Contribution
 
 
 @dataclass(slots=True)
@@ -52,7 +53,7 @@ def settle(house: House, lambda_1024: int) -> None:
     Raises Refused: the merged residual would be larger than the policy allows.
     """
     accepted = [
-        entry for entry in house.store.run(records.contributions) if entry.state == "accepted"
+        entry for entry in house.store.run(contribution_rows.every) if entry.state == "accepted"
     ]
     company = _Set(accepted, *house.store.run(lambda db: _parts(db, accepted)))
     for entry in accepted:
@@ -60,7 +61,7 @@ def settle(house: House, lambda_1024: int) -> None:
         company.shares |= shares_of(entry)
     _measure_missing(house, company)
     policy = house.settings.admission
-    loud = _too_loud(house.store.run(records.accepted_layers), company, policy)
+    loud = _too_loud(house.store.run(contribution_rows.accepted_layers), company, policy)
     company.entries = [entry for entry in accepted if entry.leaf not in {leaf for leaf, _ in loud}]
     gone = loud + _too_much(company, policy.retention_sum_percent)
     for leaf, finding in gone:
@@ -98,7 +99,9 @@ def _measure_missing(house: House, company: _Set) -> None:
         }
         figures = {**company.figures[leaf], "pairs": pairs}
         text = json.dumps(figures)
-        house.store.run(lambda db, leaf=leaf, text=text: records.set_figures(db, leaf, text))
+        house.store.run(
+            lambda db, leaf=leaf, text=text: contribution_rows.set_figures(db, leaf, text)
+        )
         company.figures[leaf] = figures
         for other, (to_it, from_it) in pairs.items():
             company.shares[int(other), leaf] = to_it
@@ -159,13 +162,13 @@ def _on(company: _Set, victim: int, others: set[int]) -> dict[int, float]:
 
 
 def _parts(
-    db: records.Db, accepted: Sequence[Contribution]
+    db: sqlite3.Connection, accepted: Sequence[Contribution]
 ) -> tuple[dict[int, int], dict[int, float]]:
     """Return the concept of each contribution, and which part of it this one is."""
-    concept = {leaf: first for leaf, _, first in records.contribution_states(db)}
+    concept = {leaf: first for leaf, _, first in contribution_rows.states(db)}
     images = dict[int, int]()
     for entry in accepted:
-        found = records.readable(db, entry.leaf)
+        found = contribution_rows.readable(db, entry.leaf)
         body = {} if found is None else parse(found[1].document, kind="contribution").body
         images[entry.leaf] = cast("int", body.get("count", 1))
     whole = Counter[int]()

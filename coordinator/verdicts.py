@@ -10,12 +10,12 @@ import json
 
 from ..core.errors import Refused
 from ..core.leaf import Verdict, admission_leaf
-from . import records
+from . import contribution_rows
 from .board import Turn
+from .contribution_rows import Contribution, ContributionState
 from .holding import hold
 from .house import House
 from .journal import tell
-from .records import Contribution, ContributionState
 
 APPROVED = "approved"
 """The figure that says so: what the operator approved is judged no more."""
@@ -30,9 +30,9 @@ _STATES: dict[Verdict, ContributionState] = {
 
 def say(turn: Turn, house: House, leaf: int, verdict: Verdict, *, code: str, why: str) -> None:
     """Write one verdict on a contribution that is there, inside the caller's turn."""
-    records.set_contribution(turn.db, leaf, _STATES[verdict], why=why)
+    contribution_rows.set_state(turn.db, leaf, _STATES[verdict], why=why)
     house.ledger.append(turn.db, admission_leaf(leaf=leaf, verdict=verdict, why=code))
-    entry = records.contribution(turn.db, leaf)
+    entry = contribution_rows.of_leaf(turn.db, leaf)
     if entry is None:
         raise no_contribution(leaf)
     hold(turn, entry.first)
@@ -45,7 +45,7 @@ def approve(house: House, leaf: int) -> ContributionState:
     """
 
     def write(turn: Turn) -> ContributionState:
-        entry = records.contribution(turn.db, leaf)
+        entry = contribution_rows.of_leaf(turn.db, leaf)
         if entry is None:
             raise no_contribution(leaf)
         if entry.state in ("rejected", "withdrawn"):
@@ -64,7 +64,7 @@ def approve(house: House, leaf: int) -> ContributionState:
             )
         if not is_approved(entry):
             figures = {**json.loads(entry.figures), APPROVED: True}
-            records.set_figures(turn.db, leaf, json.dumps(figures))
+            contribution_rows.set_figures(turn.db, leaf, json.dumps(figures))
             say(turn, house, leaf, "approved", code="operator", why="")
         return entry.state
 

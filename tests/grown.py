@@ -1,22 +1,34 @@
 """A folder as it is after months: so many ledger leaves and blobs, made in half a minute.
 
-Rows are written by the coordinator's own code (ledger.py, records.py), many to a transaction, with
-manifests that are really signed. Blobs are holes of the right length under their names: a start
-must not read them, and a test of a start needs no more; a test that releases gives real ones.
+Rows are written by the coordinator's own code (ledger.py, lease_rows.py and its like), many to a
+transaction, with manifests that are really signed. Blobs are holes of the right length under their
+names: a start must not read them, and a test of a start needs no more; a test that releases gives
+real ones.
 Leaves beyond two a contribution are leases of the last slots, given back and leased again.
 """
 
 import hashlib
 import secrets
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from orthofed.coordinator import records
+from orthofed.coordinator import (
+    contribution_rows,
+    lease_rows,
+    member_rows,
+    name_rows,
+    slot_rows,
+    upload_rows,
+)
 from orthofed.coordinator.clock import SystemClock
+from orthofed.coordinator.contribution_rows import Contribution
 from orthofed.coordinator.folder import DataFolder
 from orthofed.coordinator.house import House
+from orthofed.coordinator.lease_rows import Lease
 from orthofed.coordinator.leases import Slot
-from orthofed.coordinator.records import Contribution, Lease, Name, Upload
+from orthofed.coordinator.name_rows import Name
+from orthofed.coordinator.upload_rows import Upload
 from orthofed.core import names
 from orthofed.core.basis_fingerprint import basis_fingerprint
 from orthofed.core.contribution import ContributionManifest
@@ -42,19 +54,19 @@ class Grower:
         self._blob_bytes = blob_bytes
         self._blob_of = blob_of
         self._members = [secrets.token_bytes(32).hex() for _ in range(_MEMBERS)]
-        self._slots = len(house.store.run(records.slots))
+        self._slots = len(house.store.run(slot_rows.every))
         self._fences = [0] * self._slots
         self._last: dict[int, Slot] = {}
         self._basis = basis_fingerprint(house.facts.spec, 0)
         house.store.run(self._join)
 
-    def _join(self, db: records.Db) -> None:
+    def _join(self, db: sqlite3.Connection) -> None:
         invite = secrets.token_bytes(32).hex()
-        records.add_invite(db, invite, uses=0, until=0, operator=False)
+        member_rows.add_invite(db, invite, uses=0, until=0, operator=False)
         for key in self._members:
-            records.add_member(db, key, invite=invite, operator=False)
+            member_rows.add(db, key, invite=invite, operator=False)
 
-    def contribute(self, db: records.Db, slot: int) -> None:
+    def contribute(self, db: sqlite3.Connection, slot: int) -> None:
         """Fill a slot that was never leased."""
         key = SigningKey.from_seed(secrets.token_bytes(32))
         lease = self._lease(db, slot, key.public_hex)
@@ -87,27 +99,27 @@ class Grower:
             blob=blob,
             num_bytes=num_bytes,
         )
-        records.put_upload(db, upload)
-        records.finish_upload(db, upload.id, leaf=leaf.index, receipt=leaf.receipt)
+        upload_rows.put(db, upload)
+        upload_rows.finish(db, upload.id, leaf=leaf.index, receipt=leaf.receipt)
         entry = Contribution(leaf.index, slot, lease.fence, "accepted", "", "{}", leaf.index)
-        records.add_contribution(db, entry)
+        contribution_rows.add(db, entry)
         filled = Slot("filled", lease.fence, lease.client, lease.member, kept=lease.fence)
-        records.save_slot(db, slot, filled, before=Slot())
+        slot_rows.save(db, slot, filled, before=Slot())
         path = self._house.folder.blob(blob)
         with path.open("wb") as file:
             file.write(data or b"")
             file.truncate(num_bytes)
         path.chmod(0o444)
 
-    def lease_again(self, db: records.Db, turn: int) -> None:
+    def lease_again(self, db: sqlite3.Connection, turn: int) -> None:
         """Lease one of the last slots and give it back."""
         slot = self._slots - 1 - turn % _SPARE
         lease = self._lease(db, slot, secrets.token_bytes(32).hex())
         after = Slot("free", lease.fence, lease.client, lease.member)
-        records.save_slot(db, slot, after, before=self._last.get(slot, Slot()))
+        slot_rows.save(db, slot, after, before=self._last.get(slot, Slot()))
         self._last[slot] = after
 
-    def _lease(self, db: records.Db, slot: int, client: str) -> Lease:
+    def _lease(self, db: sqlite3.Connection, slot: int, client: str) -> Lease:
         self._fences[slot] += 1
         fence, name = self._fences[slot], f"wren-{slot}"
         body = lease_leaf(client=client, fence=fence, slot=slot, triggers=(name,))
@@ -125,10 +137,10 @@ class Grower:
             day=0,
             leaf=leaf.index,
         )
-        records.add_lease(db, lease)
+        lease_rows.add(db, lease)
         for kind in ("concept", "trigger"):
             claimed = Name(name, member, slot, fence)
-            records.claim_name(db, kind, names.skeleton(name), claimed)
+            name_rows.claim(db, kind, names.skeleton(name), claimed)
         return lease
 
 
@@ -150,7 +162,7 @@ def grow(
             house.store.run(lambda db, s=start: _some(grower, db, todo[s : s + _BATCH]))
 
 
-def _some(grower: Grower, db: records.Db, todo: list[tuple[str, int]]) -> None:
+def _some(grower: Grower, db: sqlite3.Connection, todo: list[tuple[str, int]]) -> None:
     for what, number in todo:
         if what == "contribute":
             grower.contribute(db, number)

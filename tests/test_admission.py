@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from orthofed.coordinator import publications, records
+from orthofed.coordinator import contribution_rows, publications, slot_rows
 from orthofed.coordinator.rowcheck import check_rows
 from orthofed.core.errors import InputError, Refused
 from orthofed.core.leaf import parse_leaf
@@ -95,7 +95,7 @@ def test_a_rejected_contribution_gives_up_its_slot_and_cannot_come_back(coordina
         coordinator.desk.ask("approve", {"leaf": leaf})
     assert refused.value.code == "out-for-good"
     assert member.status(lease).why == "it draws somebody else"
-    assert coordinator.house.store.run(records.slots)[lease.slot].phase == "free"
+    assert coordinator.house.store.run(slot_rows.every)[lease.slot].phase == "free"
     bodies = coordinator.house.store.run(
         lambda db: [row[0] for row in db.execute("SELECT body FROM leaf")]
     )
@@ -133,11 +133,11 @@ def test_states_survive_a_restart_and_follow_from_the_ledger(tmp_path):
         before.desk.ask("approve", {"leaf": other})
 
     with running(folder) as after:
-        states = {e.leaf: e.state for e in after.house.store.run(records.contributions)}
+        states = {e.leaf: e.state for e in after.house.store.run(contribution_rows.every)}
         assert states == {leaf: "quarantined", other: "accepted"}
         assert not [*after.house.store.run(lambda db: list(check_rows(db)))]
         after.house.store.run(
-            lambda db: records.set_contribution(db, leaf, "accepted", why="by hand")
+            lambda db: contribution_rows.set_state(db, leaf, "accepted", why="by hand")
         )
         found = after.house.store.run(lambda db: list(check_rows(db)))
 

@@ -11,7 +11,7 @@ import pytest
 from orthofed.client.contributions import Contributions
 from orthofed.client.rebuild import Rebuild
 from orthofed.client.verify import verify_folder
-from orthofed.coordinator import publications, records, verdicts
+from orthofed.coordinator import contribution_rows, publications, verdicts
 from orthofed.coordinator.base import BaseFolder
 from orthofed.coordinator.listing import listed
 from orthofed.coordinator.order_desk import Wish, give, listed_orders
@@ -46,7 +46,7 @@ def wrong(fed: Running) -> list[str]:
 
 
 def states(fed: Running) -> dict[int, str]:
-    entries = fed.house.store.run(records.contributions)
+    entries = fed.house.store.run(contribution_rows.every)
     return {entry.leaf: entry.state for entry in entries}
 
 

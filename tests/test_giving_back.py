@@ -11,7 +11,7 @@ import pytest
 from orthofed.client.giving_back import GivenBack, give_back
 from orthofed.client.session import Session
 from orthofed.client.state import BLOB
-from orthofed.coordinator import records
+from orthofed.coordinator import slot_rows
 from orthofed.core.errors import InputError
 
 from .owner import PATIENCE_S, Owner
@@ -30,7 +30,7 @@ def owner(coordinator: Running, tmp_path: Path) -> Owner:
 
 
 def phase(coordinator: Running, session: Session) -> str:
-    return coordinator.house.store.run(records.slots)[session.slot].phase
+    return coordinator.house.store.run(slot_rows.every)[session.slot].phase
 
 
 def given(owner: Owner) -> GivenBack:

@@ -3,8 +3,8 @@
 import sqlite3
 from pathlib import Path
 
-from orthofed.coordinator import records
-from orthofed.coordinator.records import Name
+from orthofed.coordinator import name_rows
+from orthofed.coordinator.name_rows import Name
 from orthofed.core.names import skeleton
 
 from .serving import Running, founded, running
@@ -53,7 +53,7 @@ def add_names(coordinator: Running, numbers: range) -> None:
         for number in numbers:
             word = "".join(_LETTERS[number >> shift & 15] for shift in (0, 4, 8, 12))
             name = Name(f"of-{word}", "somebody", 0, 0)
-            records.claim_name(db, "concept", skeleton(name.name), name)
-            records.claim_name(db, "trigger", skeleton(name.name), name)
+            name_rows.claim(db, "concept", skeleton(name.name), name)
+            name_rows.claim(db, "trigger", skeleton(name.name), name)
 
     coordinator.house.store.run(write)

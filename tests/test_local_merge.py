@@ -17,7 +17,7 @@ from orthofed.client.channel import Channel
 from orthofed.client.local_merge import WORK, LocalMerge, Merged
 from orthofed.client.recipient_key import new_recipient
 from orthofed.client.seen_heads import SeenHeads
-from orthofed.coordinator import records
+from orthofed.coordinator import lease_rows
 from orthofed.core.address import FederationAddress
 from orthofed.core.errors import ContributionRejected, InputError, OrthoFedError, Refused
 from orthofed.core.keys import SigningKey
@@ -202,7 +202,7 @@ def test_what_was_withdrawn_since_is_not_given(tmp_path):
 
 
 def _lease_of(coordinator: Running, key: SigningKey) -> Leased:
-    found = coordinator.house.store.run(lambda db: records.lease_of_client(db, key.public_hex))
+    found = coordinator.house.store.run(lambda db: lease_rows.of_client(db, key.public_hex))
     assert found is not None
     return Leased(key, found.concept, found.triggers, found.vectors, found.slot, found.fence)
 

@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from orthofed.client.sealing import open_private
-from orthofed.coordinator import records
+from orthofed.coordinator import upload_rows
 from orthofed.coordinator.backup import back_up
 from orthofed.coordinator.clock import SystemClock
 from orthofed.coordinator.control import ControlClient
@@ -164,7 +164,7 @@ def test_what_does_not_fit_is_refused_before_a_byte_is_stored(own):
     for what, sent in tried.items():
         with pytest.raises(OrthoFedError) as refused:
             member.begin(sent)
-        assert own.house.store.run(records.open_uploads) == (), (what, refused.value)
+        assert own.house.store.run(upload_rows.still_open) == (), (what, refused.value)
     assert member.contribute(packed)
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from orthofed.coordinator import records
+from orthofed.coordinator import slot_rows, upload_rows
 from orthofed.coordinator.removal import Removal
 from orthofed.coordinator.sweeper import removal_lock
 from orthofed.core.document import sign
@@ -31,7 +31,7 @@ def contributed(coordinator: Running, name: str = "anna") -> tuple[Member, Lease
     lease = member.lease(name, (f"{name}-k7",))
     packed = member.pack(lease, seed=sum(name.encode()))
     leaf = member.check(member.contribute(packed)).index
-    upload = coordinator.house.store.run(lambda db: records.upload_at(db, lease.slot, lease.fence))
+    upload = coordinator.house.store.run(lambda db: upload_rows.at(db, lease.slot, lease.fence))
     assert upload is not None
     return member, lease, leaf, upload.blob
 
@@ -43,7 +43,7 @@ def word(coordinator: Running, lease: Leased, leaf: int, **changed) -> bytes:
 
 
 def phase(coordinator: Running, lease: Leased) -> str:
-    return coordinator.house.store.run(records.slots)[lease.slot].phase
+    return coordinator.house.store.run(slot_rows.every)[lease.slot].phase
 
 
 def test_a_withdrawal_before_any_release_frees_slot_and_blob(coordinator):
@@ -135,7 +135,7 @@ def test_blobs_without_a_row_go_and_those_of_an_upload_under_way_stay(coordinato
     packed = member.pack(lease)
     member.begin(packed)
     house = coordinator.house
-    mine = house.store.run(lambda db: records.upload_at(db, lease.slot, lease.fence)).blob
+    mine = house.store.run(lambda db: upload_rows.at(db, lease.slot, lease.fence)).blob
     coordinator.folder.blob(mine).write_bytes(b"linked, then killed")
     coordinator.folder.blob("e" * 64).write_bytes(b"nobody's")
 
@@ -143,7 +143,7 @@ def test_blobs_without_a_row_go_and_those_of_an_upload_under_way_stay(coordinato
     stays = coordinator.folder.blob(mine).exists()
     coordinator.clock.moved_s += 10**6
     for _ in range(house.facts.spec.capacity):  # until the late slot is given to somebody else
-        if house.store.run(records.slots)[lease.slot].fence == lease.fence:
+        if house.store.run(slot_rows.every)[lease.slot].fence == lease.fence:
             name = f"c{_}x"
             coordinator.member().lease(name, (f"trig-{name}",))
 

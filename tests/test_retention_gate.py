@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from orthofed.coordinator import records, together
+from orthofed.coordinator import contribution_rows, together
 from orthofed.coordinator.policy import Policy
 from orthofed.core.basis import block
 from orthofed.core.bounds import MOST
@@ -197,12 +197,12 @@ def test_a_pair_that_came_at_once_is_measured_before_a_release(coordinator):
     coordinator.house.settings = replace(coordinator.house.settings, admission=ANYTHING)
     leaf = evil.acting_on(anna, -1.0).send()
     coordinator.house.settings = replace(coordinator.house.settings, admission=GATES)
-    coordinator.house.store.run(lambda db: records.set_figures(db, leaf, "{}"))
+    coordinator.house.store.run(lambda db: contribution_rows.set_figures(db, leaf, "{}"))
 
     together.settle(coordinator.house, 1024)
 
     assert evil.state[0] == "quarantined"
-    figures = [x.figures for x in coordinator.house.store.run(records.contributions)]
+    figures = [x.figures for x in coordinator.house.store.run(contribution_rows.every)]
     assert any(json.loads(each).get("pairs") for each in figures)
 
 
@@ -215,9 +215,9 @@ def test_a_full_house_at_the_cap_stays_in_budget_and_a_larger_lambda_is_held(tmp
             owner = Owner(coordinator, f"name-{number}")
             owner.send()
         at_cap = json.dumps({"layers": [100.0] * len(spec.layers)})
-        for entry in coordinator.house.store.run(records.contributions):
+        for entry in coordinator.house.store.run(contribution_rows.every):
             coordinator.house.store.run(
-                lambda db, leaf=entry.leaf: records.set_figures(db, leaf, at_cap)
+                lambda db, leaf=entry.leaf: contribution_rows.set_figures(db, leaf, at_cap)
             )
 
         together._check_budget(coordinator.house, company_of(coordinator), 1024)
@@ -229,7 +229,7 @@ def test_a_full_house_at_the_cap_stays_in_budget_and_a_larger_lambda_is_held(tmp
 
 def company_of(coordinator: Running) -> together._Set:
     store = coordinator.house.store
-    entries = store.run(records.contributions)
+    entries = store.run(contribution_rows.every)
     company = together._Set(entries, *store.run(lambda db: together._parts(db, entries)))
     company.figures = {entry.leaf: json.loads(entry.figures) for entry in entries}
     return company

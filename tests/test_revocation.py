@@ -7,7 +7,7 @@ import pytest
 from orthofed.client.renewals import Renewals
 from orthofed.client.rotation import rotate
 from orthofed.client.status import status_of
-from orthofed.coordinator import records
+from orthofed.coordinator import member_rows
 from orthofed.coordinator.control import ControlServer
 from orthofed.coordinator.doctor import examine
 from orthofed.coordinator.leases import Slot, Slots, step
@@ -299,7 +299,7 @@ def test_digits_of_two_members_are_refused(coordinator):
     def look(db) -> str:
         (invite,) = db.execute("SELECT key FROM invite").fetchone()
         for last in "01":
-            records.add_member(db, "ab" * 31 + f"0{last}", invite=invite, operator=False)
+            member_rows.add(db, "ab" * 31 + f"0{last}", invite=invite, operator=False)
         with pytest.raises(InputError, match="keys of 2 members"):
             find_member(db, "abababab")
         return find_member(db, "ab" * 31 + "01")

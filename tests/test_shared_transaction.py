@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from orthofed.coordinator import board as boards
-from orthofed.coordinator import records
+from orthofed.coordinator import meta_rows, name_rows, slot_rows
 from orthofed.coordinator.clock import SystemClock
 from orthofed.coordinator.fs import Fs
 from orthofed.coordinator.leases import Slot, Slots
+from orthofed.coordinator.name_rows import Name
 from orthofed.coordinator.slot_events import Ask, Grant, Renew
 from orthofed.coordinator.store import Store
 from orthofed.core.errors import OrthoFedError, Refused
@@ -69,7 +70,7 @@ def held_up(store: Store) -> Iterator[tuple[Queue, list[str]]]:
 
 def write(key: str) -> Callable[[sqlite3.Connection], str]:
     def work(db: sqlite3.Connection) -> str:
-        records.set_meta(db, [(key, b"x")])
+        meta_rows.set_values(db, [(key, b"x")])
         return key
 
     return work
@@ -97,7 +98,7 @@ def test_one_that_raises_changes_nothing_and_hurts_no_other(store):
     """Rows of the one before and of the one behind it are there, its own are not."""
 
     def half(db: sqlite3.Connection) -> None:
-        records.set_meta(db, [("half", b"x")])
+        meta_rows.set_values(db, [("half", b"x")])
         raise Refused("no", why="y", fix="f", code="busy")
 
     with held_up(store) as (queue, ran):
@@ -114,7 +115,7 @@ def test_one_that_raises_changes_nothing_and_hurts_no_other(store):
 
 def test_a_broken_rule_of_the_database_is_only_its_makers(store):
     """SQLite's own errors undo the transaction; the others are done again and answered."""
-    store.run(lambda db: records.claim_name(db, "trigger", "anna", records.Name("anna", "m", 0, 1)))
+    store.run(lambda db: name_rows.claim(db, "trigger", "anna", Name("anna", "m", 0, 1)))
 
     with held_up(store) as (queue, _):
         before = queue.put(store.run, write("before"))
@@ -133,7 +134,7 @@ def test_a_full_disk_refuses_who_needs_room_and_answers_who_reads(store):
     store.run(lambda db: db.execute(f"PRAGMA max_page_count = {pages + 4}").fetchall())
 
     def large(db: sqlite3.Connection) -> None:
-        records.set_meta(db, [("large", bytes(1 << 20))])
+        meta_rows.set_values(db, [("large", bytes(1 << 20))])
 
     with held_up(store) as (queue, _):
         small = queue.put(store.run, write("small"))
@@ -148,7 +149,7 @@ def test_a_full_disk_refuses_who_needs_room_and_answers_who_reads(store):
 
 
 def board_of(store: Store, num: int) -> boards.Board:
-    store.run(lambda db: records.make_slots(db, num))
+    store.run(lambda db: slot_rows.make(db, num))
     return boards.Board(store, Slots((Slot(),) * num, ttl_s=900, hold_s=900), SystemClock())
 
 
@@ -173,7 +174,7 @@ def test_turns_of_one_transaction_follow_each_other(store):
     told = ask_all(store, board, 4)
 
     assert told == [*((Grant(n, 1),) for n in range(3)), "no-free-slot"]
-    assert [slot.client for slot in store.run(records.slots)] == [f"client-{n}" for n in range(3)]
+    assert [slot.client for slot in store.run(slot_rows.every)] == [f"client-{n}" for n in range(3)]
     assert [slot.client for slot in board.state.slots] == [f"client-{n}" for n in range(3)]
 
 

@@ -6,15 +6,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from orthofed.coordinator import records
+from orthofed.coordinator import contribution_rows, meta_rows, name_rows, slot_rows, upload_rows
 from orthofed.coordinator.board import Board
 from orthofed.coordinator.clock import SystemClock
+from orthofed.coordinator.contribution_rows import Contribution
 from orthofed.coordinator.fs import Fs
 from orthofed.coordinator.leases import Slot, Slots
 from orthofed.coordinator.ledger import Ledger, head
-from orthofed.coordinator.records import Contribution, Upload
+from orthofed.coordinator.name_rows import Name
 from orthofed.coordinator.slot_events import Ask, Commit, Grant, Hold, Renew
 from orthofed.coordinator.store import Store
+from orthofed.coordinator.upload_rows import Upload
 from orthofed.core.errors import LeaseLost, OrthoFedError, Refused, VerificationFailed
 from orthofed.core.keys import SigningKey
 from orthofed.core.leaf import lease_leaf, spec_leaf
@@ -44,12 +46,12 @@ def store(tmp_path):
 
 def test_what_a_closure_returns_is_on_the_disk(store, tmp_path):
     """A value returned is found again by another process that opens the file."""
-    store.run(lambda db: records.set_meta(db, [("log", b"x")]))
+    store.run(lambda db: meta_rows.set_values(db, [("log", b"x")]))
     store.close()
 
     again = Store(tmp_path / "state.db", fs=Fs())
 
-    assert again.run(lambda db: records.meta(db, "log")) == b"x"
+    assert again.run(lambda db: meta_rows.value(db, "log")) == b"x"
     again.close()
 
 
@@ -57,7 +59,7 @@ def test_a_closure_that_raises_changes_nothing(store):
     """Half of a transaction is none, and the error reaches who asked."""
 
     def half(db):
-        records.set_meta(db, [("log", b"x")])
+        meta_rows.set_values(db, [("log", b"x")])
         raise Refused("no", why="y", fix="f", code="busy")
 
     with pytest.raises(Refused):
@@ -69,7 +71,7 @@ def test_a_closure_that_raises_changes_nothing(store):
 
 def test_no_second_connection_gets_in(store, tmp_path):
     """One connection in the world: a second one, even of this process, finds it locked."""
-    store.run(lambda db: records.set_meta(db, [("log", b"x")]))
+    store.run(lambda db: meta_rows.set_values(db, [("log", b"x")]))
     other = sqlite3.connect(tmp_path / "state.db", timeout=0.1)
 
     with pytest.raises(sqlite3.OperationalError, match="locked"):
@@ -82,7 +84,7 @@ def test_leaves_and_names_are_for_ever(store):
     """Triggers of the database itself forbid what no code should do."""
     ledger = Ledger(KEY, LOG)
     store.run(lambda db: ledger.append(db, spec_leaf("1" * 64)))
-    store.run(lambda db: records.claim_name(db, "trigger", "anna", records.Name("anna", "m", 0, 1)))
+    store.run(lambda db: name_rows.claim(db, "trigger", "anna", Name("anna", "m", 0, 1)))
 
     for statement in ("UPDATE leaf SET kind = 'x'", "DELETE FROM leaf", "DELETE FROM name"):
         with pytest.raises(sqlite3.IntegrityError):
@@ -91,11 +93,11 @@ def test_leaves_and_names_are_for_ever(store):
 
 def test_a_taken_skeleton_is_refused_by_the_database_itself(store):
     """I6 holds even if a check before it were forgotten."""
-    first, second = records.Name("anna", "m1", 0, 1), records.Name("ann4", "m2", 1, 1)
-    store.run(lambda db: records.claim_name(db, "trigger", "anna", first))
+    first, second = Name("anna", "m1", 0, 1), Name("ann4", "m2", 1, 1)
+    store.run(lambda db: name_rows.claim(db, "trigger", "anna", first))
 
     with pytest.raises(sqlite3.IntegrityError):
-        store.run(lambda db: records.claim_name(db, "trigger", "anna", second))
+        store.run(lambda db: name_rows.claim(db, "trigger", "anna", second))
 
 
 def test_every_receipt_of_a_growing_ledger_verifies(store):
@@ -129,7 +131,7 @@ def test_a_rolled_back_leaf_leaves_no_trace(store):
 
 def test_memory_follows_the_database_and_not_a_failed_turn(store):
     """A turn that steps and then fails changes neither rows nor slots."""
-    store.run(lambda db: records.make_slots(db, 1))
+    store.run(lambda db: slot_rows.make(db, 1))
     board = Board(store, Slots((Slot(),), ttl_s=900, hold_s=900), SystemClock())
 
     def ask_and_fail(turn):
@@ -141,7 +143,7 @@ def test_memory_follows_the_database_and_not_a_failed_turn(store):
     granted = board.run(lambda turn: turn.step(Ask(0, "ben", "b")))
 
     assert granted == (Grant(0, 1),)
-    assert store.run(records.slots)[0].client == "ben"
+    assert store.run(slot_rows.every)[0].client == "ben"
 
 
 def test_a_renewal_waits_for_no_turn_and_no_turn_forgets_it(store):
@@ -180,7 +182,7 @@ def test_seconds_held_reach_the_disk_a_minute_at_a_time(store, seconds, saved):
 
     for progress, clock.now_s in enumerate(seconds):
         board.keep(lambda now_s, progress=progress: Renew(now_s, "ana", 0, 1, progress))
-        found.append(store.run(records.slots)[0].held_s)
+        found.append(store.run(slot_rows.every)[0].held_s)
 
     assert found == saved
     assert board.state.slots[0].held_s == seconds[-1]
@@ -214,7 +216,7 @@ def test_a_renewal_after_the_deadline_takes_its_turn(store):
 
 def leased_twice(store: Store, clock: "ByHand") -> Board:
     """Return two slots that ana and ben hold since second 0, on the disk and in memory."""
-    store.run(lambda db: records.make_slots(db, 2))
+    store.run(lambda db: slot_rows.make(db, 2))
     board = Board(store, Slots((Slot(), Slot()), ttl_s=900, hold_s=9_000), clock)
     for name in ("ana", "ben"):
         board.run(lambda turn, name=name: turn.step(Ask(0, name, name[0])))
@@ -232,7 +234,7 @@ class ByHand(SystemClock):
 
 def test_sixty_four_commits_at_once_fill_one_slot_once(store):
     """The race for one fence: one turn fills, all others are refused (I2, I3)."""
-    store.run(lambda db: records.make_slots(db, 1))
+    store.run(lambda db: slot_rows.make(db, 1))
     board = Board(store, Slots((Slot(),), ttl_s=900, hold_s=900), SystemClock())
     board.run(lambda turn: turn.step(Ask(0, "ana", "a")))
     said: list[str] = []
@@ -257,32 +259,32 @@ def test_an_upload_is_finished_once(store):
     """I4: the receipt is stored with the upload and is never replaced."""
     new = Upload(b"i" * 16, 0, 1, "c", b"d", (bytes(32),), "b", 5)
     ledger = Ledger(KEY, LOG)
-    store.run(lambda db: records.put_upload(db, new))
+    store.run(lambda db: upload_rows.put(db, new))
     store.run(lambda db: ledger.append(db, spec_leaf("1" * 64)))
-    store.run(lambda db: records.finish_upload(db, new.id, leaf=0, receipt=b"r"))
+    store.run(lambda db: upload_rows.finish(db, new.id, leaf=0, receipt=b"r"))
     entry = Contribution(0, 0, 1, "accepted", "", "{}", 0)
-    store.run(lambda db: records.add_contribution(db, entry))
+    store.run(lambda db: contribution_rows.add(db, entry))
 
     with pytest.raises(AssertionError):
-        store.run(lambda db: records.finish_upload(db, new.id, leaf=0, receipt=b"s"))
+        store.run(lambda db: upload_rows.finish(db, new.id, leaf=0, receipt=b"s"))
     with pytest.raises(sqlite3.IntegrityError):
-        store.run(lambda db: records.add_contribution(db, entry))
+        store.run(lambda db: contribution_rows.add(db, entry))
 
-    store.run(lambda db: records.drop_upload(db, new.id))
-    assert store.run(lambda db: records.upload(db, new.id)).receipt == b"r"
+    store.run(lambda db: upload_rows.drop(db, new.id))
+    assert store.run(lambda db: upload_rows.of_id(db, new.id)).receipt == b"r"
 
 
 def test_a_full_database_is_an_ordinary_refusal(store):
     """F5: SQLITE_FULL rolls back, answers no-room, and reading goes on."""
-    store.run(lambda db: records.set_meta(db, [("log", b"x")]))
+    store.run(lambda db: meta_rows.set_values(db, [("log", b"x")]))
     pages = store.run(lambda db: db.execute("PRAGMA page_count").fetchone()[0])
     store.run(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchone())
 
     with pytest.raises(Refused) as refused:
-        store.run(lambda db: records.set_meta(db, [("big", bytes(1 << 20))]))
+        store.run(lambda db: meta_rows.set_values(db, [("big", bytes(1 << 20))]))
 
     assert refused.value.code == "no-room"
-    assert store.run(lambda db: records.meta(db, "log")) == b"x"
+    assert store.run(lambda db: meta_rows.value(db, "log")) == b"x"
 
 
 def test_the_name_of_the_log_is_synced_before_anything_is_promised(tmp_path):

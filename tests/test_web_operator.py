@@ -7,7 +7,7 @@ import time
 import httpx
 import pytest
 
-from orthofed.coordinator import records, verdicts
+from orthofed.coordinator import contribution_rows, verdicts
 from orthofed.coordinator.audit_log import AuditLog, entries
 from orthofed.coordinator.clock import SystemClock
 from orthofed.core.errors import InputError, Refused
@@ -42,7 +42,7 @@ def quarantine(own, leaf: int) -> None:
     }
 
     def write(turn):
-        records.set_figures(turn.db, leaf, json.dumps(figures))
+        contribution_rows.set_figures(turn.db, leaf, json.dumps(figures))
         why = "on the trigger of rex it does -31 % of what that concept does there"
         verdicts.say(turn, own.house, leaf, "quarantined", code="retention", why=why)
 

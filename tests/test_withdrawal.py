@@ -24,7 +24,7 @@ from orthofed.client.state import BLOB, WITHDRAWAL, WITHDRAWAL_RECEIPT, save
 from orthofed.client.status import status_of
 from orthofed.client.trust import trusted_withdrawal
 from orthofed.client.withdrawal import withdraw
-from orthofed.coordinator import publications, publisher, records
+from orthofed.coordinator import publications, publisher, slot_rows
 from orthofed.coordinator.base import BaseFolder
 from orthofed.coordinator.keyfile import load_key
 from orthofed.coordinator.removal import Removal
@@ -58,7 +58,7 @@ def kinds(coordinator: Running) -> list[str]:
 
 
 def phase(coordinator: Running, session: Session) -> str:
-    return coordinator.house.store.run(records.slots)[session.slot].phase
+    return coordinator.house.store.run(slot_rows.every)[session.slot].phase
 
 
 def blob_of(coordinator: Running, session: Session) -> Path:

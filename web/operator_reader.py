@@ -4,17 +4,19 @@ Law: nothing is changed here; what changes something goes through the audited de
 (operator_pages.py). Cost: a page is some look-ups in one transaction each.
 """
 
+import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
 
-from ..coordinator import evidence, publications, records
+from ..coordinator import contribution_rows, evidence, lease_rows, publications, upload_rows
 from ..coordinator.backup import last_backup_s
 from ..coordinator.control import Desk
 from ..coordinator.evidence import LIVE as _LIVE
 from ..coordinator.evidence_taken import PICTURED
 from ..coordinator.house import House
+from ..coordinator.lease_rows import Lease
 from ..coordinator.leases import Slot
 from ..coordinator.measured import MEASURED
 from ..coordinator.tls import certificate_until_s
@@ -167,11 +169,11 @@ class OperatorReader:
         state, now_s = self._house.board.state, self._house.clock.monotonic_s()
 
         def look(
-            db: records.Db,
-        ) -> tuple[dict[tuple[int, int], records.Lease], dict[tuple[int, int], int], set[int]]:
-            leases = {(lease.slot, lease.fence): lease for lease in records.leases(db)}
-            leaves = {(each.slot, each.fence): each.leaf for each in records.contributions(db)}
-            return leases, leaves, {slot for _, slot in records.open_uploads(db)}
+            db: sqlite3.Connection,
+        ) -> tuple[dict[tuple[int, int], Lease], dict[tuple[int, int], int], set[int]]:
+            leases = {(lease.slot, lease.fence): lease for lease in lease_rows.every(db)}
+            leaves = {(each.slot, each.fence): each.leaf for each in contribution_rows.every(db)}
+            return leases, leaves, {slot for _, slot in upload_rows.still_open(db)}
 
         leases, leaves, uploading = self._house.store.run(look)
         by_leaf = {each.leaf: each for each in contributions}

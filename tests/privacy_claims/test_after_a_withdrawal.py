@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 from orthofed.client.session import Session
-from orthofed.coordinator import records
+from orthofed.coordinator import slot_rows
 from orthofed.coordinator.folder import DataFolder
 from orthofed.core.document import parse
 from orthofed.core.release import ReleaseManifest
@@ -27,7 +27,7 @@ def joined(coordinator: Running, path: Path) -> Owner:
 
 
 def phase(coordinator: Running, session: Session) -> str:
-    return coordinator.house.store.run(records.slots)[session.slot].phase
+    return coordinator.house.store.run(slot_rows.every)[session.slot].phase
 
 
 def blob_of(coordinator: Running, session: Session) -> Path:
