@@ -3,7 +3,8 @@
     python benchmarks/shared.py --json --work FOLDER              # half an hour or so on one core
     python benchmarks/shared.py --json --work FOLDER --rounds 1 --steps 2 --draws 16
 
-The training pictures of one concept are dealt out among `--owners`. In each round every owner
+The training pictures of one concept are dealt out among `--owners` in turn, or as `--counts` says
+(`--counts 2,3,7`). In each round every owner
 starts at the average of the round before (client/shared_start.py), trains `--steps` on its own
 pictures, and its part is packed and averaged by their number (core/owners.py). Beside it, with the
 same settings and as many steps a round: one training on the union, and each owner on its own, both
@@ -45,10 +46,9 @@ def main() -> None:
     )
     bench = Bench(conditions)
     images = bench.images[options.concept]
-    hands = [
-        replace(images, train=images.train[k :: options.owners]) for k in range(options.owners)
-    ]
+    hands = _hands(images, options)
     counts = [len(hand.train) for hand in hands]
+    dealt = replace(images, train=images.train[: sum(counts)])
     trigger = Trigger(f"{options.concept}-x1")
     phrase = phrase_of([trigger])
 
@@ -60,14 +60,14 @@ def main() -> None:
 
     shared: Variant | None = None
     union: Variant | None = None
-    alone: list[Variant | None] = [None] * options.owners
+    alone: list[Variant | None] = [None] * len(hands)
     rounds = []
     for n in range(1, options.rounds + 1):
-        seed = 1000 * n
+        seed = 1000 * n + 10_000 * options.seed
         parts = [_taught(bench, hand, shared, seed + k, options) for k, hand in enumerate(hands)]
         shared = _averaged(parts, counts)
         told("shared", n, loss(shared))
-        union = _taught(bench, images, union, seed + 100, options)
+        union = _taught(bench, dealt, union, seed + 100, options)
         told("union", n, loss(union))
         # The first round of an owner alone is its part of the first shared round.
         alone = [
@@ -91,11 +91,27 @@ def main() -> None:
         "images": counts,
         "weights_1024": list(owner_weights(counts, WHOLE)),
         "steps": options.steps,
+        "seed": options.seed,
         "draws": options.draws,
         "base": round(bench.loss(options.concept, Variant(), conditions.noun), 6),
         "rounds": rounds,
     }
     print(json.dumps(result, indent=1) if options.json else _text(result))
+
+
+def _hands(images: ConceptImages, options: argparse.Namespace) -> list[ConceptImages]:
+    """Return each owner's pictures; what `--counts` leaves over nobody has."""
+    if not options.counts:
+        owners = options.owners
+        return [replace(images, train=images.train[k::owners]) for k in range(owners)]
+    counts, total = options.counts, len(images.train)
+    if min(counts) < 1 or sum(counts) > total:
+        sys.exit(f"--counts deals out {sum(counts)} pictures, 1 at least each; there are {total}")
+    starts = [sum(counts[:k]) for k in range(len(counts))]
+    return [
+        replace(images, train=images.train[start : start + count])
+        for start, count in zip(starts, counts, strict=True)
+    ]
 
 
 def _taught(
@@ -147,11 +163,17 @@ def _averaged(parts: Sequence[Variant], counts: Sequence[int]) -> Variant:
 
 def _command(options: argparse.Namespace) -> str:
     """Return what to type to get the same rounds."""
+    counts = ",".join(map(str, options.counts))
+    dealt = f"--counts {counts}" if counts else f"--owners {options.owners}"
     return (
         f"python benchmarks/shared.py --json --work FOLDER --concept {options.concept}"
-        f" --owners {options.owners} --rounds {options.rounds} --steps {options.steps}"
-        f" --draws {options.draws}"
+        f" {dealt} --rounds {options.rounds} --steps {options.steps}"
+        f" --draws {options.draws} --seed {options.seed}"
     )
+
+
+def _counts(text: str) -> list[int]:
+    return [int(each) for each in text.split(",")]
 
 
 def _text(result: dict) -> str:
@@ -169,6 +191,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--concepts", type=Path, default=ASSETS / "pocket-concepts")
     parser.add_argument("--concept", default="anna-k7")
     parser.add_argument("--owners", type=int, default=2)
+    parser.add_argument("--counts", type=_counts, default=[], help="pictures of each: 2,3,7")
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=60, help="of each owner in a round")
     parser.add_argument("--draws", type=int, default=256)

@@ -6,8 +6,9 @@
 
 Laws: everything that could refuse a round is asked before a slot is leased; against one release a
 concept is corrected once, so the same command again costs nothing; where the coordinator says that
-the contribution does not stand, the round is given up and what was there is there again. Not here:
-the files (correction.py), the training (corrective_ground.py).
+the contribution does not stand, the round is given up and what was there is there again. A
+blob that this home lost comes from the release, by its signed hash. Not here: the files
+(correction.py), the training (corrective_ground.py).
 """
 
 import contextlib
@@ -23,14 +24,15 @@ from ..core.errors import InputError, Refused
 from ..core.keys import SigningKey
 from ..core.release import ReleaseManifest
 from .channel import Channel
+from .contributions import blob_name
 from .correction import AGAINST, begin, give_up, is_unsent, replaced
 from .happened import Happened, Report
-from .home import Home
+from .home import Home, write_whole
 from .masters import Masters
 from .owner_scores import fetch_scored
 from .seen_heads import SeenHeads
 from .session import Session
-from .state import MANIFEST, RECEIPT
+from .state import BLOB, MANIFEST, RECEIPT, save
 from .train_options import TrainOptions
 from .trust import TrustedFederation, trusted_contribution
 from .workbench import Workbench
@@ -105,13 +107,12 @@ class Correcting:
         if manifest.dp is not None or settings.dp_epsilon:
             what = "a concept that claims differential privacy: the claim is of all that was sent"
             raise _not_correctable(what, fix="withdraw it and train it anew")
-        if not saved.blob:
-            what = "a contribution whose packed file is not in this home"
-            raise _not_correctable(what, fix="use the home that packed it, or train anew")
         if settings.processes > 1:
             what = f"a round in {settings.processes} processes: each would load the bare base"
             raise _not_correctable(what, fix="set processes = 1 in the training settings")
-        release = self._fetch(self.options.release)
+        # A home that was found again with its seed alone has no blob.
+        lost = not saved.blob
+        release = self._fetch(self.options.release, leaf=parsed.index if lost else -1)
         if saved.release >= release.n:
             return saved
         if parsed.index not in {leaf for leaf, _ in release.contributions}:
@@ -119,18 +120,31 @@ class Correcting:
                 f"release {release.n}, which does not hold contribution {parsed.index}",
                 fix="wait for a release that does",
             )
+        if lost:
+            saved = self._found_again(saved, manifest, parsed.index)
         names = (saved.concept, saved.triggers, saved.vectors, saved.noun)
         counter, epoch = fresh_key()
         fresh = Session(*names, secrets.token_hex(16), counter, epoch=epoch)
         fresh = replace(fresh, home=saved.home, share=saved.share)
         return begin(self.folder, saved, leaf=parsed.index, release=release.n, fresh=fresh)
 
-    def _fetch(self, n: int) -> ReleaseManifest:
-        """Fetch what a round reads of release ``n``, 0 for the newest; return its manifest."""
+    def _found_again(self, saved: Session, signed: ContributionManifest, leaf: int) -> Session:
+        """Keep the blob that came with the release, by the hash that the owner once signed."""
+        data = (self.folder / AGAINST / blob_name(leaf)).read_bytes()
+        write_whole(self.folder / BLOB, data)
+        found = replace(saved, blob=signed.blob, noun=saved.noun or self.options.noun)
+        save(self.folder, found)
+        return found
+
+    def _fetch(self, n: int, *, leaf: int = -1) -> ReleaseManifest:
+        """Fetch what a round reads of release ``n``, 0 for the newest; return its manifest.
+
+        ``leaf``: with the blob of this contribution.
+        """
         self.report(Happened("checking", {"what": f"release {n}" if n else "the newest release"}))
         seen = SeenHeads(self.home.folder)
         place = self.folder / AGAINST
-        return fetch_scored(self.channel, self.federation.log, place, seen, n)
+        return fetch_scored(self.channel, self.federation.log, place, seen, n, leaf=leaf)
 
 
 def _not_correctable(what: str, *, fix: str) -> InputError:

@@ -79,11 +79,11 @@ class OwnerScores:
 
 
 def fetch_scored(
-    channel: Channel, log: str, folder: Path, seen: SeenHeads, n: int = 0
+    channel: Channel, log: str, folder: Path, seen: SeenHeads, n: int = 0, *, leaf: int = -1
 ) -> ReleaseManifest:
     """Fetch into ``folder`` what scoring needs of release ``n``, 0 for the newest, trusted.
 
-    Returns its manifest.
+    ``leaf``: also the blob of this contribution, if the release holds it. Returns its manifest.
 
     Raises Refused: there is no such release. Raises VerificationFailed: it is not the federation's.
     """
@@ -91,6 +91,8 @@ def fetch_scored(
     pull = Pull(WireOrigin(channel), log, folder, seen)
     release = pull.begin(n).release
     pull.fetch(release, [e for e in release.manifest.files if _is_scored(e.name)])
+    if leaf >= 0:
+        pull.fetch_contributions(release, {leaf})
     return release.manifest
 
 

@@ -200,7 +200,7 @@ class _TrainCommand:
             raise _other_share(concept, "it was begun without this share")
         if saved is not None and (saved.triggers, saved.vectors, saved.noun) == asked:
             return self._packed_for(saved)
-        if saved is not None and saved.phase != "joined":
+        if saved is not None and (saved.phase != "joined" or saved.replaces >= 0):
             raise InputError(
                 f"{concept} was begun with the triggers {', '.join(saved.triggers)}, "
                 f"{saved.vectors[0]} vectors each, and the class noun {saved.noun}",

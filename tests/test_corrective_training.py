@@ -4,6 +4,7 @@ The base is the tiny one, trainings have a few steps. The coordinator's rules: t
 """
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from orthofed.client.giving_back import give_back
 from orthofed.client.home import Home
 from orthofed.client.join import join
 from orthofed.client.masters import Masters
+from orthofed.client.recovery import recover
 from orthofed.client.release_score import score_release
 from orthofed.client.session import Session
 from orthofed.client.state import BLOB, MANIFEST, RECEIPT
@@ -178,6 +180,28 @@ def test_what_a_round_needs_is_asked_before_a_slot_is_leased(coordinator, place,
     assert refusal(ana, dp_epsilon=8.0) == "nothing-to-correct"
     assert load(ana.home.run("anna-k7")) == before
     assert "leased" not in [e.name for e in ana.events[-3:]]
+
+
+def test_a_home_that_lost_what_it_sent_goes_on_from_the_release(coordinator, place, tmp_path):
+    """Found again with the seed alone: the blob comes from the release, by its signed hash."""
+    ana, _ = two(coordinator, place, tmp_path)
+    folder = ana.home.run("anna-k7")
+    old, sent = load(folder), (folder / BLOB).read_bytes()
+    shutil.rmtree(folder)
+    recover(ana.home, patience_s=20)
+    assert not (folder / BLOB).exists()
+    wrong = replace(ana.options("anna-k7"), corrective=True, vectors=3)
+    with pytest.raises(InputError) as other:
+        ana.train(wrong)
+
+    new = correct(ana)
+
+    aside, kept = replaced(folder, new)
+    assert other.value.code == "other-triggers"
+    assert (aside / BLOB).read_bytes() == sent
+    assert (kept.slot, kept.fence) == (old.slot, old.fence)
+    assert (new.slot, new.fence, new.phase) == (old.slot, old.fence + 1, "receipted")
+    assert near(ana, sent, (folder / BLOB).read_bytes()) > 0.5
 
 
 def refusal(who: Owner, **changed: Any) -> str:

@@ -10,11 +10,15 @@ import ssl
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 
 import pytest
 
+from orthofed.client.home import Home
+from orthofed.client.join import join
+from orthofed.client.state import RECEIPT
 from orthofed.coordinator.fleet_line import FleetLine
 
 from .fleet_processes import NEEDS_FLOWER, free_port, until
@@ -73,27 +77,49 @@ def test_a_daemon_is_woken_to_withdraw_and_to_train_and_the_ledger_closes_both(
 def test_forged_words_change_nothing(fleet: FleetStack) -> None:
     """F11: who holds the bridge's socket, or the owner's, says what is not so.
 
-    An answer "done" with a stranger's receipt closes no order; an order that the coordinator does
-    not list, or of another federation, is refused by the daemon; the ledger stays as it was.
+    An answer "done" closes no order, be its receipt a stranger's bytes, a real one of other work,
+    or that with a made-up leaf. An order that the coordinator does not list, another member's, a
+    listed one of another concept or kind, or of another federation, is refused by the daemon; the
+    ledger stays as it was.
     """
     order = fleet.order("train", "bear-b2")
-    before = fleet.head()
-    answer = {"v": 1, "order": order, "state": "done", "code": "", "step": 7}
-    answer["receipt"] = base64.b64encode(b"a stranger's").decode()
+    stranger = Home.at(fleet.place / "stranger")
+    join(stranger, fleet.federation.invite(), url=None, patience_s=20)
+    strangers = replace(fleet, home=stranger).order("train", "bear-c3")
     listed = fleet.home.membership()
-    forged = {"v": 1, "order": "ab" * 16, "kind": "withdraw", "concept": CONCEPT, "release": 0}
-    forged |= {"fed": listed.fed, "log": listed.log}
+    sound = {"v": 1, "order": order, "kind": "train", "concept": "bear-b2", "release": 0}
+    sound |= {"fed": listed.fed, "log": listed.log}
+    forged = (
+        {"order": "ab" * 16, "kind": "withdraw", "concept": CONCEPT},
+        {"order": strangers, "concept": "bear-c3"},
+        {"concept": CONCEPT},
+        {"kind": "withdraw"},
+        {"kind": "withdraw", "concept": CONCEPT},
+    )
 
     with fleet.daemon() as daemon:
+        daemon.until_done()
+        before = fleet.head()
+        real = (fleet.home.run(CONCEPT) / RECEIPT).read_bytes()
+        receipts = (b"a stranger's", real, real.replace(b"1", b"2"))
         bridge = fleet.federation.folder / "data" / "bridge.sock"
         with closing(FleetLine(bridge)) as line:
-            line.ask("hint", answer=answer)
-        until(lambda: fleet.ask_daemon(forged)["state"] == "refused", "a refusal", seconds=60)
-        other = fleet.ask_daemon(forged | {"fed": "0" * 64})
+            for receipt in receipts:
+                answer = {"v": 1, "order": order, "state": "done", "code": "", "step": 7}
+                answer["receipt"] = base64.b64encode(receipt).decode()
+                line.ask("hint", answer=answer)
+        for changed in forged:
+            asked = sound | changed
+            until(
+                lambda asked=asked: fleet.ask_daemon(asked)["state"] == "refused",
+                f"a refusal of {changed}",
+                seconds=60,
+            )
+        other = fleet.ask_daemon(sound | {"fed": "0" * 64})
         daemon.until(lambda status: not status["running"])
 
     assert other["code"] == "other-federation"
-    assert fleet.found(order)["state"] == "open"
+    assert [fleet.found(each)["state"] for each in (order, strangers)] == ["open", "open"]
     assert fleet.head() == before
 
 

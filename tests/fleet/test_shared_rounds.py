@@ -144,6 +144,40 @@ def test_a_bridge_that_is_killed_in_a_round_changes_no_part(
     assert after["contribution"] - before["contribution"] == 2
 
 
+def test_f1_two_nodes_are_told_to_score_and_to_withdraw(owners: Owners, figures: Figures) -> None:
+    """Each order reaches its own member's machine; the next release is without what was taken out.
+
+    No figure goes through Flower: both orders together sent less than 64 KiB from either machine.
+    """
+    ana, ben = owners.ana, owners.ben
+    before, n = ana.leaves(), owners.release()
+    couriers = [each.courier.couriers() for each in (ana, ben)]
+    sent = [each.line.up_bytes for each in (ana, ben)]
+
+    with owners.at_work():
+        scored = ana.order("score", CONCEPT)
+        out = ben.order("withdraw", CONCEPT)
+        owners.until_closed([scored, out])
+        for each, was in zip((ana, ben), couriers, strict=True):
+            until(
+                lambda each=each, was=was: each.courier.couriers() > was,
+                f"a courier of each\n{each.told()}",
+                seconds=90,
+            )
+        bytes_up = [each.line.up_bytes - was for each, was in zip((ana, ben), sent, strict=True)]
+
+    figures.say("F1", two_nodes_kb_up=max(bytes_up) // 1000)
+    folder = ana.federation.folder
+    shown = json.loads(run("coordinator", "retention", str(folder), "--json").stdout)
+    assert [each["measured"] is not None for each in shown["concepts"]].count(True) == 1
+    assert ana.leaves()["withdrawal"] - before["withdrawal"] == 1
+    assert max(bytes_up) < 64 << 10
+    assert owners.release() == n + 1
+    info = folder / "public" / "releases" / str(n + 1) / "info.json"
+    (concept,) = json.loads(info.read_text())["concepts"]
+    assert "owners" not in concept, "one owner is left"
+
+
 def _told(fleet: FleetStack, words: str) -> bool:
     return _count(fleet, words) > 0
 
