@@ -8,7 +8,7 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,7 @@ from orthofed.coordinator.orders import FleetOrder
 from orthofed.core.errors import InputError
 
 from .owner_daemon import TRAINING, OwnerDaemon, queue
+from .seeded import Bug
 from .serving import Running, founded, running
 from .test_daemon_heart import NOON, QUIET, SETTINGS
 from .tiny_concept import write_images
@@ -210,6 +211,22 @@ def test_a_hundred_copies_are_one_training_and_one_question_in_three_seconds() -
 
     assert actions == [StartPoll(), Start("anna-k7")]
     assert daemon.answer(_order(1))["state"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("bug", "play"),
+    [
+        ("message-taken-for-order", test_a_request_is_a_hint_until_the_coordinator_says_the_same),
+        (
+            "order-taught-again",
+            test_a_hundred_copies_are_one_training_and_one_question_in_three_seconds,
+        ),
+    ],
+)
+def test_a_seeded_bug_of_the_order_book_is_caught(bug: str, play: Callable[[], None]) -> None:
+    """F10, F11: each planted in a copy; the play above must not stay green."""
+    with Bug.named(bug).everywhere(), pytest.raises((AssertionError, IndexError)):
+        play()
 
 
 def test_a_stale_copy_does_not_teach_again_what_was_withdrawn_since() -> None:
