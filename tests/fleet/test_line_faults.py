@@ -62,6 +62,20 @@ def test_f3_the_node_is_cut_off_for_85_s_while_it_trains(
         figures.say("F3", closed_s=round(closed_s, 1), carries_again_s=round(took_s, 1))
 
 
+def test_an_order_that_flower_never_delivers_is_carried_out_once(
+    fleet: FleetStack, figures: Figures
+) -> None:
+    """Given while the line is cut, until the ledger has closed it: the daemon asks by itself."""
+    couriers = fleet.courier.couriers()
+    fleet.line.cut()
+    with one_order(fleet) as (order, _):
+        begin_s = time.monotonic()
+        fleet.until_closed(order, seconds=180)
+        assert fleet.courier.couriers() == couriers, "Flower delivered it"
+        fleet.line.mend()
+        figures.say("never delivered", closed_s=round(time.monotonic() - begin_s, 1))
+
+
 def test_f6_the_node_hangs_for_70_s(fleet: FleetStack, figures: Figures) -> None:
     """SIGSTOP and SIGCONT, and a supervisor that does not help: the daemon never waited for it."""
     with one_order(fleet) as (order, _):
