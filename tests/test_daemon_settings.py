@@ -146,6 +146,17 @@ def test_it_opens_when_it_says_and_not_a_minute_before(
     assert before < at or not is_open(windows, before)
 
 
+@pytest.mark.parametrize(("gpu", "device"), [("auto", None), ("cuda:1", "cuda:1"), ("cpu", "cpu")])
+def test_the_gpu_of_the_file_is_what_trains(tmp_path: Path, gpu: str, device: str | None) -> None:
+    """Of several the owner chooses one; auto leaves it to the training's own settings."""
+    settings = _read(tmp_path, f'base = "base"\ngpu = "{gpu}"\n' + CONCEPT)
+
+    (concept,) = settings.concepts
+    options = options_of(concept, gpu=settings.gpu, upload_kib_s=0, upload_bytes_left=None)
+
+    assert options.device == device
+
+
 def test_a_concept_may_be_shared_or_join_another_owners(tmp_path: Path) -> None:
     """The share is a file beside the settings; its words are those that are trained."""
     key = SigningKey.from_seed(b"\1" * 32)
