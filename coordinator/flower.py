@@ -32,6 +32,9 @@ _REPLIES_S: Final = 40.0
 _PATIENCE_S: Final = 86_400.0
 """How long a round waits for its release; if orders are open still, it begins anew then."""
 
+_ANSWER_S: Final = 90.0
+"""After this a message counts as lost, and its node as free: a SuperNode that could not send its
+answer, since SuperLink was away for that moment, deletes it and stays online (L1, seen)."""
 _LOG_BYTES: Final = 1_000_000
 _LOGS: Final = 3
 
@@ -94,7 +97,8 @@ class _Bridge:
         self._grid = grid
         self._line = line
         self._ttl_s = ttl_s
-        self._sent: dict[str, int] = {}
+        self._sent: dict[str, tuple[int, float]] = {}
+        """Node and time of each message that has no answer yet."""
         self._kept: dict[str, Message | None] = {}
         """Answers that a round waits for, by the message's id; None: not here yet."""
 
@@ -109,11 +113,15 @@ class _Bridge:
 
     def free(self, *, tell: bool = False) -> list[int]:
         """Return the nodes that are there and have nothing of ours; ``tell``: say who is there."""
-        online = set(self._grid.get_node_ids())
-        self._sent = {each: node for each, node in self._sent.items() if node in online}  # L2
+        online, now_s = set(self._grid.get_node_ids()), time.monotonic()
+        self._sent = {
+            each: (node, at_s)
+            for each, (node, at_s) in self._sent.items()
+            if node in online and now_s - at_s < _ANSWER_S  # L2, L1
+        }
         if tell:
             self._line.ask("seen", nodes=sorted(online))
-        return sorted(online - set(self._sent.values()))
+        return sorted(online - {node for node, _ in self._sent.values()})
 
     def push(self, messages: Iterable[Message]) -> list[str]:
         """Send them, one to a node at most; return the ids of those that were taken."""
@@ -121,7 +129,7 @@ class _Bridge:
         for message in messages:
             (sent,) = self._grid.push_messages([message])
             if sent:
-                self._sent[sent] = message.metadata.dst_node_id
+                self._sent[sent] = (message.metadata.dst_node_id, time.monotonic())
                 taken.append(sent)
         return taken
 
@@ -130,7 +138,7 @@ class _Bridge:
         self._kept.update(dict.fromkeys(ids))
 
     def is_waiting(self) -> bool:
-        """Tell whether a kept answer may still come: its node is there and has not answered."""
+        """Tell whether a kept answer may still come."""
         return any(answer is None and each in self._sent for each, answer in self._kept.items())
 
     def taken(self) -> list[Message]:

@@ -27,7 +27,7 @@ from .test_corrective import wrong
 from .test_flower_rounds import Hand, MemoryGrid, three
 from .test_shared import CONCEPT
 
-TURNS = {"ttl-s": 600, "poll-s": 0.0}
+TURNS = {"ttl-s": 600, "poll-s": 0.3}  # slower than the coordinator lets a bridge ask
 
 
 class Over(BaseException):
@@ -119,8 +119,8 @@ def newcomer(fed: Running, node: int) -> str:
     return str(member.key.public_hex)
 
 
-def ordered(fed: Running, member: str) -> None:
-    wish = {"kind": "train", "member": member, "concept": "bear-b2", "release": 0, "days": 1}
+def ordered(fed: Running, member: str, concept: str = "bear-b2") -> None:
+    wish = {"kind": "train", "member": member, "concept": concept, "release": 0, "days": 1}
     fed.desk.ask("order", wish)
 
 
@@ -153,6 +153,19 @@ def nobody_absent_is_asked(fed: Running, folder) -> None:
     assert [each for each, absent in grid.pulled if absent][1:] == []  # one pull was under way
 
 
+def a_lost_answer_is_given_up(fed: Running, folder, monkeypatch, *, seconds: float = 60) -> None:
+    """Let a node take an order and never answer, online all the while: its next order is told."""
+    monkeypatch.setattr(flower, "_ANSWER_S", 0.5)
+    grid = PolledGrid({})
+    grid.deaf = {1}
+    member = newcomer(fed, 1)
+    ordered(fed, member)
+    with turning(fed, grid, folder):
+        until(lambda: len(grid.told) == 1, seconds=60)
+        ordered(fed, member, "bear-c3")
+        until(lambda: len(grid.told) == 2, seconds=seconds)
+
+
 def test_other_orders_flow_while_a_round_waits_for_its_release(fed, tmp_path):
     """And the round's end is said once the release is there; each node was told once."""
     other_orders_flow(fed, tmp_path, seconds=60)
@@ -163,14 +176,23 @@ def test_an_answer_is_not_pulled_for_a_node_that_left(fed, tmp_path):
     nobody_absent_is_asked(fed, tmp_path)
 
 
+def test_a_node_whose_answer_was_lost_is_told_its_next_order(fed, tmp_path, monkeypatch):
+    """SuperLink was away while the node sent it: the node deletes it, and is there (L1, F7)."""
+    a_lost_answer_is_given_up(fed, tmp_path, monkeypatch)
+
+
 @pytest.mark.parametrize(
     ("bug", "play"),
     [
-        ("round-holds-up-orders", lambda fed, place: other_orders_flow(fed, place, seconds=5)),
-        ("absent-node-pulled", nobody_absent_is_asked),
+        ("round-holds-up-orders", lambda *told: other_orders_flow(*told[:2], seconds=5)),
+        ("absent-node-pulled", lambda *told: nobody_absent_is_asked(*told[:2])),
+        (
+            "lost-answer-waited-for",
+            lambda *told: a_lost_answer_is_given_up(*told, seconds=5),
+        ),
     ],
 )
-def test_a_seeded_bug_of_the_bridge_is_caught(fed, tmp_path, bug, play):
+def test_a_seeded_bug_of_the_bridge_is_caught(fed, tmp_path, monkeypatch, bug, play):
     """Each planted in a copy of the module: the play must not stay green."""
     with Bug.named(bug).in_process(), pytest.raises(AssertionError):
-        play(fed, tmp_path)
+        play(fed, tmp_path, monkeypatch)
