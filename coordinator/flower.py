@@ -69,7 +69,8 @@ def main(grid: Grid, context: Context) -> None:
     turning = _TurningGrid(grid, bridge, turn)
     while True:
         try:
-            for concept in line.ask("rounds")["concepts"]:
+            # The first alone: when its round is over, those of the others may be too.
+            for concept in line.ask("rounds")["concepts"][:1]:
                 rounds = SharedRounds(
                     line, concept, ttl_s=ttl_s, patience_s=_PATIENCE_S, pause=turn
                 )
