@@ -8,6 +8,8 @@ reader does not see:
     link: assets               the folder of the repository lies in the reader's folder
     port: 7443                 a free port stands for it
     varies: [0-9a-f]{16}       two spellings of it count as the same
+    root: /var/lib/orthofed    a folder below the reader's stands for it
+    adds: client train --steps 4    what starts so is typed with the options that follow
     -->
 
 and right before a block
@@ -17,7 +19,8 @@ and right before a block
     <!-- runner: once the background has ended -->       typed after the newest of those has ended
     <!-- runner: exit 4 -->                              its last command fails so
 
-In shown output a line `...` stands for any lines, and three dots inside one for any text.
+In shown output a line `...` stands for any lines, and three dots inside one for any text. A command
+that says behind it `# no test types this: REASON` is not typed, and test_doc_commands.py lists it.
 """
 
 import os
@@ -35,6 +38,7 @@ from pathlib import Path
 from typing import IO
 
 ROOT = Path(__file__).parents[1]
+NOT_TYPED = "# no test types this: "
 WIDTH = 160
 PATIENCE_S = 240.0
 _FENCE = re.compile(
@@ -49,6 +53,11 @@ class Command:
 
     typed: str
     shown: tuple[str, ...] = ()
+
+    @property
+    def reason(self) -> str:
+        """Why no test types it; empty: one does."""
+        return self.typed.partition(NOT_TYPED)[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +99,15 @@ def blocks(page: Path) -> list[Block]:
 
 
 def console(page: Path) -> list[list[Command]]:
-    """Return the commands of each console block of a page."""
-    return [block.commands for block in blocks(page) if block.kind == "console"]
+    """Return the commands of each console block of a page that a test can type."""
+    found = [block.commands for block in blocks(page) if block.kind == "console"]
+    kept = [[each for each in commands if not each.reason] for commands in found]
+    return [commands for commands in kept if commands]
 
 
 def declared(page: Path) -> dict[str, list[str]]:
     """Return what a page declares to its runner, by word."""
-    found: dict[str, list[str]] = {"link": [], "port": [], "varies": []}
+    found: dict[str, list[str]] = {word: [] for word in ("link", "port", "varies", "root", "adds")}
     for comment in re.findall(r"<!-- runner\n(.*?)-->", page.read_text("utf-8"), re.DOTALL):
         for line in comment.splitlines():
             word, _, value = line.strip().partition(": ")
@@ -111,16 +122,14 @@ class Reader:
     folder: Path
     shell: "subprocess.Popen[str]"
     ports: dict[str, str] = field(default_factory=dict[str, str])
+    roots: list[str] = field(default_factory=list[str])
+    adds: dict[str, str] = field(default_factory=dict[str, str])
     running: list["subprocess.Popen[str]"] = field(default_factory=list["subprocess.Popen[str]"])
 
     def read(self, page: Path) -> None:
         """Type every block of a page; AssertionError: one failed, or printed something else."""
         words = declared(page)
-        for name in words["link"]:
-            if not (self.folder / name).exists():
-                (self.folder / name).symlink_to(ROOT / name)
-        for port in words["port"]:
-            self.ports.setdefault(port, free_port())
+        self._prepare(words)
         varies = re.compile("|".join(words["varies"]) or r"(?!)")
         for block in blocks(page):
             name = re.fullmatch(r"file (\S+)", block.order)
@@ -137,10 +146,22 @@ class Reader:
             elif block.order:  # only a console block runs, and only a file is saved
                 raise ValueError(f"{page.name}: no runner knows {block.order!r}")
 
+    def _prepare(self, words: dict[str, list[str]]) -> None:
+        for name in words["link"]:
+            if not (self.folder / name).exists():
+                (self.folder / name).symlink_to(ROOT / name)
+        for port in words["port"]:
+            self.ports.setdefault(port, free_port())
+        for root in words["root"]:
+            (self.folder / root.strip("/")).mkdir(parents=True, exist_ok=True)
+        self.roots = words["root"]
+        self.adds = dict(each.split(" --", 1) for each in words["adds"])
+
     def _type(self, commands: list[Command], code: int, varies: re.Pattern[str]) -> None:
-        for command in commands:
+        typed = [command for command in commands if not command.reason]
+        for command in typed:
             printed, ended = self._run(self._here(command.typed))
-            wanted = code if command is commands[-1] else 0
+            wanted = code if command is typed[-1] else 0
             assert ended == wanted, f"$ {command.typed}\n{printed}\nexit code {ended}, not {wanted}"
             self._compare(command, printed, varies)
 
@@ -182,11 +203,17 @@ class Reader:
     def _here(self, typed: str) -> str:
         for port, free in self.ports.items():
             typed = typed.replace(port, free)
+        for root in self.roots:
+            typed = re.sub(rf"(?<![\w/]){root}\b", f"{self.folder}{root}", typed)
+        for words, options in self.adds.items():
+            typed = typed.replace(f"orthofed {words} ", f"orthofed {words} --{options} ")
         return typed
 
     def _compare(self, command: Command, printed: str, varies: re.Pattern[str]) -> None:
         for port, free in self.ports.items():
             printed = printed.replace(free, port)
+        for root in self.roots:
+            printed = printed.replace(f"{self.folder}{root}", root)
         printed = printed.replace(str(self.folder), "~")
         if command.shown and not agrees("\n".join(command.shown), printed, varies):
             raise AssertionError(

@@ -2,22 +2,31 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from .doc_make import ready_to_make
+from .doc_runner import ROOT, console, declared, environment
+
+README = ROOT / "README.md"
 CONCEPTS = 2
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Run `orthofed demo` with two data owners and sixty steps each; return its folder."""
-    out = tmp_path_factory.mktemp("demo") / "out"
-    command = ["demo", "--concepts", str(CONCEPTS), "--steps", "60", "--out", str(out)]
+    """Type README.md's `make demo`, for two data owners and sixty steps each; return its folder."""
+    folder = ready_to_make(tmp_path_factory.mktemp("demo"))
+    for name in declared(README)["link"]:
+        (folder / name).symlink_to(ROOT / name)
+    (command,) = console(README)[0]
+    assert command.typed == "make demo"
+    out = folder / "out"
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "orthofed", *command],
+        ["bash", "-c", command.typed],
+        cwd=folder,
+        env={**environment(folder), "DEMO": f"--concepts {CONCEPTS} --steps 60 --out {out}"},
         capture_output=True,
         text=True,
         timeout=420,

@@ -1,4 +1,6 @@
-"""Every `orthofed ...` that a page shows is one that the program takes.
+"""Every command that a page shows is typed by a test, or says why none can.
+
+And every `orthofed ...` of a page is one that the program takes.
 
 Blocks are read as a shell would, each command is held to the real parser: its words are a command,
 its options exist and have values of their kind, what is required is there. Words of prose in
@@ -21,44 +23,77 @@ from .doc_runner import ROOT, blocks, console
 from .test_cli_help import COMMANDS
 from .test_docs import PAGES
 
+_WHOLE = "test_tutorials.py::test_each_tutorial_goes_on_where_the_one_before_ended"
+
 RUN = {
-    "README.md": "test_readme.py",
-    "docs/base-models.md": "test_pages_run.py",
-    "docs/daemon.md": "test_daemon_page.py",
-    "docs/import.md": "test_pages_run.py",
-    "docs/keys.md": "test_keys_runbooks.py",
-    "docs/ledger.md": "test_pages_run.py",
-    "docs/orders.md": "test_orders_page.py",
-    "docs/pull.md": "test_pull_page.py",
-    "docs/sample.md": "test_pages_run.py",
-    "docs/training.md": "test_pages_run.py",
-    "docs/tutorials/consumer.md": "test_tutorials.py",
-    "docs/tutorials/operator.md": "test_tutorials.py",
-    "docs/tutorials/owner.md": "test_tutorials.py",
-    "docs/verify.md": "test_verify_page.py",
+    "README.md": (
+        "test_demo.py::test_the_report_has_every_number_and_the_release_is_verified",
+        "test_readme.py::test_the_quick_starts_lead_from_a_base_to_a_picture",
+    ),
+    "deploy/README.md": ("test_pages_run.py::test_deploy",),
+    "docs/admission.md": ("test_pages_run.py::test_admission",),
+    "docs/base-models.md": ("test_pages_run.py::test_base_models",),
+    "docs/daemon.md": (
+        "test_daemon_page.py::test_the_page_leads_from_a_file_of_settings_to_a_clean_end",
+    ),
+    "docs/doctor.md": ("test_file_doctor.py::test_the_page_shows_what_the_command_prints",),
+    "docs/import.md": ("test_pages_run.py::test_import",),
+    "docs/keys.md": (
+        "test_keys_runbooks.py::test_every_runbook_runs_and_ends_in_a_sound_federation",
+    ),
+    "docs/ledger.md": ("test_pages_run.py::test_ledger",),
+    "docs/monitoring.md": ("test_pages_run.py::test_monitoring",),
+    "docs/orders.md": ("test_pages_run.py::test_orders",),
+    "docs/pull.md": ("test_pages_run.py::test_pull",),
+    "docs/sample.md": ("test_pages_run.py::test_sample",),
+    "docs/shared.md": ("test_pages_run.py::test_shared",),
+    "docs/simulate.md": ("test_pages_run.py::test_simulate",),
+    "docs/study.md": (
+        "test_study.py::test_the_report_shows_what_the_run_found",
+        "test_study.py::test_the_shown_tables_are_those_of_the_kept_result",
+    ),
+    "docs/training.md": ("test_pages_run.py::test_training",),
+    "docs/tutorials/consumer.md": (_WHOLE,),
+    "docs/tutorials/operator.md": (_WHOLE,),
+    "docs/tutorials/owner.md": (_WHOLE,),
+    "docs/verify.md": ("test_verify_page.py::test_the_commands_of_the_page_run_and_say_yes",),
+    "docs/web.md": ("test_pages_run.py::test_web",),
 }
-"""Pages whose console blocks a test types, and which."""
+"""The tests that type the commands of a page, all but those below."""
 
-PARSED = {
-    "CONTRIBUTING.md": "make targets, which build environments of a GB and run this very suite",
-    "docs/shared.md": "three homes and hours of training; test_shared_training.py has each step",
+UNTYPED = {
+    "CONTRIBUTING.md": {
+        "make setup": "it builds two environments of a GB",
+        "make check": "it is the whole suite, this test in it",
+        "make docs": "it runs this very test",
+    },
+    "deploy/README.md": {
+        "useradd --system": "it needs root",
+        "python3.11 -m venv /opt/orthofed": "it needs root",
+        "/opt/orthofed/bin/pip install": "it needs root, and asks a package index",
+        "sudo -i -u orthofed": "it needs root",
+        "docker compose -f deploy/compose.yaml run": "it needs a container engine",
+        "docker compose -f deploy/compose.yaml up": "it needs a container engine",
+        "docker compose -f deploy/compose.yaml exec": "it needs a container engine",
+        "helm install": "it needs a Kubernetes",
+    },
+    "docs/study.md": {'make study STUDY="--work': "hours"},
+    "docs/web.md": {"pip install": "it asks a package index"},
 }
-"""Pages whose console blocks are parsed alone, each with its reason, and say so to the reader."""
-
-NOT_TYPED = "no test types this"
-"""How a block says so itself, behind its command."""
+"""How each command begins that no test types, and why none can; the page tells its reader so."""
 
 TOP = typer.main.get_command(app)
 _OPERATORS = set("();<>|&") | {"&&", "||", ">>", "<<", "|&", ";;", "<<<"}
 _PLACEHOLDER = re.compile(r"[$]|^[A-Z][A-Z0-9_]*$|\.\.\.")
-_SHELLS = {"console", "sh", "bash", "shell", ""}
+_SHELLS = {"sh", "bash", "shell", "zsh", "fish", "shellsession"}
+_LOOKS_TYPED = re.compile(r"^(\$|#|sudo|orthofed [a-z]|make [a-z]|pip|python|docker|helm|curl) ?\S")
 
 
 def words_of(line: str) -> Iterator[list[str]]:
     """Yield the words behind each `orthofed` of a shell's line, up to what ends the command."""
     for inner in re.findall(r"\$\(([^()]*)\)", line):
         yield from words_of(inner)
-    line = re.sub(r"\s#.*", "", re.sub(r"\$\([^()]*\)", "$VALUE", line))
+    line = re.sub(r"\s#.*|[12]>\S+", "", re.sub(r"\$\([^()]*\)", "$VALUE", line))
     lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
     lexer.commenters = ""
     lexer.whitespace_split = True
@@ -140,12 +175,6 @@ def lines_of(page: Path) -> Iterator[str]:
     for block in blocks(page):
         if block.kind == "console":
             yield from (command.typed.replace("\\\n", " ") for command in block.commands)
-        elif block.kind in _SHELLS:
-            text = re.sub(r"\\\n", " ", block.text)
-            for line in text.splitlines():
-                typed = line.removeprefix("$ ")
-                if re.search(r"(^|[ /(])orthofed [a-z-]", typed) and not typed.startswith("#"):
-                    yield typed
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -175,18 +204,40 @@ def test_the_example_of_every_help_is_taken(path: tuple[str, ...]) -> None:
     assert [wrong(words, is_whole=True) for words in words_of(example)] == [""]
 
 
-def test_each_page_with_commands_is_run_or_has_its_reason() -> None:
-    """A page that gets a console block has to be given its place above."""
-    with_blocks = {str(page.relative_to(ROOT)) for page in PAGES if console(page)}
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_is_typed_stands_in_console_blocks(page: Path) -> None:
+    """In no block of another kind, where no test would type it."""
+    others = [block for block in blocks(page) if block.kind != "console"]
 
-    assert with_blocks == RUN.keys() | PARSED.keys()
-    assert not RUN.keys() & PARSED.keys()
-    for page, test in RUN.items():
-        text = (ROOT / "tests" / test).read_text("utf-8")
-        assert Path(page).name in text or Path(page).stem in text
-    for page in PARSED:
-        for block in console(ROOT / page):
-            assert all(NOT_TYPED in command.typed for command in block), page
+    assert [block.text for block in others if block.kind in _SHELLS] == []
+    plain = [block.text for block in others if block.kind in {"", "text"}]
+    assert [text for text in plain if _LOOKS_TYPED.match(text)] == []
+
+
+def test_each_page_with_commands_names_the_tests_that_type_them() -> None:
+    """A page that gets a console block has to be given its place above, with tests that exist."""
+    assert {str(page.relative_to(ROOT)) for page in PAGES if console(page)} == RUN.keys()
+    for page, tests in RUN.items():
+        for file, _, test in (name.partition("::") for name in tests):
+            text = (ROOT / "tests" / file).read_text("utf-8")
+            assert f"\ndef {test}(" in text, test
+            assert Path(page).name in text or Path(page).stem in text, page
+
+
+def test_what_no_test_types_is_known_with_its_reason_and_says_so() -> None:
+    """Neither a command more nor one less than above, each with the reason behind it."""
+    said: dict[str, list[tuple[str, str]]] = {}
+    for page in PAGES:
+        commands = [each for b in blocks(page) if b.kind == "console" for each in b.commands]
+        if untyped := [(each.typed, each.reason) for each in commands if each.reason]:
+            said[str(page.relative_to(ROOT))] = untyped
+
+    assert said.keys() == UNTYPED.keys()
+    for page, known in UNTYPED.items():
+        assert [reason for _, reason in said[page]] == list(known.values())
+        assert all(
+            typed.startswith(start) for (typed, _), start in zip(said[page], known, strict=True)
+        ), page
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -1,12 +1,15 @@
-"""Pages of docs/ whose blocks need something at hand, typed with that at hand.
+"""Pages whose blocks need something at hand, typed with that at hand.
 
 What a page takes as given (a release, a home, somebody's LoRA) is made here by the programs' own
 code; then every console block is typed as a reader would (doc_runner.py).
 """
 
+import json
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +19,16 @@ from safetensors.numpy import save_file
 
 from orthofed.assets import pocket_base
 from orthofed.client.base import Base
+from orthofed.coordinator.control import ControlServer
 
-from .coordinator_process import run
+from .coordinator_process import Coordinator, run
 from .doc_runner import ROOT, reader
+from .lenient import ANYTHING
 from .owner import Owner
 from .serving import Running, founded, running
+from .test_train_command import SETTINGS
 from .tiny_base import tiny_base
+from .tiny_concept import write_images
 
 HOME = Path(".local/share/orthofed")
 """Where a client's home is, in the reader's own."""
@@ -49,6 +56,111 @@ def released(folder: Path, *concepts: str, pocket: bool = False) -> Iterator[Run
         own.house.heads.write()
         run("pull", own.desk.link(), "-o", str(folder / "release-1"))
         yield own
+
+
+@contextmanager
+def served(folder: Path, *homes: Path) -> Iterator[Coordinator]:
+    """Serve a federation on the tiny base as ``fed``; each of ``homes`` has joined it.
+
+    Images and the settings of a training of four steps lie beside it.
+    """
+    write_images(folder / "photos", 6)
+    write_images(folder / "my-photos", 9)
+    (folder / "quick.toml").write_text(SETTINGS)
+    with Coordinator.found(folder / "fed", tiny_base(folder / "base"), "--rank", "1") as found:
+        (folder / "invite").write_text(found.invite(uses=9))
+        for home in homes:
+            words = ("--invite", str(folder / "invite"), "--home", str(folder / home))
+            run("client", "join", *words)
+        yield found
+
+
+def states(of: Coordinator) -> list[str]:
+    """Return how each contribution stands, by its leaf."""
+    said = run("coordinator", "contributions", str(of.folder), "--json").stdout
+    listed = sorted(json.loads(said)["contributions"], key=lambda each: each["leaf"])
+    return [each["state"] for each in listed]
+
+
+def test_admission(tmp_path: Path) -> None:
+    """Two newcomers' contributions wait; one is approved, one rejected."""
+    with running(founded(tmp_path, policy=replace(ANYTHING, approve_first=True))) as own:
+        control = ControlServer(own.folder.control, lambda _: own.desk)
+        for seed, name in enumerate(("anna-k7", "bodo-x4")):
+            member = own.member()
+            member.contribute(member.pack(member.lease(name, (name,)), seed=seed))
+        typed("docs/admission.md", tmp_path)
+        listed = own.desk.ask("contributions", {})["contributions"]
+        control.close()
+    assert {each["leaf"]: each["state"] for each in listed} == {3: "accepted", 6: "rejected"}
+
+
+def test_deploy(tmp_path: Path) -> None:
+    """Founded, keys put away, backed up, read, lost, restored, and gone on with."""
+    (tmp_path / "var/lib/orthofed").mkdir(parents=True)
+    _pocket(tmp_path / "var/lib/orthofed/base")
+    typed("deploy/README.md", tmp_path)
+    made = tmp_path / "var/lib/orthofed/federation"
+    assert (made / "public/forks.json").is_file()
+    assert (tmp_path / "mnt/keys/root.pem").is_file()
+    assert not (made / "keys/root.pem").exists()
+
+
+def test_monitoring(tmp_path: Path) -> None:
+    """The numbers scraped, somebody's joining found in the lines and in the audit log."""
+    founded(tmp_path)
+    typed("docs/monitoring.md", tmp_path)
+
+
+@pytest.mark.docs
+def test_orders(tmp_path: Path) -> None:
+    """Ordered, trained, released, scored, corrected, asked to go; a real owner, a tiny base."""
+    with served(tmp_path, HOME) as own:
+        words = ("--concept", "bert", "--class-noun", "person", "--yes", "--home", tmp_path / HOME)
+        words += ("--images", tmp_path / "photos", "--base", tmp_path / "base")
+        run("client", "train", *map(str, words), "--config", str(tmp_path / "quick.toml"))
+        typed("docs/orders.md", tmp_path)
+        said = run("coordinator", "orders", str(own.folder)).stdout
+        stand = states(own)
+    assert stand == ["accepted", "superseded", "accepted"]
+    assert len(re.findall(r"done by leaf \d+: train anna", said)) == 2
+    assert re.search(r"done by leaf \d+: score anna, release 1", said)
+    assert "cancelled: train carl" in said
+    assert "open: withdraw anna" in said
+
+
+def test_pull(tmp_path: Path) -> None:
+    """From the coordinator, a web server and both; for a program; what a release leaves out."""
+    with running(founded(tmp_path)) as own:
+        member = own.member()
+        member.contribute(member.pack(member.lease("anna", ("anna-k7",))))
+        own.release()
+        own.house.heads.write()
+        (tmp_path / "link.txt").write_text(own.desk.link())
+        typed("docs/pull.md", tmp_path)
+    assert (tmp_path / "from-www" / "manifest.json").read_bytes() == (
+        tmp_path / "from-both" / "manifest.json"
+    ).read_bytes()
+
+
+@pytest.mark.docs
+def test_shared(tmp_path: Path) -> None:
+    """Two owners in homes of their own: share, release, a round each, and one leaves."""
+    with served(tmp_path, HOME, Path("ben")) as own:
+        typed("docs/shared.md", tmp_path)
+        stand = states(own)
+    assert sorted(stand) == ["accepted", "superseded", "withdrawn", "withdrawn"]
+
+
+def test_simulate(tmp_path: Path) -> None:
+    """Twenty clients, two of them bad; the figures are the page's."""
+    typed("docs/simulate.md", tmp_path)
+
+
+def test_web(tmp_path: Path) -> None:
+    """Served with its page, and a link to log in."""
+    founded(tmp_path)
+    typed("docs/web.md", tmp_path)
 
 
 def test_base_models(tmp_path: Path) -> None:

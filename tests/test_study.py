@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,39 +17,80 @@ import pytest
 from orthofed.core.layer import Layer
 from orthofed.core.spec import BaseModel, Encoder, FederationSpec, plan_spec
 
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+from .doc_make import ready_to_make
+from .doc_runner import ROOT, console, environment
+
+BENCHMARKS = ROOT / "benchmarks"
 LAYER = Layer("unet.attn.to_k", 8, 48)
 NUM, RANK = 4, 6
 
 
 @pytest.fixture(scope="module")
-def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str, Path]:
-    """Return what `python -m study --smoke` wrote and said, and the folder it keeps."""
-    work = tmp_path_factory.mktemp("study")
-    return (*run(work), work)
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder in which the commands of docs/study.md can be typed."""
+    folder = ready_to_make(tmp_path_factory.mktemp("study"))
+    left = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(BENCHMARKS, folder / "benchmarks", ignore=left)
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", "assets"):
+        (folder / name).symlink_to(ROOT / name)
+    return folder
 
 
-def run(work: Path, *more: str, to: str = "study.json") -> tuple[dict[str, Any], str]:
+@pytest.fixture(scope="module")
+def smoke(checkout: Path) -> tuple[dict[str, Any], Path]:
+    """Return what the page's smoke run wrote, and the folder that it keeps."""
+    return run(checkout), checkout / "build"
+
+
+def grown(work: Path, *more: str, to: str) -> dict[str, Any]:
+    """Return what the same smoke run wrote, of other methods."""
     done = asked(work, *more, to=to)
     assert done.returncode == 0, done.stderr
-    return json.loads((work / to).read_text()), done.stderr
+    return json.loads((work / to).read_text())
 
 
 def asked(work: Path, *more: str, to: str) -> subprocess.CompletedProcess[str]:
-    env = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
-    words = ["-m", "study", "--smoke", "--work", str(work / "kept"), "--out", str(work / to), *more]
+    """Run it beside what is kept, with more options."""
+    kept = ["--work", str(work / "study"), "--out", str(work / to)]
     return subprocess.run(
-        [sys.executable, *words],
+        [sys.executable, "-m", "study", "--smoke", *kept, *more],
         check=False,
         capture_output=True,
         text=True,
-        cwd=BENCHMARKS,
-        env=env,
+        cwd=work.parent / "benchmarks",
+        env=environment(work),
     )
 
 
+def run(checkout: Path) -> dict[str, Any]:
+    """Type the page's first command."""
+    smoke, _ = commands()
+    assert "--smoke" in smoke
+    type_(checkout, smoke)
+    return json.loads((checkout / "build" / "study" / "study.json").read_text())
+
+
+def commands() -> list[str]:
+    """Return the commands of docs/study.md that are typed."""
+    (block,) = console(ROOT / "docs" / "study.md")
+    return [command.typed for command in block]
+
+
+def type_(checkout: Path, command: str) -> None:
+    """Type one of them."""
+    done = subprocess.run(
+        ["bash", "-c", command],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=checkout,
+        env=environment(checkout),
+    )
+    assert done.returncode == 0, f"$ {command}\n{done.stdout}\n{done.stderr}"
+
+
 def test_tokens_alone_lose_nothing_when_they_are_merged(
-    smoke: tuple[dict[str, Any], str, Path],
+    smoke: tuple[dict[str, Any], Path],
 ) -> None:
     """Nothing of another concept is read with this one's words (method.md 8: any scale)."""
     row = smoke[0]["methods"]["tokens"]
@@ -58,7 +100,7 @@ def test_tokens_alone_lose_nothing_when_they_are_merged(
 
 
 def test_weights_overlap_where_blocks_do_and_nowhere_else(
-    smoke: tuple[dict[str, Any], str, Path],
+    smoke: tuple[dict[str, Any], Path],
 ) -> None:
     methods = smoke[0]["methods"]
 
@@ -68,7 +110,7 @@ def test_weights_overlap_where_blocks_do_and_nowhere_else(
 
 
 def test_fusion_is_another_model_made_of_the_same_trainings(
-    smoke: tuple[dict[str, Any], str, Path],
+    smoke: tuple[dict[str, Any], Path],
 ) -> None:
     methods = smoke[0]["methods"]
 
@@ -79,12 +121,12 @@ def test_fusion_is_another_model_made_of_the_same_trainings(
 
 
 def test_the_report_shows_what_the_run_found(
-    smoke: tuple[dict[str, Any], str, Path], tmp_path: Path
+    smoke: tuple[dict[str, Any], Path], tmp_path: Path
 ) -> None:
     """A row a method with the run's numbers, a row a comparison, and a plot that is a picture."""
-    result, _, work = smoke
+    result, work = smoke
     env = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
-    words = ["-m", "study.report", str(work / "study.json"), "--out", str(tmp_path)]
+    words = ["-m", "study.report", str(work / "study" / "study.json"), "--out", str(tmp_path)]
     subprocess.run([sys.executable, *words], check=True, cwd=BENCHMARKS, env=env)
 
     lines = (tmp_path / "tables.md").read_text().splitlines()
@@ -98,12 +140,12 @@ def test_the_report_shows_what_the_run_found(
 
 
 def test_what_was_trained_and_drawn_is_not_made_again(
-    smoke: tuple[dict[str, Any], str, Path],
+    smoke: tuple[dict[str, Any], Path],
 ) -> None:
-    first, _, work = smoke
+    first, work = smoke
     made = {path: path.stat().st_mtime_ns for path in work.rglob("*") if path.suffix != ".json"}
 
-    again, _ = run(work)
+    again = run(work.parent)
 
     assert {path: path.stat().st_mtime_ns for path in made} == made
     assert again["methods"] == first["methods"]
@@ -111,13 +153,13 @@ def test_what_was_trained_and_drawn_is_not_made_again(
 
 
 def test_a_result_grows_by_methods_of_another_run(
-    smoke: tuple[dict[str, Any], str, Path],
+    smoke: tuple[dict[str, Any], Path],
 ) -> None:
     """What one run found is in the next one's tables and comparisons, and both runs are told."""
-    whole, _, work = smoke
-    run(work, "--methods", "tokens", "lora", "equal", to="first.json")
+    whole, work = smoke
+    grown(work, "--methods", "tokens", "lora", "equal", to="first.json")
 
-    both, _ = run(
+    both = grown(
         work, "--add", str(work / "first.json"), "--methods", "hadamard", "equal", to="both.json"
     )
 
@@ -129,9 +171,9 @@ def test_a_result_grows_by_methods_of_another_run(
 
 
 def test_a_result_of_other_conditions_is_not_added_to(
-    smoke: tuple[dict[str, Any], str, Path],
+    smoke: tuple[dict[str, Any], Path],
 ) -> None:
-    result, _, work = smoke
+    result, work = smoke
     name = result["concepts"][1]
     other = {**result, "base": {**result["base"], name: result["base"][name] * 1.00001}}
     (work / "other.json").write_text(json.dumps(other))
@@ -144,7 +186,7 @@ def test_a_result_of_other_conditions_is_not_added_to(
 
 
 def test_a_picture_of_somebody_else_is_not_taken_for_a_concept(
-    smoke: tuple[dict[str, Any], str, Path],
+    smoke: tuple[dict[str, Any], Path],
 ) -> None:
     """The embedder never saw the concepts; held-out drawings of them it tells apart."""
     assert smoke[0]["identity"]["equal_error_rate"] <= 0.05
@@ -223,12 +265,10 @@ def test_draws_of_two_concepts_meet_by_chance_and_gaussian_is_not_orthogonal(
     assert not np.allclose(drawn.T @ drawn, np.eye(RANK), atol=1e-2)
 
 
-def test_the_shown_tables_are_those_of_the_kept_result(tmp_path: Path) -> None:
-    """docs/study holds what the report makes of the result that is committed, to the byte."""
-    result = BENCHMARKS / "results" / "study-cpu-1.json"
-    env = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
-    words = ["-m", "study.report", str(result), "--out", str(tmp_path)]
-    subprocess.run([sys.executable, *words], check=True, cwd=BENCHMARKS, env=env)
+def test_the_shown_tables_are_those_of_the_kept_result(checkout: Path) -> None:
+    """docs/study holds what the page's last command makes of the kept result, to the byte."""
+    _, report = commands()
+    type_(checkout, report)
 
-    shown = BENCHMARKS.parent / "docs" / "study"
-    assert (tmp_path / "tables.md").read_text() == (shown / "tables.md").read_text()
+    shown = ROOT / "docs" / "study" / "tables.md"
+    assert (checkout / "docs" / "study" / "tables.md").read_text() == shown.read_text()
