@@ -1,5 +1,6 @@
 """The page over real HTTP: what readers get, what nobody gets, and who is cut."""
 
+import asyncio
 import re
 import socket
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 from orthofed.core.errors import InputError
 from orthofed.proto import methods, wire
 from orthofed.web.listener import Listener
-from orthofed.web.live import Full, Places
+from orthofed.web.live import Full, Places, Pulse, tag
 from orthofed.web.opening import opener
 from orthofed.web.public_reader import PublicReader
 
@@ -173,6 +174,41 @@ def test_an_open_page_hears_of_news_and_not_what_it_is(shown):
         heard.append(next(line for line in lines if line.startswith("event")))
 
     assert heard == ["event: change"] * 2
+
+
+def test_what_comes_between_a_page_and_its_stream_is_heard(shown):
+    """The page names what it shows, and the stream that it opens begins there."""
+    followed = r'data-live="(/live\?seen=([0-9a-f]{16}))"'
+    before = re.search(followed, shown.get("/ledger").text)
+    shown.own.member().lease("late-concept", ("late-t4",))
+    shown.own.house.heads.write()
+    after = re.search(followed, shown.get("/ledger").text)
+    assert before is not None
+    assert after is not None
+
+    with httpx.stream("GET", f"{shown.address}{before[1]}", timeout=30) as stream:
+        lines = stream.iter_lines()
+        heard = [next(lines) for _ in range(4)]
+
+    assert heard == ["retry: 3000", "", "event: change", f"id: {after[2]}"]
+
+
+@pytest.mark.parametrize("seen", ["", "news of before"])
+def test_a_stream_says_what_is_new_to_its_reader_and_nothing_twice(seen, monkeypatch):
+    """Begun with the newest name it waits for the next; with none, or an older one, it speaks."""
+    monkeypatch.setattr("orthofed.web.live._LOOK_S", 0.0)
+
+    async def heard(seen: str, *news: str) -> list[bytes]:
+        left = [*news]
+        pulse = Pulse(lambda: left[0] if len(left) == 1 else left.pop(0), places := Places())
+        places.take("one")
+        stream = pulse.follow("one", until=lambda: len(left) == 1, seen=seen)
+        return [said async for said in stream][1:]
+
+    old, new = (f"event: change\nid: {tag(each)}\ndata: news\n\n".encode() for each in "ab")
+
+    assert asyncio.run(heard(tag("a"), "a", "a", "b", "b", "end")) == [new]
+    assert asyncio.run(heard(seen, "a", "a", "b", "b", "end")) == [old, new]
 
 
 def test_there_is_an_end_to_streams():

@@ -69,7 +69,7 @@ class Answers:
     def page(
         self, request: Request, template: str, page: object, *, live: str = "", status: int = 200
     ) -> Response:
-        """Return one page."""
+        """Return one page; ``live`` is the stream that it follows, from what it shows on."""
         path, session = request.url.path, self._session(request)
         chrome = Chrome(
             name=legible(self._name(), 60),

@@ -1,11 +1,15 @@
 """Tells open pages that something changed: server-sent events, a bounded number of them.
 
 Laws: an event says that there is news and never what it is; the page fetches itself anew, under its
-own login. At most ``_MOST`` streams, ``_EACH`` an address; each ends after ``_LIFE_S`` and is begun
-anew by the browser (T18). All streams share one look a second, and nobody looks without a stream.
+own login. What a page has seen has a name (``tag``): the page carries it, an event's id is the next
+one, and a stream that is begun with the newest name says nothing, with any other `change` at once;
+so nothing is missed while a page loads, a line is cut or the coordinator restarts. At most
+``_MOST`` streams, ``_EACH`` an address; each ends after ``_LIFE_S`` and is then begun anew by the
+browser (T18). All streams share one look a second, and nobody looks without a stream.
 """
 
 import asyncio
+import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -18,6 +22,11 @@ _EACH: Final = 8
 _LIFE_S: Final = 600.0
 _LOOK_S: Final = 1.0
 _KEEP_S: Final = 15.0
+
+
+def tag(seen: object) -> str:
+    """Return the name of what a look gave: 16 hex digits."""
+    return hashlib.sha256(repr(seen).encode()).hexdigest()[:16]
 
 
 class Full(Exception):
@@ -59,18 +68,22 @@ class Pulse:
         self._lock = asyncio.Lock()
         self._seen: tuple[float, object] = (float("-inf"), None)
 
-    async def follow(self, address: str, *, until: Callable[[], bool]) -> AsyncIterator[bytes]:
-        """Yield the stream for a place that was taken; it ends when ``until`` says so."""
+    async def follow(
+        self, address: str, *, until: Callable[[], bool], seen: str = ""
+    ) -> AsyncIterator[bytes]:
+        """Yield the stream for a place that was taken; it ends when ``until`` says so.
+
+        ``seen`` names what the reader has seen; empty: nothing.
+        """
         async with self._places.one(address):
             loop = asyncio.get_running_loop()
             began_s = kept_s = loop.time()
-            seen: object = None
             yield b"retry: 3000\n\n"
             while loop.time() - began_s < _LIFE_S and not self._places.closing and not until():
-                found = await self._fresh(loop.time())
+                found = tag(await self._fresh(loop.time()))
                 if found != seen:
                     seen, kept_s = found, loop.time()
-                    yield b"event: change\ndata: news\n\n"
+                    yield f"event: change\nid: {found}\ndata: news\n\n".encode()
                 elif loop.time() - kept_s > _KEEP_S:
                     kept_s = loop.time()
                     yield b": nothing new\n\n"

@@ -138,5 +138,6 @@ def _stream(pulse: Pulse, places: Places, request: Request, until: Callable[[], 
         places.take(address)
     except Full:
         return Response("enough pages follow this already\n", 503, {"retry-after": "60"})
-    body = pulse.follow(address, until=until)
+    seen = request.headers.get("last-event-id") or request.query_params.get("seen", "")
+    body = pulse.follow(address, until=until, seen=seen)
     return StreamingResponse(body, media_type="text/event-stream")

@@ -19,6 +19,7 @@ from .answers import Answers
 from .door import BY, NOBODY, Act, Door, Fields
 from .history import History
 from .jobs import Jobs
+from .live import tag
 from .operator_reader import OperatorReader
 from .sessions import Session
 
@@ -78,13 +79,19 @@ class OperatorPages:
             *(Route(path, self._door.done(act), methods=["POST"]) for path, act in acts),
         ]
 
+    def _live(self) -> str:
+        """Return the stream of a page that is about to look: what comes later is news to it."""
+        return f"{_LIVE}?seen={tag(self.reader.mark())}"
+
     def _overview(self, request: Request) -> Response:
+        live = self._live()
         view = operator_views.overview(self.reader.house())
-        return self._answers.page(request, "overview.html", view, live=_LIVE)
+        return self._answers.page(request, "overview.html", view, live=live)
 
     def _contributions(self, request: Request) -> Response:
+        live = self._live()
         view = operator_views.contributions(self.reader.house())
-        return self._answers.page(request, "contributions.html", view, live=_LIVE)
+        return self._answers.page(request, "contributions.html", view, live=live)
 
     def _evidence(self, request: Request) -> Response:
         found = self.reader.contribution(request.path_params["leaf"])
@@ -106,8 +113,9 @@ class OperatorPages:
         return self._answers.page(request, "traffic.html", view)
 
     def _publishing(self, request: Request) -> Response:
+        live = self._live()
         view = operator_views.publish(self.reader.house())
-        return self._answers.page(request, "publish.html", view, live=_LIVE)
+        return self._answers.page(request, "publish.html", view, live=live)
 
     def _invites(self, request: Request, made: str = "") -> Response:
         rows = operator_views.invites(self.reader.invites(), self._clock.wall_s())
@@ -115,8 +123,9 @@ class OperatorPages:
         return self._answers.page(request, "invites.html", page)
 
     def _backups(self, request: Request) -> Response:
+        live = self._live()
         view = operator_views.backups(self.reader.house(), self._jobs.place, self._jobs.backups())
-        return self._answers.page(request, "backups.html", view, live=_LIVE)
+        return self._answers.page(request, "backups.html", view, live=live)
 
     def _approve(self, request: Request, session: Session, _fields: Fields) -> Response:
         self._desk(session).ask("approve", {"leaf": request.path_params["leaf"]})

@@ -13,6 +13,7 @@ from starlette.routing import Route
 from ..core.errors import Refused
 from . import ledger_views, picker, public_views
 from .answers import Answers
+from .live import tag
 from .public_reader import PublicReader
 from .rendering import ASSETS
 
@@ -49,9 +50,14 @@ class PublicPages:
         ]
         return [Route(path, page, methods=["GET"]) for path, page in pages]
 
+    def _live(self) -> str:
+        """Return the stream of a page that is about to look: what comes later is news to it."""
+        return f"{_LIVE}?seen={tag(self._reader.mark())}"
+
     def _home(self, request: Request) -> Response:
+        live = self._live()
         view = public_views.home(self._reader.federation(), self._reader.newest())
-        return self._answers.page(request, "home.html", view, live=_LIVE)
+        return self._answers.page(request, "home.html", view, live=live)
 
     def _concepts(self, request: Request) -> Response:
         numbers = self._reader.releases()
@@ -75,12 +81,13 @@ class PublicPages:
         return self._answers.page(request, "picker.html", view)
 
     def _releases(self, request: Request) -> Response:
+        live = self._live()
         federation = self._reader.federation()
         views = [
             public_views.release(federation, self._reader.release(n))
             for n in reversed(self._reader.releases()[-_MOST_RELEASES:])
         ]
-        return self._answers.page(request, "releases.html", views, live=_LIVE)
+        return self._answers.page(request, "releases.html", views, live=live)
 
     def _release(self, request: Request) -> Response:
         n = _number(request.path_params["n"], -1)
@@ -98,13 +105,14 @@ class PublicPages:
         return Response(data, media_type="image/png", headers=kept)
 
     def _ledger(self, request: Request) -> Response:
+        live = self._live()
         state = self._reader.ledger()
         at = request.query_params.get("at")
         start, end = ledger_views.page_bounds(
             state.size, None if at is None else _number(at, state.size - 1)
         )
         view = ledger_views.ledger(state, self._reader.leaves(start, end, size=state.size))
-        return self._answers.page(request, "ledger.html", view, live="" if at else _LIVE)
+        return self._answers.page(request, "ledger.html", view, live="" if at else live)
 
     def _leaf(self, request: Request) -> Response:
         proof = self._reader.proof(_number(request.path_params["index"], -1))

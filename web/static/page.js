@@ -44,26 +44,50 @@ function picker(form) {
   });
 }
 
+// Follows the page's stream. Its address names what the page shows, each event what is there now,
+// so a stream that was cut, or a coordinator that was away, goes on where it was.
 function live(main) {
-  const source = new EventSource(main.dataset.live);
-  let first = true, waiting = false;
+  const notice = document.getElementById("notice");
+  let stream = main.dataset.live, waiting = false, asked = 0, late = 0, source;
+  const say = (text) => { notice.textContent = text; notice.hidden = !text; };
   const renew = async () => {
     // Nobody's typing, reading by selection or open details are taken away.
     const busy = main.contains(document.activeElement) && document.activeElement !== main;
-    if (busy || !getSelection().isCollapsed || main.querySelector("details[open]")) {
+    waiting = busy || !getSelection().isCollapsed || Boolean(main.querySelector("details[open]"));
+    if (waiting) return;
+    const mine = ++asked;
+    const page = await fetched(location.href).catch(() => null);
+    if (mine !== asked) return;
+    const fresh = page && page.getElementById("main");
+    if (!fresh) {
       waiting = true;
+      setTimeout(() => { if (waiting && source.readyState === EventSource.OPEN) renew(); }, 5000);
       return;
     }
-    waiting = false;
-    const page = await fetched(location.href);
-    const fresh = page && page.getElementById("main");
-    if (!fresh) return;
     main.replaceChildren(...fresh.childNodes);
     buttons(main);
+    stream = fresh.dataset.live;
   };
-  source.addEventListener("change", () => { if (first) first = false; else renew(); });
+  const lost = async () => {
+    if (!late) { // a stream that only ends is back before that
+      const since = new Date().toLocaleTimeString();
+      late = setTimeout(() => say(`Not connected since ${since}: this page is as it was then, and tries again.`), 5000);
+    }
+    if (source.readyState !== EventSource.CLOSED) return; // the browser tries by itself
+    const answer = await fetch(location.href, { credentials: "same-origin" }).catch(() => null);
+    if (!answer || answer.status !== 401) { setTimeout(open, 5000); return; }
+    clearTimeout(late);
+    say("You are logged out: this page is as it was. Load it again to log in.");
+  };
+  const open = () => {
+    source = new EventSource(stream);
+    source.addEventListener("open", () => { clearTimeout(late); late = 0; say(""); if (waiting) renew(); });
+    source.addEventListener("change", renew);
+    source.addEventListener("error", lost);
+  };
   addEventListener("focusout", () => { if (waiting) setTimeout(renew, 300); });
   addEventListener("pagehide", () => source.close());
+  open();
 }
 
 buttons(document);
