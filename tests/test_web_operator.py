@@ -1,13 +1,12 @@
 """The operator's pages over real HTTP: who gets in, what is done, and who is kept out."""
 
-import json
 import re
 import time
+from dataclasses import replace
 
 import httpx
 import pytest
 
-from orthofed.coordinator import contribution_rows, verdicts
 from orthofed.coordinator.audit_log import AuditLog, entries
 from orthofed.coordinator.clock import SystemClock
 from orthofed.core.errors import InputError, Refused
@@ -20,43 +19,28 @@ from orthofed.web.sessions import IDLE_S, LIFE_S, Sessions
 from .paged import Paged, paged
 from .serving import FastFs, founded, running
 from .test_corrective import again, taught
+from .test_retention_gate import GATES, Owner
 
 LOOKS = (
     *("/operator", "/operator/contributions", "/operator/evaluation", "/operator/traffic"),
     *("/operator/releases", "/operator/invites", "/operator/backups", "/operator/live"),
 )
+ACCEPTED, WAITS = 4, 5
 ACTS = (
-    *("/operator/contributions/3/approve", "/operator/contributions/3/reject"),
+    *(f"/operator/contributions/{WAITS}/approve", f"/operator/contributions/{WAITS}/reject"),
     *("/operator/releases", "/operator/invites", "/operator/backups", "/operator/logout"),
 )
 
 
-def quarantine(own, leaf: int) -> None:
-    """Put a contribution into quarantine as a gate would, with figures."""
-    figures = {
-        "norm_percent": 32.1,
-        "embedding_percent": 912.0,
-        "retention_percent": -31.0,
-        "layers": [10.0, 32.1, 0.0],
-        "pairs": {"5": [-31.0, 2.5]},
-    }
-
-    def write(turn):
-        contribution_rows.set_figures(turn.db, leaf, json.dumps(figures))
-        why = "on the trigger of rex it does -31 % of what that concept does there"
-        verdicts.say(turn, own.house, leaf, "quarantined", code="retention", why=why)
-
-    own.house.board.run(write)
-
-
 @pytest.fixture
 def page(tmp_path):
-    """Serve a federation with two contributions, one in quarantine, and a lease."""
-    with running(founded(tmp_path)) as own, paged(own) as shown:
-        anna, rex, mia = own.member(), own.member(), own.member()
-        anna.contribute(anna.pack(anna.lease("anna", ("anna-k7",)), seed=1))
-        rex.contribute(rex.pack(rex.lease("rex", ("rex-p2",)), seed=2))
-        quarantine(own, 3)
+    """Serve a federation with two contributions and a lease.
+
+    The gates put anna's into quarantine: on rex's trigger it undoes half of what rex does.
+    """
+    with running(founded(tmp_path, policy=GATES)) as own, paged(own) as shown:
+        anna, rex, mia = Owner(own, "anna"), Owner(own, "rex"), own.member()
+        assert (rex.send(), anna.acting_on(rex, -0.5).send()) == (ACCEPTED, WAITS)
         mia.lease("mia", ("mia-b4",))
         yield shown
 
@@ -88,13 +72,13 @@ def word(page: Paged) -> str:
 
 def test_nothing_behind_the_login_answers_without_one(page):
     """No page, no stream and no act; each says how to get in or that one is out."""
-    for path in (*LOOKS, "/operator/contributions/3"):
+    for path in (*LOOKS, f"/operator/contributions/{WAITS}"):
         answer = page.get(path)
         assert answer.status_code == 401, path
         assert "mia" not in answer.text
     for path in ACTS:
         assert page.client().post(path, data={"why": "x"}).status_code == 403, path
-    assert states(page) == {3: "quarantined", 5: "accepted"}
+    assert states(page) == {ACCEPTED: "accepted", WAITS: "quarantined"}
 
 
 def test_a_login_link_opens_one_session_and_is_spent(page):
@@ -211,7 +195,7 @@ def test_a_form_without_the_sessions_word_changes_nothing(page, csrf):
     for path in ACTS:
         answer = operator.client.post(path, data={"csrf": csrf, "why": "x", "uses": "1"})
         assert answer.status_code == 403, path
-    assert states(page)[3] == "quarantined"
+    assert states(page)[WAITS] == "quarantined"
     assert operator.get("/operator")
 
 
@@ -229,17 +213,19 @@ def test_a_form_from_another_site_changes_nothing(page, headers):
     operator = page.operator()
     data = {"csrf": operator.csrf}
 
-    answer = operator.client.post("/operator/contributions/3/approve", data=data, headers=headers)
+    answer = operator.client.post(
+        f"/operator/contributions/{WAITS}/approve", data=data, headers=headers
+    )
 
     assert answer.status_code == 403
-    assert states(page)[3] == "quarantined"
+    assert states(page)[WAITS] == "quarantined"
 
 
 def test_one_sessions_word_is_not_anothers(page):
     """Two operators: the form of one, sent by the other."""
     anna, bodo = page.operator(), page.operator()
 
-    answer = anna.client.post("/operator/contributions/3/approve", data={"csrf": bodo.csrf})
+    answer = anna.client.post(f"/operator/contributions/{WAITS}/approve", data={"csrf": bodo.csrf})
 
     assert answer.status_code == 403
 
@@ -313,36 +299,43 @@ def test_the_map_shows_what_a_slot_holds_through_a_corrective_round(page):
     held = r'<li class="(\w+)"(?:(?!</li>).)*zoe'
 
     during = operator.get("/operator")
+    page.own.house.settings = replace(
+        page.own.house.settings, admission=replace(GATES, embedding_percent=1)
+    )
     leaf = ana.check(ana.contribute(ana.pack(new, seed=8))).index
-    quarantine(page.own, leaf)
     after = operator.get("/operator")
 
     assert re.findall(held, during, re.DOTALL) == ["revising"]
     assert re.findall(held, after, re.DOTALL) == ["filled"]
-    assert states(page)[old] == "accepted"
+    assert (states(page)[old], states(page)[leaf]) == ("accepted", "quarantined")
     assert "2 contributions in quarantine" in after
 
 
 def test_evidence_stands_beside_what_is_allowed(page):
     """Figures, plots and reason of the one in quarantine."""
-    text = page.operator().get("/operator/contributions/3")
+    text = page.operator().get(f"/operator/contributions/{WAITS}")
 
-    assert "32.1 %" in text
-    assert "it does -31 %" in text
+    listed = page.own.desk.ask("contributions", {})["contributions"]
+    (figures,) = (each["figures"] for each in listed if each["leaf"] == WAITS)
+    assert -60 < figures["retention_percent"] < -40
+    assert f"{figures['norm_percent']:.3g} %" in text
+    assert f"it does {figures['retention_percent']:.0f} %" in text
     assert text.count('<svg class="chart"') >= 2
-    assert "rex -31.0 %" in text, "the plot says in words what it shows"
+    assert f"rex {figures['retention_percent']:.1f} %" in text, (
+        "the plot says in words what it shows"
+    )
     assert "Approve for the next release" in text
-    assert page.operator().client.get("/operator/contributions/4").status_code == 404
+    assert page.operator().client.get("/operator/contributions/3").status_code == 404
 
 
 def test_approve_goes_through_the_audited_desk(page):
     """The queue is empty, the ledger has the leaf, the audit log the name."""
     operator = page.operator()
 
-    answer = operator.post("/operator/contributions/3/approve")
+    answer = operator.post(f"/operator/contributions/{WAITS}/approve")
 
     assert answer.status_code == 303
-    assert states(page)[3] == "accepted"
+    assert states(page)[WAITS] == "accepted"
     assert "The queue is empty" in operator.get("/operator/contributions")
     assert acts(page)[-1] == ("anna, by the page", "approve", "ok")
 
@@ -351,15 +344,15 @@ def test_reject_wants_a_reason_and_its_owner_reads_it(page):
     """Without one it is refused; with one it is out, and cannot be approved any more."""
     operator = page.operator()
 
-    empty = operator.post("/operator/contributions/3/reject", why="  ")
-    long = operator.post("/operator/contributions/3/reject", why="x" * 501)
-    done = operator.post("/operator/contributions/3/reject", why="it cancels <b>rex</b>")
-    after = operator.post("/operator/contributions/3/approve")
+    empty = operator.post(f"/operator/contributions/{WAITS}/reject", why="  ")
+    long = operator.post(f"/operator/contributions/{WAITS}/reject", why="x" * 501)
+    done = operator.post(f"/operator/contributions/{WAITS}/reject", why="it cancels <b>rex</b>")
+    after = operator.post(f"/operator/contributions/{WAITS}/approve")
 
     assert (empty.status_code, long.status_code) == (400, 400)
     assert done.status_code == 303
-    assert states(page)[3] == "rejected"
-    shown = operator.get("/operator/contributions/3")
+    assert states(page)[WAITS] == "rejected"
+    shown = operator.get(f"/operator/contributions/{WAITS}")
     assert "it cancels &lt;b&gt;rex&lt;/b&gt;" in shown
     assert "<b>rex" not in shown
     assert after.status_code == 403
