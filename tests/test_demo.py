@@ -29,7 +29,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
         env={**environment(folder), "DEMO": f"--concepts {CONCEPTS} --steps 60 --out {out}"},
         capture_output=True,
         text=True,
-        timeout=420,
+        timeout=1_200,
         check=False,
     )
     assert done.returncode == 0, done.stderr
