@@ -25,9 +25,10 @@ def study_table() -> str:
         kept = (f"{methods[method][cell]['retention']:.2f}" for cell in cells)
         lines.append(f"| {words} | {' | '.join(kept)} |")
     crosstalk = {method: methods[method][cells[-1]]["weight_crosstalk"] for method in WORDS}
+    runs = "; ".join(dict.fromkeys(f"{run['date']}, `{run['hardware']}`" for run in result["runs"]))
     words = (
         f"{len(result['concepts'])} people of one drawing style on the base that ships;"
-        f" {result['date']}, `{result['hardware']}`. Heads: how many are merged, and at which"
+        f" {runs}. Heads: how many are merged, and at which"
         f" lambda. What two changes have in common, the norm of dW_i dW_j^T over both norms:"
         f" {crosstalk['hadamard_null']:g} for disjoint blocks, {crosstalk['equal_null']:.2f} behind"
         " one block."
