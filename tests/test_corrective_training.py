@@ -34,9 +34,10 @@ from orthofed.core.quantise import dequantise
 from orthofed.core.spec import FederationSpec
 
 from .coordinator_process import Coordinator, run
-from .test_train_command import SETTINGS, Owner
+from .owner_daemon import TRAINING
 from .tiny_base import tiny_base
 from .tiny_concept import write_images
+from .training_owner import TrainingOwner
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("corrected")
     tiny_base(folder / "base")
     write_images(folder / "images", 6)
-    (folder / "quick.toml").write_text(SETTINGS)
+    (folder / "quick.toml").write_text(TRAINING)
     return folder
 
 
@@ -55,10 +56,10 @@ def coordinator(place: Path, tmp_path: Path) -> Iterator[Coordinator]:
         yield running
 
 
-def owner(coordinator: Coordinator, place: Path, home: Path) -> Owner:
+def owner(coordinator: Coordinator, place: Path, home: Path) -> TrainingOwner:
     made = Home.at(home)
     join(made, coordinator.invite(uses=5), url=None, patience_s=20)
-    return Owner(place, made)
+    return TrainingOwner(place, made)
 
 
 def load(folder: Path) -> Session:
@@ -67,7 +68,7 @@ def load(folder: Path) -> Session:
     return found
 
 
-def correct(who: Owner, **changed: Any) -> Session:
+def correct(who: TrainingOwner, **changed: Any) -> Session:
     return who.train(replace(who.options("anna-k7"), corrective=True, **changed))
 
 
@@ -75,7 +76,9 @@ def release(coordinator: Coordinator) -> None:
     run("coordinator", "release", str(coordinator.folder), "--json")
 
 
-def two(coordinator: Coordinator, place: Path, tmp_path: Path) -> tuple[Owner, Owner]:
+def two(
+    coordinator: Coordinator, place: Path, tmp_path: Path
+) -> tuple[TrainingOwner, TrainingOwner]:
     """Two owners, a concept each, in release 2; release 1 has the second one's alone."""
     ana, ben = (owner(coordinator, place, tmp_path / name) for name in ("ana", "ben"))
     ben.train(ben.options("bert-b2"))
@@ -141,7 +144,7 @@ def test_ordered_trained_merged_and_taken_out(coordinator, place, tmp_path):
     assert status_of(ana.home)["concepts"][0]["state"] == "withdrawn"
 
 
-def near(who: Owner, one: bytes, other: bytes) -> float:
+def near(who: TrainingOwner, one: bytes, other: bytes) -> float:
     """Return the cosine of both A: a round goes on, it does not begin anew."""
     spec = FederationSpec.from_bytes((who.home.folder / "spec.json").read_bytes())
     rows = []
@@ -204,7 +207,7 @@ def test_a_home_that_lost_what_it_sent_goes_on_from_the_release(coordinator, pla
     assert near(ana, sent, (folder / BLOB).read_bytes()) > 0.5
 
 
-def refusal(who: Owner, **changed: Any) -> str:
+def refusal(who: TrainingOwner, **changed: Any) -> str:
     with pytest.raises((InputError, Refused)) as refused:
         correct(who, **changed)
     return refused.value.code

@@ -36,6 +36,8 @@ from .owner_daemon import TRAINING, OwnerDaemon, client, queue
 from .tiny_base import tiny_base
 from .tiny_concept import write_images
 
+pytestmark = pytest.mark.long
+
 FED = "f" * 64
 
 

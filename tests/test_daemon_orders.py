@@ -61,6 +61,8 @@ from .serving import Running, founded, running
 from .test_daemon_heart import NOON, QUIET, SETTINGS
 from .tiny_concept import write_images
 
+pytestmark = pytest.mark.long
+
 FED, LOG = "f" * 64, "e" * 64
 PHASES: Mapping[str, str] = {}
 

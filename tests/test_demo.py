@@ -10,13 +10,15 @@ from PIL import Image
 from .doc_make import ready_to_make
 from .doc_runner import ROOT, console, declared, environment
 
+pytestmark = pytest.mark.long
+
 README = ROOT / "README.md"
 CONCEPTS = 2
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Type README.md's `make demo`, for two data owners and sixty steps each; return its folder."""
+    """Type README.md's `make demo` for two data owners, twelve steps each; return its folder."""
     folder = ready_to_make(tmp_path_factory.mktemp("demo"))
     for name in declared(README)["link"]:
         (folder / name).symlink_to(ROOT / name)
@@ -26,10 +28,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run(
         ["bash", "-c", command.typed],
         cwd=folder,
-        env={**environment(folder), "DEMO": f"--concepts {CONCEPTS} --steps 60 --out {out}"},
+        env={**environment(folder), "DEMO": f"--concepts {CONCEPTS} --steps 12 --out {out}"},
         capture_output=True,
         text=True,
-        timeout=1_200,
         check=False,
     )
     assert done.returncode == 0, done.stderr

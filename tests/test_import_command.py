@@ -34,6 +34,8 @@ from orthofed.core.errors import InputError
 from .coordinator_process import Coordinator
 from .tiny_base import tiny_base
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[1]
 SETTINGS = "steps = 3\nbatch = 4\nnull_batch = 2\nwarmup_steps = 1\nrate = 1e-4\nthreads = 1\n"
 SECRET = "planted-secret-of-the-foreign-file"  # noqa: S105  # looked for in what leaves

@@ -19,8 +19,8 @@ from orthofed.core.errors import InputError
 from orthofed.core.recipient import Recipient
 
 from .coordinator_process import Coordinator, run
-from .test_train_command import Owner
-from .test_train_command import place as place  # noqa: PLC0414  # a fixture
+from .training_owner import TrainingOwner
+from .training_owner import place as place  # noqa: PLC0414  # a fixture
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +30,10 @@ def coordinator(place: Path) -> Iterator[Coordinator]:
 
 
 @pytest.fixture
-def owner(coordinator: Coordinator, place: Path, tmp_path: Path) -> Owner:
+def owner(coordinator: Coordinator, place: Path, tmp_path: Path) -> TrainingOwner:
     home = Home.at(tmp_path / "home")
     join(home, coordinator.invite(), url=None, patience_s=20)
-    return Owner(place, home)
+    return TrainingOwner(place, home)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def carla(tmp_path: Path) -> Recipient:
     return new_recipient(tmp_path / "carla.key")
 
 
-def test_what_leaves_is_sealed_and_said_to_be(owner: Owner, carla: Recipient) -> None:
+def test_what_leaves_is_sealed_and_said_to_be(owner: TrainingOwner, carla: Recipient) -> None:
     """The gate shows files, tensors and readers; only the ciphertext is sent; Carla opens it."""
     session = owner.train(replace(owner.options("wolf-a1"), private_to=(carla,)))
 
@@ -70,7 +70,7 @@ def test_what_leaves_is_sealed_and_said_to_be(owner: Owner, carla: Recipient) ->
 
 
 def test_who_said_no_can_name_other_readers_and_nothing_is_trained_twice(
-    owner: Owner, carla: Recipient, tmp_path: Path
+    owner: TrainingOwner, carla: Recipient, tmp_path: Path
 ) -> None:
     """Packed public, declined; then private: packed anew. Approved: the readers stay."""
     dora = new_recipient(tmp_path / "dora.key")
@@ -91,7 +91,9 @@ def test_who_said_no_can_name_other_readers_and_nothing_is_trained_twice(
     assert [len(listing.recipients) for listing in owner.asked] == [0, 1, 1, 2]
 
 
-def test_readers_cannot_change_once_bytes_may_have_left(owner: Owner, carla: Recipient) -> None:
+def test_readers_cannot_change_once_bytes_may_have_left(
+    owner: TrainingOwner, carla: Recipient
+) -> None:
     """Approved and cut off: the same command goes on, another one is refused."""
     options = replace(owner.options("lynx-c3"), private_to=(carla,))
 
@@ -115,7 +117,7 @@ def test_readers_cannot_change_once_bytes_may_have_left(owner: Owner, carla: Rec
 
 @pytest.mark.parametrize("name", [SEALED, WRAPS, "recipients"])
 def test_a_sealed_file_that_changed_on_the_disk_is_not_sent(
-    name: str, owner: Owner, carla: Recipient
+    name: str, owner: TrainingOwner, carla: Recipient
 ) -> None:
     """Between packing and sending somebody changes what would leave: it stops."""
     options = replace(owner.options(f"hare-{len(name)}"), private_to=(carla,))

@@ -28,6 +28,8 @@ from orthofed.core.invite import Invite
 from .coordinator_process import Coordinator, run, wide_base
 from .member import Member, Packed, Wire
 
+pytestmark = pytest.mark.long
+
 CLIENTS = 4
 EACH = 3
 

@@ -32,10 +32,11 @@ from orthofed.core.document import parse
 from orthofed.core.errors import InputError
 
 from .coordinator_process import Coordinator, run
+from .owner_daemon import TRAINING
 from .test_corrective_training import owner, release
-from .test_train_command import SETTINGS, Owner
 from .tiny_base import tiny_base
 from .tiny_concept import write_images
+from .training_owner import TrainingOwner
 
 CONCEPT = "anna-k7"
 
@@ -47,7 +48,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny_base(folder / "base")
     write_images(folder / "images", 6)
     write_images(folder / "more", 9)
-    (folder / "quick.toml").write_text(SETTINGS)
+    (folder / "quick.toml").write_text(TRAINING)
     return folder
 
 
@@ -57,20 +58,20 @@ def coordinator(place: Path, tmp_path: Path) -> Iterator[Coordinator]:
         yield running
 
 
-def shared(who: Owner, **changed: Any) -> Session:
+def shared(who: TrainingOwner, **changed: Any) -> Session:
     return who.train(replace(who.options(CONCEPT), shared=True, **changed))
 
 
-def given(who: Owner, **terms: Any) -> ShareText:
+def given(who: TrainingOwner, **terms: Any) -> ShareText:
     asked = {"uses": 2, "most_images": None, **terms}
     return ShareText.from_text(share_concept(who.home, CONCEPT, patience_s=20, **asked).text)
 
 
-def joining(who: Owner, share: ShareText, **changed: Any) -> Session:
+def joining(who: TrainingOwner, share: ShareText, **changed: Any) -> Session:
     return who.train(replace(who.options(CONCEPT), share=share, **changed))
 
 
-def manifest_of(who: Owner) -> ContributionManifest:
+def manifest_of(who: TrainingOwner) -> ContributionManifest:
     data = (who.home.run(CONCEPT) / MANIFEST).read_bytes()
     return ContributionManifest.from_document(parse(data, kind="contribution"))
 

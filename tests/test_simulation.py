@@ -16,6 +16,8 @@ from orthofed.simulation.plan import Plan
 from orthofed.simulation.scenario import ILLS, Scenario
 from orthofed.simulation.toy import Toy
 
+pytestmark = pytest.mark.long
+
 
 def run(*words: str, code: int = 0, **environment: str) -> dict[str, Any]:
     """Run the command to its end and return what it prints."""

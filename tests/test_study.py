@@ -20,6 +20,8 @@ from orthofed.core.spec import BaseModel, Encoder, FederationSpec, plan_spec
 from .doc_make import ready_to_make
 from .doc_runner import ROOT, console, environment
 
+pytestmark = pytest.mark.long
+
 BENCHMARKS = ROOT / "benchmarks"
 LAYER = Layer("unet.attn.to_k", 8, 48)
 NUM, RANK = 4, 6
@@ -50,10 +52,10 @@ def grown(work: Path, *more: str, to: str) -> dict[str, Any]:
 
 
 def asked(work: Path, *more: str, to: str) -> subprocess.CompletedProcess[str]:
-    """Run it beside what is kept, with more options."""
+    """Run it beside what is kept, with more options: next to nothing is left, for one process."""
     kept = ["--work", str(work / "study"), "--out", str(work / to)]
     return subprocess.run(
-        [sys.executable, "-m", "study", "--smoke", *kept, *more],
+        [sys.executable, "-m", "study", "--smoke", "--processes", "1", *kept, *more],
         check=False,
         capture_output=True,
         text=True,

@@ -21,7 +21,7 @@ from orthofed.core.spec import FederationSpec
 from orthofed.core.targets import tensor_names
 
 from .coordinator_process import Coordinator, run
-from .test_train_command import SETTINGS
+from .owner_daemon import TRAINING
 from .tiny_base import tiny_base
 from .tiny_concept import write_images
 from .tiny_release import block_of
@@ -35,7 +35,7 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     folder.mkdir()
     tiny_base(folder / "base")
     write_images(folder / "images", 6)
-    (folder / "quick.toml").write_text(SETTINGS)
+    (folder / "quick.toml").write_text(TRAINING)
     return folder
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from .doc_runner import agrees, blocks, console, declared, reader
 
+pytestmark = pytest.mark.long
+
 TUTORIALS = Path(__file__).parents[1] / "docs" / "tutorials"
 ANYTHING = re.compile(r"(?!)")
 

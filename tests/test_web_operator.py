@@ -21,6 +21,8 @@ from .serving import FastFs, founded, running
 from .test_corrective import again, taught
 from .test_retention_gate import GATES, Owner
 
+pytestmark = pytest.mark.long
+
 LOOKS = (
     *("/operator", "/operator/contributions", "/operator/evaluation", "/operator/traffic"),
     *("/operator/releases", "/operator/invites", "/operator/backups", "/operator/live"),

@@ -33,7 +33,7 @@ from orthofed.core.layout import ContributionLayout
 from .coordinator_process import Coordinator
 from .lenient import ANYTHING
 from .member import random_blob
-from .test_train_command import SETTINGS
+from .owner_daemon import TRAINING
 from .tiny_base import tiny_base
 from .tiny_concept import tiny_spec, write_images
 
@@ -122,7 +122,7 @@ def federation(base, tmp_path_factory):
     torch.set_num_threads(1)
     place = tmp_path_factory.mktemp("tight")
     write_images(place / "images", 6)
-    (place / "quick.toml").write_text(SETTINGS)
+    (place / "quick.toml").write_text(TRAINING)
     with Coordinator.found(place / "fed", base, "--rank", "1") as running:
         settings(running, TIGHT)
         yield place, running
@@ -191,7 +191,7 @@ def test_a_refusal_that_comes_only_at_the_commit_is_taken_as_before(federation, 
     settings(coordinator, replace(TIGHT, norm_percent=10_000))
     wild = federation[0] / "quick.toml"
     before = wild.read_text()
-    wild.write_text(SETTINGS.replace("rate = 1e-4", "rate = 1e-2\nclip_norm = 0.0"))
+    wild.write_text(TRAINING.replace("rate = 1e-4", "rate = 1e-2\nclip_norm = 0.0"))
     try:
         with pytest.raises(ContributionRejected, match="spectral norm"):
             trained(federation, base, home, "boar-l1", on_event=tighten)

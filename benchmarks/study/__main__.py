@@ -179,7 +179,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--methods", nargs="+", choices=METHODS)
     parser.add_argument("--pictures", type=int, default=4, help="a prompt; 0: none are drawn")
     parser.add_argument("--sampling", type=int, default=25, help="steps of a picture")
-    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=2, help="1: this one alone")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     if options.smoke:

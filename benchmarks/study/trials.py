@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any, Self
@@ -59,9 +59,17 @@ class Workers:
     """The processes of a run."""
 
     def __init__(self, conditions: Conditions, processes: int, *, pictures: int) -> None:
-        """Start them when the first trial comes; ``pictures`` a prompt are drawn."""
-        self._pool = ProcessPoolExecutor(
-            processes, get_context("spawn"), initializer=_begin, initargs=(conditions, pictures)
+        """Start them when the first trial comes; ``pictures`` a prompt are drawn.
+
+        One is this very process, on another thread: it has loaded what a new one would load again.
+        """
+        told = (conditions, pictures)
+        self._pool: Executor = (
+            ThreadPoolExecutor(1, initializer=_begin, initargs=told)
+            if processes == 1
+            else ProcessPoolExecutor(
+                processes, get_context("spawn"), initializer=_begin, initargs=told
+            )
         )
 
     def __enter__(self) -> Self:

@@ -40,6 +40,8 @@ from ..seeded import Bug
 from ..tiny_base import tiny_base
 from ..wire_recorder import WireRecorder
 
+pytestmark = pytest.mark.long
+
 SETTINGS = """\
 steps = 4
 batch = 4
