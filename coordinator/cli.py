@@ -368,6 +368,7 @@ def fork(
     from .audit_log import AuditLog
     from .caller import who_runs
     from .clock import SystemClock
+    from .closing import forget_sum
     from .folder import DataFolder
     from .fs import Fs
     from .mark import declare
@@ -386,6 +387,7 @@ def fork(
     with folder.locked():
         log = AuditLog(folder.audit_log, fs=fs, clock=clock)
         act = log.begun(who_runs(os.getpid(), os.getuid()), "fork", {})
+        forget_sum(folder, fs=fs)
         store = Store(folder.database, fs=fs)
         try:
             before, now = store.run(lambda db: declare(db, folder, fs=fs, clock=clock))

@@ -8,7 +8,7 @@ the rows can be checked. Source: reliability.md 2.7, R16.
 import hashlib
 import json
 
-from ..core.errors import Refused
+from ..core.errors import Refused, VerificationFailed
 from .folder import DataFolder
 from .fs import Fs
 
@@ -40,6 +40,22 @@ def sum_fault(folder: DataFolder) -> str:
     if wanted == _sum(folder):
         return ""
     return "is not what it was when the coordinator ended: its SHA-256 differs"
+
+
+def check_sum(folder: DataFolder) -> None:
+    """Refuse a database that somebody, or a disk, changed since the coordinator ended.
+
+    Cost: the file is read once. Raises VerificationFailed ``database-changed``.
+    """
+    fault = sum_fault(folder)
+    if fault:
+        raise VerificationFailed(
+            f"{folder.database} {fault}",
+            why="whatever changed it, this coordinator did not, and would sign what it now says",
+            fix="orthofed doctor says what is wrong; restore a backup, or, if you changed it"
+            f" yourself and know why, remove {folder.database_sum} and start again",
+            code="database-changed",
+        )
 
 
 def _sum(folder: DataFolder) -> dict[str, object]:

@@ -23,6 +23,7 @@ from ..core.keys import SigningKey
 from ..core.leaf import document_leaf
 from . import keyring_proofs, meta_rows
 from .clock import Clock
+from .closing import forget_sum
 from .folder import DataFolder
 from .fs import Fs
 from .house import House
@@ -131,6 +132,7 @@ def install_stopped(folder: DataFolder, data: bytes, *, clock: Clock, fs: Fs) ->
     Raises as ``install``, and Refused: another process owns the folder.
     """
     with folder.locked():
+        forget_sum(folder, fs=fs)
         store = Store(folder.database, fs=fs)
         try:
             store.run(lambda db: check_mark(db, folder.mark_file()))
