@@ -115,11 +115,19 @@ _TELL = """() => {
 }"""
 
 
-def test_the_stream_is_the_pages_own(coordinator: Coordinator, browser: Browser) -> None:
-    """One stream a page, from what it shows on: no second fetch where nothing happened."""
-    asked: list[str] = []
+def test_a_page_fetches_itself_once_for_each_news(
+    coordinator: Coordinator, browser: Browser
+) -> None:
+    """The stream begins with what the page shows: when it opens there is nothing to fetch."""
+    member, asked = Member.joined(coordinator.invite()), list[str]()
     with Reader(browser, coordinator.said["page"]) as reader:
-        reader.page.on("request", lambda request: asked.append(request.url))
-        with reader.page.expect_response(re.compile(r"/live\?seen=[0-9a-f]{16}$")):
+        page = reader.page
+        page.on("request", lambda request: asked.append(request.url))
+        with page.expect_response(re.compile(r"/live\?seen=[0-9a-f]{16}$")):
             reader.open("/ledger")
-    assert len([url for url in asked if url.endswith("/ledger")]) == 1
+        page.evaluate(_TELL.replace(".dataset.live", ".dataset.live + '0'"))
+        with page.expect_event("console", timeout=_LONG_MS):
+            pass  # a stream that was begun later, with another name, has spoken
+        member.lease("anna", ("anna-k7",))
+        expect(page.get_by_role("row")).to_have_count(1 + 3, timeout=_LONG_MS)
+    assert len([url for url in asked if url.endswith("/ledger")]) == 1 + 1
