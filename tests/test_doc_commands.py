@@ -77,7 +77,10 @@ UNTYPED = {
         "docker compose -f deploy/compose.yaml exec": "it needs a container engine",
         "helm install": "it needs a Kubernetes",
     },
-    "docs/study.md": {'make study STUDY="--work': "hours"},
+    "docs/study.md": {
+        'make study STUDY="--work FOLDER --pictures': "hours",
+        'make study STUDY="--work FOLDER --add': "hours",
+    },
     "docs/web.md": {"pip install": "it asks a package index"},
 }
 """How each command begins that no test types, and why none can; the page tells its reader so."""
