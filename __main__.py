@@ -30,6 +30,7 @@ from .client import cli as client
 from .client.command_line import Json
 from .client.missing_extra import missing_extra
 from .coordinator import cli as coordinator
+from .coordinator import doctor_command, plan_command
 from .core.errors import OrthoFedError
 from .simulation import simulate_command
 
@@ -50,7 +51,7 @@ for _command in (client.demo, client.verify):
     app.command(epilog=client.EXAMPLES[_command.__name__])(_command)
 app.command(epilog=sample_command.EXAMPLE)(sample_command.sample)
 app.command(epilog=audit_command.EXAMPLE)(audit_command.audit)
-app.command(epilog=coordinator.PLAN_EXAMPLE)(coordinator.plan)
+app.command(epilog=plan_command.EXAMPLE)(plan_command.plan)
 app.command(epilog=admit_command.EXAMPLE)(admit_command.admit)
 app.command(epilog=simulate_command.EXAMPLE)(simulate_command.simulate)
 
@@ -78,7 +79,7 @@ def doctor(
     if not model.is_dir():
         file_command.examine(model, out=fix, as_json=as_json)
     elif fix is None:
-        coordinator.doctor(place, as_json=as_json)
+        doctor_command.doctor(place, as_json=as_json)
     else:
         raise click.UsageError("--fix is for a file; a folder is only read")
 

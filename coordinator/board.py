@@ -19,8 +19,8 @@ from typing import TypeVar
 from ..core.errors import LeaseLost, OrthoFedError, Refused
 from . import leases, slot_rows
 from .clock import Clock
-from .leases import Slot, Slots
 from .slot_events import Action, Arrive, Commit, Event, Refuse, Renew
+from .slots import Slot, Slots
 from .store import Store
 
 _GRAIN_S = 60

@@ -1,4 +1,4 @@
-"""What every operator's command shares: its folder, ``--json``, and the way to the desk.
+"""What operators' commands share: options, how they print, and the way to the desk.
 
 Law: while serve runs it owns the folder and the other commands reach it over the control socket;
 else they open the folder themselves (reliability.md 2.2). Results go to stdout, all else to stderr.
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..core.targets import Targets  # typer reads the option's choices off it
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -21,6 +23,15 @@ if TYPE_CHECKING:
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The coordinator's folder.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+Adapted = Annotated[
+    Targets,
+    typer.Option(
+        "--targets",
+        help="Which layers: attention, of the UNet alone, linear too, or convolutions as well.",
+    ),
+]
+Rank = Annotated[int | None, typer.Option(help="Columns a slot owns in each layer; default 20.")]
+Capacity = Annotated[int | None, typer.Option(help="How many concepts must fit.")]
 
 
 def say(text: str) -> None:
@@ -61,3 +72,21 @@ def desk_of(directory: Path) -> "Iterator[tuple[DataFolder, Desk]]":
             stack.callback(log.close)
             desk = AuditedDesk(OwnDesk(house), log, who_runs(os.getpid(), os.getuid()))
         yield folder, desk
+
+
+def lambda_1024(strength: float) -> int:
+    """Return a merge weight in 1024ths; raises InputError outside 0 to 2.
+
+    >>> lambda_1024(0.6)
+    614
+    """
+    from ..core.errors import InputError
+
+    if not 0 <= strength <= 2:  # noqa: PLR2004  # method.md 3.2; also refuses NaN
+        raise InputError(
+            f"lambda {strength}",
+            why="a merge weight is 0 to 2",
+            fix="give a number from 0 to 2, such as 1 or 0.6",
+            code="bad-lambda",
+        )
+    return round(strength * 1024)

@@ -27,10 +27,10 @@ from .folder import DataFolder
 from .fs import Fs
 from .heads import Heads
 from .keyfile import check_all_closed, find_key
-from .leases import Slots
 from .ledger import Ledger
 from .mark import check_mark
 from .sightings import Sightings
+from .slots import Slots
 from .store import Store
 from .sweeper import sweep
 

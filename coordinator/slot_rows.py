@@ -7,7 +7,7 @@ row is written only over the one that memory thinks is there (I1). Not here: whe
 
 import sqlite3
 
-from .leases import Phase, Slot
+from .slots import Phase, Slot
 
 
 def make(db: sqlite3.Connection, num: int) -> None:

@@ -11,83 +11,52 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TypedDict, cast
 
 from . import canonical, slots
 from .basis import FAMILIES, Family
 from .errors import SpecError, VerificationFailed
-from .fields import Fields, bad_field, is_hex
+from .fields import is_hex
 from .haar import MAX_HAAR_WIDTH, haar_table
 from .hadamard import supported
 from .layer import MAX_WIDTH, Layer
+from .spec_parts import (
+    DEFAULT_LIMITS,
+    HIGHEST,
+    LIMIT_BOUNDS,
+    LOWEST,
+    MAX_ENCODERS,
+    MAX_LAYERS,
+    MAX_TOKEN_LAYERS,
+    PROMPT,
+    VERSION,
+    BaseModel,
+    Encoder,
+    Limits,
+    bad_spec,
+)
+from .spec_reading import read_spec
 from .token_layers import run_order
 
-__all__ = ["BaseModel", "Encoder", "FederationSpec", "Layer", "Limits", "check_widths", "plan_spec"]
+__all__ = [
+    "PROMPT",
+    "BaseModel",
+    "Encoder",
+    "FederationSpec",
+    "Layer",
+    "Limits",
+    "check_widths",
+    "plan_spec",
+]
 
-PROMPT = "a photo of {}"
 BASE_FAMILIES = ("other", "sd1", "sdxl")
 MAX_LAMBDA = 2048
 MAX_SPEC_BYTES = 1 << 20
 """security.md 5; a vocabulary's reserved words are most of it."""
-_MAX_LAYERS = 8192
-_MAX_RESERVED = 65536
-_MAX_ENCODERS = 2
-_MAX_TOKEN_LAYERS = 256
 _WINDOW = 12
-_LOWEST, _HIGHEST = -40, 0
-_VERSION = 1
 _SLUG = re.compile(r"[a-z0-9](?:-?[a-z0-9]){2,30}")
 _TEXT = re.compile(r"[A-Za-z0-9 .,:;/_()+#={}\[\]-]{1,200}")
-_FIELDS = (
-    "base", "basis", "capacity", "encoders", "exponent_high", "exponent_low", "lambda_1024",
-    "layers", "limits", "name", "ranks", "reserved", "seed", "v",
-)  # fmt: skip
 _PROMPT = re.compile(r"[A-Za-z0-9 .,:;/_()+#=-]{0,150}\{\}[A-Za-z0-9 .,:;/_()+#=-]{0,150}")
 _COMPONENT = re.compile(r"[a-z][a-z0-9_]{0,63}")
-
-
-@dataclass(frozen=True, slots=True)
-class Encoder:
-    """One text encoder: its component's name and the width of its token embeddings."""
-
-    name: str
-    width: int
-
-
-@dataclass(frozen=True, slots=True)
-class BaseModel:
-    """The model that everybody adapts; ``fingerprint`` is that of core/fingerprint.py, in hex.
-
-    ``family``: ``sd1``, ``sdxl`` or ``other`` (formats.md 3.1). ``licence``: an SPDX id.
-    """
-
-    family: str
-    name: str
-    revision: str
-    fingerprint: str
-    licence: str
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one member may take; security.md 2 T1 and reliability.md give the reasons."""
-
-    ttl_s: int = 900
-    hold_s: int = 86400
-    leases_a_day: int = 3
-    max_triggers: int = 4
-    max_vectors: int = 8
-    operator_slots_percent: int = 10
-
-
-_LIMIT_BOUNDS = {
-    "ttl_s": (5, 86400),
-    "hold_s": (5, 30 * 86400),
-    "leases_a_day": (1, 1000),
-    "max_triggers": (1, 8),
-    "max_vectors": (1, 8),
-    "operator_slots_percent": (0, 50),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +83,7 @@ class FederationSpec:
     lambda_1024: int = 1024
     exponent_low: int = -28
     exponent_high: int = -16
-    limits: Limits = Limits()
+    limits: Limits = DEFAULT_LIMITS
     reserved: tuple[str, ...] = ()
     tables: tuple[tuple[int, str], ...] = ()
     token_layers: tuple[str, ...] = ()
@@ -142,7 +111,7 @@ class FederationSpec:
         for known, rank in self.ranks:
             if known == width:
                 return rank
-        raise _bad(f"no rank for width {width}", "the spec has no layer of that width")
+        raise bad_spec(f"no rank for width {width}", "the spec has no layer of that width")
 
     def layer_rank(self, layer: Layer) -> int:
         """Return the rank of every slot in ``layer``."""
@@ -164,7 +133,7 @@ class FederationSpec:
             "ranks": [{"rank": rank, "width": width} for width, rank in self.ranks],
             "reserved": list(self.reserved),
             "seed": self.seed.hex(),
-            "v": _VERSION,
+            "v": VERSION,
         }
         if self.tables:
             body["tables"] = [{"sha256": digest, "width": width} for width, digest in self.tables]
@@ -188,9 +157,7 @@ class FederationSpec:
                 fix="check the address of the federation",
                 code="spec-too-large",
             )
-        value = canonical.decode(data)
-        _check_version(value)
-        return cls(**_read(value))
+        return cls(**read_spec(canonical.decode(data)))
 
 
 def plan_spec(  # noqa: PLR0913  # a federation has this many choices
@@ -230,7 +197,7 @@ def plan_spec(  # noqa: PLR0913  # a federation has this many choices
         encoders=tuple(encoders),
         capacity=num_slots,
         lambda_1024=lambda_1024,
-        limits=Limits() if limits is None else limits,
+        limits=DEFAULT_LIMITS if limits is None else limits,
         reserved=tuple(sorted(set(reserved))),
         tables=_table_hashes(seed, widths) if basis == "haar" else (),
         token_layers=tuple(token_layers),
@@ -259,81 +226,95 @@ def _layer_record(layer: Layer) -> dict[str, object]:
 def _check_names(spec: FederationSpec) -> None:
     """Check every text of the spec."""
     if not _SLUG.fullmatch(spec.name) or len(spec.name) > 31:  # noqa: PLR2004  # security.md 7
-        raise _bad(f"federation name {spec.name[:40]!r}", "it is 3 to 31 of a-z, 0-9 and hyphens")
+        raise bad_spec(
+            f"federation name {spec.name[:40]!r}", "it is 3 to 31 of a-z, 0-9 and hyphens"
+        )
     if spec.base.family not in BASE_FAMILIES:
-        raise _bad(f"base family {spec.base.family[:40]!r}", "it is sd1, sdxl or other")
+        raise bad_spec(f"base family {spec.base.family[:40]!r}", "it is sd1, sdxl or other")
     for text in (spec.base.name, spec.base.revision, spec.base.licence):
         if not _TEXT.fullmatch(text):
-            raise _bad(f"base text {text[:40]!r}", "it goes into file headers: plain ASCII, 1-200")
+            raise bad_spec(
+                f"base text {text[:40]!r}", "it goes into file headers: plain ASCII, 1-200"
+            )
     if not _PROMPT.fullmatch(spec.prompt):
-        raise _bad(
+        raise bad_spec(
             f"the prompt {spec.prompt[:80]!r}",
             "it is plain ASCII with {} once, for the concept, and at most 150 on either side",
         )
     if not is_hex(spec.base.fingerprint):
-        raise _bad("a base fingerprint that is no SHA-256", "it has 64 lower-case hex digits")
+        raise bad_spec("a base fingerprint that is no SHA-256", "it has 64 lower-case hex digits")
     for word in spec.reserved:
         if not _SLUG.fullmatch(word):
-            raise _bad(f"reserved word {word[:40]!r}", "only words that a trigger could be count")
+            raise bad_spec(
+                f"reserved word {word[:40]!r}", "only words that a trigger could be count"
+            )
     if list(spec.reserved) != sorted(set(spec.reserved)):
-        raise _bad("reserved words out of order", "they are sorted, none twice")
+        raise bad_spec("reserved words out of order", "they are sorted, none twice")
 
 
 def _check_layers(spec: FederationSpec) -> None:
     """Check layers, ranks and encoders, and that the slots fit."""
-    if len(spec.layers) > _MAX_LAYERS:
-        raise _bad(f"{len(spec.layers)} layers", f"a spec has at most {_MAX_LAYERS}")
+    if len(spec.layers) > MAX_LAYERS:
+        raise bad_spec(f"{len(spec.layers)} layers", f"a spec has at most {MAX_LAYERS}")
     paths = [layer.path for layer in spec.layers]
     if paths != sorted(set(paths)):
-        raise _bad("layers out of order", "they are sorted by path, none twice")
+        raise bad_spec("layers out of order", "they are sorted by path, none twice")
     widths = sorted({layer.width for layer in spec.layers})
     if [width for width, _ in spec.ranks] != widths:
-        raise _bad("ranks that do not match the layers", "each input width has exactly one rank")
+        raise bad_spec(
+            "ranks that do not match the layers", "each input width has exactly one rank"
+        )
     most = slots.capacity(spec.layers, dict(spec.ranks))
     if not 1 <= spec.capacity <= most:
-        raise _bad(f"capacity {spec.capacity}", f"these layers and ranks hold 1 to {most} slots")
+        raise bad_spec(
+            f"capacity {spec.capacity}", f"these layers and ranks hold 1 to {most} slots"
+        )
     names = [encoder.name for encoder in spec.encoders]
-    if not 1 <= len(names) <= _MAX_ENCODERS or names != sorted(set(names)):
-        raise _bad(f"{len(names)} text encoders", "there are one or two, sorted by name")
+    if not 1 <= len(names) <= MAX_ENCODERS or names != sorted(set(names)):
+        raise bad_spec(f"{len(names)} text encoders", "there are one or two, sorted by name")
     for encoder in spec.encoders:
         if not _COMPONENT.fullmatch(encoder.name) or not 1 <= encoder.width <= MAX_WIDTH:
-            raise _bad(f"text encoder {encoder.name[:40]!r}", "its name or width is out of bounds")
-    if len(spec.token_layers) > _MAX_TOKEN_LAYERS:
-        raise _bad(
-            f"{len(spec.token_layers)} token layers", f"there are {_MAX_TOKEN_LAYERS} at most"
+            raise bad_spec(
+                f"text encoder {encoder.name[:40]!r}", "its name or width is out of bounds"
+            )
+    if len(spec.token_layers) > MAX_TOKEN_LAYERS:
+        raise bad_spec(
+            f"{len(spec.token_layers)} token layers", f"there are {MAX_TOKEN_LAYERS} at most"
         )
     if list(spec.token_layers) != sorted(set(spec.token_layers), key=run_order):
-        raise _bad("token layers out of order", "they stand as the UNet runs them, none twice")
+        raise bad_spec("token layers out of order", "they stand as the UNet runs them, none twice")
 
 
 def _check_numbers(spec: FederationSpec) -> None:
     """Check lambda, the window of exponents and the limits."""
     if not 0 <= spec.lambda_1024 <= MAX_LAMBDA:
-        raise _bad(f"lambda {spec.lambda_1024}/1024", f"it is 0 to {MAX_LAMBDA} 1024ths")
+        raise bad_spec(f"lambda {spec.lambda_1024}/1024", f"it is 0 to {MAX_LAMBDA} 1024ths")
     low, high = spec.exponent_low, spec.exponent_high
-    if not _LOWEST <= low <= high <= _HIGHEST or high - low != _WINDOW:
-        raise _bad(
+    if not LOWEST <= low <= high <= HIGHEST or high - low != _WINDOW:
+        raise bad_spec(
             f"exponents {low} to {high}",
-            f"the window spans {_WINDOW + 1} exponents within {_LOWEST} to {_HIGHEST}",
+            f"the window spans {_WINDOW + 1} exponents within {LOWEST} to {HIGHEST}",
         )
-    for name, (least, most) in _LIMIT_BOUNDS.items():
+    for name, (least, most) in LIMIT_BOUNDS.items():
         value = int(getattr(spec.limits, name))
         if not least <= value <= most:
-            raise _bad(f"{name} = {value}", f"it is {least} to {most}")
+            raise bad_spec(f"{name} = {value}", f"it is {least} to {most}")
 
 
 def _check_basis(spec: FederationSpec) -> None:
     """Check the seed, and that the family takes every width."""
     if len(spec.seed) != 32:  # noqa: PLR2004  # method.md 2.1
-        raise _bad(f"a seed of {len(spec.seed)} bytes", "it has 32")
+        raise bad_spec(f"a seed of {len(spec.seed)} bytes", "it has 32")
     if spec.basis not in FAMILIES:
-        raise _bad(f"basis family {spec.basis[:40]!r}", f"it is one of {', '.join(FAMILIES)}")
+        raise bad_spec(f"basis family {spec.basis[:40]!r}", f"it is one of {', '.join(FAMILIES)}")
     check_widths(spec.basis, spec.layers)
     widths = [width for width, _ in spec.ranks] if spec.basis == "haar" else []
     if [w for w, _ in spec.tables] != widths or not all(
         is_hex(digest) for _, digest in spec.tables
     ):
-        raise _bad("table hashes that do not match", "haar has one SHA-256 a width, others none")
+        raise bad_spec(
+            "table hashes that do not match", "haar has one SHA-256 a width, others none"
+        )
 
 
 def check_widths(basis: Family, layers: Sequence[Layer]) -> None:
@@ -358,136 +339,3 @@ def check_widths(basis: Family, layers: Sequence[Layer]) -> None:
             fix=f"choose the basis family {' or '.join(good)}",
             code="width-not-supported",
         )
-
-
-def _check_version(value: object) -> None:
-    """Tell a newer spec from a broken one, so that an old client says what to do."""
-    body = value  # keeps its declared type when the next line narrows the other name
-    names = cast("dict[str, object]", value) if isinstance(value, dict) else ()
-    version = Fields(body, "a spec", need=("v",), may=names).integer("v")
-    if version != _VERSION:
-        raise SpecError(
-            f"a spec of version {version}, this orthofed reads {_VERSION}",
-            why="the federation was made by another version",
-            fix="upgrade orthofed on this machine",
-            code="spec-version",
-        )
-
-
-class _Arguments(TypedDict):
-    """The constructor's arguments, as read."""
-
-    name: str
-    base: BaseModel
-    basis: Family
-    seed: bytes
-    ranks: tuple[tuple[int, int], ...]
-    layers: tuple[Layer, ...]
-    encoders: tuple[Encoder, ...]
-    capacity: int
-    lambda_1024: int
-    exponent_low: int
-    exponent_high: int
-    limits: Limits
-    reserved: tuple[str, ...]
-    tables: tuple[tuple[int, str], ...]
-    token_layers: tuple[str, ...]
-    prompt: str
-
-
-def _read(value: object) -> _Arguments:
-    """Return the fields of a spec's body; the constructor checks what they say."""
-    body = Fields(value, "a spec", need=_FIELDS, may=("prompt", "tables", "token_layers"))
-    ranks = [
-        Fields(item, "a rank", need=("rank", "width"))
-        for item in body.items("ranks", most=_MAX_LAYERS)
-    ]
-    tables = [
-        Fields(item, "a table", need=("sha256", "width"))
-        for item in (body.items("tables", least=1, most=_MAX_LAYERS) if "tables" in body else [])
-    ]
-    basis = body.one_of("basis", FAMILIES)
-    return _Arguments(
-        name=body.text("name"),
-        base=_read_base(body.raw("base")),
-        basis=next(family for family in FAMILIES if family == basis),
-        seed=bytes.fromhex(body.hex("seed")),
-        ranks=tuple((item.integer("width"), item.integer("rank")) for item in ranks),
-        layers=tuple(_read_layer(item) for item in body.items("layers", most=_MAX_LAYERS)),
-        encoders=tuple(_read_encoder(item) for item in body.items("encoders", most=_MAX_ENCODERS)),
-        capacity=body.integer("capacity"),
-        lambda_1024=body.integer("lambda_1024"),
-        exponent_low=body.integer("exponent_low", _LOWEST, _HIGHEST),
-        exponent_high=body.integer("exponent_high", _LOWEST, _HIGHEST),
-        limits=_read_limits(body.raw("limits")),
-        reserved=_read_words(body.items("reserved", most=_MAX_RESERVED)),
-        tables=tuple((item.integer("width"), item.hex("sha256")) for item in tables),
-        token_layers=_read_words(
-            body.items("token_layers", least=1, most=_MAX_TOKEN_LAYERS)
-            if "token_layers" in body
-            else []
-        ),
-        prompt=_read_prompt(body),
-    )
-
-
-def _read_prompt(body: Fields) -> str:
-    """Return the prompt; the default is not spelt, so that one spec has one spelling."""
-    prompt = body.text("prompt") if "prompt" in body else PROMPT
-    if "prompt" in body and prompt == PROMPT:
-        raise bad_field("`prompt` of a spec spells the default")
-    return prompt
-
-
-def _read_base(value: object) -> BaseModel:
-    body = Fields(value, "a base", need=[field.name for field in fields(BaseModel)])
-    return BaseModel(
-        family=body.text("family"),
-        name=body.text("name"),
-        revision=body.text("revision"),
-        fingerprint=body.hex("fingerprint"),
-        licence=body.text("licence"),
-    )
-
-
-def _read_layer(value: object) -> Layer:
-    body = Fields(value, "a layer", need=("out", "path", "width"), may=("kernel",))
-    return Layer(
-        path=body.text("path"),
-        out=body.integer("out"),
-        width=body.integer("width"),
-        kernel=_read_kernel(body) if "kernel" in body else (),
-    )
-
-
-def _read_kernel(body: Fields) -> tuple[int, int]:
-    height, width = body.items("kernel", least=2, most=2)
-    if type(height) is not int or type(width) is not int:
-        raise bad_field("`kernel` of a layer is not two integers")
-    return height, width
-
-
-def _read_encoder(value: object) -> Encoder:
-    body = Fields(value, "an encoder", need=("name", "width"))
-    return Encoder(name=body.text("name"), width=body.integer("width"))
-
-
-def _read_limits(value: object) -> Limits:
-    body = Fields(value, "limits", need=_LIMIT_BOUNDS)
-    return Limits(**{name: body.integer(name) for name in _LIMIT_BOUNDS})
-
-
-def _read_words(items: Sequence[object]) -> tuple[str, ...]:
-    words = tuple(item for item in items if isinstance(item, str))
-    if len(words) != len(items):
-        raise _bad("a word or path that is no text", "reserved words and token layers are texts")
-    return words
-
-
-def _bad(what: str, why: str) -> SpecError:
-    return SpecError(
-        what,
-        why=why,
-        fix="make the federation again with values within these bounds",
-        code="bad-spec",
-    )

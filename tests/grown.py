@@ -26,8 +26,8 @@ from orthofed.coordinator.contribution_rows import Contribution
 from orthofed.coordinator.folder import DataFolder
 from orthofed.coordinator.house import House
 from orthofed.coordinator.lease_rows import Lease
-from orthofed.coordinator.leases import Slot
 from orthofed.coordinator.name_rows import Name
+from orthofed.coordinator.slots import Slot
 from orthofed.coordinator.upload_rows import Upload
 from orthofed.core import names
 from orthofed.core.basis_fingerprint import basis_fingerprint

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from orthofed.coordinator import leases
-from orthofed.coordinator.leases import Slot, Slots
 from orthofed.coordinator.slot_events import (
     Action,
     Arrive,
@@ -34,6 +33,7 @@ from orthofed.coordinator.slot_events import (
     Revoke,
     Withdraw,
 )
+from orthofed.coordinator.slots import Slot, Slots
 
 TTL = 900
 LATE_S, EARLY_S = -1e12, 1e12

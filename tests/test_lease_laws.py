@@ -62,7 +62,7 @@ def test_two_clients_and_one_slot_in_every_order(capsys):
 @pytest.mark.parametrize("name", BUGS)
 def test_a_seeded_bug_of_the_machine_is_caught(name):
     """Each classic fault, planted in a copy: the walk must not stay green."""
-    with Bug.named(name).in_process(), pytest.raises(AssertionError):
+    with Bug.named(name).everywhere(), pytest.raises(AssertionError):
         explore(leases.step, clients=("ana", "ben"), num_slots=1)
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from orthofed.coordinator.leases import Slot, Slots, step
+from orthofed.coordinator.leases import step
 from orthofed.coordinator.slot_events import (
     Arrive,
     Ask,
@@ -23,6 +23,7 @@ from orthofed.coordinator.slot_events import (
     Restart,
     Withdraw,
 )
+from orthofed.coordinator.slots import Slot, Slots
 
 TTL = 900
 

@@ -10,11 +10,12 @@ from orthofed.client.status import status_of
 from orthofed.coordinator import member_rows
 from orthofed.coordinator.control import ControlServer
 from orthofed.coordinator.doctor import examine
-from orthofed.coordinator.leases import Slot, Slots, step
+from orthofed.coordinator.leases import step
 from orthofed.coordinator.members import find_member
 from orthofed.coordinator.revocation import Terms, revoke
 from orthofed.coordinator.rowcheck import check_rows
 from orthofed.coordinator.slot_events import Ask, Commit, Free, Grant, Refuse, Renew, Revoke
+from orthofed.coordinator.slots import Slot, Slots
 from orthofed.core.errors import InputError, OrthoFedError, Refused
 from orthofed.core.leaf import parse_leaf
 from orthofed.proto import methods, wire

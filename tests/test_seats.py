@@ -12,7 +12,6 @@ from itertools import pairwise
 import pytest
 
 from orthofed.coordinator import leases
-from orthofed.coordinator.leases import Slot, Slots
 from orthofed.coordinator.slot_events import (
     Action,
     Ask,
@@ -30,6 +29,7 @@ from orthofed.coordinator.slot_events import (
     Revoke,
     Withdraw,
 )
+from orthofed.coordinator.slots import Slot, Slots
 
 from .seeded import Bug
 

@@ -13,9 +13,9 @@ from orthofed.coordinator import board as boards
 from orthofed.coordinator import meta_rows, name_rows, slot_rows
 from orthofed.coordinator.clock import SystemClock
 from orthofed.coordinator.fs import Fs
-from orthofed.coordinator.leases import Slot, Slots
 from orthofed.coordinator.name_rows import Name
 from orthofed.coordinator.slot_events import Ask, Grant, Renew
+from orthofed.coordinator.slots import Slot, Slots
 from orthofed.coordinator.store import Store
 from orthofed.core.errors import OrthoFedError, Refused
 

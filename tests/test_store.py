@@ -11,10 +11,10 @@ from orthofed.coordinator.board import Board
 from orthofed.coordinator.clock import SystemClock
 from orthofed.coordinator.contribution_rows import Contribution
 from orthofed.coordinator.fs import Fs
-from orthofed.coordinator.leases import Slot, Slots
 from orthofed.coordinator.ledger import Ledger, head
 from orthofed.coordinator.name_rows import Name
 from orthofed.coordinator.slot_events import Ask, Commit, Grant, Hold, Renew
+from orthofed.coordinator.slots import Slot, Slots
 from orthofed.coordinator.store import Store
 from orthofed.coordinator.upload_rows import Upload
 from orthofed.core.errors import LeaseLost, OrthoFedError, Refused, VerificationFailed

@@ -17,8 +17,8 @@ from ..coordinator.evidence import LIVE as _LIVE
 from ..coordinator.evidence_taken import PICTURED
 from ..coordinator.house import House
 from ..coordinator.lease_rows import Lease
-from ..coordinator.leases import Slot
 from ..coordinator.measured import MEASURED
+from ..coordinator.slots import Slot
 from ..coordinator.tls import certificate_until_s
 from ..coordinator.verdicts import APPROVED
 from ..core.errors import Refused
