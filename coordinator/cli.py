@@ -89,17 +89,9 @@ def status(directory: Folder, as_json: Json = False) -> None:
 
 
 app.command(epilog=release_command.EXAMPLE)(release_command.release)
-
-
 app.command(epilog=backup_command.EXAMPLE)(backup_command.backup)
-
-
 app.command(epilog=restore_command.EXAMPLE)(restore_command.restore)
-
-
 app.command(epilog=fork_command.EXAMPLE)(fork_command.fork)
-
-
 app.command(epilog=contributions_command.EXAMPLE)(contributions_command.contributions)
 app.command(epilog=fleet_command.EXAMPLE)(fleet_command.fleet)
 app.command(epilog=approve_command.EXAMPLE)(approve_command.approve)

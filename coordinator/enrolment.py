@@ -1,13 +1,11 @@
 """Join, Lease, Renew and GiveBack: from an invite to a slot and its names.
 
 Laws: an invite is spent once for each member key; the same request gives the same lease; one lease
-at a time and a few a day for each member (T1), none for one that was revoked; a name that was
-leased is its member's for ever (T23, I6): nobody else gets it or one that reads like it, also after
-a withdrawal, and its owner only while no contribution carries it that was not withdrawn: to replace
-one, withdraw, then lease again, or ask for a corrective lease: its own slot once more, for the same
-concept, triggers and vectors, while what the slot holds stands accepted. Who has a share of another
-member's concept gets a seat beside it (joining.py). Grant, names, lease and ledger leaf are one
-transaction.
+at a time and a few a day for each member (T1), none for one that was revoked; who may take which
+name is naming.py's: to replace a contribution, withdraw, then lease again, or ask for a corrective
+lease: its own slot once more, for the same concept, triggers and vectors, while what the slot holds
+stands accepted. Who has a share of another member's concept gets a seat beside it (joining.py).
+Grant, names, lease and ledger leaf are one transaction.
 """
 
 import sqlite3
@@ -16,20 +14,20 @@ from dataclasses import dataclass
 from ..core import names
 from ..core.canonical import encode
 from ..core.document import Document, parse
-from ..core.errors import InputError, LeaseLost, OrthoFedError, Refused
+from ..core.errors import InputError, LeaseLost, Refused
 from ..core.fields import Fields
 from ..core.leaf import lease_leaf
 from ..core.share import Share
 from ..proto import wire
-from . import contribution_rows, lease_rows, member_rows, members, name_rows, slot_events
+from . import contribution_rows, lease_rows, member_rows, members, slot_events
 from .board import Turn
 from .contribution_rows import Contribution
 from .house import House
-from .joining import is_joined, joinable
+from .joining import joinable
 from .journal import short, tell
 from .lease_rows import Lease
 from .member_rows import Member
-from .name_rows import Name, NameKind
+from .naming import OwnNames, check_names, claim_names, leases_of_like_names, own_names
 from .slot_events import Grant, Hold
 
 _DAY_S = 86_400
@@ -168,8 +166,9 @@ class Enrolment:
             held = _held(db, key, asked)
             event = slot_events.Revise(now_s, asked.client, key, held.slot, held.fence)
             return self._write(turn, key, asked, _granted(turn, event))
-        own = self._own_names(db, key)
-        self._check_names(db, asked, own)
+        own = own_names(db, key)
+        reserved = self._house.facts.spec.reserved
+        check_names(db, asked.concept, asked.triggers, own, reserved=reserved)
         event = slot_events.Ask(now_s, asked.client, key, operator=member.operator)
         granted = _granted(turn, event)
         self._leave_old(turn, own, asked)
@@ -196,56 +195,12 @@ class Enrolment:
         return self._house.clock.wall_s() // _DAY_S
 
     @staticmethod
-    def _own_names(db: sqlite3.Connection, key: str) -> dict[tuple[NameKind, str], Name]:
-        """Return the member's own names that no contribution carries: those it may take again.
-
-        By way of its leases, which are few: a federation's names are many.
-        """
-        own: dict[tuple[NameKind, str], Name] = {}
-        for lease in lease_rows.of_member(db, key):
-            if lease.joins is not None:
-                continue  # the names are its first owner's
-            kinds: list[NameKind] = ["concept", *("trigger" for _ in lease.triggers)]
-            for kind, each in zip(kinds, (lease.concept, *lease.triggers), strict=True):
-                alike = name_rows.at(db, kind, names.skeleton(each))
-                mine = [name for name in alike if name.member == key]
-                if not mine:
-                    raise AssertionError("a leased name is its member's for ever")
-                own |= {(kind, name.name): name for name in mine if not _carried(db, name)}
-        return own
-
-    def _check_names(
-        self, db: sqlite3.Connection, asked: _Asked, own: dict[tuple[NameKind, str], Name]
-    ) -> None:
-        """Refuse names that are taken or read like another's (T23).
-
-        Its own name, letter by letter, is a member's also beside one that reads like it: an earlier
-        version's rule had let both in.
-        """
-        alike = name_rows.at(db, "concept", names.skeleton(asked.concept))
-        others = any(("concept", name.name) not in own for name in alike)
-        if others and ("concept", asked.concept) not in own:
-            raise _taken(db, asked.concept)
-        mine = {name for kind, name in own if kind == "trigger"}
-        taken: list[str] = []
-        for trigger in asked.triggers:
-            near = () if trigger in mine else _near(db, trigger)
-            taken += [name for name in near if name not in mine]
-            names.check_trigger(trigger, taken=taken, reserved=self._house.facts.spec.reserved)
-            taken.append(trigger)
-
-    @staticmethod
-    def _leave_old(turn: Turn, own: dict[tuple[NameKind, str], Name], asked: _Asked) -> None:
+    def _leave_old(turn: Turn, own: OwnNames, asked: _Asked) -> None:
         """End the member's earlier leases of names that read like these (I6).
 
         Late ones too: a late commit counts, and no two contributions may share a name.
         """
-        old = {
-            (name.slot, name.fence)
-            for (kind, _), name in own.items()
-            if _reads_like(kind, name.name, asked)
-        }
-        for slot, fence in old:
+        for slot, fence in leases_of_like_names(own, asked.concept, asked.triggers):
             client = turn.state.slots[slot].client
             with_fence = slot_events.GiveBack(client, slot, fence)
             try:
@@ -287,9 +242,7 @@ class Enrolment:
         lease_rows.add(db, lease)
         if asked.replaces is not None or asked.share is not None:
             return lease  # its names stay those of the concept's first lease, which carries them
-        _claim(db, "concept", Name(asked.concept, key, slot, fence))
-        for trigger in asked.triggers:
-            _claim(db, "trigger", Name(trigger, key, slot, fence))
+        claim_names(db, lease)
         return lease
 
 
@@ -342,22 +295,6 @@ def _ids(lease: Lease) -> dict[str, str | int]:
     }
 
 
-def _carried(db: sqlite3.Connection, name: Name) -> bool:
-    """Return whether a contribution bears the name; a withdrawn one is in no later release."""
-    entry = contribution_rows.at(db, name.slot, name.fence)
-    return entry is not None and (entry.state != "withdrawn" or is_joined(db, entry.first))
-
-
-def _reads_like(kind: NameKind, name: str, asked: _Asked) -> bool:
-    if kind == "concept":
-        return names.skeleton(name) == names.skeleton(asked.concept)
-    return any(names.collide(name, trigger) for trigger in asked.triggers)
-
-
-def _claim(db: sqlite3.Connection, kind: NameKind, name: Name) -> None:
-    name_rows.claim(db, kind, names.skeleton(name.name), name)
-
-
 def _check_signed_by(document: Document, *keys: str) -> None:
     """Check that these keys and no other signed; raises VerificationFailed or InputError."""
     if [each.key for each in document.sigs] != sorted(set(keys)):
@@ -380,28 +317,6 @@ def _check_same(before: Lease, asked: _Asked) -> None:
         share,
     ):
         raise wire.malformed("a lease request with the id of another one")
-
-
-def _near(db: sqlite3.Connection, trigger: str) -> set[str]:
-    """Return every trigger ever leased that may collide with this one."""
-    skeletons, start = names.near(trigger)
-    found = [name for each in skeletons for name in name_rows.at(db, "trigger", each)]
-    found += name_rows.beginning(db, "trigger", start)
-    return {name.name for name in found}
-
-
-def _taken(db: sqlite3.Connection, concept: str) -> OrthoFedError:
-    tries = (f"{concept[:28]}-{n}" for n in range(2, 100))
-    free = next(
-        (n for n in tries if not name_rows.at(db, "concept", names.skeleton(n))),
-        "another one",
-    )
-    return Refused(
-        f"the concept name {concept} is not free",
-        why="it is, or reads like, a concept of this federation",
-        fix=f"choose another name, such as {free}",
-        code="name-taken",
-    )
 
 
 def _bad_invite(what: str) -> Refused:

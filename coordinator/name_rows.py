@@ -2,7 +2,7 @@
 
 Laws: each function runs inside a transaction that its caller began and that COMMITs as a whole;
 rows of names are never deleted (I6), and no two members' names read alike (T23). Not here: what
-reads alike (core/names.py), when a name may be taken (enrolment.py).
+reads alike (core/names.py), when a name may be taken (naming.py).
 """
 
 import sqlite3
