@@ -61,6 +61,8 @@ def test_what_varies_is_what_the_page_says() -> None:
 PAGE = """
 <!-- runner
 port: 7443
+root: /srv/kept
+adds: say --to all
 -->
 ```console
 $ echo one \\
@@ -69,6 +71,10 @@ one two
 $ X=7443
 $ echo $X
 7443
+$ orthofed() { echo "$@"; }
+$ orthofed say hello
+say --to all hello
+$ false  # no test types this: it fails
 ```
 1. In a list:
 
@@ -86,6 +92,9 @@ ready
 
 <!-- runner: once the background has ended -->
 ```console
+$ cp a.txt /srv/kept && ls /srv/kept && echo /srv/kept
+a.txt
+/srv/kept
 $ cat a.txt
 in a file
 ```
@@ -114,9 +123,13 @@ def test_a_page_is_read_as_a_reader_reads_it(tmp_path: Path) -> None:
         "echo one \\\n    two",
         "X=7443",
         "echo $X",
+        'orthofed() { echo "$@"; }',
+        "orthofed say hello",
     ]
     assert (tmp_path / "a.txt").read_text("utf-8") == "in a file\n"
-    assert declared(path) == {"link": [], "port": ["7443"], "varies": []}
+    assert (tmp_path / "srv" / "kept" / "a.txt").is_file()
+    said = {word: values for word, values in declared(path).items() if values}
+    assert said == {"port": ["7443"], "root": ["/srv/kept"], "adds": ["say --to all"]}
     assert len(blocks(path)) == 5
 
 
