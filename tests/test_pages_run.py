@@ -25,8 +25,8 @@ from .coordinator_process import Coordinator, run
 from .doc_runner import ROOT, reader
 from .lenient import ANYTHING
 from .owner import Owner
+from .owner_daemon import TRAINING
 from .serving import Running, founded, running
-from .test_train_command import SETTINGS
 from .tiny_base import tiny_base
 from .tiny_concept import write_images
 
@@ -66,7 +66,7 @@ def served(folder: Path, *homes: Path) -> Iterator[Coordinator]:
     """
     write_images(folder / "photos", 6)
     write_images(folder / "my-photos", 9)
-    (folder / "quick.toml").write_text(SETTINGS)
+    (folder / "quick.toml").write_text(TRAINING)
     with Coordinator.found(folder / "fed", tiny_base(folder / "base"), "--rank", "1") as found:
         (folder / "invite").write_text(found.invite(uses=9))
         for home in homes:
