@@ -39,14 +39,25 @@ class OrderSocket:
     _last_s: float = field(default=float("-inf"))
     _asked: str = _NOBODY
     _node_seen_s: float | None = None  # on the monotonic clock; None: no news
+    _missed_s: float | None = None  # since when the bridge is well and has never seen the node
     _told_s: float = field(default=float("-inf"))  # when the coordinator said so
 
     def heard(self, line: Mapping[str, Any], now_s: float) -> None:
-        """Keep what the coordinator said of this member's node, with its list of orders."""
+        """Keep what the coordinator said of this member's node, with its list of orders.
+
+        Never seen, while the bridge is well, is silence too, from when it was first said: a node
+        that was registered anew (F14), and any node after a restart of the coordinator, which
+        forgets whom it saw, would else be waited for without end (L8).
+        """
         node, bridge = line.get("node_seen_s"), line.get("bridge_seen_s")
-        is_news = isinstance(node, int) and isinstance(bridge, int) and bridge <= _BRIDGE_S
-        self._node_seen_s = now_s - node if is_news and isinstance(node, int) else None
         self._told_s = now_s
+        if not isinstance(bridge, int) or bridge > _BRIDGE_S:
+            self._node_seen_s = self._missed_s = None
+        elif isinstance(node, int):
+            self._node_seen_s, self._missed_s = now_s - node, None
+        else:
+            self._missed_s = now_s if self._missed_s is None else self._missed_s
+            self._node_seen_s = self._missed_s
 
     def seen(self, line: bytes, now_s: float) -> bytes | None:
         """Return the answer to a question for the node's last sign; None: it is another line."""

@@ -158,7 +158,7 @@ def test_a_courier_hears_how_long_its_node_was_not_seen() -> None:
     assert words.seen(ask, 281.0) == b'{"v": 1, "seen_s": null}'
     words.heard({"node_seen_s": 5, "bridge_seen_s": 91}, 300.0)
     assert words.seen(ask, 300.0) == b'{"v": 1, "seen_s": null}'
-    words.heard({"node_seen_s": None, "bridge_seen_s": 2}, 300.0)
+    words.heard({"node_seen_s": None, "bridge_seen_s": None}, 300.0)
     assert words.seen(ask, 300.0) == b'{"v": 1, "seen_s": null}'
     for other in (
         b'{"v": true, "call": "seen"}',
@@ -167,6 +167,23 @@ def test_a_courier_hears_how_long_its_node_was_not_seen() -> None:
         b"{" * 9,
     ):
         assert words.seen(other, 300.0) is None
+
+
+def test_a_node_that_a_good_bridge_never_saw_is_silent_since_that_was_first_said() -> None:
+    """It is after SuperLink lost its database, or the coordinator restarted (F14, L8)."""
+    words, ask = OrderSocket(FED, LOG), b'{"v": 1, "call": "seen"}'
+    never = {"node_seen_s": None, "bridge_seen_s": 2}
+
+    words.heard(never, 100.0)
+    words.heard(never, 160.0)
+    assert words.seen(ask, 225.0) == b'{"v": 1, "seen_s": 125}'
+    words.heard({"node_seen_s": None, "bridge_seen_s": 91}, 230.0)
+    assert words.seen(ask, 230.0) == b'{"v": 1, "seen_s": null}'
+    words.heard(never, 300.0)
+    assert words.seen(ask, 310.0) == b'{"v": 1, "seen_s": 10}'
+    words.heard({"node_seen_s": 1, "bridge_seen_s": 2}, 320.0)
+    words.heard(never, 330.0)
+    assert words.seen(ask, 331.0) == b'{"v": 1, "seen_s": 1}'
 
 
 def test_the_socket_may_lie_where_another_account_may_enter(tmp_path: Path) -> None:
