@@ -40,6 +40,12 @@ def put_score(db: sqlite3.Connection, new: Scored) -> None:
     )
 
 
+def mark(db: sqlite3.Connection) -> tuple[int, ...]:
+    """Return numbers that differ once a score has come."""
+    (row,) = db.execute("SELECT count(*), total(base + single + merged), total(t) FROM score")
+    return tuple(map(int, row))
+
+
 def scores(db: sqlite3.Connection, release: int) -> dict[int, Scored]:
     """Return the scores of a release by the contribution's leaf."""
     rows = db.execute(

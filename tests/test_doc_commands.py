@@ -50,6 +50,7 @@ RUN = {
     "docs/simulate.md": ("test_pages_run.py::test_simulate",),
     "docs/study.md": (
         "test_study.py::test_the_report_shows_what_the_run_found",
+        "test_study.py::test_the_long_runs_of_the_page_go_the_same_way",
         "test_study.py::test_the_shown_tables_are_those_of_the_kept_result",
     ),
     "docs/training.md": ("test_pages_run.py::test_training",),
@@ -62,26 +63,13 @@ RUN = {
 """The tests that type the commands of a page, all but those below."""
 
 UNTYPED = {
-    "CONTRIBUTING.md": {
-        "make setup": "it builds two environments of a GB",
-        "make check": "it is the whole suite, this test in it",
-        "make docs": "it runs this very test",
-    },
     "deploy/README.md": {
-        "useradd --system": "it needs root",
-        "python3.11 -m venv /opt/orthofed": "it needs root",
-        "/opt/orthofed/bin/pip install": "it needs root, and asks a package index",
-        "sudo -i -u orthofed": "it needs root",
+        "/opt/orthofed/bin/pip install": "it asks a package index",
         "docker compose -f deploy/compose.yaml run": "it needs a container engine",
         "docker compose -f deploy/compose.yaml up": "it needs a container engine",
         "docker compose -f deploy/compose.yaml exec": "it needs a container engine",
         "helm install": "it needs a Kubernetes",
     },
-    "docs/study.md": {
-        'make study STUDY="--work FOLDER --pictures': "hours",
-        'make study STUDY="--work FOLDER --add': "hours",
-    },
-    "docs/web.md": {"pip install": "it asks a package index"},
 }
 """How each command begins that no test types, and why none can; the page tells its reader so."""
 

@@ -66,7 +66,7 @@ def asked(work: Path, *more: str, to: str) -> subprocess.CompletedProcess[str]:
 
 def run(checkout: Path) -> dict[str, Any]:
     """Type the page's first command."""
-    smoke, _ = commands()
+    smoke, *_ = commands()
     assert "--smoke" in smoke
     type_(checkout, smoke)
     return json.loads((checkout / "build" / "study" / "study.json").read_text())
@@ -139,6 +139,27 @@ def test_the_report_shows_what_the_run_found(
     assert sum(line.startswith("| `hadamard - ") for line in lines) == 4
     text = minidom.parse(str(tmp_path / "retention.svg")).toxml()  # noqa: S318  # ours
     assert [method for method in result["methods"] if method not in text] == []
+
+
+@pytest.mark.docs
+def test_the_long_runs_of_the_page_go_the_same_way(
+    smoke: tuple[dict[str, Any], Path], checkout: Path
+) -> None:
+    """With the smoke run's settings, beside what it keeps; the second adds to the first's."""
+    work = smoke[1]
+    _, first, second, _ = commands()
+
+    for number, command in enumerate((first, second), start=1):
+        small = command.replace('STUDY="', f'STUDY="--smoke --out {work}/long-{number}.json ')
+        assert small != command
+        here = small.replace("FOLDER", f"{work}/study")
+        type_(checkout, here.replace("results/study-cpu-1.json", f"{work}/long-1.json"))
+
+    runs = json.loads((work / "long-2.json").read_text())["runs"]
+    assert [run["methods"] for run in runs] == [
+        ["hadamard", "equal", "hadamard_null", "equal_null"],
+        ["lora", "haar_draw"],
+    ]
 
 
 def test_what_was_trained_and_drawn_is_not_made_again(
@@ -269,7 +290,7 @@ def test_draws_of_two_concepts_meet_by_chance_and_gaussian_is_not_orthogonal(
 
 def test_the_shown_tables_are_those_of_the_kept_result(checkout: Path) -> None:
     """docs/study holds what the page's last command makes of the kept result, to the byte."""
-    _, report = commands()
+    *_, report = commands()
     type_(checkout, report)
 
     shown = ROOT / "docs" / "study" / "tables.md"

@@ -94,6 +94,10 @@ class History:
         """Return what was seen."""
         return traffic(tuple(self._points), self._meter.totals())
 
+    def mark(self) -> int:
+        """Return what differs when there is another point: its time, 0 while there is none."""
+        return self._points[-1].t if self._points else 0
+
     def close(self) -> None:
         """Stop looking."""
         self._stop.set()

@@ -6,7 +6,7 @@ from a request. Cost: one thread with an event loop, and Starlette's threads for
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +26,7 @@ from .history import History
 from .jobs import Jobs
 from .listener import Listener, is_loopback
 from .live import Full, Places, Pulse
-from .operator_pages import OperatorPages
+from .operator_pages import LIVE, TRAFFIC_LIVE, OperatorPages
 from .public_pages import PublicPages
 from .public_reader import PublicReader
 
@@ -89,17 +89,21 @@ def _open(premises: Premises, listen: str, url: str) -> OpenedPage:
     desk = OperatorPages(premises, answers, door, jobs=jobs, history=history)
     places = Places()
     news, desk_news = Pulse(reader.mark, places), Pulse(desk.reader.mark, places)
+    traffic_news = Pulse(history.mark, places)
 
     async def live(request: Request) -> Response:
         return _stream(news, places, request, lambda: False)
 
-    async def desk_live(request: Request) -> Response:
-        def is_over() -> bool:
-            return door.session(request, seen=False) is None
+    def behind_the_door(pulse: Pulse) -> Callable[[Request], Awaitable[Response]]:
+        async def stream(request: Request) -> Response:
+            def is_over() -> bool:
+                return door.session(request, seen=False) is None
 
-        return (
-            Response(status_code=401) if is_over() else _stream(desk_news, places, request, is_over)
-        )
+            if is_over():
+                return Response(status_code=401)
+            return _stream(pulse, places, request, is_over)
+
+        return stream
 
     async def refused(request: Request, error: Exception) -> Response:
         return answers.refused(request, error)
@@ -115,7 +119,8 @@ def _open(premises: Premises, listen: str, url: str) -> OpenedPage:
             *door.routes(answers),
             *desk.routes(),
             Route("/live", live, methods=["GET"]),
-            Route("/operator/live", desk_live, methods=["GET"]),
+            Route(LIVE, behind_the_door(desk_news), methods=["GET"]),
+            Route(TRAFFIC_LIVE, behind_the_door(traffic_news), methods=["GET"]),
         ],
         exception_handlers={OrthoFedError: refused, HTTPException: unknown, Exception: refused},
     )

@@ -26,7 +26,8 @@ from .sessions import Session
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_LIVE: Final = "/operator/live"
+LIVE: Final = "/operator/live"
+TRAFFIC_LIVE: Final = "/operator/traffic/live"
 _MOST_WHY: Final = 500
 
 
@@ -81,7 +82,7 @@ class OperatorPages:
 
     def _live(self) -> str:
         """Return the stream of a page that is about to look: what comes later is news to it."""
-        return f"{_LIVE}?seen={tag(self.reader.mark())}"
+        return f"{LIVE}?seen={tag(self.reader.mark())}"
 
     def _overview(self, request: Request) -> Response:
         live = self._live()
@@ -105,12 +106,14 @@ class OperatorPages:
         return Response(data, media_type="image/png")
 
     def _evaluation(self, request: Request) -> Response:
+        live = self._live()
         view = operator_views.matrix(self.reader.scores(), self.reader.policy().kept_percent)
-        return self._answers.page(request, "evaluation.html", view)
+        return self._answers.page(request, "evaluation.html", view, live=live)
 
     def _traffic(self, request: Request) -> Response:
+        live = f"{TRAFFIC_LIVE}?seen={tag(self._history.mark())}"
         view = traffic_views.traffic(self._history.read())
-        return self._answers.page(request, "traffic.html", view)
+        return self._answers.page(request, "traffic.html", view, live=live)
 
     def _publishing(self, request: Request) -> Response:
         live = self._live()

@@ -10,7 +10,14 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
 
-from ..coordinator import contribution_rows, evidence, lease_rows, publications, upload_rows
+from ..coordinator import (
+    contribution_rows,
+    evidence,
+    lease_rows,
+    publications,
+    scores,
+    upload_rows,
+)
 from ..coordinator.backup import last_backup_s
 from ..coordinator.control import Desk
 from ..coordinator.evidence import LIVE as _LIVE
@@ -59,7 +66,7 @@ class OperatorReader:
         ]
         status = self._desk.ask("status", {})
         numbers = [status[key] for key in ("ledger_size", "newest_release", "plan_open", "members")]
-        return repr((slots, numbers, self._job()))
+        return repr((slots, numbers, self._house.store.run(scores.mark), self._job()))
 
     def house(self) -> HouseFacts:
         """Return the house as a whole."""

@@ -89,6 +89,28 @@ def test_an_operator_is_told_that_a_restart_ended_the_session(
         known(reader)
 
 
+def test_the_operator_sees_a_score_when_it_comes(
+    coordinator: Coordinator, browser: Browser
+) -> None:
+    """What an owner measured of its concept is in the table of an open page."""
+    member = Member.joined(coordinator.invite())
+    member.contribute(member.pack(member.lease("anna", ("anna-k7",)), seed=1))
+    run("coordinator", "release", str(coordinator.folder))
+    with Reader(browser, coordinator.said["page"]) as reader:
+        page = reader.page
+        page.goto(run("coordinator", "login-link", str(coordinator.folder)).stdout.strip())
+        page.get_by_role("button", name="Log in").click()
+        page.goto(f"{coordinator.said['page']}/operator/evaluation")
+        cell = page.get_by_role("row", name="anna").get_by_role("cell")
+        expect(cell).to_have_text("not measured")
+        assert not is_the_same(page)
+
+        member.score("anna", 1, 90_000, 50_000, 70_000)
+
+        expect(cell).to_have_text("0.50 suffers", timeout=_LONG_MS)
+        assert is_the_same(page)
+
+
 def test_nothing_is_taken_from_under_a_readers_hands(
     coordinator: Coordinator, browser: Browser
 ) -> None:
