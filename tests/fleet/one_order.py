@@ -11,6 +11,9 @@ from .fleet_stack import CONCEPT, FleetStack, fleet_stack
 
 STEPS = 120
 """Enough for a training of about 20 s on two shared cores."""
+NODE_BACK_S = 480.0
+"""By then a node that fell silent is back (L8): its supervisor is patient for 120 s, twice as long
+if that did not help, asks the daemon each 30 s, that the coordinator each 60 s, and pauses 65 s."""
 
 
 @contextmanager
@@ -41,7 +44,7 @@ def one_order(fleet: FleetStack, *, others: int = 0) -> Iterator[tuple[str, Owne
         after = fleet.leaves()
         assert after["lease"] - before["lease"] == 1 + others
         assert after["contribution"] - before["contribution"] == 1 + others
-        fleet.until_flower_carries(seconds=240)
+        fleet.until_flower_carries(seconds=NODE_BACK_S)
         fleet.until_closed(fleet.order("withdraw", CONCEPT), seconds=180)
 
 

@@ -13,7 +13,7 @@ import pytest
 from ..conftest import Figures
 from .fleet_processes import NEEDS_FLOWER, until
 from .fleet_stack import FleetStack
-from .one_order import came_back, database_now, one_order, ready_stack
+from .one_order import NODE_BACK_S, came_back, database_now, one_order, ready_stack
 
 pytestmark = [pytest.mark.fleet, NEEDS_FLOWER]
 
@@ -108,6 +108,5 @@ def test_f14_the_database_is_deleted_while_nodes_work(fleet: FleetStack, figures
             f"registered again\n{fleet.operator.log()}",
             seconds=150,
         )
-        # Up to twice 120 s if it fell silent (L8) at this end of SuperLink as at an earlier one.
-        until(lambda: came_back(fleet, since), "the node is back", seconds=480)
+        until(lambda: came_back(fleet, since), "the node is back", seconds=NODE_BACK_S)
         figures.say("F14", node_back_s=round(time.monotonic() - begin_s, 1))

@@ -17,7 +17,7 @@ import pytest
 from ..conftest import Figures
 from .fleet_processes import NEEDS_FLOWER, until
 from .fleet_stack import CONCEPT, FleetStack, second_owner
-from .one_order import one_order, ready_stack
+from .one_order import NODE_BACK_S, one_order, ready_stack
 
 pytestmark = [pytest.mark.fleet, NEEDS_FLOWER]
 
@@ -58,7 +58,7 @@ def test_f3_the_node_is_cut_off_for_85_s_while_it_trains(
         time.sleep(85 - closed_s)
         fleet.line.mend()
 
-        took_s = fleet.until_flower_carries(seconds=240)
+        took_s = fleet.until_flower_carries(seconds=NODE_BACK_S)
         figures.say("F3", closed_s=round(closed_s, 1), carries_again_s=round(took_s, 1))
 
 
@@ -88,7 +88,7 @@ def test_f6_the_node_hangs_for_70_s(fleet: FleetStack, figures: Figures) -> None
         fleet.courier.send(signal.SIGCONT, "supernode")
         fleet.courier.go_on()
 
-        took_s = fleet.until_flower_carries(seconds=240)
+        took_s = fleet.until_flower_carries(seconds=NODE_BACK_S)
         figures.say("F6", closed_s=round(closed_s, 1), carries_again_s=round(took_s, 1))
 
 
