@@ -63,20 +63,25 @@ def test_a_run_that_was_killed_goes_on_with_its_lease(at: str, owner: TrainingOw
     assert again == leases + (at == "leased"), "the grant was not saved: the same lease is asked"
 
 
-def test_a_process_that_was_killed_in_training_goes_on_from_its_save(owner: TrainingOwner) -> None:
-    """SIGKILL in the middle of the training; the next process begins behind its last save."""
-    settings = owner.home.folder / "long.toml"
-    settings.write_text(TRAINING.replace("steps = 4", "steps = 24") + "save_every_s = 0.0\n")
-    command = [*COMMAND, "client", "train", "--concept", "otter-e5", "--class-noun", "fox"]
+def started(owner: TrainingOwner, concept: str, settings: Path) -> "subprocess.Popen[str]":
+    """Start the command in a process of its own, which prints JSON lines."""
+    command = [*COMMAND, "client", "train", "--concept", concept, "--class-noun", "fox"]
     command += ["--images", str(owner.place / "images"), "--base", str(owner.place / "base")]
     command += ["--config", str(settings), "--home", str(owner.home.folder), "--yes", "--json"]
-    with subprocess.Popen(
+    return subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-    ) as child:
+    )
+
+
+def test_a_process_that_was_killed_in_training_goes_on_from_its_save(owner: TrainingOwner) -> None:
+    """SIGKILL in the middle of the training; the next process begins behind its last save."""
+    settings = owner.home.folder / "long.toml"
+    settings.write_text(TRAINING.replace("steps = 4", "steps = 24") + "save_every_s = 0.0\n")
+    with started(owner, "otter-e5", settings) as child:
         assert child.stdout is not None
         reached = 0
         for line in child.stdout:
@@ -98,16 +103,7 @@ def test_ctrl_c_saves_the_step_and_says_how_to_go_on(owner: TrainingOwner) -> No
     """SIGINT in the middle of the training: exit code 1, three parts, and not a step done twice."""
     settings = owner.home.folder / "long.toml"
     settings.write_text(TRAINING.replace("steps = 4", "steps = 24"))
-    command = [*COMMAND, "client", "train", "--concept", "stoat-e6", "--class-noun", "fox"]
-    command += ["--images", str(owner.place / "images"), "--base", str(owner.place / "base")]
-    command += ["--config", str(settings), "--home", str(owner.home.folder), "--yes", "--json"]
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    ) as child:
+    with started(owner, "stoat-e6", settings) as child:
         assert child.stdout is not None
         lines = iter(child.stdout)
         reached = next(step for line in lines if (step := json.loads(line).get("step", 0)) >= 5)
