@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,11 +54,18 @@ def grown(work: Path, *more: str, to: str) -> dict[str, Any]:
 
 def asked(work: Path, *more: str, to: str) -> subprocess.CompletedProcess[str]:
     """Run it beside what is kept, with more options: next to nothing is left, for one process."""
+    with asking(work, *more, to=to) as running:
+        said, complained = running.communicate()
+    return subprocess.CompletedProcess(running.args, running.returncode, said, complained)
+
+
+def asking(work: Path, *more: str, to: str) -> subprocess.Popen[str]:
+    """Start it."""
     kept = ["--work", str(work / "study"), "--out", str(work / to)]
-    return subprocess.run(
+    return subprocess.Popen(
         [sys.executable, "-m", "study", "--smoke", "--processes", "1", *kept, *more],
-        check=False,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         cwd=work.parent / "benchmarks",
         env=environment(work),
@@ -191,6 +199,21 @@ def test_a_result_grows_by_methods_of_another_run(
         method: whole["methods"][method] for method in ("tokens", "lora", "hadamard", "equal")
     }
     assert both["differences"] == whole["differences"]
+
+
+def test_what_a_killed_run_found_is_a_result(smoke: tuple[dict[str, Any], Path]) -> None:
+    """SIGKILL once there is one: it holds the methods that were done, and the next adds to it."""
+    whole, work = smoke
+    kept = work / "killed.json"
+    with asking(work, "--methods", "tokens", "loudest", to=kept.name) as running:
+        while not kept.is_file() and running.poll() is None:
+            time.sleep(0.05)
+        running.kill()
+
+    found = json.loads(kept.read_text())
+
+    assert [each["methods"] for each in found["runs"]] == [["tokens"]]
+    assert found["methods"] == {"tokens": whole["methods"]["tokens"]}
 
 
 def test_a_result_of_other_conditions_is_not_added_to(

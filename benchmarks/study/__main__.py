@@ -52,45 +52,58 @@ def main() -> None:
         seed=options.seed,
     )
     with Workers(conditions, options.processes, pictures=options.pictures) as workers:
-        base = workers.base_losses(conditions.names)
-        steps = options.steps or "the trainer's"
-        earlier = Earlier.read(options.add, base, steps=steps).without(options.methods)
-        threshold, error = workers.threshold()
-        outcomes, drawn = [*earlier.outcomes], [*earlier.drawn]
-        factors, tried = {}, {**earlier.tuning}
-        for method in options.methods:
-            recipe = METHODS[method].recipe
-            if recipe not in factors:
-                factors[recipe], tried[recipe] = _tuned(workers, recipe, options)
-            trials = [*_trials(method, factors[recipe], options)]
-            outcomes += workers.outcomes(trials)
-            if options.pictures:
-                drawn += workers.drawn(t for t in trials if _is_drawn(t, options))
-            row = table(base, outcomes, drawn)[method]
-            print(f"{method}: {json.dumps(row)}", file=sys.stderr, flush=True)
+        for result in _results(workers, conditions, options):
+            _keep(options.out, json.dumps(result, indent=1) + "\n")
+    print(options.out)
+
+
+def _results(
+    workers: Workers, conditions: Conditions, options: argparse.Namespace
+) -> Iterator[dict[str, object]]:
+    """Give the whole result after each method: hours are a long time for nothing to go wrong."""
+    base = workers.base_losses(conditions.names)
+    steps = options.steps or "the trainer's"
+    earlier = Earlier.read(options.add, base, steps=steps).without(options.methods)
+    threshold, error = workers.threshold()
+    outcomes, drawn = [*earlier.outcomes], [*earlier.drawn]
+    factors, tried = {}, {**earlier.tuning}
     run = {
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "command": " ".join(["python -m study", *_told(sys.argv[1:])]),
         "commit": commit(),
         "hardware": hardware(),
-        "methods": options.methods,
     }
-    result = {
-        "schema": SCHEMA,
-        "runs": [*earlier.runs, run],
-        "concepts": list(conditions.names),
-        "steps": steps,
-        "identity": {"threshold": round(threshold, 4), "equal_error_rate": round(error, 4)},
-        "tuning": tried,
-        "base": base,
-        "methods": table(base, outcomes, drawn),
-        "differences": _differences(base, outcomes, drawn, options),
-        "outcomes": [outcome.as_plain() for outcome in outcomes],
-        "drawn": [each.as_plain() for each in drawn],
-    }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=1) + "\n")
-    print(options.out)
+    for number, method in enumerate(options.methods, 1):
+        recipe = METHODS[method].recipe
+        if recipe not in factors:
+            factors[recipe], tried[recipe] = _tuned(workers, recipe, options)
+        trials = [*_trials(method, factors[recipe], options)]
+        outcomes += workers.outcomes(trials)
+        if options.pictures:
+            drawn += workers.drawn(t for t in trials if _is_drawn(t, options))
+        methods = table(base, outcomes, drawn)
+        print(f"{method}: {json.dumps(methods[method])}", file=sys.stderr, flush=True)
+        yield {
+            "schema": SCHEMA,
+            "runs": [*earlier.runs, {**run, "methods": options.methods[:number]}],
+            "concepts": list(conditions.names),
+            "steps": steps,
+            "identity": {"threshold": round(threshold, 4), "equal_error_rate": round(error, 4)},
+            "tuning": tried,
+            "base": base,
+            "methods": methods,
+            "differences": _differences(base, outcomes, drawn, options),
+            "outcomes": [outcome.as_plain() for outcome in outcomes],
+            "drawn": [each.as_plain() for each in drawn],
+        }
+
+
+def _keep(place: Path, text: str) -> None:
+    """Write ``text`` whole or not at all."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    part = place.with_suffix(".part")
+    part.write_text(text)
+    part.replace(place)
 
 
 def _tuned(

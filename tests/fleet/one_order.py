@@ -3,10 +3,14 @@
 import datetime as dt
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Self
+
+import pytest
 
 from ..owner_daemon import OwnerDaemon
+from .conftest import FAILED
 from .fleet_stack import CONCEPT, FleetStack, fleet_stack
 
 STEPS = 120
@@ -16,9 +20,38 @@ NODE_BACK_S = 480.0
 if that did not help, asks the daemon each 30 s, that the coordinator each 60 s, and pauses 65 s."""
 
 
+class ReadyStacks:
+    """One federation for test after test, and another one where a test left it in a bad state."""
+
+    def __init__(self, place: Path) -> None:
+        """Make what is needed in ``place``; nothing is started before it is asked for."""
+        self._place, self._number = place, 0
+        self._running = ExitStack()
+        self._stack: FleetStack | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._running.close()
+
+    @contextmanager
+    def lent_to(self, test: pytest.Item) -> Iterator[FleetStack]:
+        """Give a federation whose member's concept can be ordered; end it if the test fails."""
+        if self._stack is None:
+            self._number += 1
+            place = self._place / str(self._number)
+            self._stack = self._running.enter_context(_ready_stack(place))
+        yield self._stack
+        if test.stash.get(FAILED, False):
+            self._stack = None
+            self._running.close()
+
+
 @contextmanager
-def ready_stack(place: Path) -> Iterator[FleetStack]:
+def _ready_stack(place: Path) -> Iterator[FleetStack]:
     """Give one federation whose member has withdrawn its concept, so that it can be ordered."""
+    place.mkdir(parents=True)
     with fleet_stack(place) as stack:
         stack.operator.until_it_turns()
         with stack.daemon() as daemon:

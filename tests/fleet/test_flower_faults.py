@@ -13,15 +13,22 @@ import pytest
 from ..conftest import Figures
 from .fleet_processes import NEEDS_FLOWER, until
 from .fleet_stack import FleetStack
-from .one_order import NODE_BACK_S, came_back, database_now, one_order, ready_stack
+from .one_order import NODE_BACK_S, ReadyStacks, came_back, database_now, one_order
 
 pytestmark = [pytest.mark.fleet, NEEDS_FLOWER]
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetStack]:
-    """Give one federation whose member has withdrawn its concept, so that it can be ordered."""
-    with ready_stack(tmp_path_factory.mktemp("fleet")) as stack:
+def stacks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReadyStacks]:
+    """Keep one federation running for the whole file."""
+    with ReadyStacks(tmp_path_factory.mktemp("fleet")) as stacks:
+        yield stacks
+
+
+@pytest.fixture
+def fleet(stacks: ReadyStacks, request: pytest.FixtureRequest) -> Iterator[FleetStack]:
+    """Give a federation whose member has withdrawn its concept, so that it can be ordered."""
+    with stacks.lent_to(request.node) as stack:
         yield stack
 
 
