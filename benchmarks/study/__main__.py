@@ -31,12 +31,14 @@ from .trials import Outcome, Workers
 ASSETS = Path(__file__).parent.parent.parent / "assets"
 FACTORS = (0.1, 0.3, 1.0, 3.0, 10.0)
 RIVALS = ("equal", "half", "haar_draw", "haar", "gaussian", "quiet", "complement", "lora")
+REFIT_RIVALS = ("hadamard_null", "equal_null_refit", "lora_null_refit", "lora_fusion", "lora_refit")
 PAIRS = (
     *(("hadamard", rival) for rival in RIVALS),
     *(("hadamard_null", rival) for rival in ("equal_null", "lora_null", "hadamard")),
+    *(("hadamard_null_refit", rival) for rival in REFIT_RIVALS),
 )
-"""Ours, and what it is compared with: the paper's setting, then the product's."""
-SMOKE = ("tokens", "lora", "lora_fusion", "equal", "hadamard")
+"""Ours, and what it is compared with: the paper's setting, the product's, what a refit adds."""
+SMOKE = ("tokens", "lora", "lora_fusion", "equal", "hadamard", "hadamard_refit")
 
 
 def main() -> None:
@@ -174,7 +176,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m study", description="one study of many methods"
     )
-    parser.add_argument("--smoke", action="store_true", help="2 concepts, 6 steps, 5 methods")
+    parser.add_argument("--smoke", action="store_true", help="2 concepts, 6 steps, 6 methods")
     parser.add_argument("--base", type=Path, default=ASSETS / "pocket-base")
     parser.add_argument("--concepts", type=Path, default=ASSETS / "pocket-concepts")
     parser.add_argument("--work", type=Path, default=Path("../build/study"), help="what is kept")

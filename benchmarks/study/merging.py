@@ -2,6 +2,8 @@
 
     sum     dW = lambda sum_i up_i down_i                        (FedAvg of the paper; ours)
     fusion  dW = (sum_i dW_i C_i)(sum_i C_i + ridge)^-1          (Mix-of-Show's, in closed form)
+    refit   the same among the dW that stay in the span of all down sides: no file grows, and
+            with disjoint slots each concept keeps its block B_i and gets another A_i
     ties    trim to half, elect signs, mean of those that agree  (arXiv 2306.01708)
     dare    drop half at random, rescale, add                    (arXiv 2311.03099)
 
@@ -19,10 +21,12 @@ from peft.utils.merge_utils import dare_linear, ties
 from orthofed.client.variant import Residual, Variant
 
 from .blocks import Matrix
+from .fusing import fused, spanned
 from .recipes import Merge
 
 DENSITY = 0.5
-_RIDGE = 1e-6
+RECORDED = frozenset({"fusion", "refit"})
+"""Merges that need C."""
 
 Inputs = Callable[[int], Mapping[str, Matrix]]
 """C of every layer for part number i."""
@@ -35,26 +39,20 @@ def merged(
     whole = Variant.sum_of(parts)
     if how == "sum" or not whole.residuals:
         return Variant(whole.residuals, whole.vectors, lambda_, whole.token_layers)
-    moments = [inputs(i) for i in range(len(parts))] if how == "fusion" else []
+    moments = [inputs(i) for i in range(len(parts))] if how in RECORDED else []
     residuals = {}
     for number, path in enumerate(whole.residuals):
         changes = [p.residuals[path].up.astype(np.float64) @ p.residuals[path].down for p in parts]
-        if how == "fusion":
-            total = _fused(changes, [c[path] for c in moments])
+        if how in RECORDED:
+            down = whole.residuals[path].down
+            rows = np.eye(down.shape[1]) if how == "fusion" else spanned(down)
+            total = fused(changes, [c[path] for c in moments], rows)
         else:
             total = _by_peft(how, changes, seed + number)
         residuals[path] = Residual(
             total.astype(np.float32), np.eye(total.shape[1], dtype=np.float32)
         )
     return Variant(residuals, whole.vectors, lambda_, whole.token_layers)
-
-
-def _fused(changes: Sequence[Matrix], moments: Sequence[Matrix]) -> Matrix:
-    """Return the dW of least squared error on all concepts' inputs together."""
-    gram = np.sum(moments, axis=0)
-    gram += _RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
-    wanted = sum(change @ c for change, c in zip(changes, moments, strict=True))
-    return np.linalg.solve(gram, np.asarray(wanted).T).T
 
 
 def _by_peft(how: Merge, changes: Sequence[Matrix], seed: int) -> Matrix:

@@ -23,7 +23,8 @@ from orthofed.client.sample import draw
 
 from .bench import Bench, Learnt
 from .embedder import WEIGHTS, Embedder, equal_error
-from .merging import merged
+from .fusing import RIDGE
+from .merging import RECORDED, merged
 from .recipes import METHODS
 from .trial import Trial
 
@@ -132,7 +133,9 @@ class Gallery:
     def _key(self, trial: Trial, parts: list[Learnt]) -> str:
         conditions = self._bench.conditions
         weights = hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
-        decides = [METHODS[trial.method].merge, trial.lambda_, [part.key for part in parts]]
+        merge = METHODS[trial.method].merge
+        decides = [merge, trial.lambda_, [part.key for part in parts]]
+        decides += [RIDGE] if merge in RECORDED else []
         text = json.dumps(
             [*decides, PROMPTS, self._count, conditions.sampling, conditions.seed, weights]
         )

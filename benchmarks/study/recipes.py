@@ -11,7 +11,7 @@ from typing import Literal
 
 Side = Literal["none", "lora", "frozen", "frozen_up"]
 Tokens = Literal["learnt", "layered", "frozen"]
-Merge = Literal["sum", "fusion", "ties", "dare"]
+Merge = Literal["sum", "fusion", "refit", "ties", "dare"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,11 @@ RECIPES = {
 METHODS = {
     **{name: Method(name) for name in RECIPES},
     "lora_fusion": Method("lora", "fusion"),
+    "lora_refit": Method("lora", "refit"),
+    "lora_null_refit": Method("lora_null", "refit"),
+    "equal_null_refit": Method("equal_null", "refit"),
+    "hadamard_refit": Method("hadamard", "refit"),
+    "hadamard_null_refit": Method("hadamard_null", "refit"),
     "lora_ties": Method("lora", "ties"),
     "lora_dare": Method("lora", "dare"),
 }

@@ -17,7 +17,8 @@ from orthofed.client.variant import Variant
 
 from .bench import Bench, Conditions, Learnt, one_thread
 from .crosstalk import functional, weights
-from .merging import merged
+from .fusing import RIDGE
+from .merging import RECORDED, merged
 from .pictures import Drawn, Gallery
 from .recipes import METHODS
 from .trial import Trial
@@ -157,6 +158,8 @@ def _outcome(trial: Trial) -> Outcome:
 
 
 def _key(trial: Trial, parts: list[Learnt], conditions: Conditions) -> str:
-    decides = [METHODS[trial.method].merge, trial.lambda_, [part.key for part in parts]]
+    merge = METHODS[trial.method].merge
+    decides = [merge, trial.lambda_, [part.key for part in parts]]
+    decides += [RIDGE] if merge in RECORDED else []
     text = json.dumps([*decides, conditions.draws, conditions.seed])
     return f"{trial.method}-{len(parts)}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
