@@ -29,8 +29,9 @@ from single_concept import ASSETS, NOUN, OrdinaryLora, _spec
 
 from orthofed.client.base import Base
 from orthofed.client.dataset import ConceptImages
-from orthofed.client.distillation import Foreign, Importer
+from orthofed.client.distillation import Importer
 from orthofed.client.score import Scorer
+from orthofed.client.teacher import Foreign, Teacher
 from orthofed.client.training import train
 from orthofed.client.training_settings import TrainingSettings
 from orthofed.client.trigger import Trigger
@@ -94,16 +95,8 @@ def _row(name: str, options: argparse.Namespace) -> dict[str, float]:
     control = Variant(_identity(residuals, spec, options.slot), called)
     plain = share(scorer.loss(control, " ".join(CALLED.words)))
     settings = TrainingSettings(threads=options.threads, steps=options.distil)
-    importer = Importer(
-        base,
-        spec,
-        options.slot,
-        [Trigger(f"{name}-i1", 2)],
-        NOUN,
-        Foreign(residuals, rows),
-        settings,
-        prompts=PROMPTS,
-    )
+    teacher = Teacher(base, Foreign(residuals, rows), NOUN, seed=settings.seed, prompts=PROMPTS)
+    importer = Importer(teacher, spec, options.slot, [Trigger(f"{name}-i1", 2)], settings)
     closed = share(_loss(importer, scorer))
     importer.distil()
     found = importer.result(options.distil)

@@ -71,8 +71,7 @@ class AdapterFile:
                 (bundled if info.name.startswith(_BUNDLED) else strange).append(info.name)
         if not modules:
             raise _bad(f"{path.name} holds no LoRA", "no tensor in it has a LoRA's name")
-        component = path.parent.name if (path.parent / _CONFIG).is_file() else None
-        known = module_names(spec, component=component)
+        known = module_names(spec, component=_component(path, spec))
         layers: dict[str, list[str]] = defaultdict(list)
         for name in modules:
             if name in known:
@@ -180,6 +179,12 @@ def read_header(path: Path, limits: Limits = STRICT) -> Header:
         first = file.read(_LENGTH_BYTES)
         length = header_length(first, file_size=size, limits=limits)
         return parse_header(first + file.read(length), file_size=size, limits=limits)
+
+
+def _component(path: Path, spec: FederationSpec) -> str | None:
+    """Return whose layers PEFT's names mean: a release's folder is called so, others anything."""
+    named = path.parent.name if (path.parent / _CONFIG).is_file() else ""
+    return named if any(layer.path.startswith(f"{named}.") for layer in spec.layers) else None
 
 
 def _same(one: LowRank, other: LowRank) -> bool:

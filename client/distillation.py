@@ -8,7 +8,7 @@ and the concept's own vectors, which start as the rows of those words. Timesteps
 teacher's own: every state of its sampling, and its pictures with fresh noise. No private data is
 needed. Laws: the same seed gives the same bits, also when it went on from a save; the last
 quarter of the prompts is only measured on, and the best look at them is kept. Source: method.md 7.
-Left to others: reading the file, the lease, packing.
+Left to others: the teacher (teacher.py), reading the file, the lease, packing.
 """
 
 import hashlib
@@ -24,55 +24,23 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..core.errors import InputError
 from ..core.projection import energies, projected
 from ..core.spec import FederationSpec
 from .activations import grams
 from .adapter import Adapter
-from .base import Base
 from .captions import PLACE, TEMPLATES
 from .checkpoint import TrainingSaves, TrainingState
-from .draws import batch_at, generator, stratified
+from .draws import batch_at, generator
 from .optimisation import Group, Optimisation
+from .teacher import States, Teacher
 from .tokens import LearnedTokens
 from .training import reads_text
 from .training_settings import TrainingSettings
 from .trigger import Trigger
-from .variant import Residual, Variant
+from .variant import Variant
 
-PROMPTS: Final = (
-    *TEMPLATES,
-    "a photo of {}",
-    "a drawing of {}",
-    "a painting of {}, smiling",
-    "{}, white background",
-)
-_BATCH: Final = 16
-_SAMPLING_STEPS: Final = 12
 _GUIDANCE: Final = 4.0
 _LOOK_EVERY: Final = 25
-_CALL: Final = "orthofed-foreign"
-
-
-@dataclass(frozen=True, slots=True)
-class Foreign:
-    """A LoRA by layer path, scale folded into ``up``, and the rows of the words that call it.
-
-    Shapes: residuals (n, R) and (R, m); rows (v, width) by encoder.
-    """
-
-    residuals: Mapping[str, Residual]
-    rows: Mapping[str, np.ndarray]
-
-    @property
-    def digest(self) -> str:
-        """What a save of this import is bound to."""
-        told = hashlib.sha256()
-        for path, each in sorted(self.residuals.items()):
-            told.update(path.encode() + each.up.tobytes() + each.down.tobytes())
-        for name, rows in sorted(self.rows.items()):
-            told.update(name.encode() + rows.tobytes())
-        return told.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +55,6 @@ class Imported:
     error_closed: float  # held-out E||teacher - start||^2 / E||teacher - base||^2
     error: float  # the same at the end
     steps: int  # of distillation that were done
-
-
-@dataclass(frozen=True, slots=True)
-class States:
-    """Noisy latents with timestep, prompt (the place open) and what teacher and base answer."""
-
-    noisy: Tensor
-    times: Tensor
-    prompts: tuple[str, ...]
-    teacher: Tensor
-    plain: Tensor  # the base, asked for the class noun
 
 
 def distilling(settings: TrainingSettings) -> TrainingSettings:
@@ -116,49 +73,28 @@ class Importer:
 
     def __init__(
         self,
-        base: Base,
+        teacher: Teacher,
         spec: FederationSpec,
         slot: int,
         triggers: Sequence[Trigger],
-        noun: str,
-        foreign: Foreign,
         settings: TrainingSettings,
-        *,
-        prompts: Sequence[str] = PROMPTS,
     ) -> None:
-        """Sample the teacher and compute the nearest A'.
-
-        Raises InputError: the words that call the LoRA are not as many as the concept's vectors, a
-        prompt has no place for the concept, or nothing of the LoRA fits the federation.
-        """
-        _check(triggers, foreign, prompts)
-        self._base, self._spec, self._foreign = base, spec, foreign
-        self._noun, self._settings, self._slot = noun, distilling(settings), slot
-        self.adapter = Adapter(base, spec, slot)
-        sets = len(spec.token_layers) or 1
-        stacked = {
-            n: torch.from_numpy(np.tile(rows, (sets, 1))) for n, rows in foreign.rows.items()
-        }
-        self.tokens = LearnedTokens(base, triggers, stacked, layers=spec.token_layers)
-        self.teacher = Variant(
-            foreign.residuals,
-            {_CALL: {n: np.tile(rows, (sets, 1)) for n, rows in foreign.rows.items()}},
-            token_layers=spec.token_layers,
-        )
-        cut = max(1, len(prompts) // 4)
-        each = max(2, 48 // len(prompts))
-        self.train = self._sampled(prompts[:-cut], each, settings.seed)
-        self.held_out = self._sampled(prompts[-cut:], each, settings.seed + 1)
+        """Compute the nearest A' of what the teacher has; ``triggers`` fit it (check_vectors)."""
+        self._teacher, self._base, self._spec = teacher, teacher.base, spec
+        self._settings, self._slot = distilling(settings), slot
+        self.adapter = Adapter(self._base, spec, slot)
+        start = {name: torch.tensor(rows) for name, rows in teacher.rows.items()}
+        self.tokens = LearnedTokens(self._base, triggers, start, layers=spec.token_layers)
         self.kept_by_layer, self.kept = self._start()
         self.error_closed = self.error()
 
     @torch.no_grad()
     def error(self) -> float:
         """Return held-out E||teacher - student||^2 / E||teacher - base||^2 of the student now."""
-        told = self.held_out
+        told = self._teacher.held_out
         # The start is compared with the base that is asked for the noun: what the LoRA changes.
         with self.tokens.attached(), self.adapter.attached():
-            answers = self._answers(told, self.tokens)
+            answers = self._teacher.answers(told, self.tokens)
         far = functional.mse_loss(told.plain, told.teacher).item()
         return functional.mse_loss(answers, told.teacher).item() / max(far, 1e-12)
 
@@ -228,11 +164,15 @@ class Importer:
         """Return a PNG for the owner's eye: a row each of base, LoRA and slot, from equal noise."""
         base = self._base
         noise = torch.randn(columns, *base.latent_shape, generator=generator(1, "import"))
-        prompts = [self.held_out.prompts[0], *dict.fromkeys(self.train.prompts)][:columns]
+        prompts = [self._teacher.held_out.prompts[0], *dict.fromkeys(self._teacher.train.prompts)][
+            :columns
+        ]
         prompts = [prompts[i % len(prompts)] for i in range(columns)]
         with Variant().applied(base) as tokens:
-            pictures = self._drawn(noise, [p.replace(PLACE, self._noun) for p in prompts], tokens)
-        with self.teacher.applied(base) as tokens:
+            pictures = self._drawn(
+                noise, [p.replace(PLACE, self._teacher.noun) for p in prompts], tokens
+            )
+        with self._teacher.variant.applied(base) as tokens:
             said = [p.replace(PLACE, tokens.phrase) for p in prompts]
             pictures += self._drawn(noise, said, tokens)
         with self.tokens.attached(), self.adapter.attached():
@@ -255,19 +195,28 @@ class Importer:
     def identity(self, fence: int) -> str:
         """Return the digest that a save of this run carries."""
         words = [trigger.words for trigger in self.tokens.triggers]
-        parts = [self._spec.id, self._slot, fence, words, self._noun, self._foreign.digest]
-        told = json.dumps([*parts, self._settings.as_dict(), self.train.prompts], sort_keys=True)
+        parts = [
+            self._spec.id,
+            self._slot,
+            fence,
+            words,
+            self._teacher.noun,
+            self._teacher.foreign.digest,
+        ]
+        told = json.dumps(
+            [*parts, self._settings.as_dict(), self._teacher.train.prompts], sort_keys=True
+        )
         return hashlib.sha256(told.encode()).hexdigest()
 
     def _losses(self, number: int) -> tuple[Tensor, Tensor]:
         """Return the distance to the teacher and to the base's answers, in one pass."""
-        settings, told = self._settings, self.train
+        settings, told = self._settings, self._teacher.train
         asked = batch_at(number, seed=settings.seed, count=len(told.noisy), batch=settings.batch)
         quiet = batch_at(
             number, seed=settings.seed + 1, count=len(told.noisy), batch=settings.null_batch
         )
         said = [told.prompts[i].replace(PLACE, self.tokens.phrase) for i in asked]
-        said += [told.prompts[i].replace(PLACE, self._noun) for i in quiet]
+        said += [told.prompts[i].replace(PLACE, self._teacher.noun) for i in quiet]
         rows = [*asked, *quiet]
         answer = self._base.predict(told.noisy[rows], told.times[rows], self.tokens.encode(said))
         near = functional.mse_loss(answer[: len(asked)], told.teacher[asked].to(answer.device))
@@ -276,12 +225,15 @@ class Importer:
     def _start(self) -> tuple[dict[str, float], float]:
         """Put A' into the slot, and return what it keeps on the held-out prompts."""
         rows, ups = dict[str, np.ndarray](), dict[str, np.ndarray]()
-        for path, residual in self._foreign.residuals.items():
+        for path, residual in self._teacher.foreign.residuals.items():
             layer = self.adapter.layers[path]
             b = layer.b.cpu().numpy().astype(np.float64) * layer.scale
             rows[path] = np.vstack([residual.down.astype(np.float64), b.T])
             ups[path] = residual.up.astype(np.float64)
-        learnt, seen = self._grams(self.train, rows), self._grams(self.held_out, rows)
+        learnt, seen = (
+            self._grams(self._teacher.train, rows),
+            self._grams(self._teacher.held_out, rows),
+        )
         a = {path: projected(up, learnt[path]) for path, up in ups.items()}
         state = self.adapter.state()
         self.adapter.load(state | {path: each.astype(np.float32) for path, each in a.items()})
@@ -292,54 +244,10 @@ class Importer:
 
     @torch.no_grad()
     def _grams(self, told: States, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        with replace(self.teacher, residuals={}).applied(self._base) as tokens:
+        with replace(self._teacher.variant, residuals={}).applied(self._base) as tokens:
             with grams(self._base, rows) as summed:
-                self._answers(told, tokens)
+                self._teacher.answers(told, tokens)
             return summed
-
-    def _answers(self, told: States, tokens: LearnedTokens, phrase: str | None = None) -> Tensor:
-        said = [p.replace(PLACE, phrase or tokens.phrase) for p in told.prompts]
-        parts = []
-        for at in range(0, len(said), _BATCH):
-            part = slice(at, at + _BATCH)
-            conditions = tokens.encode(said[part])
-            parts.append(self._base.predict(told.noisy[part], told.times[part], conditions).cpu())
-        return torch.cat(parts)
-
-    @torch.no_grad()
-    def _sampled(self, prompts: Sequence[str], each: int, seed: int) -> States:
-        """Return states on the teacher's way to pictures, and its pictures with fresh noise."""
-        base, random = self._base, generator(seed, "import")
-        said = [prompt for prompt in prompts for _ in range(each)]
-        times = torch.linspace(base.num_timesteps - 1, 0, _SAMPLING_STEPS + 1).long()[:-1]
-        stops: list[int] = times.tolist()
-        noisy, when, texts, answers = list[Tensor](), list[Tensor](), list[str](), list[Tensor]()
-        with self.teacher.applied(base) as tokens:
-
-            def ask(latents: Tensor, at: Tensor, some: Sequence[str]) -> Tensor:
-                filled = [text.replace(PLACE, tokens.phrase) for text in some]
-                answer = base.predict(latents, at, tokens.encode(filled)).cpu()
-                noisy.append(latents)
-                when.append(at)
-                texts.extend(some)
-                answers.append(answer)
-                return answer
-
-            for at in range(0, len(said), _BATCH):
-                some = said[at : at + _BATCH]
-                latents = torch.randn(len(some), *base.latent_shape, generator=random)
-                for now, then in zip(stops, [*stops[1:], None], strict=True):
-                    answer = ask(latents, torch.full((len(some),), now), some)
-                    latents = base.family.noise.step(latents, answer, now=now, then=then)
-                draws = stratified(
-                    len(some) * _SAMPLING_STEPS, below=base.num_timesteps, random=random
-                )
-                for part in draws[torch.randperm(len(draws), generator=random)].split(len(some)):
-                    noise = torch.randn(latents.shape, generator=random)
-                    ask(base.add_noise(latents, noise, part), part, some)
-        made = States(torch.cat(noisy), torch.cat(when), tuple(texts), torch.cat(answers), noisy[0])
-        with Variant().applied(base) as tokens:
-            return replace(made, plain=self._answers(made, tokens, self._noun))
 
     def _groups(self) -> list[Group]:
         settings = self._settings
@@ -362,29 +270,3 @@ def _png(pictures: Sequence[Image.Image], columns: int) -> bytes:
     out = io.BytesIO()
     sheet.save(out, "PNG")
     return out.getvalue()
-
-
-def _check(triggers: Sequence[Trigger], foreign: Foreign, prompts: Sequence[str]) -> None:
-    wanted = sum(trigger.vectors for trigger in triggers)
-    given = {len(rows) for rows in foreign.rows.values()}
-    if given != {wanted}:
-        raise InputError(
-            f"{sorted(given)} vectors call the LoRA, the concept has {wanted}",
-            why="the concept's vectors start as those",
-            fix="give --vectors the number of vectors or tokens that call the LoRA",
-            code="vectors-do-not-fit",
-        )
-    if len(prompts) < 2 or any(PLACE not in text for text in prompts):  # noqa: PLR2004  # one is held out
-        raise InputError(
-            f"{len(prompts)} prompts, two or more with {PLACE} in each are needed",
-            why="the concept stands there, and some prompts are only measured on",
-            fix=f"write {PLACE} into every prompt",
-            code="bad-prompts",
-        )
-    if not foreign.residuals:
-        raise InputError(
-            "the LoRA changes no layer that the federation adapts",
-            why="nothing of it could be kept",
-            fix="give a LoRA with attention projections of this base model",
-            code="bad-adapter",
-        )

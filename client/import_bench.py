@@ -23,8 +23,9 @@ from .train_options import TrainOptions
 from .workbench import Workbench, triggers_of
 
 if TYPE_CHECKING:
-    from .distillation import Foreign, Importer
+    from .distillation import Importer
     from .step import Step
+    from .teacher import Foreign, Teacher
     from .trained import Trained
 
 # torch costs seconds to import, so every import of it stands in the function that needs it.
@@ -125,8 +126,8 @@ class ImportBench(Workbench):
     @cached_property
     def foreign(self) -> "Foreign":
         """The changes of adapted layers and the rows of the words that call them."""
-        from .distillation import Foreign
         from .foreign_words import rows_of
+        from .teacher import Foreign
         from .variant import Residual
 
         residuals = dict[str, Residual]()
@@ -136,6 +137,15 @@ class ImportBench(Workbench):
                 up = (change.up * change.scale).astype("float32")
                 residuals[layer.path] = Residual(up, change.down.astype("float32"))
         return Foreign(residuals, rows_of(self.base, self.embedding, self.foreign_trigger))
+
+    @cached_property
+    def teacher(self) -> "Teacher":
+        """The LoRA over the base, sampled once for all slots that it is measured in."""
+        from .teacher import Teacher
+
+        layers = self.spec.token_layers
+        told = (self.base, self.foreign, self.noun)
+        return Teacher(*told, seed=self.settings.seed, token_layers=layers)
 
     def before_lease(
         self, session: Session, home: Path
@@ -163,9 +173,11 @@ class ImportBench(Workbench):
     def importer(self, session: Session, slot: int) -> "Importer":
         """Return the LoRA's nearest A' in ``slot``, ready to be distilled."""
         from .distillation import Importer
+        from .teacher import check_vectors
 
-        told = (triggers_of(session), self.noun, self.foreign, self.settings)
-        return Importer(self.base, self.spec, slot, *told)
+        triggers = triggers_of(session)
+        check_vectors(triggers, self.foreign)  # before the LoRA is sampled, which takes long
+        return Importer(self.teacher, self.spec, slot, triggers, self.settings)
 
     def train(
         self,

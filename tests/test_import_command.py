@@ -180,14 +180,17 @@ def test_an_import_killed_in_the_middle_of_distillation_goes_on_from_its_save(
     words += ["--class-noun", "fox", "--base", str(place / "base"), "--foreign-trigger", "a b"]
     words += ["--config", str(place / "quick.toml"), "--steps", "60", "--distil", "--yes"]
     command = [Path(sys.executable).parent / "orthofed", *words, "--json", "--home", home.folder]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+    alone = {**os.environ, "OMP_NUM_THREADS": "1"}  # threads that wait for a core burn the other
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=alone) as child:
         assert child.stdout is not None
         for line in child.stdout:
             if json.loads(line).get("step", 0) >= 27:
                 child.send_signal(signal.SIGKILL)
                 break
 
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, check=True, env=alone
+    )
 
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert {event["schema"] for event in events} == {"orthofed.import/1"}
