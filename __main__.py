@@ -21,6 +21,7 @@ from .admission import admit_command
 from .client import (
     audit_command,
     file_command,
+    fuse_command,
     ledger_command,
     pull_command,
     recipient_command,
@@ -50,6 +51,7 @@ app.command(epilog=pull_command.EXAMPLE)(pull_command.pull)
 for _command in (client.demo, client.verify):
     app.command(epilog=client.EXAMPLES[_command.__name__])(_command)
 app.command(epilog=sample_command.EXAMPLE)(sample_command.sample)
+app.command(epilog=fuse_command.EXAMPLE)(fuse_command.fuse)
 app.command(epilog=audit_command.EXAMPLE)(audit_command.audit)
 app.command(epilog=plan_command.EXAMPLE)(plan_command.plan)
 app.command(epilog=admit_command.EXAMPLE)(admit_command.admit)

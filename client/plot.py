@@ -25,7 +25,7 @@ from .drawing import Drawing
 from .grid import labelled
 from .opened import Opened, opened
 from .placement import Machine, Placement
-from .variant import Variant, held_triggers, triggers_of
+from .variant import Variant, held_triggers, spec_of, triggers_of
 
 MAX_CELLS = 256
 BASE, SINGLE, MERGED = "base", "single", "merged"
@@ -173,7 +173,7 @@ class Plot:
             with opened(self.folder, placement) as model:
                 yield _Models(self, {}, model=model)
             return
-        spec = _spec(self.folder)
+        spec = spec_of(self.folder)
         if self.base is None:
             raise InputError(
                 "no --base for a plot over lambda or model",
@@ -224,19 +224,6 @@ class _Models:
             return text
 
         return _reworded(cell, plain)
-
-
-def _spec(folder: Path) -> FederationSpec:
-    """Return the spec in a pulled folder. Raises InputError: there is none."""
-    try:
-        return FederationSpec.from_bytes((folder / "trust" / "spec.json").read_bytes())
-    except OSError as error:
-        raise InputError(
-            f"{folder} holds no trust/spec.json",
-            why="a plot over lambda or model lays the release's LoRA beside its base",
-            fix="give the folder that orthofed pull made",
-            code="not-pulled",
-        ) from error
 
 
 def _calls(word: str) -> re.Pattern[str]:

@@ -19,13 +19,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 from torch import nn
 
 from ..core.basis import block
 from ..core.errors import InputError
 from ..core.lorafile import embedding_folder, embedding_keys, kohya_key
+from ..core.metadata_rules import forbidden_keys, strange_values
 from ..core.quantise import Quantised, dequantise
 from ..core.spec import Encoder, FederationSpec
 from .base import Base
@@ -217,6 +218,34 @@ def held_triggers(folder: Path, concept: str) -> tuple[str, ...]:
             code="no-such-concept",
         )
     return held[concept]
+
+
+def spec_of(folder: Path) -> FederationSpec:
+    """Return the spec of the pulled release in ``folder``. Raises InputError: there is none."""
+    try:
+        return FederationSpec.from_bytes((folder / "trust" / "spec.json").read_bytes())
+    except OSError as error:
+        raise InputError(
+            f"{folder} holds no trust/spec.json",
+            why="the release's LoRA is laid beside its base as the spec says",
+            fix="give the folder that orthofed pull made",
+            code="not-pulled",
+        ) from error
+
+
+def stacked_metadata(folder: Path) -> dict[str, str]:
+    """Return what the header of the release's stacked LoRA says, as far as a header may.
+
+    Raises InputError: it cannot be read.
+    """
+    path = _lora_file(folder)
+    try:
+        with safe_open(path, "numpy") as file:
+            held: dict[str, str] = file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise _unusable(path, f"it cannot be read ({error})") from error
+    strange = {*forbidden_keys(held), *strange_values(held)}
+    return {key: text for key, text in held.items() if key not in strange}
 
 
 def has_layerwise(folder: Path) -> bool:

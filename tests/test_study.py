@@ -307,38 +307,12 @@ def test_quiet_blocks_hear_less_than_plain_ones_and_loud_ones_more(
     assert heard("complement") < heard("quiet") < heard("hadamard") < heard("loudest")
 
 
-@pytest.mark.parametrize("inside", [True, False])
-def test_a_fusion_is_what_no_other_change_of_its_span_comes_nearer_than(
-    blocks: Callable[[str, int], np.ndarray], inside: bool
-) -> None:
-    """Its error on all inputs, with the ridge, rises in every direction; the sum's is larger."""
-    random, module = np.random.default_rng(5), of_the_study("fusing")
-    bases = [blocks("hadamard", n) for n in range(NUM)]
-    changes = [random.normal(size=(LAYER.out, RANK)) @ b.T for b in bases]
-    moments = [x.T @ x for x in random.normal(size=(NUM, 5, LAYER.width))]
-    rows = module.spanned(np.hstack(bases).T) if inside else np.eye(LAYER.width)
-    small = module.RIDGE * np.trace(np.sum(moments, axis=0)) / LAYER.width
-
-    def error(change: np.ndarray) -> float:
-        gaps = zip((change - each for each in changes), moments, strict=True)
-        return sum(np.sum((g @ c) * g) for g, c in gaps) + small * np.sum(change**2)
-
-    found = module.fused(changes, moments, rows)
-
-    assert len(rows) == (NUM * RANK if inside else LAYER.width)
-    assert np.allclose(found @ rows.T @ rows, found)
-    assert error(found) < 0.9 * error(np.sum(changes, axis=0))
-    for _ in range(20):
-        other = 1e-3 * random.normal(size=(LAYER.out, len(rows))) @ rows
-        assert error(found + other) > error(found)
-
-
 def test_one_block_for_all_has_one_block_of_room(
     blocks: Callable[[str, int], np.ndarray],
 ) -> None:
     same = np.hstack([blocks("equal", n) for n in range(NUM)]).astype(np.float32)
 
-    assert len(of_the_study("fusing").spanned(same.T)) == RANK
+    assert len(of_the_study("blocks").spanned(same.T)) == RANK
 
 
 def test_draws_of_two_concepts_meet_by_chance_and_gaussian_is_not_orthogonal(

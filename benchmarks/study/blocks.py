@@ -65,6 +65,12 @@ def block_of(
     raise ValueError(kind)
 
 
+def spanned(down: Matrix) -> Matrix:
+    """Return orthonormal rows with the span of those of ``down``, which may be the same r again."""
+    _, values, rows = np.linalg.svd(down.astype(np.float64), full_matrices=False)
+    return rows[values > values[0] * 1e-5]  # float32 came in
+
+
 def _dealt(energy: NDArray[np.float64], slots: int, rank: int, loudest: bool) -> list[int]:
     """Return columns slot after slot: the K r quietest (or loudest), dealt evenly (6.3)."""
     sign = -1.0 if loudest else 1.0

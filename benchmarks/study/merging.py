@@ -2,8 +2,8 @@
 
     sum     dW = lambda sum_i up_i down_i                        (FedAvg of the paper; ours)
     fusion  dW = (sum_i dW_i C_i)(sum_i C_i + ridge)^-1          (Mix-of-Show's, in closed form)
-    refit   the same among the dW that stay in the span of all down sides: no file grows, and
-            with disjoint slots each concept keeps its block B_i and gets another A_i
+    refit   the same among the dW that stay in the span of all down sides, as `orthofed fuse` does:
+            no file grows, and with disjoint slots each B_i stays and gets another A_i
     ties    trim to half, elect signs, mean of those that agree  (arXiv 2306.01708)
     dare    drop half at random, rescale, add                    (arXiv 2311.03099)
 
@@ -19,9 +19,9 @@ import torch
 from peft.utils.merge_utils import dare_linear, ties
 
 from orthofed.client.variant import Residual, Variant
+from orthofed.core.fusion import fused
 
-from .blocks import Matrix
-from .fusing import fused, spanned
+from .blocks import Matrix, spanned
 from .recipes import Merge
 
 DENSITY = 0.5
@@ -46,7 +46,8 @@ def merged(
         if how in RECORDED:
             down = whole.residuals[path].down
             rows = np.eye(down.shape[1]) if how == "fusion" else spanned(down)
-            total = fused(changes, [c[path] for c in moments], rows)
+            seen = [rows @ c[path] @ rows.T for c in moments]
+            total = fused([change @ rows.T for change in changes], seen) @ rows
         else:
             total = _by_peft(how, changes, seed + number)
         residuals[path] = Residual(

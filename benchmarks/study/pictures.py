@@ -20,10 +20,10 @@ import numpy as np
 from PIL import Image
 
 from orthofed.client.sample import draw
+from orthofed.core.fusion import RIDGE
 
 from .bench import Bench, Learnt
 from .embedder import WEIGHTS, Embedder, equal_error
-from .fusing import RIDGE
 from .merging import RECORDED, merged
 from .recipes import METHODS
 from .trial import Trial

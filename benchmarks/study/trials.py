@@ -14,10 +14,10 @@ from multiprocessing import get_context
 from typing import Any, Self
 
 from orthofed.client.variant import Variant
+from orthofed.core.fusion import RIDGE
 
 from .bench import Bench, Conditions, Learnt, one_thread
 from .crosstalk import functional, weights
-from .fusing import RIDGE
 from .merging import RECORDED, merged
 from .pictures import Drawn, Gallery
 from .recipes import METHODS
