@@ -11,7 +11,7 @@ anew, and what came before is dropped as it comes. Source: security.md 5.
 import threading
 import time
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
 from typing import Final, Self
 
@@ -96,9 +96,7 @@ class HttpOrigin:
         part = at > 0 if whole and self._ranges is not False else not whole
         headers = {"range": f"bytes={at}-{end - 1}"} if part else {}
         with ExitStack() as stack:
-            # The first question for a part is asked alone: eight answers with a whole file each
-            # would be seven too many.
-            with self._learning if part and self._ranges is None else nullcontext():
+            with self._alone(part=part):
                 if self._ranges is False and not whole:
                     raise self._no_ranges(wanted)
                 reply = stack.enter_context(self._line.get(wanted.tree_name, headers))
@@ -120,6 +118,19 @@ class HttpOrigin:
                     yield data if len(piece) == len(data) else bytes(piece)
         if at < end:
             raise self._line.unreachable(f"the line was cut at byte {at} of {wanted.entry.name}")
+
+    @contextmanager
+    def _alone(self, *, part: bool) -> Generator[None]:
+        """Let the first question for a part be asked alone, and those that waited for it at once.
+
+        Eight answers with a whole file each would be seven too many.
+        """
+        with ExitStack() as stack:
+            if part and self._ranges is None:
+                stack.enter_context(self._learning)
+                if self._ranges is not None:  # learnt meanwhile
+                    stack.close()
+            yield
 
     def _no_ranges(self, wanted: Wanted) -> NoRanges:
         return NoRanges(
