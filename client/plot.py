@@ -28,7 +28,7 @@ from .placement import Machine, Placement
 from .variant import Variant, held_triggers, spec_of, triggers_of
 
 MAX_CELLS = 256
-BASE, SINGLE, MERGED = "base", "single", "merged"
+BASE, SINGLE, MERGED, FUSED = "base", "single", "merged", "fused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Cell:
     prompt: str
     seed: int
     drawing: Drawing
-    model: str = MERGED  # or base, or the concept that is alone
+    model: str = MERGED  # or base, fused, or the concept that is alone
     lambda_: float | None = None  # None: as in the release
 
     def body(self) -> dict[str, object]:
@@ -72,6 +72,7 @@ class Plot:
     drawing: Drawing
     base: Path | None = None  # needed for lambda and model
     noun: str = ""  # what the base reads in a trigger's place; empty: the trigger
+    fused: Path | None = None  # of the release (fuse.py): what draws where no axis says otherwise
 
     def cells(self) -> list[Cell]:
         """Return every cell, row by row.
@@ -102,7 +103,8 @@ class Plot:
                 fix='write it as --prompt "a picture of {}"',
                 code="no-place",
             )
-        first = Cell("", "", self.prompts[0], self.seeds[0], self.drawing)
+        model = MERGED if self.fused is None else FUSED
+        first = Cell("", "", self.prompts[0], self.seeds[0], self.drawing, model)
         found = list[Cell]()
         for y, x in itertools.product(ys, xs):
             moves = sorted(
@@ -162,21 +164,28 @@ class Plot:
                     fix="name its trigger in --prompt or --region, or the concept in --compare",
                     code="names-no-concept",
                 )
-            if value not in {BASE, SINGLE, MERGED}:
+            if value == FUSED and self.fused is None:
+                raise InputError(
+                    "no --fused for the row fused",
+                    why="orthofed fuse makes it, out of a release and its base",
+                    fix="give --fused the file that it wrote",
+                    code="option-missing",
+                )
+            if value not in {BASE, SINGLE, MERGED, FUSED}:
                 held_triggers(self.folder, value)
             found += named if value == SINGLE else [value]
         return found
 
     @contextmanager
     def _models(self, placement: Placement) -> Generator["_Models"]:
-        if not {self.x.kind, self.y.kind} & {"lambda", "model"}:
+        if self.fused is None and not {self.x.kind, self.y.kind} & {"lambda", "model"}:
             with opened(self.folder, placement) as model:
                 yield _Models(self, {}, model=model)
             return
         spec = spec_of(self.folder)
         if self.base is None:
             raise InputError(
-                "no --base for a plot over lambda or model",
+                "no --base for a plot over lambda or model, or with --fused",
                 why="the release's checkpoint has the concepts in its weights already",
                 fix=f"give --base the folder of {spec.base.name}, revision {spec.base.revision}",
                 code="no-base",
@@ -203,14 +212,18 @@ class _Models:
             yield self.model
             return
         assert self.base is not None and self.spec is not None, "one of both"  # noqa: S101, PT018  # our own bug
-        alone = None if cell.model == MERGED else cell.model
-        variant = (
-            Variant()
-            if alone == BASE
-            else Variant.of_release(self.plot.folder, self.spec, lambda_=cell.lambda_, only=alone)
-        )
-        with variant.applied(self.base) as tokens:
+        with self._variant(cell, self.spec).applied(self.base) as tokens:
             yield Opened.of_base(self.base, tokens)
+
+    def _variant(self, cell: Cell, spec: FederationSpec) -> Variant:
+        folder, fused = self.plot.folder, self.plot.fused
+        if cell.model == BASE:
+            return Variant()
+        if cell.model == FUSED and fused is not None:
+            weight = 1.0 if cell.lambda_ is None else cell.lambda_
+            return Variant.of_fused(folder, spec, fused, lambda_=weight)
+        alone = None if cell.model == MERGED else cell.model
+        return Variant.of_release(folder, spec, lambda_=cell.lambda_, only=alone)
 
     def asked(self, cell: Cell) -> Cell:
         """Return ``cell`` as the base is asked for it: the noun in each trigger's place."""

@@ -35,7 +35,7 @@ class ReleaseScore:
     n: int
 
 
-def score_release(  # what a person chooses
+def score_release(  # noqa: PLR0913  # what a person chooses
     home: Home,
     concept: str,
     *,
@@ -45,10 +45,12 @@ def score_release(  # what a person chooses
     lambdas: tuple[float, ...],
     device: str | None = None,
     as_merged: bool = False,
+    fused: Path | None = None,
 ) -> ReleaseScore:
     """Return the concept's losses, one merged loss for each of ``lambdas``.
 
     ``as_merged``: one of the release as it is too, which is what the operator may be sent.
+    ``fused``: one of this LoRA too, which orthofed fuse made of the release.
 
     Raises InputError: the concept was not packed here, or base or images are bad. Raises
     VerificationFailed: the release is not what this federation signed.
@@ -64,6 +66,7 @@ def score_release(  # what a person chooses
         lambdas=lambdas,
         device=device,
         as_merged=as_merged,
+        fused=fused,
     )
 
 
@@ -78,6 +81,7 @@ def score_trusted(  # noqa: PLR0913  # as above
     lambdas: tuple[float, ...],
     device: str | None = None,
     as_merged: bool = False,
+    fused: Path | None = None,
 ) -> ReleaseScore:
     """Return the same of files of release ``n`` that the caller trusts, whatever else is missing.
 
@@ -99,5 +103,7 @@ def score_trusted(  # noqa: PLR0913  # as above
     logged = Logged.read(home.run(concept) / LOG / str(session.fence))
     seen = logged.header["settings"] if logged is not None else {}
     bench = Workbench(spec, base, images, session.noun, device=device, seen=seen)
-    found = bench.score(session, tensors, release=release, lambdas=lambdas, as_merged=as_merged)
+    found = bench.score(
+        session, tensors, release=release, lambdas=lambdas, as_merged=as_merged, fused=fused
+    )
     return ReleaseScore(session, found, n)

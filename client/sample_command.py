@@ -57,11 +57,15 @@ def sample(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
     y: Annotated[str | None, typer.Option("--y", help="Rows of a plot, written as --x is.")] = None,
     compare: Annotated[
         str | None,
-        typer.Option(help="Rows of a plot: base,single,merged, or some of them, or concepts."),
+        typer.Option(help="Rows of a plot: base,single,merged,fused, or some, or concepts."),
     ] = None,
     base: Annotated[
         Path | None,
         typer.Option(help="The base model's folder, which lambda and --compare need."),
+    ] = None,
+    fused: Annotated[
+        Path | None,
+        typer.Option(help="What orthofed fuse made of the release: draw with it; needs --base."),
     ] = None,
     class_noun: Annotated[
         str, typer.Option(help="With --compare: what the base reads in a trigger's place.")
@@ -115,8 +119,9 @@ def sample(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
     )
     out = out or Path("grid.png")
     out.parent.mkdir(parents=True, exist_ok=True)
-    if x or y or compare:
-        plot = _plot(directory, (x, y, compare), prompts or [], seeds, drawing, base, class_noun)
+    if x or y or compare or fused:
+        axes, models = (x, y, compare), (base, class_noun, fused)
+        plot = _plot(directory, axes, prompts or [], seeds, drawing, models)
         picture, cells = plot.draw(device)
         picture.save(out, format="PNG")
         told = {"x": plot.x.kind, "y": plot.y.kind, "cells": [cell.body() for cell in cells]}
@@ -139,8 +144,7 @@ def _plot(  # what the options said
     prompts: list[str],
     seeds: list[int],
     drawing: "Drawing",
-    base: Path | None,
-    noun: str,
+    models: tuple[Path | None, str, Path | None],
 ) -> "Plot":
     """Return the plot: rows are --y, --compare or the prompts; columns --x or the seeds."""
     from .axis import Axis
@@ -156,7 +160,7 @@ def _plot(  # what the options said
     held = list(triggers_of(directory)) if "concept" in {rows, columns} else []
     given = {"prompt": prompts, "seed": [str(one) for one in seeds], "concept": held}
     parsed = [Axis.parse(text, given) for text in (columns, rows)]
-    return Plot(directory, parsed[0], parsed[1], prompts, seeds, drawing, base, noun)
+    return Plot(directory, parsed[0], parsed[1], prompts, seeds, drawing, *models)
 
 
 def _draw_card(

@@ -35,8 +35,8 @@ _BATCH = 32
 class Score:
     """The losses of one concept; ``loss_merged`` by lambda.
 
-    ``loss_released``: of the release as it was merged, where that was asked for. ``num_images``,
-    ``num_draws``: what each loss is the mean of.
+    ``loss_released``: of the release as it was merged, ``loss_fused``: of what was fused out of it,
+    where these were asked for. ``num_images``, ``num_draws``: what each loss is the mean of.
     """
 
     loss_base: float
@@ -45,10 +45,15 @@ class Score:
     num_images: int
     num_draws: int
     loss_released: float | None = None
+    loss_fused: float | None = None
 
     def retention(self, lambda_: float) -> float:
         """Return the share of the gain over the base that the merge at ``lambda_`` keeps."""
-        return retention(self.loss_base, self.loss_single, self.loss_merged[lambda_])
+        return self.kept(self.loss_merged[lambda_])
+
+    def kept(self, loss: float) -> float:
+        """Return the share of the gain over the base that a model of this ``loss`` keeps."""
+        return retention(self.loss_base, self.loss_single, loss)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +112,12 @@ def score(  # noqa: PLR0913  # the parts of one score; a record would only renam
     release: Path | None = None,
     lambdas: Sequence[float] = (1.0,),
     as_merged: bool = False,
+    fused: Path | None = None,
 ) -> Score:
     """Return the losses of base, single and, given a release's folder, merged at each lambda.
 
-    ``as_merged``: of the release as it is too, whatever lambdas it was merged with.
+    ``as_merged``: of the release as it is too, whatever lambdas it was merged with. ``fused``: of
+    this LoRA too, which fuse.py made of the release.
     """
     phrase = phrase_of(triggers)
     single = Variant.of_contribution(spec, slot, triggers, tensors)
@@ -122,6 +129,9 @@ def score(  # noqa: PLR0913  # the parts of one score; a record would only renam
     released = None
     if as_merged and release is not None:
         released = scorer.loss(Variant.of_release(release, spec, lambda_=None), phrase)
+    fitted = None
+    if fused is not None and release is not None:
+        fitted = scorer.loss(Variant.of_fused(release, spec, fused), phrase)
     return Score(
         scorer.base_loss(noun),
         scorer.loss(single, phrase),
@@ -129,6 +139,7 @@ def score(  # noqa: PLR0913  # the parts of one score; a record would only renam
         num_images=len(scorer.items),
         num_draws=len(scorer.draws.noise),
         loss_released=released,
+        loss_fused=fitted,
     )
 
 

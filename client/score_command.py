@@ -33,6 +33,10 @@ def score(  # noqa: PLR0913, PLR0917  # what a person chooses
     lambda_: Annotated[
         list[float] | None, typer.Option("--lambda", min=0, max=2, help="Merge weight; repeatable.")
     ] = None,
+    fused: Annotated[
+        Path | None,
+        typer.Option(help="What orthofed fuse made of the release: score it too."),
+    ] = None,
     device: Device = None,
     send: Annotated[
         bool, typer.Option("--send", help="Send the losses to the operator, as the list says.")
@@ -64,6 +68,7 @@ def score(  # noqa: PLR0913, PLR0917  # what a person chooses
         lambdas=lambdas,
         device=device,
         as_merged=send,
+        fused=fused,
     )
     if not as_json:
         _print(found, lambdas)
@@ -76,6 +81,7 @@ def score(  # noqa: PLR0913, PLR0917  # what a person chooses
 def _facts(found: "ReleaseScore", lambdas: tuple[float, ...]) -> dict[str, object]:
     score = found.score
     merged = {x: (score.loss_merged[x], score.retention(x)) for x in lambdas}
+    fused = {} if score.loss_fused is None else {"loss_fused": score.loss_fused}
     return {
         "schema": "orthofed.score/1",
         "concept": found.session.concept,
@@ -88,6 +94,7 @@ def _facts(found: "ReleaseScore", lambdas: tuple[float, ...]) -> dict[str, objec
         "by_lambda": {
             str(x): {"loss_merged": loss, "retention": kept} for x, (loss, kept) in merged.items()
         },
+        **fused,
     }
 
 
@@ -98,6 +105,9 @@ def _print(found: "ReleaseScore", lambdas: tuple[float, ...]) -> None:
     for x in lambdas:
         kept = score.retention(x)
         print(f"merged  loss {score.loss_merged[x]:.5f}  retention {kept:.3f}  at lambda {x:g}")
+    if score.loss_fused is not None:
+        kept = score.kept(score.loss_fused)
+        print(f"fused   loss {score.loss_fused:.5f}  retention {kept:.3f}")
 
 
 def _send(home: "Home", said: "ScoreRequest", *, yes: bool, patience_s: float) -> bool:

@@ -114,23 +114,8 @@ class Variant:
         weights = [
             weight if name in chosen else 0.0 for name, weight in zip(held, weights, strict=True)
         ]
-        tensors = _read(_lora_file(folder))
-        residuals = {}
-        for layer in spec.layers:
-            key = kohya_key(layer.path, spec.base.family)
-            try:
-                up, down = tensors[f"{key}.lora_up.weight"], tensors[f"{key}.lora_down.weight"]
-            except KeyError:
-                raise _unusable(folder, f"its LoRA has no tensors for {layer.path}") from None
-            factors = np.zeros(up.shape[1], np.float64)  # columns beyond the slots are padding
-            rank = spec.layer_rank(layer)
-            factors[: rank * len(merged_with)] = np.repeat(
-                [weight / merged for weight, merged in zip(weights, merged_with, strict=True)], rank
-            )
-            # A convolution's kernels, one a row: its unfolded map.
-            exact = up.reshape(layer.out, -1).astype(np.float64) * factors
-            kernels = down.reshape(-1, layer.width).astype(np.float32)
-            residuals[layer.path] = Residual(exact.astype(np.float32), kernels)
+        factors = [weight / merged for weight, merged in zip(weights, merged_with, strict=True)]
+        residuals = _residuals(_lora_file(folder), spec, factors)
         place = folder / embedding_folder(spec)
         vectors = {
             path.stem: _vectors(path, spec.encoders, spec.token_layers)
@@ -138,6 +123,21 @@ class Variant:
             if path.stem not in gone
         }
         return Variant(residuals, vectors, token_layers=spec.token_layers)
+
+    @staticmethod
+    def of_fused(
+        folder: Path, spec: FederationSpec, file: Path, *, lambda_: float = 1.0
+    ) -> "Variant":
+        """Return the model of the LoRA ``file`` that was fused out of the release in ``folder``.
+
+        Raises InputError: it is none of this release's, or cannot be read.
+        """
+        merged = Variant.of_release(folder, spec)
+        residuals = _residuals(file, spec, [1.0] * len(triggers_of(folder)))
+        for path, residual in residuals.items():
+            if not np.array_equal(residual.down, merged.residuals[path].down):
+                raise _unusable(file, f"its {path} is not that of {folder}, concept for concept")
+        return Variant(residuals, merged.vectors, lambda_, spec.token_layers)
 
     @staticmethod
     def of_layerwise(folder: Path, base: Base) -> "Variant":
@@ -289,6 +289,27 @@ def _info(folder: Path) -> Mapping[str, Any]:
     if not isinstance(info, dict):
         raise _unusable(folder, "its info.json is no object")
     return info
+
+
+def _residuals(path: Path, spec: FederationSpec, factors: Sequence[float]) -> dict[str, Residual]:
+    """Return those of a stacked file; ``factors``: of each concept's columns, slots ascending."""
+    tensors, found = _read(path), dict[str, Residual]()
+    for layer in spec.layers:
+        key = kohya_key(layer.path, spec.base.family)
+        try:
+            up, down = tensors[f"{key}.lora_up.weight"], tensors[f"{key}.lora_down.weight"]
+        except KeyError:
+            raise _unusable(path, f"its LoRA has no tensors for {layer.path}") from None
+        rank = spec.layer_rank(layer)
+        if up.size != layer.out * len(down) or len(down) < rank * len(factors):
+            raise _unusable(path, f"its LoRA of {layer.path} has shapes {up.shape}, {down.shape}")
+        columns = np.zeros(up.shape[1], np.float64)  # those beyond the slots are padding
+        columns[: rank * len(factors)] = np.repeat(factors, rank)
+        # A convolution's kernels, one a row: its unfolded map.
+        exact = up.reshape(layer.out, -1).astype(np.float64) * columns
+        kernels = down.reshape(-1, layer.width).astype(np.float32)
+        found[layer.path] = Residual(exact.astype(np.float32), kernels)
+    return found
 
 
 def _lora_file(folder: Path) -> Path:

@@ -361,8 +361,9 @@ class Workbench:
         release: Path,
         lambdas: tuple[float, ...],
         as_merged: bool = False,
+        fused: Path | None = None,
     ) -> "Score":
-        """Return the losses of base, contribution and release."""
+        """Return the losses of base, contribution and release, and of what was fused of that."""
         from .score import score
 
         names = triggers_of(session)
@@ -376,6 +377,7 @@ class Workbench:
             release=release,
             lambdas=lambdas,
             as_merged=as_merged,
+            fused=fused,
         )
 
     def _score_as_merged(
