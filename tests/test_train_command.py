@@ -82,6 +82,8 @@ def test_from_images_to_a_receipt_and_a_score(
     before = len(sent_messages(owner.home))
     words = ["--concept", "wolf-a1", "--images", str(owner.place / "images"), "--release", str(out)]
     words += ["--base", str(owner.place / "base"), "--home", str(owner.home.folder), "--json"]
+    # A stacked LoRA is what a fusion is written like; this one answers as the release does.
+    words += ["--fused", str(next((out / "lora").glob("*[0-9].safetensors")))]
     asks = run("client", "score", *words, "--send", check=False)
     told = json.loads(run("client", "score", *words, "--send", "--yes").stdout)
     table = json.loads(run("coordinator", "retention", str(coordinator.folder), "--json").stdout)
@@ -92,6 +94,7 @@ def test_from_images_to_a_receipt_and_a_score(
         methods.SCORE.path
     ]
     assert (told["sent"], told["release"]) == (True, table["release"])
+    assert told["loss_fused"] == pytest.approx(found.loss_merged[1.0], rel=1e-6)
     losses = [found.loss_base, found.loss_single, found.loss_merged[1.0]]
     assert [measured[f"{name}_millionths"] for name in ("base", "single", "merged")] == [
         round(loss * 1e6) for loss in losses
