@@ -68,7 +68,9 @@ def _results(
     earlier = Earlier.read(options.add, base, steps=steps).without(options.methods)
     threshold, error = workers.threshold()
     outcomes, drawn = [*earlier.outcomes], [*earlier.drawn]
-    factors, tried = {}, {**earlier.tuning}
+    tried = {**earlier.tuning}
+    # What an earlier run chose for a recipe stands, under the same conditions.
+    factors = {r: float(min(some, key=some.__getitem__)) for r, some in tried.items() if some}
     run = {
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "command": " ".join(["python -m study", *_told(sys.argv[1:])]),
