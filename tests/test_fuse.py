@@ -85,7 +85,7 @@ def test_each_concept_is_answered_nearer_to_how_it_was_taught(
     assert list(told["error"]) == [*CONCEPTS]
     for error in told["error"].values():
         assert error["summed"] > 0.1
-        assert error["fused"] < 0.5 * error["summed"]
+        assert error["fused"] < 0.7 * error["summed"]
 
 
 def test_blocks_names_rank_and_size_stay_and_every_up_side_moves(
@@ -103,21 +103,22 @@ def test_blocks_names_rank_and_size_stay_and_every_up_side_moves(
 def test_the_answers_themselves_come_nearer(
     made: tuple[Path, dict[str, Any]], filled: Running, release: Path, base: Path
 ) -> None:
-    """Not by the matrices it was fitted to: one step's answer to another prompt and noise."""
+    """Not by the matrices that it was fitted to: the model's answers to other noise."""
     spec, model = filled.house.facts.spec, Base.load(base)
-    fused = Variant.of_fused(release, spec, made[0])
-    summed = Variant.of_release(release, spec)
-    noise = torch.randn(2, *model.latent_shape, generator=torch.Generator().manual_seed(3))
+    random = torch.Generator().manual_seed(3)
+    noise = torch.randn(16, *model.latent_shape, generator=random)
+    times = torch.linspace(20, 980, 16).long()
 
     def answer(variant: Variant, trigger: str) -> torch.Tensor:
         with variant.applied(model) as tokens, torch.no_grad():
-            conditioning = tokens.encode([f"a drawing of {trigger}, red"] * 2)
-            return model.predict(noise, torch.tensor([300, 700]), conditioning)
+            return model.predict(noise, times, tokens.encode([f"a picture of {trigger}"] * 16))
 
+    off = torch.zeros(2)
     for concept, trigger in zip(CONCEPTS, TRIGGERS, strict=True):
         alone = answer(Variant.of_release(release, spec, only=concept), trigger)
-        off = [(answer(each, trigger) - alone).norm() for each in (fused, summed)]
-        assert off[0] < 0.9 * off[1], concept
+        models = Variant.of_fused(release, spec, made[0]), Variant.of_release(release, spec)
+        off += torch.stack([(answer(each, trigger) - alone).square().mean() for each in models])
+    assert off[0] < 0.8 * off[1]
 
 
 def test_its_header_says_what_it_is_and_no_proof_is_claimed(
