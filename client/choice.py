@@ -15,7 +15,7 @@ from ..core import canonical
 from ..core.derived_file import DerivedFile
 from ..core.errors import InputError, VerificationFailed
 from ..core.fields import Fields
-from ..core.kinds import PUBLISHED
+from ..core.kinds import DERIVABLE, PUBLISHED
 from ..core.release import FileEntry, ReleaseManifest
 from ..core.sample_picture import FOLDER
 
@@ -43,6 +43,11 @@ _MADE_FOR: Final = {
 }
 """The same by the kinds of core/kinds.py."""
 _MOST_BYTES: Final = 1 << 10
+_OTHERWISE: Final = (
+    "compose it, which needs no signed hash: --as {0} with a --concept for each concept that you"
+    " want, and --base FOLDER if it asks for one; or give one of these after --as"
+)
+"""For a release that an earlier version published: it describes no files that it does not have."""
 
 
 def chosen_files(
@@ -62,7 +67,9 @@ def chosen_files(
             raise InputError(
                 f"release {manifest.n} has no files for {kind[:20]!r}",
                 why=f"it was published with {known}",
-                fix="give one of these after --as, or leave it out to get all",
+                fix=_OTHERWISE.format(kind)
+                if kind in DERIVABLE
+                else "give one of these after --as, or leave it out to get all",
                 code="not-published",
             )
         wanted |= {entry.name for entry in manifest.files if _is_of(entry.name, kind)}

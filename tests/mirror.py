@@ -9,10 +9,11 @@ import datetime as dt
 import hashlib
 import ipaddress
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Self
 
 import grpc
@@ -85,11 +86,14 @@ class SignedRelease:
         return parse(self.reply.document, kind="release").id
 
     @classmethod
-    def of(cls, content: Mapping[str, bytes], *, n: int = 1) -> Self:
-        """Sign a release of ``content``."""
+    def of(
+        cls, content: Mapping[str, bytes], *, n: int = 1, more: Sequence[FileEntry] = ()
+    ) -> Self:
+        """Sign a release of ``content``, and of ``more`` that is elsewhere."""
         spec, keyring = tiny_spec(), tiny_keyring()
         log = log_id(spec.id, keyring.id)
-        entries = tuple(entry_of(name, data) for name, data in sorted(content.items()))
+        ours = [entry_of(name, data) for name, data in content.items()]
+        entries = tuple(sorted([*ours, *more], key=lambda entry: entry.name))
         manifest = ReleaseManifest(
             contributions=(),
             fed=spec.id,
@@ -172,6 +176,16 @@ def entry_of(name: str, data: bytes) -> FileEntry:
     parts = [data[at : at + CHUNK_BYTES] for at in range(0, len(data), CHUNK_BYTES)]
     chunks = tuple(hashlib.sha256(part).hexdigest() for part in parts)
     return FileEntry(name, len(data), hashlib.sha256(data).hexdigest(), chunks)
+
+
+def entry_of_file(name: str, path: Path) -> FileEntry:
+    """Return the entry of a file that may be larger than the memory."""
+    whole, chunks = hashlib.sha256(), list[str]()
+    with path.open("rb") as file:
+        while part := file.read(CHUNK_BYTES):
+            whole.update(part)
+            chunks.append(hashlib.sha256(part).hexdigest())
+    return FileEntry(name, path.stat().st_size, whole.hexdigest(), tuple(chunks))
 
 
 def receipt_of(bodies: list[bytes], log: str, *, key: SigningKey = LEDGER) -> bytes:

@@ -12,9 +12,11 @@ from orthofed.client.pull import Pull
 from orthofed.client.seen_heads import SeenHeads
 from orthofed.client.verify import verify_folder
 from orthofed.core.address import FederationAddress
+from orthofed.core.errors import InputError
 
 from .coordinator_process import run
 from .member import Leased, Member
+from .mirror import Mirror, SignedRelease, tensor_file
 from .serving import Running, founded, running
 
 
@@ -116,6 +118,27 @@ def test_a_kind_that_was_not_published_is_refused(kind, shared, tmp_path):
 
     assert done.returncode == 2
     assert "kohya" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["full", "checkpoint"])
+def test_a_release_that_describes_no_full_file_says_how_to_make_one(kind, tmp_path):
+    """An earlier version published it: info.json has no `derived`. Composing needs no hash."""
+    release = SignedRelease.of(
+        {"info.json": b'{"v":1}', "lora/tiny-r0001.safetensors": tensor_file(2)}
+    )
+    with Mirror(release) as mirror:
+        link = mirror.address
+        with Channel(link.host_port, ca=link.ca, log=link.log) as channel:
+            seen = SeenHeads(tmp_path / "home")
+            pulled = Pull(WireOrigin(channel), link.log, tmp_path / "out", seen)
+            with pytest.raises(InputError) as refused:
+                pulled.run(kinds=(kind,))
+        fetched = {name for name, *_ in mirror.reads}
+
+    assert refused.value.code == "not-published"
+    assert f"--as {kind} with a --concept for each concept" in refused.value.fix
+    assert "--base FOLDER" in refused.value.fix
+    assert fetched <= {"info.json"}
 
 
 def test_a_folder_becomes_what_the_last_pull_says(shared, tmp_path):

@@ -5,6 +5,7 @@ once, and the next release costs what is new. The releases are a coordinator's o
 is what `orthofed coordinator publish` wrote. Goal R17 of reliability.md 6.
 """
 
+import contextlib
 import json
 import random
 import signal
@@ -167,13 +168,15 @@ def wait_for(seen: Callable[[], bool]) -> None:
 
 def written(out: Path) -> int:
     """Return how many bytes of files a pull has written: whole ones, and parts by their maps."""
-    whole = sum(
-        path.stat().st_size
-        for path in out.rglob("*")
-        if path.is_file() and path.relative_to(out).parts[0] not in {PART, "trust"}
-    )
-    maps = (path.read_bytes() for path in (out / PART).glob("*.map"))
-    return whole + sum(sum(memoryview(each).cast("Q")) for each in maps)
+    total = 0
+    for path in out.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # renamed or removed just now
+            place = path.relative_to(out).parts[0]
+            if path.suffix == ".map":
+                total += sum(memoryview(path.read_bytes()).cast("Q"))
+            elif place not in {PART, "trust"} and path.is_file():
+                total += path.stat().st_size
+    return total
 
 
 class Together:

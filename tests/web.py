@@ -69,9 +69,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if not path.is_file():
             self.send_error(404)
             return
-        data = path.read_bytes()
+        size = path.stat().st_size
         asked = self.headers.get("range", "")
-        start, end = 0, len(data)
+        start, end = 0, size
         if asked:
             first, _, last = asked.removeprefix("bytes=").partition("-")
             start, end = int(first), int(last) + 1
@@ -85,16 +85,19 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("content-length", "0")
             self.end_headers()
         else:
-            self._answer(lie, data, start, end, ranged=bool(asked) and lie != "whole")
+            self._answer(lie, path, start, end, ranged=bool(asked) and lie != "whole")
 
-    def _answer(self, lie: str, data: bytes, start: int, end: int, *, ranged: bool) -> None:
-        body = data[start:end] if ranged else data
+    def _answer(self, lie: str, path: Path, start: int, end: int, *, ranged: bool) -> None:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            file.seek(start if ranged else 0)
+            body = file.read(end - start if ranged else size)
         if lie == "wrong" and body:
             body = bytes([body[0] ^ 1]) + body[1:]
         self.send_response(206 if ranged else 200)
         if ranged:
             shift = 1 if lie == "shifted" else 0
-            self.send_header("content-range", f"bytes {start + shift}-{end - 1}/{len(data)}")
+            self.send_header("content-range", f"bytes {start + shift}-{end - 1}/{size}")
         if lie == "gzip":
             self.send_header("content-encoding", "gzip")
         if lie == "endless":
