@@ -46,6 +46,7 @@ RUN = {
     "docs/orders.md": ("test_pages_run.py::test_orders",),
     "docs/pull.md": ("test_pages_run.py::test_pull",),
     "docs/sample.md": ("test_pages_run.py::test_sample",),
+    "docs/fuse.md": ("test_pages_run.py::test_fuse",),
     "docs/shared.md": ("test_pages_run.py::test_shared",),
     "docs/simulate.md": ("test_pages_run.py::test_simulate",),
     "docs/study.md": (

@@ -216,3 +216,13 @@ def test_sample(tmp_path: Path) -> None:
     for name in ("anna", "strengths", "compared", "both"):
         with Image.open(tmp_path / f"{name}.png") as image:
             assert min(image.size) >= 64
+
+
+@pytest.mark.docs
+def test_fuse(tmp_path: Path) -> None:
+    """Two concepts of a release fitted to each other, and drawn beside the rest."""
+    (tmp_path / "pocket-base").symlink_to(pocket_base())
+    with released(tmp_path, "anna-k7", "bodo-x4", pocket=True):
+        typed("docs/fuse.md", tmp_path)
+    with Image.open(tmp_path / "company.png") as image:
+        assert min(image.size) >= 64
