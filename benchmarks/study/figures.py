@@ -80,10 +80,13 @@ def difference(one: Values, other: Values, *, seed: int = 0) -> dict[str, float]
     if not gaps:
         return None
     random, groups = np.random.default_rng(seed), [np.array(v) for v in gaps.values()]
-    means = []
-    for _ in range(BOOTSTRAPS):
-        chosen = [groups[k] for k in random.integers(len(groups), size=len(groups))]
-        means.append(np.mean([g[random.integers(len(g), size=len(g))].mean() for g in chosen]))
+    counts = np.array([len(g) for g in groups])
+    padded = np.stack([np.resize(g, counts.max()) for g in groups])  # beyond its count never drawn
+    chosen = random.integers(len(groups), size=(BOOTSTRAPS, len(groups)))
+    size = counts[chosen][..., None]
+    drawn = (random.random((*chosen.shape, counts.max())) * size).astype(int)
+    values = np.where(np.arange(counts.max()) < size, padded[chosen[..., None], drawn], 0.0)
+    means = (values.sum(-1) / size[..., 0]).mean(-1)
     low, high = np.percentile(means, [2.5, 97.5])
     mean = float(np.mean([g.mean() for g in groups]))
     return {"mean": round(mean, 6), "low": round(float(low), 6), "high": round(float(high), 6)}
