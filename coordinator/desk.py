@@ -81,7 +81,7 @@ class Desk:
             "contributions": lambda: {"contributions": self._house.store.run(listed)},
             "approve": lambda: {"was": approve(self._house, int(args["leaf"]))},
             "reject": lambda: self._reject(int(args["leaf"]), str(args["why"])),
-            "members": lambda: {"members": self._house.store.run(listed_members)},
+            "members": lambda: {"members": listed_members(self._house)},
             "revoke": lambda: revoke(
                 self._house,
                 str(args["member"]),

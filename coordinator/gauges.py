@@ -16,6 +16,7 @@ from ..proto.wire import OrderKind
 from .backup import last_backup_s
 from .counts import PHASES, STATES, Counts, counts
 from .house import House
+from .node_ages import LATELY_S, node_ages
 from .tls import certificate_until_s
 
 
@@ -39,6 +40,11 @@ class Gauges(Collector):
         )
         yield _one(
             "release_plan_open", "1 while a release is planned and not out.", int(found.plan_open)
+        )
+        yield _one(
+            "nodes_seen",
+            f"Flower nodes of members that were there in the last {LATELY_S} seconds.",
+            sum(age is not None and age <= LATELY_S for age in node_ages(house).values()),
         )
         folder = house.folder
         yield _one(

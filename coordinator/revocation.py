@@ -19,6 +19,7 @@ from .contribution_rows import Contribution
 from .house import House
 from .journal import short, tell
 from .members import Revocation
+from .node_ages import node_ages
 from .slot_events import Back, Free, Revoke
 
 _LIVE = ("pending", "accepted", "quarantined", "superseded")
@@ -70,8 +71,20 @@ def revoke(house: House, digits: str, terms: Terms) -> dict[str, Any]:
     return done
 
 
-def listed_members(db: sqlite3.Connection) -> list[dict[str, Any]]:
+def listed_members(house: House) -> list[dict[str, Any]]:
     """Return every member as ``orthofed coordinator members`` prints it."""
+    ages = node_ages(house)
+    return [
+        {
+            **row,
+            "node": row["member"] in ages,
+            "node_seen_s": ages.get(row["member"]),
+        }
+        for row in house.store.run(_rows)
+    ]
+
+
+def _rows(db: sqlite3.Connection) -> list[dict[str, Any]]:
     leased = Counter(slot.member for slot in slot_rows.every(db) if slot.phase in _LEASED)
     replaced: dict[str, list[str]] = {}
     for rotation in members.rotations(db):

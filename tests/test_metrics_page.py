@@ -17,7 +17,7 @@ import yaml
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from orthofed.coordinator import metrics_page
+from orthofed.coordinator import metrics_page, node_keys
 from orthofed.coordinator.backup import back_up
 from orthofed.coordinator.clock import SystemClock
 from orthofed.coordinator.control import ControlServer
@@ -29,6 +29,7 @@ from orthofed.proto import methods, wire
 
 from .coordinator_process import Coordinator
 from .member import Member
+from .node_lines import node_line
 from .serving import FastFs, founded, running
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
@@ -74,6 +75,10 @@ def watched(tmp_path_factory):
         own.release()
         wish = Wish(kind="score", member=anna.key.public_hex, concept="secret-anna", release=1)
         give(own.house, wish)
+        for n, each in enumerate((anna, rex), start=1):
+            each.register_node(node_line(n))
+            own.house.store.run(lambda db, n=n: node_keys.set_node(db, node_line(n), n))
+        own.house.sightings.report([1, 9], own.house.clock.monotonic_s())
         with pytest.raises(OrthoFedError):
             anna.lease("secret-rex", ("anna-k8",))
         control = ControlServer(own.folder.control, lambda _: own.desk)
@@ -93,6 +98,7 @@ def test_the_numbers_are_those_of_what_was_done(watched):
     assert value(samples, "orthofed_newest_release") == 1
     assert value(samples, "orthofed_open_orders", kind="score") == 1
     assert value(samples, "orthofed_open_orders", kind="train") == 0
+    assert value(samples, "orthofed_nodes_seen") == 1
     assert value(samples, "orthofed_calls_total", method="Contributions.Commit", code="ok") == 2
     assert value(samples, "orthofed_calls_total", method="Federation.Lease", code="name-taken") == 1
     assert value(samples, "orthofed_call_seconds_count", method="Federation.Lease") == 3

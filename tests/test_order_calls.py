@@ -1,12 +1,18 @@
 """Orders and FleetKey over real gRPC: a member sees its own orders, and has one Flower node."""
 
+import json
+import re
+
 import pytest
+from typer.testing import CliRunner
 
 from orthofed.client.channel import Channel
 from orthofed.client.fleet_key import fleet_key
 from orthofed.client.open_orders import OpenOrders, open_orders
 from orthofed.client.outbox import Outbox, read_record
 from orthofed.coordinator import node_keys, orders
+from orthofed.coordinator.cli import app
+from orthofed.coordinator.control import ControlServer
 from orthofed.coordinator.ledger import head
 from orthofed.coordinator.orders import FleetOrder
 from orthofed.coordinator.revocation import Terms, revoke
@@ -216,6 +222,33 @@ def test_how_long_a_node_was_not_seen_is_told_to_its_member_alone(fed):
     assert 120 <= seen.node_seen_s <= 122
     assert 20 <= seen.bridge_seen_s <= 22
     assert other.node_seen_s == 0
+
+
+def test_the_operator_sees_whose_node_is_there(fed):
+    """Seconds since the node was seen; none since the start; no node key; over the real command."""
+    ana, ben, cleo = fed.member(), fed.member(), fed.member()
+    for n, member in enumerate((ana, ben), start=1):
+        member.register_node(node_line(n))
+        fed.house.store.run(lambda db, n=n: node_keys.set_node(db, node_line(n), n))
+    fed.house.sightings.report([1], fed.clock.monotonic_s())
+    fed.clock.moved_s += 100
+
+    control = ControlServer(fed.folder.control, lambda _: fed.desk)
+    try:
+        told = CliRunner().invoke(app, ["members", str(fed.folder.root), "--json"])
+        text = CliRunner().invoke(app, ["members", str(fed.folder.root)]).stdout.splitlines()
+    finally:
+        control.close()
+
+    rows = {row["member"]: row for row in json.loads(told.stdout)["members"]}
+    one, two, three = (rows[each.key.public_hex] for each in (ana, ben, cleo))
+    assert one["node"] is True
+    assert 100 <= one["node_seen_s"] <= 102
+    assert (two["node"], two["node_seen_s"]) == (True, None)
+    assert (three["node"], three["node_seen_s"]) == (False, None)
+    assert re.fullmatch(r"[0-9a-f]{16}  nothing yet; node seen 10[0-2] s ago", text[0])
+    assert text[1].endswith("  nothing yet; node not seen since the start")
+    assert text[2].endswith("  nothing yet")
 
 
 def test_a_rotated_member_keeps_orders_and_node(fed):
