@@ -35,6 +35,8 @@ _LENGTH_BYTES: Final = 8
 _CONFIG: Final = "adapter_config.json"
 _CONFIG_BYTES: Final = 1 << 20
 _BUNDLED: Final = "bundle_emb."
+_AXES: Final = 2
+"""Of each side at least: a convolution's have four."""
 _FLOATS: Final = ("F16", "BF16", "F32")
 Sides = dict[Side, TensorInfo]
 
@@ -66,6 +68,8 @@ class AdapterFile:
         for info in header.tensors:
             found = split_name(info.name)
             if found is not None and found[1] not in modules.get(found[0], {}):
+                if found[1] != "alpha" and (len(info.shape) < _AXES or 0 in info.shape):
+                    raise _bad(f"{info.name} of shape {info.shape}", "each side is a matrix")
                 modules[found[0]][found[1]] = info
             else:
                 (bundled if info.name.startswith(_BUNDLED) else strange).append(info.name)
@@ -129,7 +133,7 @@ class AdapterFile:
         up, down = self._read(sides["up"]), self._read(sides["down"])
         up, down = up.reshape(len(up), -1), down.reshape(len(down), -1)
         rank = down.shape[0]
-        if up.shape[1] != rank or not rank:
+        if up.shape[1] != rank:
             raise _bad(
                 f"{name}: up has {up.shape[1]} columns, down {rank} rows", "both are its rank"
             )

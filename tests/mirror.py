@@ -87,9 +87,17 @@ class SignedRelease:
 
     @classmethod
     def of(
-        cls, content: Mapping[str, bytes], *, n: int = 1, more: Sequence[FileEntry] = ()
+        cls,
+        content: Mapping[str, bytes],
+        *,
+        n: int = 1,
+        more: Sequence[FileEntry] = (),
+        head: str = "",
     ) -> Self:
-        """Sign a release of ``content``, and of ``more`` that is elsewhere."""
+        """Sign a release of ``content``, and of ``more`` that is elsewhere.
+
+        ``head``: the manifest that the head names, "" for the release's own.
+        """
         spec, keyring = tiny_spec(), tiny_keyring()
         log = log_id(spec.id, keyring.id)
         ours = [entry_of(name, data) for name, data in content.items()]
@@ -117,7 +125,7 @@ class SignedRelease:
             spec=spec.to_bytes(),
             keyrings=(keyring.to_bytes(),),
         )
-        public = public_files(bodies, log, reply, release=n, manifest=signed.id)
+        public = public_files(bodies, log, reply, release=n, manifest=head or signed.id)
         return cls(log, dict(content), reply, public)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from orthofed.client.adapter_file import AdapterFile
+from orthofed.core.errors import InputError
 from orthofed.core.published import PublishedModel
 
 from . import adapter_files
@@ -68,3 +69,91 @@ def test_a_folder_called_after_a_text_encoder_means_its_layers(tmp_path: Path) -
     file = AdapterFile.open(adapter_files.write(place / "adapter_model.safetensors", sides), told)
 
     assert set(file.layers) == {f"text_encoder_2.{name}"}
+
+
+AT = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
+UP, DOWN = f"{AT}.lora_B.weight", f"{AT}.lora_A.weight"
+OTHER = AT.replace("unet.", "lora_unet_").replace(".", "_")
+
+
+def good() -> dict[str, np.ndarray]:
+    """Return a plain LoRA of rank 2 of one layer of SD 1.5, 1280 to 1280."""
+    return {UP: np.ones((1280, 2), np.float32), DOWN: np.ones((2, 1280), np.float32)}
+
+
+def twice() -> dict[str, np.ndarray]:
+    names = (f"{OTHER}.lora_up.weight", f"{OTHER}.lora_down.weight")
+    both = dict(zip(names, (value * 2 for value in good().values()), strict=True))
+    return {**good(), **both}
+
+
+BAD: dict[str, tuple[dict[str, np.ndarray], str]] = {
+    "no LoRA": ({"x": np.ones(3, np.float32)}, "holds no LoRA"),
+    "one side": ({UP: good()[UP]}, "has one side"),
+    "two ranks": ({**good(), UP: np.ones((1280, 3), np.float32)}, "up has 3 columns, down 2 rows"),
+    "rank 0": (
+        {UP: np.ones((1280, 0), np.float32), DOWN: np.ones((0, 1280), np.float32)},
+        "of shape",
+    ),
+    "a number": ({**good(), DOWN: np.array(1.0, np.float32)}, "each side is a matrix"),
+    "two types": ({**good(), UP: np.ones((1280, 2), np.float16)}, "up is F16, down F32"),
+    "whole numbers": (
+        {UP: np.ones((1280, 2), np.int64), DOWN: np.ones((2, 1280), np.int64)},
+        "is I64",
+    ),
+    "another base": ({**good(), DOWN: np.ones((2, 640), np.float32)}, "1280 x 640"),
+    "twice": (twice(), "twice"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_two_loaders_would_read_differently_is_refused(case: str, tmp_path: Path) -> None:
+    """By name, with what was found and what was expected."""
+    tensors, says = BAD[case]
+    path = adapter_files.write(tmp_path / "a.safetensors", tensors)
+
+    with pytest.raises(InputError, match=says):
+        read_all(path)
+
+
+def read_all(path: Path) -> None:
+    told = spec("sd15")
+    file = AdapterFile.open(path, told)
+    for layer in told.layers:
+        file.change(layer)
+
+
+@pytest.mark.parametrize(
+    ("said", "says"),
+    [
+        ({"unet.lora_alpha": "4"}, "lora_alpha '4'"),
+        ({"unet.lora_alpha": float("inf")}, "lora_alpha 'inf'"),
+        ({"unet.r": 3}, "r = 3"),
+        ({"unet.use_dora": True}, "use_dora"),
+        ({"unet.use_rslora": True}, "use_rslora"),
+        ({"unet.alpha_pattern": {"to_q": 1}}, "alpha_pattern"),
+        ({"unet.rank_pattern": {"to_q": 1}}, "rank_pattern"),
+        ([1], "no object"),
+    ],
+)
+def test_a_scale_that_is_not_said_plainly_is_refused(
+    said: object, says: str, tmp_path: Path
+) -> None:
+    """Diffusers' metadata: loaders do not agree on it, so nobody guesses."""
+    told = {"lora_adapter_metadata": json.dumps(said)}
+    path = adapter_files.write(tmp_path / "a.safetensors", good(), told)
+
+    with pytest.raises(InputError, match=says):
+        read_all(path)
+
+
+@pytest.mark.parametrize(
+    ("config", "says"), [("{", "no JSON"), (" " * (1 << 20) + "{}", "bytes"), ("[]", "no object")]
+)
+def test_a_config_of_peft_that_is_none_is_refused(config: str, says: str, tmp_path: Path) -> None:
+    """Its length is asked before it is read."""
+    (tmp_path / "adapter_config.json").write_text(config)
+    path = adapter_files.write(tmp_path / "adapter_model.safetensors", adapter_files.peft())
+
+    with pytest.raises(InputError, match=says):
+        read_all(path)

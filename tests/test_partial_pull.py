@@ -111,6 +111,25 @@ def test_a_partial_folder_is_held_to_its_choice(change, kohya, tmp_path):
     assert done.returncode == 4, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    "record",
+    [
+        b'{"as":["onnx"],"v":1}',
+        b'{"as":["kohya","kohya"],"v":1}',
+        b'{"as":["peft","kohya"],"v":1}',
+    ],
+)
+def test_a_record_of_a_choice_that_no_pull_wrote_is_refused(record, kohya, tmp_path):
+    """A program that there is not, one twice, or out of order: exit code 4."""
+    shutil.copytree(kohya, tmp_path / "out")
+    (tmp_path / "out" / "trust" / "choice.json").write_bytes(record)
+
+    done = run("verify", str(tmp_path / "out"), check=False)
+
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert "names kinds of files that there are not" in done.stderr
+
+
 @pytest.mark.parametrize("kind", ["onnx"])
 def test_a_kind_that_was_not_published_is_refused(kind, shared, tmp_path):
     """Exit code 2, and which kinds there are."""
@@ -169,7 +188,8 @@ class _Killed(Exception):  # not an error: the test's own stop
 def test_the_next_release_comes_into_the_same_folder(tmp_path):
     """Anna withdraws, Cleo comes: Anna's files go, Bert's are not fetched again, and it verifies.
 
-    The update is stopped on its way once; then the same command ends it.
+    The update is stopped on its way once; the release before is refused then, and the same command
+    ends it.
     """
     out = tmp_path / "out"
     with running(founded(tmp_path)) as coordinator:
@@ -192,6 +212,8 @@ def test_the_next_release_comes_into_the_same_folder(tmp_path):
 
             with pytest.raises(_Killed):
                 Pull(WireOrigin(channel), address.log, out, seen, stop).run()
+            with pytest.raises(InputError, match="begun with release 2, not 1"):
+                Pull(WireOrigin(channel), address.log, out, seen).run(1)
             kept = Pull(
                 WireOrigin(channel), address.log, out, seen, lambda n, *_: fetched.append(n)
             )

@@ -283,6 +283,14 @@ def test_a_release_cannot_write_its_own_proof(name: str, tmp_path: Path) -> None
         assert mirror.reads == []
 
 
+def test_a_head_that_names_another_manifest_than_the_ledger_is_refused(tmp_path: Path) -> None:
+    """T10: signed by the ledger's key, and the release's leaf says otherwise: no file comes."""
+    with Mirror(SignedRelease.of(files(), head="ab" * 32)) as mirror:
+        with pytest.raises(VerificationFailed, match="names another manifest than the ledger"):
+            _pull(mirror, tmp_path / "out")
+        assert mirror.reads == []
+
+
 def test_a_symbolic_link_in_the_way_is_not_followed(mirror: Mirror, tmp_path: Path) -> None:
     """T10: somebody put a link where a folder of the release belongs."""
     (tmp_path / "elsewhere").mkdir()
