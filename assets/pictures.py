@@ -96,14 +96,21 @@ def adventurer_hairs(work: Path) -> list[str]:
     return sorted(json.loads(done.stdout))
 
 
+def peeps_and_adventurers(
+    work: Path, banned: frozenset[tuple[str, str, str]], rng: np.random.Generator
+) -> list[avatars.Avatar]:
+    """Return the avatars of both styles that the base is taught, the first draws of ``rng``."""
+    people = [avatars.peep(rng, banned) for _ in range(COUNTS["openPeeps"])]
+    hairs = adventurer_hairs(work)
+    return people + [avatars.adventurer(rng, hairs) for _ in range(COUNTS["adventurer"])]
+
+
 def build(work: Path, banned: frozenset[tuple[str, str, str]], *, seed: int) -> None:
     """Write `pictures.npy` and `pictures.json` unless they are there."""
     if (work / "pictures.json").exists():
         return
     rng = np.random.default_rng([seed, 1])
-    hairs = adventurer_hairs(work)
-    people = [avatars.peep(rng, banned) for _ in range(COUNTS["openPeeps"])]
-    people += [avatars.adventurer(rng, hairs) for _ in range(COUNTS["adventurer"])]
+    people = peeps_and_adventurers(work, banned, rng)
     people += [avatars.toon(rng) for _ in range(COUNTS["toonHead"])]
     people += [avatars.big_smile(rng) for _ in range(COUNTS["bigSmile"])]
     assert not banned & {a.identity for a in people}, "a concept's identity is in the base's data"

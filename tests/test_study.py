@@ -239,6 +239,21 @@ def test_a_picture_of_somebody_else_is_not_taken_for_a_concept(
     assert smoke[0]["identity"]["equal_error_rate"] <= 0.05
 
 
+@pytest.mark.docs
+def test_the_second_style_goes_the_same_way(
+    smoke: tuple[dict[str, Any], Path],
+) -> None:
+    """Other people, whom the judge does not know either: nobody is taken for somebody else."""
+    work = smoke[1]
+
+    found = grown(work, "--people", "adventurers", "--methods", "hadamard", to="second.json")
+
+    assert found["people"] == "adventurers"
+    assert {*found["concepts"]}.isdisjoint(smoke[0]["concepts"])
+    assert found["identity"]["equal_error_rate"] <= 0.05
+    assert found["methods"]["hadamard"]["2@1"]["pictures"] > 0
+
+
 @pytest.fixture
 def blocks() -> Callable[[str, int], np.ndarray]:
     """`block_of` for the layer above."""

@@ -25,6 +25,7 @@ from .earlier import SCHEMA, Earlier
 from .figures import difference, identities, losses, retentions, table
 from .pictures import Drawn
 from .recipes import METHODS
+from .sets import SETS
 from .trial import Trial
 from .trials import Outcome, Workers
 
@@ -45,7 +46,7 @@ def main() -> None:
     options = _options()
     conditions = Conditions(
         options.base,
-        options.concepts,
+        options.people,
         options.work,
         options.names,
         steps=options.steps,
@@ -90,6 +91,7 @@ def _results(
         yield {
             "schema": SCHEMA,
             "runs": [*earlier.runs, {**run, "methods": options.methods[:number]}],
+            "people": conditions.people,
             "concepts": list(conditions.names),
             "steps": steps,
             "identity": {"threshold": round(threshold, 4), "equal_error_rate": round(error, 4)},
@@ -180,7 +182,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--smoke", action="store_true", help="2 concepts, 6 steps, 6 methods")
     parser.add_argument("--base", type=Path, default=ASSETS / "pocket-base")
-    parser.add_argument("--concepts", type=Path, default=ASSETS / "pocket-concepts")
+    parser.add_argument("--people", choices=SETS, default="peeps", help="which twelve")
     parser.add_argument("--work", type=Path, default=Path("../build/study"), help="what is kept")
     parser.add_argument("--out", type=Path, default=Path("../build/study/study.json"))
     parser.add_argument("--add", type=Path, metavar="RESULT", help="an earlier run's, to add to")
@@ -204,7 +206,8 @@ def _options() -> argparse.Namespace:
         options.pictures, options.sampling, options.lambdas = 1, 4, [1.0]
         options.sizes = ["2=1"]
     options.methods = options.methods or [*(SMOKE if options.smoke else METHODS)]
-    folders = sorted(path.name for path in options.concepts.iterdir() if path.is_dir())
+    people = SETS[options.people].folder
+    folders = sorted(path.name for path in people.iterdir() if path.is_dir())
     options.names = tuple(folders[: options.num])
     options.start = {k: float(v) for k, _, v in (text.partition("=") for text in options.start)}
     sizes = dict(text.split("=") for text in options.sizes)

@@ -31,6 +31,7 @@ from orthofed.core.token_layers import token_layers
 
 from .blocks import NEEDS_GRAM, Matrix, block_of
 from .recipes import RECIPES, Recipe
+from .sets import SETS
 from .sides import Sides
 
 _SAME = 12_345
@@ -42,7 +43,7 @@ class Conditions:
     """What all methods share. ``steps`` 0: the trainer's own; ``sampling``: steps of a picture."""
 
     base: Path
-    concepts: Path
+    people: str  # one of sets.py
     work: Path
     names: tuple[str, ...]
     noun: str = "person"
@@ -68,12 +69,13 @@ class Bench:
     def __init__(self, conditions: Conditions) -> None:
         """Load base and images."""
         self.conditions = conditions
+        self.people = SETS[conditions.people]
         self.base = Base.load(conditions.base)
         self.spec = _spec(self.base, conditions, layered=False)
         self._layered = _spec(self.base, conditions, layered=True)
         self.images = {
             name: ConceptImages.load(
-                conditions.concepts / name, size=self.base.image_size, noun=conditions.noun
+                self.people.folder / name, size=self.base.image_size, noun=conditions.noun
             )
             for name in conditions.names
         }
@@ -105,7 +107,8 @@ class Bench:
         conditions = self.conditions
         place = conditions.work / "inputs" / f"{learnt.key}-{conditions.sampling}.npz"
         if not place.is_file():
-            prompts = [f"a picture of {learnt.phrase}", f"a peeps drawing of {learnt.phrase}"]
+            drawing = self.people.drawing
+            prompts = [f"a picture of {learnt.phrase}", f"{drawing} of {learnt.phrase}"]
             with learnt.variant.applied(self.base) as tokens:
                 _keep(place, self._grams(tokens, prompts))
         with np.load(place) as held:
@@ -114,8 +117,8 @@ class Bench:
     @cached_property
     def public(self) -> dict[str, Matrix]:
         """C of the base on prompts that name no concept of the study."""
-        noun = self.conditions.noun
-        prompts = [f"a picture of a {noun}", f"a peeps drawing of a {noun}", "a picture", ""]
+        noun, drawing = self.conditions.noun, self.people.drawing
+        prompts = [f"a picture of a {noun}", f"{drawing} of a {noun}", "a picture", ""]
         return self._grams(LearnedTokens.of(self.base, {}), prompts)
 
     def _grams(self, tokens: LearnedTokens, prompts: list[str]) -> dict[str, Matrix]:

@@ -46,10 +46,7 @@ def _drawn(work: Path) -> Tensor:
     """Return (people, 2 x LOOKS, 3, 64, 64) uint8: drawn, then as the autoencoder returns them."""
     place = work / "people.npy"
     if not place.is_file():
-        rng, seen = np.random.default_rng(7), {*BANNED}
-        hairs = pictures.adventurer_hairs(work)
-        people = [_peep(rng, seen) for _ in range(PEEPS)]
-        people += [_adventurer(rng, seen, hairs) for _ in range(ADVENTURERS)]
+        people = invented(work)
         svgs = pictures.avatar_svgs(work, [look for looks in people for look in looks])
         images = [Image.fromarray(pictures.rasterise(svg)) for svg in svgs]
         base = Base.load(ASSETS / "pocket-base")
@@ -62,6 +59,14 @@ def _drawn(work: Path) -> Tensor:
         halves = [half.reshape(shape) for half in np.split(both, 2)]
         np.save(place, np.concatenate(halves, axis=1).transpose(0, 1, 4, 2, 3))
     return torch.from_numpy(np.load(place))
+
+
+def invented(work: Path) -> list[list[avatars.Avatar]]:
+    """Return LOOKS drawings of each person whom the embedder learns to tell apart."""
+    rng, seen = np.random.default_rng(7), {*BANNED}
+    hairs = pictures.adventurer_hairs(work)
+    people = [_peep(rng, seen) for _ in range(PEEPS)]
+    return people + [_adventurer(rng, seen, hairs) for _ in range(ADVENTURERS)]
 
 
 def _peep(rng: np.random.Generator, seen: set[tuple[str, ...]]) -> list[avatars.Avatar]:

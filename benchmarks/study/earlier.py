@@ -45,7 +45,7 @@ class Earlier:
             if abs(held["base"][name] / loss - 1) > _SAME:
                 raise SystemExit(
                     f"{path} was run under other conditions: the base's loss on {name} is "
-                    f"{held['base'][name]} there and {loss} here; give its --base, --concepts, "
+                    f"{held['base'][name]} there and {loss} here; give its --base, --people, "
                     "--draws and --seed, or leave --add"
                 )
         return Earlier(

@@ -28,15 +28,6 @@ from .merging import RECORDED, merged
 from .recipes import METHODS
 from .trial import Trial
 
-PROMPTS = (
-    "a peeps drawing of {}, smiling, green shirt",
-    "a peeps drawing of {}, angry, red shirt, yellow background",
-    "a peeps drawing of {}, sunglasses, pink background",
-    "a peeps drawing of {}, calm, blue shirt, white background",
-    "a picture of {}",
-    "a peeps drawing of {}, laughing, orange shirt, purple background",
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
@@ -117,7 +108,7 @@ class Gallery:
         identity, likeness, nearest = {}, {}, {}
         with model.applied(bench.base) as tokens:
             for name, part in zip(trial.names, parts, strict=True):
-                prompts = [prompt.replace("{}", part.phrase) for prompt in PROMPTS]
+                prompts = [prompt.replace("{}", part.phrase) for prompt in bench.people.prompts]
                 seed, steps = bench.conditions.seed, bench.conditions.sampling
                 rows = draw(bench.base, tokens, prompts, count=self._count, seed=seed, steps=steps)
                 images = [image for row in rows for image in row]
@@ -137,7 +128,14 @@ class Gallery:
         decides = [merge, trial.lambda_, [part.key for part in parts]]
         decides += [RIDGE] if merge in RECORDED else []
         text = json.dumps(
-            [*decides, PROMPTS, self._count, conditions.sampling, conditions.seed, weights]
+            [
+                *decides,
+                self._bench.people.prompts,
+                self._count,
+                conditions.sampling,
+                conditions.seed,
+                weights,
+            ]
         )
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]
         return f"{trial.method}-{len(parts)}@{trial.lambda_:g}-{digest}"
