@@ -43,6 +43,7 @@ from .retention import table
 from .revocation import Terms, listed_members, revoke
 from .rotation import install
 from .running_leases import running_leases
+from .score_all import score_all
 from .shared_round import begin_round
 from .slot_events import Draw, Publish
 from .snapshot import take
@@ -101,12 +102,15 @@ class Desk:
                     days=int(args["days"]),
                 ),
             ),
+            "score-all": lambda: score_all(self._house, days=int(args["days"])),
             "round": lambda: {
                 "orders": begin_round(self._house, str(args["concept"]), days=int(args["days"]))
             },
             "orders": lambda: {"orders": listed_orders(self._house)},
             "cancel-order": lambda: cancel(self._house, str(args["id"])),
-            "retention": lambda: table(self._house, int(args["release"])),
+            "retention": lambda: table(
+                self._house, int(args["release"]), by_whom=bool(args.get("by_whom"))
+            ),
             "to_measure": lambda: to_measure(self._house),
             "measured": lambda: take_measured(self._house, int(args["leaf"]), args),
             "evidence": lambda: keep_evidence(

@@ -1,10 +1,12 @@
 """``orthofed coordinator order``, ``round``, ``orders``, ``cancel-order``: asking members."""
 
 import datetime as dt
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from ..core.errors import InputError
 from .command_line import Folder, Json, desk_of, show
 
 EXAMPLE = "Example: orthofed coordinator order fed train --member 1f0c44ab --concept anna"
@@ -18,13 +20,30 @@ def order(
     kind: Annotated[
         Literal["train", "score", "withdraw"], typer.Argument(help="What is to be done.")
     ],
-    member: Annotated[str, typer.Option(help="The first 8 digits, or more, of its key.")],
-    concept: Annotated[str, typer.Option(help="The concept's name.")],
+    member: Annotated[
+        str | None, typer.Option(help="The first 8 digits, or more, of its key.")
+    ] = None,
+    concept: Annotated[str | None, typer.Option(help="The concept's name.")] = None,
+    everybody: Annotated[
+        bool, typer.Option("--all", help="score: every concept of the newest release.")
+    ] = False,
     release: Annotated[int, typer.Option(help="score: in which release; default the newest.")] = 0,
     days: Annotated[int, typer.Option(help="Days until the order lapses, 1 to 365.")] = 30,
     as_json: Json = False,
 ) -> None:
     """Ask a member to train, score or withdraw a concept; its owner's client decides."""
+    named = (member is not None, concept is not None, release > 0)
+    if everybody:
+        _check_all(kind, beside=any(named))
+        _score_all(directory, days, as_json)
+        return
+    if not all(named[:2]):
+        raise InputError(
+            f"an order to {kind} without --member or without --concept",
+            why="an order asks one member for one concept",
+            fix="give both; for every concept of the newest release: score --all",
+            code="bad-order",
+        )
     args = {
         "kind": kind,
         "member": member,
@@ -37,6 +56,27 @@ def order(
     given, new = done["order"], done["new"]
     text = f"{'order' if new else 'open already: order'} {given['id']}\n{_line(given)}"
     show({"schema": "orthofed.coordinator.order/1", "new": new, **given}, text, as_json)
+
+
+def _check_all(kind: str, *, beside: bool) -> None:
+    if kind != "score" or beside:
+        raise InputError(
+            "--all beside --member, --concept or --release" if beside else f"{kind} --all",
+            why="--all orders a score of every concept in the newest release",
+            fix="leave --all away, or give it alone: orthofed coordinator order DIR score --all",
+            code="bad-order",
+        )
+
+
+def _score_all(directory: Path, days: int, as_json: bool) -> None:
+    with desk_of(directory) as (_, desk):
+        done = desk.ask("score-all", {"days": days})
+    orders, out = done["orders"], done["left_out"]
+    new = sum(each["new"] for each in orders)
+    lines = [f"release {done['release']}: {new} new orders, {len(orders) - new} open already"]
+    lines += map(_line, orders)
+    lines += [f"left out: {each['concept']}, {each['what']}" for each in out]
+    show({"schema": "orthofed.coordinator.order-all/1", **done}, "\n".join(lines), as_json)
 
 
 def round_(

@@ -1,4 +1,4 @@
-"""``orthofed coordinator retention``: which concept suffers in a release."""
+"""``orthofed coordinator retention``: which concept suffers in a release, and from which."""
 
 from typing import Annotated, Any
 
@@ -15,10 +15,15 @@ def retention(
     release: Annotated[int, typer.Option(help="Which release; default the newest.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Show what a release keeps of each concept, by its owner's figures, the worst first."""
+    """Show what a release keeps of each concept, by its owner's figures, the worst first.
+
+    Under each one, by admission's estimate, up to three others that do most on its trigger.
+    """
     with desk_of(directory) as (_, desk):
-        found = desk.ask("retention", {"release": release})
-    lines = [f"release {found['release']}", _HEADER, *map(_line, found["concepts"])]
+        found = desk.ask("retention", {"release": release, "by_whom": True})
+    lines = [f"release {found['release']}", _HEADER]
+    for each in found["concepts"]:
+        lines += [_line(each), *_by_whom(each)]
     low = sum(each["suffers"] for each in found["concepts"])
     open_ = sum(each["measured"] is None for each in found["concepts"])
     lines.append(
@@ -41,3 +46,9 @@ def _line(each: dict[str, Any]) -> str:
         f"{each['concept']:<32} {kept}  {numbers}  {said['pictures']:<8}"
         f"  {each['member'][:16]}{mark}"
     )
+
+
+def _by_whom(each: dict[str, Any]) -> list[str]:
+    """Return the line of those that weigh most on it; none where admission found nothing."""
+    said = ", ".join(f"{by['concept']} {by['percent']:+.1f} %" for by in each["disturbed_by"])
+    return [f"    on its trigger, estimated: {said}"] if said else []

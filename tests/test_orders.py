@@ -3,10 +3,14 @@
 import json
 
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
 from orthofed.coordinator import node_keys
 from orthofed.coordinator.backup import back_up
+from orthofed.coordinator.cli import app
 from orthofed.coordinator.clock import SystemClock
+from orthofed.coordinator.control import ControlServer
 from orthofed.coordinator.folder import DataFolder
 from orthofed.coordinator.order_desk import Wish, cancel, give, listed_orders
 from orthofed.coordinator.restore import restore
@@ -224,3 +228,70 @@ def test_orders_nodes_and_scores_come_back_from_a_backup(tmp_path):
     assert [each["state"] for each in after[0]] == ["done", "open"]
     assert key.public_key == node_line(1)
     assert wrong == []
+
+
+def test_one_command_orders_a_score_of_every_concept_in_the_newest_release(fed):
+    """An order each; once more asks nobody twice; whose concept went is named alone."""
+    ana, ben, cleo = fed.member(), fed.member(), fed.member()
+    for member, name in ((ana, "anna"), (ben, "bert")):
+        taught(member, name)
+    lease, leaf = taught(cleo, "cleo")
+    fed.release()
+    cleo.withdraw(lease, leaf)
+    taught(cleo, "dora")
+    order(fed, "score", ben, "bert")
+
+    first, again = (ordered(fed, "score", "--all", "--json") for _ in range(2))
+
+    said, repeated = json.loads(first.stdout), json.loads(again.stdout)
+    assert said["release"] == 1
+    assert [(each["concept"], each["new"]) for each in said["orders"]] == [
+        ("anna", True),
+        ("bert", False),
+    ]
+    assert [(each["concept"], each["code"]) for each in said["left_out"]] == [
+        ("cleo", "not-taught")
+    ]
+    assert [each["new"] for each in repeated["orders"]] == [False, False]
+    waiting = [
+        (each["kind"], each["concept"], each["release"]) for each in listed_orders(fed.house)
+    ]
+    assert sorted(waiting) == [("score", "anna", 1), ("score", "bert", 1)]
+    text = ordered(fed, "score", "--all").stdout
+    assert text.startswith("release 1: 0 new orders, 2 open already\n")
+    assert "left out: cleo, this member has no contribution cleo" in text
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("score", "--all", "--concept", "anna"),
+        ("score", "--all", "--member", "0123abcd"),
+        ("score", "--all", "--release", "1"),
+        ("train", "--all"),
+        ("score", "--concept", "anna"),
+        ("train", "--member", "0123abcd"),
+    ],
+)
+def test_all_stands_alone_and_an_order_names_both(fed, words):
+    """Refused by name before the coordinator is asked."""
+    refused = ordered(fed, *words).exception
+
+    assert isinstance(refused, InputError)
+    assert refused.code == "bad-order"
+    assert "--all" in str(refused)
+
+
+def test_nothing_can_be_scored_before_a_release(fed):
+    """As one order is refused."""
+    assert isinstance(refused := ordered(fed, "score", "--all").exception, Refused)
+    assert refused.code == "no-such-release"
+
+
+def ordered(fed: Running, kind: str, *words: str) -> Result:
+    """Type the command beside the running coordinator."""
+    control = ControlServer(fed.folder.control, lambda _: fed.desk)
+    try:
+        return CliRunner().invoke(app, ["order", str(fed.folder.root), kind, *words])
+    finally:
+        control.close()

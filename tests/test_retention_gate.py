@@ -1,12 +1,16 @@
 """T14: what cancels, hijacks or copies another concept is kept out, alone or together."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from orthofed.coordinator import contribution_rows, together
+from orthofed.coordinator.cli import app
+from orthofed.coordinator.control import ControlServer
 from orthofed.coordinator.policy import Policy
 from orthofed.core.basis import block
 from orthofed.core.bounds import MOST
@@ -177,6 +181,32 @@ def test_parts_that_cancel_only_together_are_found_when_a_release_is_made(coordi
     assert [part.state[0] for part in parts] == ["accepted", "quarantined", "accepted"]
     assert f"of what contribution {leaves[0]} does" in parts[1].state[1]
     assert made["concepts"] == 3
+
+
+def test_the_operator_sees_which_concepts_weigh_most_on_each(coordinator):
+    """Four act on one: the three heaviest by size, signed, in the row and under it as text."""
+    victim = Owner(coordinator, "victim")
+    leaves = {"victim": victim.send()}
+    for name, strength in (("weak", 0.05), ("loud", -0.2), ("near", 0.1), ("wide", 0.15)):
+        leaves[name] = Owner(coordinator, name).acting_on(victim, strength).send()
+    coordinator.release()
+
+    control = ControlServer(coordinator.folder.control, lambda _: coordinator.desk)
+    try:
+        words = ["retention", str(coordinator.folder.root)]
+        rows = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)["concepts"]
+        text = CliRunner().invoke(app, words).stdout.splitlines()
+    finally:
+        control.close()
+
+    by_whom = {row["concept"]: row["disturbed_by"] for row in rows}["victim"]
+    assert [each["concept"] for each in by_whom] == ["loud", "wide", "near"]
+    assert [each["leaf"] for each in by_whom] == [leaves[n] for n in ("loud", "wide", "near")]
+    assert [each["percent"] for each in by_whom] == pytest.approx([-20, 15, 10], abs=2)
+    below = text[next(k for k, line in enumerate(text) if line.startswith("victim ")) + 1]
+    assert re.fullmatch(
+        r"    on its trigger, estimated: loud -[0-9.]+ %, wide \+[0-9.]+ %, near \+[0-9.]+ %", below
+    )
 
 
 def test_what_the_operator_approved_is_not_put_back(coordinator):
