@@ -3,12 +3,13 @@
     1  each concept alone, its columns and its words, draws pictures           variant.py, sample.py
     2  meanwhile every layer's inputs leave their Gram matrix behind           activations.py
     3  a layer at a time, the columns are fitted anew to all of them           core/fusion.py
+    4  each draws again, from other noise: how far are the answers off now?
 
 Laws: what is drawn follows from release, base, prompts and seed, so nobody's images are needed; the
 down side, each concept's B_i, stays as leased to the bit, and rank and size stay the release's. The
 result is not the exact merge: nobody signed it, no proof holds for it, and another machine's bits
 may differ. It is fitted at weight 1 of every concept, whatever the release was merged with. Cost:
-two to three times the drawing of `prompts` x PICTURES pictures a concept; the matrices are R x R.
+PICTURES + 1 pictures a prompt and concept; R (R + n) numbers a layer, however many concepts.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,7 @@ import numpy as np
 
 from ..core.card_use import shown_prompt
 from ..core.errors import InputError
-from ..core.fusion import error, fused
+from ..core.fusion import Fit, error
 from ..core.lorafile import kohya_key, lora_entries
 from ..core.release_file import TensorFile
 from ..core.rounding import round_once
@@ -31,7 +32,7 @@ from .placement import Machine, Placement
 from .sample import draw
 from .score import phrase_of
 from .trigger import Trigger
-from .variant import Residual, Variant, stacked_metadata, triggers_of
+from .variant import Variant, stacked_metadata, triggers_of
 from .write_file import write_file
 
 PICTURES: Final = 4
@@ -44,8 +45,8 @@ OnConcept = Callable[[str, int, int], None]
 class Kept:
     """How far one concept's own inputs are answered from how it answers them alone.
 
-    Shares of its own change's energy, over all layers: ``summed`` in the plain sum of all concepts
-    at weight 1, ``fused`` in what was made.
+    Shares of its own change's energy, over all layers, on pictures that nothing was fitted to:
+    ``summed`` in the plain sum of all concepts at weight 1, ``fused`` in what was made.
     """
 
     concept: str
@@ -88,16 +89,14 @@ class Fusion:
             )
         check_base(self.base, self.spec)
         base = Base.load(self.base, placement=Placement.of(self.device, "fp32", Machine.here()))
-        seen = dict[str, Mapping[str, np.ndarray]]()
-        for number, (concept, words) in enumerate(concepts.items()):
-            on_concept(concept, number, len(concepts))
-            phrase = phrase_of([Trigger(word) for word in words])
-            seen[concept] = self._inputs(base, concept, [p.format(phrase) for p in prompts])
-        on_concept("", len(concepts), len(concepts))
-        ups, kept = self._fitted(seen)
+        phrases = {name: phrase_of([*map(Trigger, words)]) for name, words in concepts.items()}
+        asked = {name: [p.format(said) for p in prompts] for name, said in phrases.items()}
+        company = _Company(self, base, Variant.of_release(self.folder, self.spec), asked)
+        ups = company.fitted(on_concept)
+        kept = company.kept(ups, on_concept)
         part = out.with_name(f".{out.name}.part")
         part.unlink(missing_ok=True)  # of a run that was cut here
-        write_file(out.parent, self._file(part.name, ups))
+        write_file(out.parent, self._file(part.name, company.downs, ups))
         part.replace(out)
         return kept
 
@@ -112,45 +111,14 @@ class Fusion:
                 )
         return [*self.prompts] or [shown_prompt(self.spec.prompt, "{}"), PLAIN]
 
-    def _inputs(self, base: Base, concept: str, prompts: Sequence[str]) -> dict[str, np.ndarray]:
-        """Return G_i of every layer, (R, R) by path, while ``concept`` alone is drawn."""
-        alone = Variant.of_release(self.folder, self.spec, only=concept)
-        rows = {path: residual.down for path, residual in alone.residuals.items()}
-        with alone.applied(base) as tokens, grams(base, rows) as found:
-            draw(base, tokens, prompts, count=PICTURES, seed=self.seed, steps=STEPS)
-        return found
-
-    def _fitted(
-        self, seen: Mapping[str, Mapping[str, np.ndarray]]
-    ) -> tuple[dict[str, Residual], tuple[Kept, ...]]:
-        """Return the residuals of all layers, and how well each concept's inputs are answered."""
-        together = Variant.of_release(self.folder, self.spec)
-        found, energies = dict[str, Residual](), np.zeros((len(seen), 3))
-        for layer in self.spec.layers:
-            path, rank = layer.path, self.spec.layer_rank(layer)
-            summed = together.residuals[path].up.astype(np.float64)
-            columns = np.arange(summed.shape[1]) // rank  # the concept's number, then padding
-            own = [np.where(columns == number, summed, 0.0) for number in range(len(seen))]
-            inputs = [each[path] for each in seen.values()]
-            up = fused(own, inputs)
-            found[path] = Residual(up, together.residuals[path].down)
-            for number, (alone, gram) in enumerate(zip(own, inputs, strict=True)):
-                before, whole = error(summed, alone, gram)
-                energies[number] += (before, error(up, alone, gram)[0], whole)
-        kept = [
-            Kept(concept, float(before / whole), float(after / whole))
-            for concept, (before, after, whole) in zip(seen, energies, strict=True)
-        ]
-        return found, tuple(kept)
-
-    def _file(self, name: str, residuals: Mapping[str, Residual]) -> TensorFile:
+    def _file(
+        self, name: str, downs: Mapping[str, np.ndarray], ups: Mapping[str, np.ndarray]
+    ) -> TensorFile:
         """Return the release's stacked file with other up sides: same names, rank and type."""
         said = stacked_metadata(self.folder)
-        rank = next(iter(residuals.values())).up.shape[1]
-        by_key = sorted(
-            (kohya_key(p, self.spec.base.family), each) for p, each in residuals.items()
-        )
-        values = [[np.array(float(rank)), each.down, each.up] for _, each in by_key]
+        rank = next(iter(ups.values())).shape[1]
+        by_key = sorted((kohya_key(path, self.spec.base.family), path) for path in ups)
+        values = [[np.array(float(rank)), downs[path], ups[path]] for _, path in by_key]
 
         def metadata(digest: str) -> dict[str, str]:
             return {
@@ -169,3 +137,59 @@ class Fusion:
             [round_once(x.astype(np.float64), "F16").tobytes() for each in values for x in each],
             metadata,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Company:
+    """All concepts of one release at weight 1, and what each is drawn by, slots ascending."""
+
+    fusion: Fusion
+    base: Base
+    together: Variant
+    asked: Mapping[str, Sequence[str]]
+
+    @property
+    def downs(self) -> dict[str, np.ndarray]:
+        """D of every layer, (R, m)."""
+        return {path: residual.down for path, residual in self.together.residuals.items()}
+
+    def fitted(self, on_concept: OnConcept) -> dict[str, np.ndarray]:
+        """Return U of every layer, (n, R)."""
+        shapes = {path: each.up.shape for path, each in self.together.residuals.items()}
+        fits = {path: Fit.begun(*shape) for path, shape in shapes.items()}
+        for number, concept in enumerate(self.asked):
+            on_concept(concept, number, 2 * len(self.asked))
+            for path, gram in self._inputs(concept, PICTURES, self.fusion.seed).items():
+                fits[path].add(self._alone(path, number), gram)
+        return {path: fit.solved() for path, fit in fits.items()}
+
+    def kept(self, ups: Mapping[str, np.ndarray], on_concept: OnConcept) -> tuple[Kept, ...]:
+        """Return how well each concept's inputs are answered, on a picture of other noise."""
+        found = list[Kept]()
+        for number, concept in enumerate(self.asked):
+            on_concept(concept, len(self.asked) + number, 2 * len(self.asked))
+            energies = np.zeros(3)
+            for path, gram in self._inputs(concept, 1, self.fusion.seed + 1).items():
+                alone = self._alone(path, number)
+                summed = self.together.residuals[path].up.astype(np.float64)
+                before, whole = error(summed, alone, gram)
+                energies += before, error(ups[path], alone, gram)[0], whole
+            before, after, whole = (float(each) for each in energies)
+            found.append(Kept(concept, *((before / whole, after / whole) if whole else (0.0, 0.0))))
+        on_concept("", 2 * len(self.asked), 2 * len(self.asked))
+        return tuple(found)
+
+    def _inputs(self, concept: str, count: int, seed: int) -> dict[str, np.ndarray]:
+        """Return G_i of every layer, (R, R) by path, while ``concept`` alone is drawn."""
+        alone = Variant.of_release(self.fusion.folder, self.fusion.spec, only=concept)
+        with alone.applied(self.base) as tokens, grams(self.base, self.downs) as found:
+            draw(self.base, tokens, self.asked[concept], count=count, seed=seed, steps=STEPS)
+        return found
+
+    def _alone(self, path: str, number: int) -> np.ndarray:
+        """Return U_i of concept ``number``: its columns, 0 in all others."""
+        up = self.together.residuals[path].up.astype(np.float64)
+        spec = self.fusion.spec
+        rank = next(spec.layer_rank(each) for each in spec.layers if each.path == path)
+        columns = np.arange(up.shape[1]) // rank  # its number, then padding
+        return np.where(columns == number, up, 0.0)

@@ -8,10 +8,11 @@ i, 0 outside its own columns where slots are disjoint, and G_i = sum (D x)(D x)^
 that the layer sees while concept i is drawn. The plain sum U_1 + U_2 + ... adds to each concept
 what all others answer on its inputs; this takes away what they can do without. It is Mix-of-Show's
 gradient fusion (arXiv 2305.18292) in closed form, kept inside the slots: no file grows, and no two
-concepts need the same column. Source: method.md 8, docs/study.md. Cost: O(R^3 + n R^2) a layer.
+concepts need the same column. Source: method.md 8, docs/study.md. Cost: O(R^3 + n R^2) time and
+R (R + n) numbers a layer, however many concepts.
 """
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
@@ -21,18 +22,33 @@ RIDGE = 0.1
 on all others: with 1e-6 a fusion of three keeps less than no training gives (docs/study.md)."""
 
 
-def fused(
-    ups: Sequence[Float64[np.ndarray, "n R"]], grams: Sequence[Float64[np.ndarray, "R R"]]
-) -> Float64[np.ndarray, "n R"]:
-    """Return U for each concept's U_i and G_i; a layer that sees nothing at all gets their sum."""
-    gram = sum(grams, start=np.zeros_like(grams[0]))
-    reached = np.count_nonzero(np.diag(gram))  # a file's padding is reached by nothing
-    if not reached:
-        return sum(ups, start=np.zeros_like(ups[0]))
-    ridge = RIDGE * float(np.trace(gram)) / reached
-    answers = (up @ seen for up, seen in zip(ups, grams, strict=True))
-    wanted = sum(answers, start=np.zeros_like(ups[0]))
-    return np.linalg.solve(gram + ridge * np.eye(len(gram)), wanted.T).T
+@dataclass(frozen=True, slots=True, eq=False)
+class Fit:
+    """What one layer has to answer: sum_i U_i G_i, sum_i G_i and the plain sum_i U_i."""
+
+    wanted: Float64[np.ndarray, "n R"]
+    gram: Float64[np.ndarray, "R R"]
+    summed: Float64[np.ndarray, "n R"]
+
+    @staticmethod
+    def begun(outputs: int, rank: int) -> "Fit":
+        """Return the fit of no concept yet, to a layer of n ``outputs`` and R = ``rank``."""
+        empty = np.zeros((outputs, rank))
+        return Fit(empty, np.zeros((rank, rank)), empty.copy())
+
+    def add(self, up: Float64[np.ndarray, "n R"], gram: Float64[np.ndarray, "R R"]) -> None:
+        """Take in one concept: U_i and G_i."""
+        self.wanted[:] += up @ gram
+        self.gram[:] += gram
+        self.summed[:] += up
+
+    def solved(self) -> Float64[np.ndarray, "n R"]:
+        """Return U; a layer that saw nothing at all gets the plain sum."""
+        reached = np.count_nonzero(np.diag(self.gram))  # a file's padding is reached by nothing
+        if not reached:
+            return self.summed.copy()
+        ridge = RIDGE * float(np.trace(self.gram)) / reached
+        return np.linalg.solve(self.gram + ridge * np.eye(len(self.gram)), self.wanted.T).T
 
 
 def error(

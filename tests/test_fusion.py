@@ -3,11 +3,19 @@
 import numpy as np
 import pytest
 
-from orthofed.core.fusion import RIDGE, error, fused
+from orthofed.core.fusion import RIDGE, Fit, error
 
 N, R, NUM, OUT = 3, 4, 3, 5
 """Inputs of a concept, columns of one, concepts, and the layer's outputs."""
 RANK = R * NUM
+
+
+def fused(ups: list[np.ndarray], grams: list[np.ndarray]) -> np.ndarray:
+    """Return the fit of these."""
+    fit = Fit.begun(*ups[0].shape)
+    for up, gram in zip(ups, grams, strict=True):
+        fit.add(up, gram)
+    return fit.solved()
 
 
 @pytest.fixture

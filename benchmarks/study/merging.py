@@ -19,7 +19,7 @@ import torch
 from peft.utils.merge_utils import dare_linear, ties
 
 from orthofed.client.variant import Residual, Variant
-from orthofed.core.fusion import fused
+from orthofed.core.fusion import Fit
 
 from .blocks import Matrix, spanned
 from .recipes import Merge
@@ -46,8 +46,10 @@ def merged(
         if how in RECORDED:
             down = whole.residuals[path].down
             rows = np.eye(down.shape[1]) if how == "fusion" else spanned(down)
-            seen = [rows @ c[path] @ rows.T for c in moments]
-            total = fused([change @ rows.T for change in changes], seen) @ rows
+            fit = Fit.begun(len(changes[0]), len(rows))
+            for change, c in zip(changes, moments, strict=True):
+                fit.add(change @ rows.T, rows @ c[path] @ rows.T)
+            total = fit.solved() @ rows
         else:
             total = _by_peft(how, changes, seed + number)
         residuals[path] = Residual(
