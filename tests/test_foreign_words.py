@@ -38,3 +38,17 @@ def test_words_too_long_for_any_trigger_are_refused_before_they_are_tokenised(
     assert {len(rows) for rows in spoken.values()} == {2}
     with pytest.raises(InputError, match="1048576 characters, allowed are 200"):
         rows_of(base, None, "a " * (1 << 19))
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_words_come_from_a_file_or_from_a_prompt(both: bool, tmp_path: Path) -> None:
+    """Both, or neither: which of them is meant is not guessed."""
+    base = Base.load(tiny_base(tmp_path / "base"))
+    file = tmp_path / "words.safetensors"
+    (tower,) = base.towers.values()
+    save_file({"words": np.ones((2, tower.width), np.float32)}, file)
+
+    with pytest.raises(InputError, match="both --embedding and --foreign-trigger") as refused:
+        rows_of(base, file if both else None, "a b" if both else "")
+
+    assert refused.value.code == "no-foreign-trigger"

@@ -221,11 +221,24 @@ def test_a_dry_run_leases_nothing(home: Home, place: Path) -> None:
     assert b"Lease" not in (home.folder / "outbox.jsonl").read_bytes()
 
 
-@pytest.mark.parametrize("bad", ["dora", "words", "nan", "rank"])
+BAD = {
+    "dora": "bad-adapter",
+    "words": "vectors-do-not-fit",
+    "nan": "bad-tensor-file",
+    "rank": "bad-adapter",
+    "elsewhere": "bad-adapter",
+    "vectors": "vectors-do-not-fit",
+    "dp": "bad-dp",
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
 def test_what_cannot_be_imported_is_refused_before_a_lease(
     bad: str, home: Home, place: Path, tmp_path: Path
 ) -> None:
-    """No sum, words of another width, a number that is none, a rank of 1025: named, no lease."""
+    """No sum, words of another width, a number that is none, a rank of 1025, no layer that is
+    adapted, as many vectors as do not call it, privacy that is none: named, no lease.
+    """  # noqa: D205  # one scenario
     from safetensors.numpy import load_file  # noqa: PLC0415  # used here alone
 
     tensors = load_file(place / f"{SECRET}.safetensors")
@@ -239,16 +252,20 @@ def test_what_cannot_be_imported_is_refused_before_a_lease(
         tensors[other] = np.ones((1025, tensors[other].shape[1]), np.float32)
     elif bad == "nan":
         tensors[name][0, 0] = np.nan
-    else:
+    elif bad == "elsewhere":
+        tensors = {n: value for n, value in tensors.items() if "ff.net" in n}
+    elif bad == "words":
         words = {"x": np.zeros((2, 3), np.float32)}
     save_file(tensors, tmp_path / f"{SECRET}.safetensors")
     save_file(words, tmp_path / "words.safetensors")
-    for shared in ("base", "quick.toml"):
-        (tmp_path / shared).symlink_to(place / shared)
+    (tmp_path / "base").symlink_to(place / "base")
+    private = "dp_epsilon = 8.0\n" if bad == "dp" else ""
+    (tmp_path / "quick.toml").write_text(SETTINGS + private)
 
-    with pytest.raises(InputError):
-        _import(home, tmp_path, "wolf-e5")
+    with pytest.raises(InputError) as refused:
+        _import(home, tmp_path, "wolf-e5", vectors=3 if bad == "vectors" else 2)
 
+    assert refused.value.code == BAD[bad]
     assert b"Lease" not in (home.folder / "outbox.jsonl").read_bytes()
 
 

@@ -12,7 +12,7 @@ from orthofed.client.pull import Pull
 from orthofed.client.seen_heads import SeenHeads
 from orthofed.client.verify import verify_folder
 from orthofed.core.address import FederationAddress
-from orthofed.core.errors import InputError
+from orthofed.core.errors import InputError, VerificationFailed
 
 from .coordinator_process import run
 from .member import Leased, Member
@@ -185,6 +185,14 @@ class _Killed(Exception):  # not an error: the test's own stop
     """The process ends here."""
 
 
+class Older(WireOrigin):
+    """A server that always gives the first release's manifest: signed, and in the ledger."""
+
+    def manifest(self, n: int) -> bytes:
+        del n
+        return super().manifest(1)
+
+
 def test_the_next_release_comes_into_the_same_folder(tmp_path):
     """Anna withdraws, Cleo comes: Anna's files go, Bert's are not fetched again, and it verifies.
 
@@ -218,6 +226,9 @@ def test_the_next_release_comes_into_the_same_folder(tmp_path):
                 WireOrigin(channel), address.log, out, seen, lambda n, *_: fetched.append(n)
             )
             kept.run()
+            older = Pull(Older(channel), address.log, tmp_path / "other", seen)
+            with pytest.raises(VerificationFailed, match="release 1 was served, asked for was 2"):
+                older.run(2)
         found = verify_folder(out)
         told = pull(coordinator, out).stdout
 

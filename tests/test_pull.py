@@ -326,6 +326,22 @@ def test_a_folder_with_other_files_is_left_alone(mirror: Mirror, tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+@pytest.mark.parametrize("what", ["a file", "a link to a folder"])
+def test_what_is_no_folder_is_left_alone(what: str, mirror: Mirror, tmp_path: Path) -> None:
+    """T10: a link would put the release somewhere else."""
+    (tmp_path / "elsewhere").mkdir()
+    if what == "a file":
+        (tmp_path / "out").write_text("mine")
+    else:
+        (tmp_path / "out").symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(InputError, match="is not a folder") as caught:
+        _pull(mirror, tmp_path / "out")
+
+    assert caught.value.code == "folder-taken"
+    assert not any((tmp_path / "elsewhere").iterdir())
+
+
 def test_a_folder_stays_as_it_is_where_the_wanted_release_is_not(
     mirror: Mirror, tmp_path: Path
 ) -> None:
