@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..core.errors import InputError
+from .circumstances import circumstances
 from .costs import costs, retentions, spread
 from .federation import Federation, run_json
 from .outcome import outcome, sha256_of
@@ -57,6 +58,7 @@ def simulate(
     found["costs"] = releases.costs()
     return {
         "schema": "orthofed.simulation/1",
+        **circumstances(),
         "engine": engine,
         "scenario": scenario.as_dict(),
         **found,

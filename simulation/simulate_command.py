@@ -91,6 +91,7 @@ def _text(found: dict[str, Any]) -> str:
     states = ", ".join(f"{n} {state}" for state, n in sorted(found["states"].items()))
     lines = [
         f"{found['clients']} clients: {fates}",
+        f"{found['leased']} leases",
         f"{found['contributions']} contributions acknowledged, {len(found['lost'])} lost: {states}",
         f"refused: {refusals or 'nobody'}",
         f"from arrival to lease: {_spoken(lease)}",

@@ -237,11 +237,37 @@ def test_a_second_daemon_on_one_home_is_refused(home: Home, place: Path) -> None
     with OwnerDaemon(home, config) as daemon:
         second = client(home, "daemon", "--config", str(config), check=False)
         status = daemon.status()
+        told = json.loads(client(home, "status", "--json").stdout)
 
     assert second.returncode == 2
     assert "a daemon already runs" in second.stderr
     assert status is not None
     assert status["wait"]["reason"] == "mode is never"
+    assert told["schema"] == "orthofed.status/1"
+    assert told["daemon"]["pid"] == status["pid"]
+    assert told["daemon"]["wait"] == status["wait"]
+    assert [task["concept"] for task in told["daemon"]["queue"]] == ["lynx-f6"]
+    assert json.loads(client(home, "status", "--json").stdout)["daemon"] is None, "it ended"
+
+
+def test_a_snooze_is_one_hour_and_resume_ends_it(home: Home, place: Path) -> None:
+    """`until` is an hour after the word, whatever the mode; a time of the owner's own holds too."""
+    with OwnerDaemon(home, queue(place, "moth-s1", mode="never")) as daemon:
+        spans = []
+        for words in (("snooze",), ("snooze", "--for", "20m")):
+            before = datetime.now().astimezone()
+            said = json.loads(client(home, *words, "--json").stdout)["wait"]
+            after = datetime.now().astimezone()
+            assert said["reason"] == "paused by you"
+            until = datetime.fromisoformat(said["until"])
+            spans.append(((until - after).total_seconds(), (until - before).total_seconds()))
+        client(home, "resume")
+        again = daemon.status()
+
+    for (low, high), wanted_s in zip(spans, (3600, 1200), strict=True):
+        assert low - 1 <= wanted_s <= high + 1  # `until` is told in whole seconds
+    assert again is not None
+    assert again["wait"]["reason"] == "mode is never"
 
 
 def _killed_at_random(

@@ -156,6 +156,52 @@ def test_the_compose_file_is_one_and_locked():
     assert open_ports == ["7443:7443", "8080:8080"]
 
 
+def test_the_compose_file_has_four_services_that_find_each_other():
+    """Coordinator, web server, Prometheus, Grafana; what one serves is where the next looks."""
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    mounts = {
+        name: {
+            volume["target"]: volume["source"]
+            for volume in service["volumes"]
+            if isinstance(volume, dict)
+        }
+        for name, service in services.items()
+    }
+
+    assert list(services) == ["coordinator", "files", "prometheus", "grafana"]
+    assert services["coordinator"]["build"]["dockerfile"] == "deploy/docker/coordinator.Dockerfile"
+    assert "mirror:/mirror" in services["coordinator"]["volumes"]
+    assert "mirror:/mirror:ro" in services["files"]["volumes"]
+    # Prometheus scrapes the coordinator's own name and the port that its image gives --metrics.
+    (job,) = yaml.safe_load((DEPLOY / "prometheus" / "compose.yml").read_text())["scrape_configs"]
+    (target,) = job["static_configs"][0]["targets"]
+    host, port = target.split(":")
+    assert host in services
+    image = (DEPLOY / "docker" / "coordinator.Dockerfile").read_text()
+    assert f'"--metrics=0.0.0.0:{port}"' in image or f'"--metrics", "0.0.0.0:{port}"' in image
+    assert mounts["prometheus"]["/etc/prometheus/prometheus.yml"] == "./prometheus/compose.yml"
+    assert mounts["prometheus"]["/etc/prometheus/alerts.yml"] == "./prometheus/alerts.yml"
+    shared = {name for name, service in services.items() if "watch" in service["networks"]}
+    assert shared == {"coordinator", "prometheus", "grafana"}
+    # Grafana finds the dashboard in the folder that its provider reads, the numbers at Prometheus.
+    provisioned = DEPLOY / mounts["grafana"]["/etc/grafana/provisioning"]
+    dashboards = yaml.safe_load((provisioned / "dashboards" / "orthofed.yaml").read_text())
+    (provider,) = dashboards["providers"]
+    places = [Path(target) for target in mounts["grafana"]]
+    assert Path(provider["options"]["path"]) / "coordinator.json" in places
+    sources = yaml.safe_load((provisioned / "datasources" / "prometheus.yaml").read_text())
+    assert [source["url"] for source in sources["datasources"]] == ["http://prometheus:9090"]
+
+
+def test_the_clients_image_is_built_on_the_base_that_is_given():
+    """``--build-arg BASE=...`` reaches both stages: the one that is kept needs the GPU's files."""
+    text = (DEPLOY / "docker" / "client.Dockerfile").read_text()
+    lines = [line for line in text.splitlines() if re.match("(ARG|FROM) ", line)]
+
+    assert re.fullmatch(r"ARG BASE=debian:[a-z]+-slim", lines[0])
+    assert lines[1:] == ["FROM ${BASE} AS build", "FROM ${BASE}"]
+
+
 def test_the_scrape_jobs_say_what_the_rules_ask_for():
     """Both Prometheus files read the same rules, and their job is the one in the expressions."""
     for name in ("prometheus.yml", "compose.yml"):
@@ -204,6 +250,51 @@ def test_the_pod_can_do_nothing_but_its_work():
     assert one(made, "NetworkPolicy")["spec"]["egress"] == []
     (public,) = [s for s in made if s["kind"] == "Service" and s["spec"]["type"] != "ClusterIP"]
     assert [port["name"] for port in public["spec"]["ports"]] == ["grpc"]
+
+
+def test_the_pod_is_probed_where_it_listens_and_keeps_its_data_on_a_claim():
+    """Three probes of a port and a command that are there; 50 GiB of its own, or a given claim."""
+    state = one(rendered(), "StatefulSet")["spec"]
+    serve = state["template"]["spec"]["containers"][0]
+    ports = {port["name"]: port["containerPort"] for port in serve["ports"]}
+
+    assert f"--listen=0.0.0.0:{ports['grpc']}" in serve["args"]
+    assert serve["startupProbe"]["tcpSocket"] == {"port": "grpc"}
+    assert serve["readinessProbe"]["tcpSocket"] == {"port": "grpc"}
+    alive = serve["livenessProbe"]["exec"]["command"]
+    assert alive[:3] == ["orthofed", "coordinator", "status"]
+    assert alive[3] == serve["args"][1], "of the folder that it serves"
+    run("orthofed", "coordinator", "status", "--help")
+
+    (claim,) = state["volumeClaimTemplates"]
+    assert claim["metadata"]["name"] == "data"
+    assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
+    assert claim["spec"]["resources"]["requests"]["storage"] == "50Gi"
+    (mount,) = [each for each in serve["volumeMounts"] if each["name"] == "data"]
+    assert alive[3].startswith(mount["mountPath"] + "/")
+
+    given = one(rendered("data.claim=old"), "StatefulSet")["spec"]
+    assert "volumeClaimTemplates" not in given
+    (data,) = [v for v in given["template"]["spec"]["volumes"] if v["name"] == "data"]
+    assert data["persistentVolumeClaim"] == {"claimName": "old"}
+
+
+def test_a_service_monitor_is_made_on_demand_and_finds_the_metrics():
+    """It selects the service of the numbers and no other, and names the job of the rules."""
+    made = rendered("metrics.serviceMonitor=true")
+    spec = one(made, "ServiceMonitor")["spec"]
+    wanted = spec["selector"]["matchLabels"].items()
+    (endpoint,) = spec["endpoints"]
+
+    (found,) = [
+        each
+        for each in made
+        if each["kind"] == "Service" and wanted <= each["metadata"]["labels"].items()
+    ]
+    assert endpoint["port"] in [port["name"] for port in found["spec"]["ports"]]
+    assert {"targetLabel": "job", "replacement": "orthofed"} in endpoint["relabelings"]
+    for values in ((), ("metrics.serviceMonitor=true", "metrics.enabled=false")):
+        assert "ServiceMonitor" not in [each["kind"] for each in rendered(*values)]
 
 
 def test_the_pod_starts_commands_that_exist():

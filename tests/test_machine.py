@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import psutil
 import pytest
 
 from orthofed.client.daemon_waits import Seen
@@ -63,6 +64,58 @@ def test_nobody_who_could_be_seen_is_no_idleness(monkeypatch: pytest.MonkeyPatch
     machine = Machine(Path("/"), "cpu")
     assert machine.idle_s() is None
     assert "who is at the keys" in machine.blind(Seen())
+
+
+@pytest.mark.parametrize(
+    ("battery", "sensors", "on_battery", "heat_c"),
+    [
+        (SimpleNamespace(power_plugged=False), {"core": [40.0, 71.5], "disk": [55.0]}, True, 71.5),
+        (SimpleNamespace(power_plugged=True), {"core": [None, 40.0]}, False, 40.0),
+        (SimpleNamespace(power_plugged=None), {"broken": [-100.0, 65_261.0]}, None, None),
+        (None, {}, None, None),
+        (None, OSError("a sensor that is not there any more"), None, None),
+    ],
+    ids=["on battery", "plugged", "not told", "none", "unreadable"],
+)
+def test_battery_and_heat_are_what_psutil_reads(
+    battery: object,
+    sensors: dict[str, list[float | None]] | OSError,
+    on_battery: bool | None,
+    heat_c: float | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Stand-ins for the machine's sensors: the hottest sound reading; what is not told is None."""
+
+    def temperatures() -> dict[str, list[SimpleNamespace]]:
+        if isinstance(sensors, OSError):
+            raise sensors
+        return {
+            name: [SimpleNamespace(current=each) for each in found]
+            for name, found in sensors.items()
+        }
+
+    monkeypatch.setattr(psutil, "sensors_battery", lambda: battery, raising=False)
+    monkeypatch.setattr(psutil, "sensors_temperatures", temperatures, raising=False)
+
+    machine = Machine(tmp_path, "cpu")
+    seen = machine.look(None)
+
+    assert (seen.on_battery, seen.temperature_c) == (on_battery, heat_c)
+    assert ("the battery" in machine.blind(seen)) == (on_battery is None)
+    assert ("the temperature" in machine.blind(seen)) == (heat_c is None)
+
+
+@pytest.mark.parametrize("name", ["sensors_battery", "sensors_temperatures"])
+def test_a_system_whose_psutil_has_no_such_reading_is_blind_there(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The function is missing on some systems: None, and no error."""
+    monkeypatch.delattr(psutil, name, raising=False)
+
+    seen = Machine(tmp_path, "cpu").look(None)
+
+    assert (seen.on_battery if name == "sensors_battery" else seen.temperature_c) is None
 
 
 def test_the_disk_of_the_home_is_looked_at(tmp_path: Path) -> None:

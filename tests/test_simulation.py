@@ -1,7 +1,9 @@
 """`orthofed simulate`: nothing is lost, nothing bad is taken, one seed gives one sum."""
 
+import datetime as dt
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 from orthofed.core.errors import InputError
+from orthofed.simulation import circumstances
 from orthofed.simulation.outcome import outcome
 from orthofed.simulation.plan import Plan
 from orthofed.simulation.scenario import ILLS, Scenario
@@ -52,6 +55,10 @@ def test_deaths_and_engines_leave_the_sums_alone(quiet):
 def test_the_report_adds_up(quiet):
     """Leaves, bytes, waits and retention are those of eight clients that all arrived."""
     assert quiet["states"] == {"accepted": 8}
+    assert quiet["leased"] == 8
+    assert dt.date.fromisoformat(quiet["date"]) <= dt.datetime.now(dt.UTC).date()
+    assert re.fullmatch(r"[0-9a-f]{7,40}(-dirty)?|unknown", quiet["commit"])
+    assert quiet["hardware"]
     assert quiet["lost"] == quiet["bad_taken"] == quiet["findings"] == []
     # Spec and keyring, leases, contributions, the release.
     assert quiet["ledger_leaves"] == 2 + 8 + 8 + 1
@@ -109,6 +116,18 @@ def test_what_is_lost_or_taken_is_named():
 
     assert found["lost"] == [1]
     assert found["bad_taken"] == [2]
+
+
+def test_an_installed_package_names_no_other_repositorys_commit(tmp_path, monkeypatch):
+    """A package in somebody's environment, whose project is a checkout, is of no known commit."""
+    assert circumstances.commit() != "unknown" or not (circumstances._ROOT / ".git").exists()
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    installed = tmp_path / "site-packages"
+    installed.mkdir()
+
+    monkeypatch.setattr(circumstances, "_ROOT", installed)
+
+    assert circumstances.commit() == "unknown"
 
 
 def test_a_scenario_follows_from_its_seed():

@@ -19,7 +19,10 @@ from .besieged import besieged
 from .forked import founded
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("core", "proto", "coordinator", "client", "assets", "benchmarks", "deploy")
+PACKAGES = (
+    *("core", "proto", "coordinator", "client", "admission", "fleet", "simulation", "web"),
+    *("assets", "benchmarks", "deploy"),
+)
 MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib", "code"}
 CALLS = {"eval", "exec", "compile", "__import__", "torch.load", "yaml.load"}
 OWN_FILES = "assets/"  # the base model's builder reads what it wrote itself, weights only
