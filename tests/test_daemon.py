@@ -187,6 +187,35 @@ def test_an_absent_coordinator_is_waited_for(
     assert _contributions(federation).count("hare-e5") == 1
 
 
+def test_a_coordinator_that_is_killed_in_mid_training_costs_no_lease_and_no_contribution(
+    federation: Coordinator, home: Home, place: Path
+) -> None:
+    """Killed after a step, started again steps later: the training goes on, one lease, one leaf.
+
+    The log tells it, a line an event, with slot, fence and leaf as the coordinator lists them.
+    """
+    config = queue(place, "vole-k1", extra="steps = 60", retry_minutes=0.05)
+    with OwnerDaemon(home, config) as daemon:
+        before = daemon.until(lambda status: status["queue"][0]["step"] >= 2)
+        federation.kill()
+        daemon.until(lambda s: s["queue"][0]["step"] > before["queue"][0]["step"] + 2)
+        federation.start()
+        daemon.until_done()
+
+    lines = (home.folder / "daemon" / "log.jsonl").read_text().splitlines()
+    told = [json.loads(line) for line in lines]
+    leases = [each for each in told if each["event"] == "leased"]
+    receipts = [each for each in told if each["event"] == "receipt"]
+    shown = run("coordinator", "contributions", str(federation.folder), "--json").stdout
+    (kept,) = [c for c in json.loads(shown)["contributions"] if c["concept"] == "vole-k1"]
+    session = load(home.run("vole-k1"))
+    assert session is not None
+    assert [(each["slot"], each["fence"]) for each in leases] == [(session.slot, session.fence)]
+    assert [(each["slot"], each["leaf"]) for each in receipts] == [(kept["slot"], kept["leaf"])]
+    assert leases[0]["concept"] == receipts[0]["concept"] == "vole-k1"
+    assert session.phase == "receipted"
+
+
 def test_a_used_up_allowance_holds_the_upload_until_tomorrow(
     federation: Coordinator, home: Home, place: Path
 ) -> None:
