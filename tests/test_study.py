@@ -167,7 +167,7 @@ def test_the_long_runs_of_the_page_go_the_same_way(
     runs = json.loads((work / "long-2.json").read_text())["runs"]
     assert [run["methods"] for run in runs] == [
         ["hadamard", "equal", "hadamard_null", "equal_null"],
-        ["lora", "haar_draw"],
+        ["lora", "lora_fusion", "hadamard_null_refit"],
     ]
 
 

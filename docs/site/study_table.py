@@ -6,6 +6,7 @@ from pathlib import Path
 RESULT = Path(__file__).parents[2] / "benchmarks" / "results" / "study-cpu-1.json"
 MARK = "<!-- generated: study -->"
 WORDS = {
+    "hadamard_null_refit": "disjoint blocks, null response, fused (`orthofed fuse`)",
     "hadamard_null": "disjoint blocks, null response (what `orthofed client train` does)",
     "equal_null": "one block for all, null response",
     "hadamard": "disjoint blocks, without it",
