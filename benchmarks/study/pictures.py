@@ -14,6 +14,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ from .embedder import WEIGHTS, Embedder, equal_error
 from .merging import RECORDED, merged
 from .recipes import METHODS
 from .trial import Trial
+
+_RESULT = "drawn.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +69,24 @@ class Gallery:
 
     def judged(self, trial: Trial) -> Drawn:
         """Return what the trial's pictures show; pictures are kept beside the result."""
+        return Drawn(trial, **json.loads((self._made(trial) / _RESULT).read_text()))
+
+    def sheets(self, trial: Trial) -> dict[str, Path]:
+        """Return where each concept's pictures of the trial lie, all on one sheet, row by row."""
+        place = self._made(trial)
+        return {name: place / f"{name}.png" for name in trial.names}
+
+    def _made(self, trial: Trial) -> Path:
+        """Return the folder of the trial's pictures, which are drawn unless they are there."""
         method, work = METHODS[trial.method], self._bench.conditions.work
         parts = [self._bench.learnt(method.recipe, n, trial.factor) for n in trial.names]
         place = work / "drawn" / self._key(trial, parts)
-        result = place / "drawn.json"
-        if not result.is_file():
+        if not (place / _RESULT).is_file():
             place.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(self._drawn(trial, parts, place))
-            part = result.with_suffix(f".{os.getpid()}.part")
-            part.write_text(text)
-            part.replace(result)
-        return Drawn(trial, **json.loads(result.read_text()))
+            part = place / f"{_RESULT}.{os.getpid()}.part"
+            part.write_text(json.dumps(self._drawn(trial, parts, place)))
+            part.replace(place / _RESULT)
+        return place
 
     @cached_property
     def threshold(self) -> tuple[float, float]:

@@ -61,13 +61,15 @@ def _ready_stack(place: Path) -> Iterator[FleetStack]:
 
 
 @contextmanager
-def one_order(fleet: FleetStack, *, others: int = 0) -> Iterator[tuple[str, OwnerDaemon]]:
+def one_order(
+    fleet: FleetStack, *, others: int = 0, steps: int = STEPS
+) -> Iterator[tuple[str, OwnerDaemon]]:
     """Give an order that trains now; afterwards: 1 lease, 1 contribution, closed, and not deaf.
 
     ``others``: so many orders of other members come to their end meanwhile.
     """
     before = fleet.leaves()
-    with fleet.daemon(steps=STEPS) as daemon:
+    with fleet.daemon(steps=steps) as daemon:
         order = fleet.order("train", CONCEPT)
         daemon.until(lambda status: status["running"], seconds=120)
 

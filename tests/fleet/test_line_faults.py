@@ -17,7 +17,7 @@ import pytest
 from ..conftest import Figures
 from .fleet_processes import NEEDS_FLOWER, until
 from .fleet_stack import CONCEPT, FleetStack, second_owner
-from .one_order import NODE_BACK_S, ReadyStacks, one_order
+from .one_order import NODE_BACK_S, STEPS, ReadyStacks, one_order
 
 pytestmark = [pytest.mark.fleet, NEEDS_FLOWER]
 
@@ -81,6 +81,27 @@ def test_an_order_that_flower_never_delivers_is_carried_out_once(
         assert fleet.courier.couriers() == couriers, "Flower delivered it"
         fleet.line.mend()
         figures.say("never delivered", closed_s=round(time.monotonic() - begin_s, 1))
+
+
+def test_an_order_that_flower_delivers_twice_is_carried_out_once(
+    fleet: FleetStack, figures: Figures
+) -> None:
+    """The coordinator is killed in mid-training and has forgotten whom it told: it tells again."""
+    couriers = fleet.courier.couriers()
+    with one_order(fleet, steps=6 * STEPS) as (order, daemon):
+        until(lambda: fleet.courier.couriers() > couriers, "a courier", seconds=120)
+        fleet.federation.kill()
+        fleet.federation.start()
+
+        told_s = until(
+            lambda: fleet.courier.couriers() > couriers + 1,
+            f"the same order, by Flower\n{fleet.told()}",
+            seconds=120,
+        )
+        assert (daemon.status() or {}).get("running"), "it was trained before it came again"
+        assert fleet.found(order)["state"] == "open"
+        figures.say("delivered twice", told_again_s=round(told_s, 1))
+        fleet.until_closed(order, seconds=300)
 
 
 def test_f6_the_node_hangs_for_70_s(fleet: FleetStack, figures: Figures) -> None:
