@@ -2,7 +2,8 @@
 
 It is a session of its own, so that a Ctrl-C on the daemon's terminal reaches the daemon alone, and
 a kill reaches its helpers too. Its stdin stays open: when the daemon dies, it ends, and the job
-stops by itself (daemon_job.py). What it says on stderr is kept, from its last start. Law: a line
+stops by itself (daemon_job.py). What it says on stderr is kept, from its last start, and no more
+than the last megabyte of it. Law: a line
 longer than a megabyte, or that is no JSON, is nobody's word. T26: the command is this very
 package's; nothing of it comes from a network.
 """
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 _LINE: Final = 1 << 20
+_ERRORS: Final = 1 << 20
 _NICER: Final = 10
 _COMMAND: Final = (sys.executable, "-P", "-m", "orthofed.client.daemon_job")
 
@@ -28,7 +30,9 @@ class DaemonProcess:
     def __init__(self, job: Mapping[str, Any], *, stderr: Path) -> None:
         """Start it; ``stderr`` is the file for what its libraries print."""
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONSAFEPATH": "1"}
-        with stderr.open("wb") as errors:
+        self._stderr = stderr
+        stderr.unlink(missing_ok=True)
+        with stderr.open("ab") as errors:  # appended to, so that it may be cut meanwhile
             self._process = subprocess.Popen(  # noqa: S603  # our own module, no word of a network
                 _COMMAND,
                 stdin=subprocess.PIPE,
@@ -55,6 +59,7 @@ class DaemonProcess:
 
     def lines(self) -> Iterator[Mapping[str, Any]]:
         """Yield what it said since the last call."""
+        self._cut_errors()
         while data := self._read():
             *whole, self._kept = (self._kept + data).split(b"\n")
             self._kept = self._kept[:_LINE]
@@ -94,6 +99,16 @@ class DaemonProcess:
         for pipe in (self._process.stdin, self.said):
             if pipe is not None:
                 pipe.close()
+
+    def _cut_errors(self) -> None:
+        """Keep the last half of what is allowed once there is more; a full disk waits."""
+        with contextlib.suppress(OSError), self._stderr.open("r+b") as errors:
+            if errors.seek(0, os.SEEK_END) > _ERRORS:
+                errors.seek(-_ERRORS // 2, os.SEEK_END)
+                kept = errors.read()
+                errors.seek(0)
+                errors.write(kept)
+                errors.truncate()
 
     def _read(self) -> bytes:
         try:

@@ -152,6 +152,27 @@ def test_a_job_whose_daemon_is_gone_ends_whatever_it_waits_for(
     assert (code, [line["code"] for line in said]) in [(1, ["interrupted"]), (-signal.SIGKILL, [])]
 
 
+def test_of_what_a_job_prints_the_last_megabyte_stays(home: Home, tmp_path: Path) -> None:
+    errors = tmp_path / "stderr"
+    job = DaemonProcess({"do": "orders", "home": str(home.folder), "patience_s": 90}, stderr=errors)
+    try:
+        with errors.open("ab") as printed:
+            for _ in range(5):
+                printed.write(b"a warning\n" * 50_000)
+                printed.flush()
+                list(job.lines())
+                assert errors.stat().st_size <= 1 << 20
+            printed.write(b"the last words\n")
+        list(job.lines())
+    finally:
+        job.kill()
+        job._process.wait(30)
+        job.close()
+
+    assert errors.stat().st_size > 1 << 18
+    assert errors.read_bytes().endswith(b"a warning\nthe last words\n")
+
+
 def test_nothing_leaves_without_the_owners_yes(
     federation: Coordinator, home: Home, place: Path
 ) -> None:
