@@ -17,6 +17,7 @@ from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
+import httpx
 import kubernetes_validate
 import pytest
 import yaml
@@ -25,7 +26,9 @@ from packaging.utils import canonicalize_name
 
 from orthofed.core.invite import Invite
 
+from . import certificates
 from .member import Member, Wire
+from .paged import paged
 from .serving import founded, running
 
 ROOT = Path(__file__).parents[1]
@@ -372,7 +375,7 @@ def test_a_wrong_value_is_refused_by_name(value):
     assert value.partition("=")[0].rpartition(".")[2] in done.stderr
 
 
-@pytest.mark.parametrize("name", ["coordinator.conf", "mirror.conf"])
+@pytest.mark.parametrize("name", ["coordinator.conf", "mirror.conf", "web.conf"])
 def test_nginx_knows_every_directive(name, tmp_path):
     """By crossplane, which has the directives of every module: places, arguments, none unknown."""
     text = (DEPLOY / "nginx" / name).read_text()
@@ -427,6 +430,38 @@ def test_clients_call_through_the_pass_through(nginx, tmp_path):
         anna.join()
         receipt = anna.contribute(anna.pack(anna.lease("anna", ("anna-k7",)), seed=1))
         assert anna.check(receipt).leaf["kind"] == "contribution"
+
+
+def test_the_page_is_shown_under_a_public_name_and_follows(nginx, tmp_path):
+    """TLS before it, the name that it knows itself by, and a stream that nobody holds back."""
+    made = certificates.server(certificates.authority(), hosts=("fed.example.org",))
+    (tmp_path / "fullchain.pem").write_bytes(made.pem)
+    (tmp_path / "privkey.pem").write_bytes(made.key)
+    name, mine = "fed.example.org", _free_port()
+    line = httpx.HTTPTransport(verify=False, retries=6)  # nginx is looked at, and begins to listen
+    with (
+        running(founded(tmp_path)) as own,
+        paged(own, url=f"https://{name}") as page,
+        httpx.Client(base_url=f"https://127.0.0.1:{mine}", transport=line, timeout=30) as reader,
+    ):
+        text = (DEPLOY / "nginx" / "web.conf").read_text()
+        text = text.replace("listen 443", f"listen 127.0.0.1:{mine}")
+        text = text.replace("127.0.0.1:8080", f"127.0.0.1:{page.port}")
+        text = text.replace(f"/etc/letsencrypt/live/{name}", str(tmp_path))
+        nginx(f"http {{ access_log off; {text} }}")
+        reader.headers["host"] = name
+        word = str(page.logins.link("anna")["url"]).partition("word=")[2]
+
+        login = reader.post("/operator/login", data={"word": word})
+        strangers = reader.get("/", headers={"host": "other.example.org"})
+        with reader.stream("GET", "/live") as stream:
+            heard = next(line for line in stream.iter_lines() if line.startswith("event"))
+
+    assert login.status_code == 303
+    assert login.headers["set-cookie"].startswith("__Host-orthofed=")
+    assert "Secure" in login.headers["set-cookie"]
+    assert strangers.status_code == 421
+    assert heard == "event: change"
 
 
 def test_the_mirror_serves_what_publish_writes(nginx, tmp_path):
