@@ -157,6 +157,17 @@ def test_the_gpu_of_the_file_is_what_trains(tmp_path: Path, gpu: str, device: st
     assert options.device == device
 
 
+def test_the_rate_and_the_days_bytes_bound_what_is_sent(tmp_path: Path) -> None:
+    """By the throttle that every chunk of an upload asks (test_throttle.py)."""
+    settings = _read(tmp_path, 'base = "base"\nupload_kib_s = 640\n' + CONCEPT)
+
+    (concept,) = settings.concepts
+    rate = settings.upload_kib_s
+    options = options_of(concept, gpu="auto", upload_kib_s=rate, upload_bytes_left=1_000)
+
+    assert (options.throttle.bytes_s, options.throttle.bytes_left) == (640 * 1024, 1_000)
+
+
 def test_a_concept_may_be_shared_or_join_another_owners(tmp_path: Path) -> None:
     """The share is a file beside the settings; its words are those that are trained."""
     key = SigningKey.from_seed(b"\1" * 32)
