@@ -32,6 +32,7 @@ COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#c44e52", "#8172b3", "#937860")
 METHODS = {
     "hadamard_null_refit": ("disjoint blocks, null response, fused", "#55a868", "-"),
     "hadamard_null": ("disjoint blocks, null response (the product)", "#4c72b0", "-"),
+    "equal_null_refit": ("one block for all, null response, fused", "#55a868", "--"),
     "equal_null": ("one block for all, null response", "#4c72b0", "--"),
     "hadamard": ("disjoint blocks, without", "#dd8452", "-"),
     "equal": ("one block for all, without", "#dd8452", "--"),

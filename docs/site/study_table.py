@@ -8,6 +8,7 @@ MARK = "<!-- generated: study -->"
 WORDS = {
     "hadamard_null_refit": "disjoint blocks, null response, fused (`orthofed fuse`)",
     "hadamard_null": "disjoint blocks, null response (what `orthofed client train` does)",
+    "equal_null_refit": "one block for all, null response, fused",
     "equal_null": "one block for all, null response",
     "hadamard": "disjoint blocks, without it",
     "equal": "one block for all, without it",
