@@ -77,6 +77,7 @@ class DaemonSettings:
     gpu_busy_percent: int = number(30, 0, 100, "of others on the GPU, and it waits; 100: never")
     max_temperature_c: int = number(90, 30, 120, "hottest part, GPU or processor; in any mode")
     min_free_disk_gb: float = number(5.0, 0, 1e6, "where the home lies; in any mode")
+    max_disk_gb: float = number(0.0, 0, 1e6, "most that the home takes; 0: no limit; in any mode")
     gpu: str = word(
         "auto",
         r"auto|cpu|mps|cuda(:[0-9]{1,2})?",

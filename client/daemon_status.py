@@ -53,6 +53,7 @@ class DaemonStatus(TypedDict):
     gpu_busy_percent: int | None
     temperature_c: float | None
     free_disk_gb: float | None
+    home_gb: float | None
     not_seen: list[str]
     sent_today_bytes: int
     rss_bytes: int
@@ -76,6 +77,7 @@ def daemon_status(
         gpu_busy_percent=seen.gpu_busy_percent,
         temperature_c=seen.temperature_c,
         free_disk_gb=None if seen.free_disk_gb is None else round(seen.free_disk_gb, 1),
+        home_gb=None if seen.home_gb is None else round(seen.home_gb, 3),
         not_seen=list(not_seen),
         sent_today_bytes=state.sent_bytes,
         rss_bytes=rss_bytes,

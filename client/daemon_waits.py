@@ -1,6 +1,6 @@
 """Why a daemon waits, and until when: the one place that weighs the machine against the settings.
 
-    paused by you | mode is never | disk low | too hot          in every mode
+    paused by you | mode is never | disk low | home too large | too hot     in every mode
     outside hours | on battery | user active | GPU busy         in mode auto
     coordinator unreachable | no slot is free | lease lost | home in use | quota |
     waiting for your approval | failed                          of one concept (daemon.py)
@@ -21,6 +21,7 @@ Reason = Literal[
     "paused by you",
     "mode is never",
     "disk low",
+    "home too large",
     "too hot",
     "outside hours",
     "on battery",
@@ -48,6 +49,7 @@ class Seen:
     gpu_busy_percent: int | None = None  # by others than this daemon's training
     temperature_c: float | None = None  # of the hottest part
     free_disk_gb: float | None = None
+    home_gb: float | None = None  # what the home takes on its disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +62,13 @@ class Wait:
 
 
 def guards(settings: DaemonSettings, seen: Seen, *, was_hot: bool) -> Wait | None:
-    """Return what holds work back in every mode but never: the disk and the heat."""
+    """Return what holds work back in every mode but never: disk, home and heat."""
     if seen.free_disk_gb is not None and seen.free_disk_gb < settings.min_free_disk_gb:
         free = f"{seen.free_disk_gb:.1f} GB free, {settings.min_free_disk_gb:g} have to be"
         return Wait("disk low", detail=free)
+    kept, allowed = seen.home_gb, settings.max_disk_gb
+    if kept is not None and 0 < allowed < kept:
+        return Wait("home too large", detail=f"{kept:.1f} GB are kept, {allowed:g} at most")
     most = settings.max_temperature_c - _COOLED_C * was_hot
     if seen.temperature_c is not None and seen.temperature_c > most:
         return Wait("too hot", detail=f"{seen.temperature_c:.0f} degrees C, {most} at most")

@@ -30,6 +30,7 @@ TERMINALS: Final = ("/dev", "/dev/pts")
 SEATS: Final = Path("/run/systemd/seats")
 _SAMPLES_S: Final = 5.0
 _LOGIND_S: Final = 2.0
+_HOME_S: Final = 60.0
 _DESKTOP_S: Final = 20.0
 """Between questions to logind: each is a process or two."""
 
@@ -44,6 +45,8 @@ class Machine:
     _looked_for: bool = field(default=False)
     _desktop: tuple[float, ...] = ()  # when each desktop session fell idle
     _desktop_s: float = field(default=float("-inf"))  # when logind was asked, monotonic
+    _home_gb: float = 0.0
+    _home_s: float = field(default=float("-inf"))  # when the home was measured, monotonic
 
     def look(self, own: int | None) -> Seen:
         """Return what is seen now; ``own`` is the process whose GPU load is our own."""
@@ -55,6 +58,7 @@ class Machine:
             gpu_busy_percent=self._others(nvml, _family(own)) if nvml is not None else None,
             temperature_c=max(heat, default=None),
             free_disk_gb=shutil.disk_usage(self.folder).free / 1e9,
+            home_gb=self._home(),
         )
 
     def idle_s(self) -> float | None:
@@ -73,6 +77,17 @@ class Machine:
             "the temperature": seen.temperature_c,
         }
         return [what for what, value in says.items() if value is None]
+
+    def _home(self) -> float:
+        """Return what the home takes on its disk, as it was at most a minute ago."""
+        if time.monotonic() - self._home_s >= _HOME_S:
+            blocks = 0
+            for place, folders, files in os.walk(self.folder):
+                for name in (*folders, *files):
+                    with contextlib.suppress(OSError):  # gone meanwhile
+                        blocks += os.lstat(os.path.join(place, name)).st_blocks  # noqa: PTH118  # of many
+            self._home_gb, self._home_s = 512 * blocks / 1e9, time.monotonic()
+        return self._home_gb
 
     def _library(self) -> Any:  # noqa: ANN401  # a module without types, or None
         """Return NVML, started, if this machine has it and trains on a GPU."""

@@ -42,7 +42,9 @@ from orthofed.client.hours import Window
 NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)  # a Friday
 QUIET = Seen(idle_s=1e6, on_battery=False, temperature_c=40, free_disk_gb=100)
 SETTINGS = DaemonSettings(
-    concepts=(ConceptSettings(name="anna-k7"), ConceptSettings(name="bear-b2")), idle_minutes=10
+    concepts=(ConceptSettings(name="anna-k7"), ConceptSettings(name="bear-b2")),
+    idle_minutes=10,
+    max_disk_gb=20,
 )
 
 
@@ -106,6 +108,7 @@ def test_what_is_done_or_withdrawn_is_not_begun_again() -> None:
         ({"gpu_busy_percent": 31}, "GPU busy", None),
         ({"temperature_c": 91.0}, "too hot", None),
         ({"free_disk_gb": 4.9}, "disk low", None),
+        ({"home_gb": 20.1}, "home too large", None),
     ],
 )
 def test_each_reason_stops_a_training_and_says_when_it_ends(
@@ -130,6 +133,8 @@ def test_each_reason_stops_a_training_and_says_when_it_ends(
     [
         ("always", {"idle_s": 0.0, "on_battery": True, "gpu_busy_percent": 99}, True),
         ("always", {"free_disk_gb": 1.0}, False),
+        ("always", {"home_gb": 20.1}, False),
+        ("always", {"home_gb": 19.9}, True),
         ("always", {"temperature_c": 99.0}, False),
         ("never", {}, False),
         ("auto", {"idle_s": None, "on_battery": None, "temperature_c": None}, True),

@@ -127,6 +127,25 @@ def test_the_disk_of_the_home_is_looked_at(tmp_path: Path) -> None:
     assert seen.gpu_busy_percent is None
 
 
+def test_what_the_home_takes_is_measured_once_a_minute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything below it, by what the disk gives to it; links count as themselves."""
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "save").write_bytes(b"x" * 3_000_000)
+    (tmp_path / "link").symlink_to(tmp_path / "runs" / "save")
+    now_s = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+    machine = Machine(tmp_path, "cpu")
+    before = machine.look(None).home_gb
+    (tmp_path / "more").write_bytes(b"x" * 5_000_000)
+
+    within, now_s = machine.look(None).home_gb, now_s + 60
+
+    assert before == within == pytest.approx(3e-3, rel=0.1)
+    assert machine.look(None).home_gb == pytest.approx(8e-3, rel=0.1)
+
+
 class _Nvml(ModuleType):
     """Three GPUs as NVML tells of them: we are at work on the first, others on the second."""
 
