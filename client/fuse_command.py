@@ -35,6 +35,7 @@ def fuse(
     For many concepts in one model. Nobody signs the result; the release's own LoRA is the exact
     merge, and what orthofed verify and audit speak of.
     """
+    from ..core.shown import shown
     from .transfer_view import TransferView
     from .variant import spec_of
 
@@ -51,8 +52,9 @@ def fuse(
         }
         print(json.dumps({"schema": "orthofed.fuse/1", "file": str(out), "error": kept}))
         return
-    width = max(len("concept"), *(len(each.concept) for each in found))
+    names = [shown(each.concept, 60) for each in found]  # of a folder that nobody verified
+    width = max(map(len, ("concept", *names)))
     print(f"{'concept':{width}}  error when summed  when fused")
-    for each in found:
-        print(f"{each.concept:{width}}  {each.summed:17.3f}  {each.fused:10.3f}")
+    for name, each in zip(names, found, strict=True):
+        print(f"{name:{width}}  {each.summed:17.3f}  {each.fused:10.3f}")
     print(f"{len(found)} concepts in {out}, at their full weight; signed by nobody")
