@@ -17,38 +17,20 @@ from orthofed.client.fuse import Fusion
 from orthofed.client.variant import Variant, stacked_metadata
 from orthofed.core.errors import InputError
 
-from .serving import Running, founded, running
-
-CONCEPTS = ("anna", "bodo")
-TRIGGERS = ("anna-k7", "bodo-x4")
+from .serving import Running
+from .two_released import CONCEPTS, TRIGGERS, pulled, two_released
 
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """Two concepts, released at 0.6: what is fitted is each at its full weight."""
-    torch.set_num_threads(1)
-    with running(founded(tmp_path_factory.mktemp("fed"))) as coordinator:
-        for seed, (concept, trigger) in enumerate(zip(CONCEPTS, TRIGGERS, strict=True)):
-            member = coordinator.member()
-            member.contribute(member.pack(member.lease(concept, (trigger,)), seed=seed, size=0.05))
-        coordinator.release(614)
-        _pull(coordinator, 1)
+    with two_released(tmp_path_factory.mktemp("fed")) as coordinator:
         yield coordinator
-
-
-def _pull(coordinator: Running, n: int) -> Path:
-    """Lay release ``n`` beside the base as a consumer has it."""
-    place = coordinator.folder.settings().base.parent / f"release-{n}"
-    (place / "trust").mkdir(parents=True)
-    (place / "trust" / "spec.json").write_bytes(coordinator.house.facts.spec.to_bytes())
-    for path in (coordinator.folder.releases / str(n)).iterdir():
-        (place / path.name).symlink_to(path)
-    return place
 
 
 @pytest.fixture
 def release(filled: Running) -> Path:
-    return filled.folder.settings().base.parent / "release-1"
+    return pulled(filled)
 
 
 @pytest.fixture
@@ -171,6 +153,24 @@ def test_a_prompt_has_one_place_for_the_concept(
         Fusion(release, filled.house.facts.spec, base, [prompt]).write(out)
 
     assert caught.value.code == "no-place"
+    assert not out.exists()
+
+
+def test_one_concept_has_no_company(
+    filled: Running, release: Path, base: Path, tmp_path: Path
+) -> None:
+    alone, out = tmp_path / "alone", tmp_path / "none.safetensors"
+    alone.mkdir()
+    for path in release.iterdir():
+        (alone / path.name).symlink_to(path)
+    info = json.loads((alone / "info.json").read_bytes())
+    (alone / "info.json").unlink()
+    (alone / "info.json").write_text(json.dumps({**info, "concepts": info["concepts"][:1]}))
+
+    with pytest.raises(InputError, match="1 concept") as caught:
+        Fusion(alone, filled.house.facts.spec, base).write(out)
+
+    assert caught.value.code == "nothing-to-fuse"
     assert not out.exists()
 
 

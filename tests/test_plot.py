@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -23,41 +22,22 @@ from orthofed.core.errors import InputError
 from orthofed.core.layout import ContributionLayout, unpack
 from orthofed.core.regions import Region
 
-from .serving import Running, founded, running
+from .serving import Running
+from .two_released import pulled, two_released
 
 STEPS = Drawing(steps=2)
-CONCEPTS = ("anna", "bodo")
-TRIGGERS = ("anna-k7", "bodo-x4")
 
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """Two concepts, released at 0.6."""
-    torch.set_num_threads(1)
-    with running(founded(tmp_path_factory.mktemp("fed"))) as coordinator:
-        for seed, (concept, trigger) in enumerate(zip(CONCEPTS, TRIGGERS, strict=True)):
-            member = coordinator.member()
-            packed = member.pack(member.lease(concept, (trigger,)), seed=seed, size=0.05)
-            member.contribute(packed)
-            coordinator.packs.append(packed)
-        coordinator.release(614)
-        (_pulled(coordinator) / "trust").mkdir(parents=True)
-        (_pulled(coordinator) / "trust" / "spec.json").write_bytes(
-            coordinator.house.facts.spec.to_bytes()
-        )
-        for path in (coordinator.folder.releases / "1").iterdir():
-            (_pulled(coordinator) / path.name).symlink_to(path)
+    with two_released(tmp_path_factory.mktemp("fed")) as coordinator:
         yield coordinator
-
-
-def _pulled(coordinator: Running) -> Path:
-    """Return the release's folder as a consumer has it."""
-    return coordinator.folder.settings().base.parent / "release-1"
 
 
 def _plot(filled: Running, x: str, y: str, *prompts: str, **more: object) -> Plot:
     asked = [Axis.parse(text, {"prompt": prompts, "seed": ["3"]}) for text in (x, y)]
-    folder, base = _pulled(filled), filled.folder.settings().base
+    folder, base = pulled(filled), filled.folder.settings().base
     return Plot(folder, *asked, prompts, [3], **{"drawing": STEPS, "base": base, **more})  # type: ignore[arg-type]
 
 
@@ -124,7 +104,7 @@ def test_a_concept_alone_is_its_contribution(filled: Running) -> None:
         unpack(ContributionLayout(spec, packed.lease.vectors), packed.blob),
     )
 
-    alone = Variant.of_release(_pulled(filled), spec, only="bodo")
+    alone = Variant.of_release(pulled(filled), spec, only="bodo")
 
     assert list(alone.vectors) == ["bodo-x4"]
     for path, one in sent.residuals.items():
@@ -182,7 +162,7 @@ def test_a_plot_over_lambda_needs_the_releases_own_base(filled: Running) -> None
     with pytest.raises(InputError, match="no --base") as caught:
         _plot(filled, "lambda=1", "seed", "a", base=None).draw("cpu")
     assert caught.value.code == "no-base"
-    other = _pulled(filled) / "checkpoint"
+    other = pulled(filled) / "checkpoint"
     with pytest.raises(InputError, match="fingerprint"):
         _plot(filled, "lambda=1", "seed", "a", base=other).draw("cpu")
     with pytest.raises(InputError, match="spec") as caught:
@@ -192,7 +172,7 @@ def test_a_plot_over_lambda_needs_the_releases_own_base(filled: Running) -> None
 
 def test_the_command_says_every_cell(filled: Running, tmp_path: Path) -> None:
     """--json: axes, and what each cell was drawn by; --y beside --compare is a usage error."""
-    release, out = str(_pulled(filled)), tmp_path / "plot.png"
+    release, out = str(pulled(filled)), tmp_path / "plot.png"
     given = ["sample", release, "--prompt", "a fox", "--steps", "1", "--device", "cpu"]
     given += ["-o", str(out), "--json"]
 
