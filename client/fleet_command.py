@@ -5,9 +5,8 @@ Nothing slow is imported before it runs, and flwr never (F15). Not here: when (f
 """
 
 import json
-import sys
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import typer
 
@@ -36,13 +35,16 @@ def fleet(
             help="Run as the account that owns the images: the operator's code could read them.",
         ),
     ] = False,
+    log: Annotated[
+        Literal["text", "json"],
+        typer.Option(help="How stderr says what happens: a line of text, or one JSON object each."),
+    ] = "text",
     as_json: Json = False,
 ) -> None:
     """Be woken through Flower: run SuperNode until SIGTERM or Ctrl-C, as an account of its own."""
-    import logging
-
     from ..fleet.account import refuse_the_owners_account
     from ..fleet.flower_tools import FlowerTools
+    from ..fleet.journal import to_stderr
     from ..fleet.only_one import only_one
     from .fleet_folder import CourierFolder
     from .fleet_shell import CourierShell
@@ -51,7 +53,7 @@ def fleet(
     tools = FlowerTools.found(folder.home)
     orders = orders.absolute()
     refuse_the_owners_account(orders, holds="images and keys", allowed=same_account)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
+    to_stderr(log)
     folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     with only_one(folder.path):
         folder.make()

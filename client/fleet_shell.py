@@ -6,19 +6,18 @@ Source: flower.md 6 and 7.
 """
 
 import json
-import logging
 import socket
 from pathlib import Path
 
 from ..fleet.child import Child
 from ..fleet.flower_tools import FlowerTools
+from ..fleet.journal import tell_action
 from ..fleet.supervisor import Supervisor
 from . import fleet as heart
 from .fleet_folder import CourierFolder
 
 _PATIENCE_S = 10.0
 _MOST_BYTES = 4_096
-_LOG = logging.getLogger(__name__)
 
 
 class CourierShell:
@@ -69,7 +68,7 @@ class CourierShell:
         self.state, actions = heart.step(self.state, event)
         for action in actions:
             if not isinstance(action, heart.AskSeen):
-                _LOG.info("%s %s", type(action).__name__, getattr(action, "name", ""))
+                tell_action(action)
             match action:
                 case heart.Start(name):
                     self._children[name].start()

@@ -9,7 +9,7 @@ import os
 import sys
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The coordinator's folder.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+Log = Annotated[
+    Literal["text", "json"],
+    typer.Option(help="How stderr says what happens: a line of text, or one JSON object each."),
+]
 Adapted = Annotated[
     Targets,
     typer.Option(

@@ -23,6 +23,7 @@ from ..core.kinds import DERIVED
 from ..core.leaf import release_leaf
 from ..core.owners import concept_weights
 from ..core.release import ReleaseManifest, Why
+from ..fleet.journal import tell
 from . import contribution_rows, lease_rows, ledger, member_rows, publications, upload_rows
 from .blobs import sha256_of
 from .board import Turn
@@ -31,7 +32,6 @@ from .counts import counts
 from .evidence_taken import keep as keep_evidence
 from .house import House
 from .invites import listed_invites
-from .journal import tell
 from .listing import listed
 from .logins import Logins
 from .measured import take as take_measured

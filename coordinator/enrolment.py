@@ -18,13 +18,13 @@ from ..core.errors import InputError, LeaseLost, Refused
 from ..core.fields import Fields
 from ..core.leaf import lease_leaf
 from ..core.share import Share
+from ..fleet.journal import short, tell
 from ..proto import wire
 from . import contribution_rows, lease_rows, member_rows, members, slot_events
 from .board import Turn
 from .contribution_rows import Contribution
 from .house import House
 from .joining import joinable
-from .journal import short, tell
 from .lease_rows import Lease
 from .member_rows import Member
 from .naming import OwnNames, check_names, claim_names, leases_of_like_names, own_names

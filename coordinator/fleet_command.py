@@ -4,13 +4,12 @@ Nothing slow is imported before it runs, and flwr never (F15). Not here: when (f
 (fleet_shell.py).
 """
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .command_line import Json, show
+from .command_line import Json, Log, show
 
 EXAMPLE = (
     "Example: orthofed coordinator fleet /var/lib/orthofed-fleet --bridge /run/orthofed/bridge.sock"
@@ -35,14 +34,15 @@ def fleet(
             help="Run as the account that owns the ledger: delivered code could read its keys.",
         ),
     ] = False,
+    log: Log = "text",
     as_json: Json = False,
 ) -> None:
     """Wake clients through Flower: run SuperLink and the bridge until SIGTERM or Ctrl-C."""
     import datetime as dt
-    import logging
 
     from ..fleet.account import refuse_the_owners_account
     from ..fleet.flower_tools import FlowerTools
+    from ..fleet.journal import to_stderr
     from ..fleet.only_one import only_one
     from .fleet_folder import FleetFolder
     from .fleet_shell import FleetShell
@@ -52,7 +52,7 @@ def fleet(
     tools = FlowerTools.found(folder.home)
     bridge = bridge.absolute()
     refuse_the_owners_account(bridge, holds="the ledger and its keys", allowed=same_account)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
+    to_stderr(log)
     Fs().make_folder(folder.path, mode=0o700)
     with only_one(folder.path):
         folder.make(tuple(hostname or ()), bridge=bridge, now=dt.datetime.now(dt.UTC))

@@ -5,7 +5,6 @@ account that owns nothing: it reads orders' keys over ``bridge.sock`` and holds 
 own. Source: flower.md 6 and 7.
 """
 
-import logging
 import ssl
 import time
 import urllib.error
@@ -18,6 +17,7 @@ from typing import Any
 from ..core.errors import Unreachable
 from ..fleet.child import Child
 from ..fleet.flower_tools import NO_ANSWER, FlowerTools
+from ..fleet.journal import tell_action, warn
 from ..fleet.supervisor import Supervisor
 from . import fleet_events as events
 from .fleet import Fleet, step
@@ -26,7 +26,6 @@ from .fleet_line import FleetLine
 
 _PROBE_S = 3.0
 _IN_USE = "already in use"
-_LOG = logging.getLogger(__name__)
 
 
 class FleetShell:
@@ -75,8 +74,7 @@ class FleetShell:
 
     def _perform(self, action: events.Action) -> None:
         if not isinstance(action, events.Probe | events.ReadKeys):
-            what = getattr(action, "key", action)
-            _LOG.info("%s %s", type(action).__name__, getattr(what, "name", ""))
+            tell_action(action)
         match action:
             case events.Start(name):
                 self._children[name].start()
@@ -121,7 +119,7 @@ class FleetShell:
             with closing(FleetLine(self._bridge_path)) as line:
                 line.ask(call, **values)
         except Unreachable as error:
-            _LOG.warning("%s", error.what)
+            warn("bridge-away", says=error.what)
 
     def _probe(self) -> events.Event:
         url = f"https://{self._folder.address}/health"
@@ -148,7 +146,7 @@ class FleetShell:
         app, settings = str(self._folder.app), str(self._folder.run_settings)
         found = self._tools.ask("run", app, "fleet", "--run-config", settings)
         if not _succeeded(found):
-            _LOG.warning("no run: %s", _said(found))
+            warn("no-run", says=_said(found))
         return events.RunDone()
 
     def _stop_run(self, run: int) -> events.Event:
@@ -164,7 +162,7 @@ class FleetShell:
             )
             return events.KeysRead(keys, tuple(found["gone"]))
         except Unreachable as error:
-            _LOG.warning("%s", error.what)
+            warn("bridge-away", says=error.what)
             return events.KeysRead(None)
 
     def _list_nodes(self) -> events.Event:
@@ -181,7 +179,7 @@ class FleetShell:
         if _succeeded(found):
             return events.Registered(key.public_key, "done", int(found["node-id"]))
         said = _said(found)
-        _LOG.warning("%s is not registered: %s", key.name, said)
+        warn("not-registered", name=key.name, says=said)
         if said == NO_ANSWER:
             return events.Registered(key.public_key, "nothing")
         return events.Registered(key.public_key, "in-use" if _IN_USE in said else "refused")

@@ -18,6 +18,7 @@ from ..core.errors import ContributionRejected, LeaseLost, Refused
 from ..core.leaf import document_leaf
 from ..core.sealed import blob_bytes, check_wraps
 from ..core.share import Share
+from ..fleet.journal import tell
 from ..proto import wire
 from . import (
     admission,
@@ -35,7 +36,6 @@ from .contribution_rows import Contribution
 from .holding import hold
 from .house import House
 from .joining import check_uses
-from .journal import tell
 from .judge import Judgement, judge
 from .lease_rows import Lease
 from .limits import Daily

@@ -14,13 +14,13 @@ from ..core.document import parse
 from ..core.errors import Refused
 from ..core.leaf import document_leaf
 from ..core.withdrawal import Withdrawal
+from ..fleet.journal import tell
 from ..proto import wire
 from . import contribution_rows, lease_rows, orders, verdicts
 from .board import Turn
 from .contribution_rows import Contribution
 from .holding import live
 from .house import House
-from .journal import tell
 from .slot_events import Withdraw
 
 

@@ -13,11 +13,11 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from ..fleet.journal import short, tell
 from . import contribution_rows, lease_rows, members, orders, slot_rows, verdicts
 from .board import Turn
 from .contribution_rows import Contribution
 from .house import House
-from .journal import short, tell
 from .members import Revocation
 from .node_ages import node_ages
 from .slot_events import Back, Free, Revoke

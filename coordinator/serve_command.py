@@ -1,11 +1,11 @@
 """``orthofed coordinator serve``: the process of one federation, until it is told to stop."""
 
 import os
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .command_line import Folder, Json, say, show
+from .command_line import Folder, Json, Log, say, show
 
 if TYPE_CHECKING:
     from .premises import OpenPage
@@ -25,19 +25,16 @@ def serve(
     web_url: Annotated[
         str, typer.Option(help="The page's public address, https://..., behind a proxy.")
     ] = "",
-    log: Annotated[
-        Literal["text", "json"],
-        typer.Option(help="How stderr says what happens: a line of text, or one JSON object each."),
-    ] = "text",
+    log: Log = "text",
     as_json: Json = False,
 ) -> None:
     """Serve the federation until SIGTERM or Ctrl-C."""
     # Before numpy is imported. Calls run in many threads already, and admission's matrices are
     # narrow: with OpenBLAS's own threads a Commit of 4 MiB took .2 s of two busy cores, not .005.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from ..fleet.journal import to_stderr
     from .daemon import Listening, run
     from .folder import DataFolder
-    from .journal import to_stderr
 
     settings = DataFolder.open(directory).settings()
     where = web or settings.web

@@ -13,11 +13,11 @@ import sqlite3
 from ..core.document import parse
 from ..core.errors import InputError, Refused
 from ..core.member_rotation import MemberRotation
+from ..fleet.journal import short, tell
 from ..proto import wire
 from . import lease_rows, member_rows, members
 from .board import Turn
 from .house import House
-from .journal import short, tell
 from .members import Rotation
 from .slot_events import Rekey
 

@@ -10,12 +10,12 @@ import json
 
 from ..core.errors import Refused
 from ..core.leaf import Verdict, admission_leaf
+from ..fleet.journal import tell
 from . import contribution_rows
 from .board import Turn
 from .contribution_rows import Contribution, ContributionState
 from .holding import hold
 from .house import House
-from .journal import tell
 
 APPROVED = "approved"
 """The figure that says so: what the operator approved is judged no more."""

@@ -1,1 +1,1 @@
-"""How Flower's processes are started, watched and ended, for both roles; nothing of the two."""
+"""What processes of both roles share: how Flower's are run, and how one says what happens."""

@@ -5,7 +5,6 @@ Ctrl-C are the event ``stop``; the loop ends when the heart says so, never befor
 A second SIGTERM changes nothing: the heart's own limits end it within a minute.
 """
 
-import logging
 import signal
 import threading
 import time
@@ -14,9 +13,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, Protocol, TypeVar
 
 from .child import Child
+from .journal import tell
 
 _TURN_S = 0.5
-_LOG = logging.getLogger(__name__)
 E = TypeVar("E")
 
 
@@ -76,7 +75,7 @@ class Supervisor(Generic[E]):
         for child in self._children:
             code = child.ended()
             if code is not None:
-                _LOG.info("%s ended with status %d", child.name, code)
+                tell("process-ended", name=child.name, status=code)
                 over = role.handle(role.exited(child.name)) or over
         done = [each for each in self._answers if each.done()]
         self._answers = [each for each in self._answers if each not in done]

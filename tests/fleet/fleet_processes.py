@@ -6,6 +6,7 @@ All of it runs as one account, which only tests may (``--same-account``).
 """
 
 import importlib.util
+import json
 import os
 import signal
 import socket
@@ -58,7 +59,7 @@ class _Supervisor:
         self, folder: Path, *words: str, environment: Mapping[str, str] | None = None
     ) -> None:
         self.folder = folder
-        self._words = (*words, "--same-account", "--json")
+        self._words = (*words, "--same-account", "--log", "json", "--json")
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -172,9 +173,10 @@ class Operator(_Supervisor):
         executor = self.child("superexec")
         return _child(executor, "flwr-serverapp") if executor else 0
 
-    def count(self, action: str) -> int:
-        """Return how often the heart did something, such as StartRun."""
-        return self._file.read_text("utf-8", "replace").count(f" {action}")
+    def count(self, event: str) -> int:
+        """Return how often the supervisor told something, such as start-run: a JSON object each."""
+        lines = self._file.read_text("utf-8").splitlines()
+        return [json.loads(line).get("event") for line in lines].count(event)
 
 
 class Courier(_Supervisor):

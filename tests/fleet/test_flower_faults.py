@@ -34,19 +34,19 @@ def fleet(stacks: ReadyStacks, request: pytest.FixtureRequest) -> Iterator[Fleet
 
 def test_f4_superlink_is_killed_for_a_moment(fleet: FleetStack, figures: Figures) -> None:
     """SIGKILL: started again on its database; the run goes on, and no second one is begun."""
-    runs = fleet.operator.count("StartRun")
+    runs = fleet.operator.count("start-run")
     with one_order(fleet):
         fleet.operator.send(signal.SIGKILL, "superlink")
 
         took_s = fleet.operator.until_it_turns(seconds=120)
         figures.say("F4", superlink_killed_turns_again_s=round(took_s, 1))
 
-    assert fleet.operator.count("StartRun") - runs <= 1
+    assert fleet.operator.count("start-run") - runs <= 1
 
 
 def test_f4_superlink_is_away_for_85_s(fleet: FleetStack, figures: Figures) -> None:
     """Longer than a run lives without it: exactly one new run, and the order is carried out."""
-    runs = fleet.operator.count("StartRun")
+    runs = fleet.operator.count("start-run")
     with one_order(fleet):
         pid = fleet.operator.pid
         fleet.operator.send(signal.SIGKILL, "superlink")
@@ -58,7 +58,7 @@ def test_f4_superlink_is_away_for_85_s(fleet: FleetStack, figures: Figures) -> N
         figures.say("F4", superlink_85_s_away_turns_again_s=round(took_s, 1))
         assert fleet.operator.pid == pid
 
-    assert fleet.operator.count("StartRun") - runs == 1
+    assert fleet.operator.count("start-run") - runs == 1
 
 
 def test_f5_supernode_and_superexec_are_killed(fleet: FleetStack, figures: Figures) -> None:
@@ -105,13 +105,13 @@ def test_a_superlink_that_hangs_is_replaced(fleet: FleetStack, figures: Figures)
 def test_f14_the_database_is_deleted_while_nodes_work(fleet: FleetStack, figures: Figures) -> None:
     """Its supervisor sees it: another SuperLink, another run, the node registered by itself."""
     with one_order(fleet):
-        registered = fleet.operator.count("TellRegistered")
+        registered = fleet.operator.count("tell-registered")
         for name in ("link.db", "link.db-wal", "link.db-shm"):
             (fleet.operator.folder / name).unlink(missing_ok=True)
         begin_s, since = time.monotonic(), database_now()
 
         until(
-            lambda: fleet.operator.count("TellRegistered") > registered,
+            lambda: fleet.operator.count("tell-registered") > registered,
             f"registered again\n{fleet.operator.log()}",
             seconds=150,
         )

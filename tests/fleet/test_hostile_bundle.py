@@ -97,7 +97,7 @@ def put_in_place_of_ours(operator: Operator) -> None:
     """Change what the operator's supervisor sends, before it has sent anything."""
     ours = operator.folder / "app"
     until((ours / "pyproject.toml").exists, "our bundle", seconds=30)
-    assert not operator.count("StartRun")
+    assert not operator.count("start-run")
     shutil.rmtree(ours)
     shutil.copytree(BUNDLE, ours)
 
