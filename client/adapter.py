@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..core.basis import integer_block, scale
+from ..core.basis import scale
 from ..core.errors import SpecError
 from ..core.spec import FederationSpec
+from ..core.spec_blocks import integer_block
 from .base import Base
 from .frozen_group import attached
 from .frozen_linear import FrozenLinear
@@ -47,14 +48,7 @@ class Adapter:
                     code="layer-shape-differs",
                 )
             rank = spec.layer_rank(layer)
-            block = integer_block(
-                spec.basis,
-                seed=spec.seed,
-                layer=layer.path,
-                width=layer.width,
-                rank=rank,
-                slot=slot,
-            )
+            block = integer_block(spec, layer, slot)
             device = target.weight.device
             self._targets[layer.path] = target
             self.layers[layer.path] = FrozenLinear(

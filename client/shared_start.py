@@ -15,8 +15,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from ..core.basis import block
 from ..core.spec import FederationSpec
+from ..core.spec_blocks import block
 from .variant import Residual, Variant
 
 
@@ -34,14 +34,7 @@ def average_of(folder: Path, spec: FederationSpec, concept: str, slot: int) -> V
     merged = Variant.of_release(folder, spec, lambda_=1.0, only=concept)
     residuals: dict[str, Residual] = {}
     for layer in spec.layers:
-        frozen = block(
-            spec.basis,
-            seed=spec.seed,
-            layer=layer.path,
-            width=layer.width,
-            rank=spec.layer_rank(layer),
-            slot=slot,
-        ).astype(np.float64)
+        frozen = block(spec, layer, slot).astype(np.float64)
         found = merged.residuals[layer.path]
         dual = frozen @ np.linalg.inv(frozen.T @ frozen)
         a = found.up.astype(np.float64) @ (found.down.astype(np.float64) @ dual)

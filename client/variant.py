@@ -23,12 +23,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 from torch import nn
 
-from ..core.basis import block
 from ..core.errors import InputError
 from ..core.lorafile import embedding_folder, embedding_keys, kohya_key
 from ..core.metadata_rules import forbidden_keys, strange_values
 from ..core.quantise import Quantised, dequantise
 from ..core.spec import Encoder, FederationSpec
+from ..core.spec_blocks import block
 from .base import Base
 from .frozen_group import attached
 from .frozen_linear import FrozenLinear
@@ -68,14 +68,7 @@ class Variant:
         """Return the model with this contribution alone; names as in core/layout.py."""
         residuals = {}
         for layer in spec.layers:
-            frozen = block(
-                spec.basis,
-                seed=spec.seed,
-                layer=layer.path,
-                width=layer.width,
-                rank=spec.layer_rank(layer),
-                slot=slot,
-            )
+            frozen = block(spec, layer, slot)
             up = dequantise(tensors[f"a.{layer.path}"])
             residuals[layer.path] = Residual(up, np.ascontiguousarray(frozen.T))
         vectors = {

@@ -6,9 +6,9 @@ sides derive it and compare. Source: security.md 4.5. Cost: 32 layers' blocks in
 
 from .contribution import block_fingerprint
 from .fields import NO_ID
-from .hadamard import hadamard_columns, integers_together
-from .slots import columns
+from .hadamard import HadamardColumns, integers_together
 from .spec import FederationSpec
+from .spec_blocks import slot_block
 
 
 def basis_fingerprint(spec: FederationSpec, slot: int) -> str:
@@ -18,10 +18,6 @@ def basis_fingerprint(spec: FederationSpec, slot: int) -> str:
     """
     if spec.basis != "hadamard":
         return NO_ID
-    blocks = [
-        hadamard_columns(
-            layer.width, columns(slot, spec.layer_rank(layer)), seed=spec.seed, layer=layer.path
-        )
-        for layer in spec.layers
-    ]
-    return block_fingerprint(integers_together(blocks))
+    blocks = (slot_block(spec, layer, slot) for layer in spec.layers)
+    exact = [block for block in blocks if isinstance(block, HadamardColumns)]
+    return block_fingerprint(integers_together(exact))

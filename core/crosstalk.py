@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from .basis import block
 from .layer import Layer
 from .spec import FederationSpec
+from .spec_blocks import block
 
 _READS = (".attn2.to_k", ".attn2.to_v")
 
@@ -46,7 +46,7 @@ def response(
 ) -> Float64[np.ndarray, "n p"]:
     """Return A B^T x of every text-reading layer, one above the other."""
     parts = [
-        heard.a[layer.path].astype(np.float64) @ (_block(spec, layer, heard.slot).T @ x.T)
+        heard.a[layer.path].astype(np.float64) @ (block(spec, layer, heard.slot).T @ x.T)
         for layer in text_readers(spec)
     ]
     return np.vstack(parts) if parts else np.zeros((0, len(x)))
@@ -64,9 +64,3 @@ def share(
     size = np.einsum("np,np->p", own, own)
     both = np.einsum("np,np->p", own, other)
     return np.divide(both, size, out=np.zeros_like(both), where=size > 0)
-
-
-def _block(spec: FederationSpec, layer: Layer, slot: int) -> Float32[np.ndarray, "m r"]:
-    rank = spec.layer_rank(layer)
-    place = {"seed": spec.seed, "layer": layer.path, "width": layer.width}
-    return block(spec.basis, rank=rank, slot=slot, **place)  # pyright: ignore[reportArgumentType]

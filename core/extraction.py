@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from .basis import integer_block, scale
+from .basis import scale
 from .change import Change
 from .spec import FederationSpec, Layer
+from .spec_blocks import integer_block
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,17 +85,7 @@ def _free(spec: FederationSpec, layer: Layer, rest: Change, leased: Sequence[int
 
 def _blocks(spec: FederationSpec, layer: Layer, slots: Sequence[int]) -> Float64[np.ndarray, "m c"]:
     """Return the blocks of ``slots`` side by side, in float64."""
-    blocks = [
-        integer_block(
-            spec.basis,
-            seed=spec.seed,
-            layer=layer.path,
-            width=layer.width,
-            rank=spec.layer_rank(layer),
-            slot=slot,
-        ).astype(np.float64)
-        for slot in slots
-    ]
+    blocks = [integer_block(spec, layer, slot).astype(np.float64) for slot in slots]
     if not blocks:
         return np.zeros((layer.width, 0))
     return np.concatenate(blocks, axis=1) * scale(spec.basis, layer.width)

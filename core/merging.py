@@ -14,7 +14,6 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from . import layout as layouts
-from .basis import slot_block
 from .contribution import ContributionManifest
 from .document import parse
 from .errors import OrthoFedError, VerificationFailed
@@ -24,6 +23,7 @@ from .merge import Term
 from .owners import WHOLE, average, check_split, owner_weights, together
 from .quantise import Quantised, dequantise
 from .spec import FederationSpec, Layer
+from .spec_blocks import slot_block
 
 ReadBlob = Callable[[int, int], bytes]
 """Gives a blob's bytes by offset and length, on any thread; fewer only where it ends."""
@@ -140,14 +140,7 @@ class Part:
         if len(self.owners) > 1:
             return together([each.term(spec, layer) for each in self.owners])
         tensor = self.tensor(f"a.{layer.path}")
-        block = slot_block(
-            spec.basis,
-            seed=spec.seed,
-            layer=layer.path,
-            width=layer.width,
-            rank=spec.layer_rank(layer),
-            slot=self.manifest.block,
-        )
+        block = slot_block(spec, layer, self.manifest.block)
         return Term(tensor.q, tensor.exponent, self.lambda_1024, block)
 
     def sent(self, layer: Layer) -> Float64[np.ndarray, "n r"]:

@@ -15,8 +15,8 @@ from ..client.session import Session
 from ..client.step import Step
 from ..client.trained import Trained
 from ..client.training_settings import TrainingSettings
-from ..core.basis import block
 from ..core.spec import FederationSpec
+from ..core.spec_blocks import block
 from .toy import Learning, Toy
 
 _PROBES = 4
@@ -106,17 +106,7 @@ class ToyBench:
 
 def blocks_of(spec: FederationSpec, slot: int) -> dict[str, np.ndarray]:
     """Return B (m, r) of every layer of a slot."""
-    return {
-        layer.path: block(
-            spec.basis,
-            seed=spec.seed,
-            layer=layer.path,
-            width=layer.width,
-            rank=spec.layer_rank(layer),
-            slot=slot,
-        )
-        for layer in spec.layers
-    }
+    return {layer.path: block(spec, layer, slot) for layer in spec.layers}
 
 
 def _step(number: int, steps: int, loss: float) -> Step:

@@ -1,0 +1,50 @@
+"""B_i of one slot in one layer of a federation: everything that it depends on is in the spec.
+
+    B_i = columns t r .. t r + r - 1 of O, or of O's columns in the layer's quiet order
+
+Law: whoever holds the spec derives the same integers; nobody passes seed, width and rank by hand.
+Source: method.md 2 and 6.3, security.md 4.5. Cost: as core/basis.py.
+"""
+
+import numpy as np
+from jaxtyping import Float32, Int, Int16
+
+from . import basis
+from .hadamard import HadamardColumns
+from .layer import Layer
+from .spec import FederationSpec
+
+
+def slot_block(
+    spec: FederationSpec, layer: Layer, slot: int
+) -> HadamardColumns | Int16[np.ndarray, "m r"]:
+    """Return b_i: for ``hadamard`` by what determines its columns, else its integers.
+
+    Raises SpecError: the layer has no such slot.
+    """
+    return basis.slot_block(
+        spec.basis,
+        seed=spec.seed,
+        layer=layer.path,
+        width=layer.width,
+        rank=spec.layer_rank(layer),
+        slot=slot,
+    )
+
+
+def integer_block(spec: FederationSpec, layer: Layer, slot: int) -> Int[np.ndarray, "m r"]:
+    """Return b_i, int8 for ``hadamard``, else int16; B_i = b_i s, s of ``basis.scale``.
+
+    Raises SpecError: the layer has no such slot.
+    """
+    found = slot_block(spec, layer, slot)
+    return found.integers() if isinstance(found, HadamardColumns) else found
+
+
+def block(spec: FederationSpec, layer: Layer, slot: int) -> Float32[np.ndarray, "m r"]:
+    """Return B_i: the integers times their scale, rounded once.
+
+    Raises SpecError: the layer has no such slot.
+    """
+    scale = basis.scale(spec.basis, layer.width)
+    return (integer_block(spec, layer, slot).astype(np.float64) * scale).astype(np.float32)
