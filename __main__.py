@@ -17,7 +17,7 @@ import click
 import typer
 import typer.core
 
-from .admission import admit_command
+from .admission import admit_command, columns_command
 from .client import (
     audit_command,
     file_command,
@@ -55,6 +55,7 @@ app.command(epilog=fuse_command.EXAMPLE)(fuse_command.fuse)
 app.command(epilog=audit_command.EXAMPLE)(audit_command.audit)
 app.command(epilog=plan_command.EXAMPLE)(plan_command.plan)
 app.command(epilog=admit_command.EXAMPLE)(admit_command.admit)
+app.command(epilog=columns_command.EXAMPLE)(columns_command.columns)
 app.command(epilog=simulate_command.EXAMPLE)(simulate_command.simulate)
 
 

@@ -14,6 +14,11 @@ def pocket_base() -> Path:
     return Path(__file__).parent / "pocket-base"
 
 
+def public_prompts() -> Path:
+    """Return the file of public prompts, a line each, on which a base is measured."""
+    return Path(__file__).parent / "public-prompts.txt"
+
+
 def pocket_concepts() -> Path:
     """Return the folder that holds one folder of images and captions a concept."""
     return Path(__file__).parent / "pocket-concepts"

@@ -36,13 +36,14 @@ def _hook(summed: dict[str, np.ndarray], path: str, rows: np.ndarray):  # noqa: 
 
     def see(target: nn.Module, args: tuple[Tensor, ...]) -> None:
         assert isinstance(target, Target)  # noqa: S101  # Base.layer gives no other
-        seen = _flat(target, args[0].detach().float()) @ held.to(args[0].device).t()
+        seen = flat_inputs(target, args[0].detach().float()) @ held.to(args[0].device).t()
         summed[path] += (seen.double().t() @ seen.double()).cpu().numpy()
 
     return see
 
 
-def _flat(target: Target, x: Tensor) -> Tensor:
+def flat_inputs(target: Target, x: Tensor) -> Tensor:
+    """Return the inputs (b, ..., m) of a layer as rows (p, m); a convolution's, patch by patch."""
     if isinstance(target, nn.Linear):
         return x.reshape(-1, x.shape[-1])
     padding, stride, dilation = (

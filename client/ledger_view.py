@@ -23,6 +23,7 @@ from ..core.checkpoint import Checkpoint, open_checkpoint
 from ..core.document import Document
 from ..core.errors import Refused, VerificationFailed
 from ..core.head import LedgerHead
+from ..core.spec_parts import MAX_SPEC_BYTES
 from ..core.tiled import TiledTree
 from .fork_proof import ForkProof
 from .home import write_whole
@@ -31,7 +32,6 @@ from .public_source import (
     HEAD_BYTES,
     KEYRING_BYTES,
     MOST_KEYRINGS,
-    SPEC_BYTES,
     PublicSource,
     read_hashes,
 )
@@ -85,7 +85,7 @@ def read_view(source: PublicSource, log: str, *, tries: int = 1) -> LedgerView:
     Raises VerificationFailed: a check failed.
     """
     with check("spec"):
-        files = {SPEC: source.read(SPEC, SPEC_BYTES)}
+        files = {SPEC: source.read(SPEC, MAX_SPEC_BYTES)}
     with check("keyring"), contextlib.suppress(_Absent):
         for n in range(1, MOST_KEYRINGS + 1):
             name = keyring_name(n)

@@ -20,7 +20,6 @@ if TYPE_CHECKING:  # verifying needs no network, so it does not load grpc
 CHECKPOINT_BYTES: Final = 16 << 10
 HEAD_BYTES: Final = 4 << 10
 KEYRING_BYTES: Final = 8 << 10
-SPEC_BYTES: Final = 1 << 20
 MOST_KEYRINGS: Final = 64
 
 

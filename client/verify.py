@@ -30,6 +30,7 @@ from ..core.errors import VerificationFailed
 from ..core.receipt import verify_receipt
 from ..core.release import FileEntry, ReleaseManifest
 from ..core.sample_picture import FOLDER, MOST_BYTES, check_picture
+from ..core.spec_parts import MAX_SPEC_BYTES
 from ..core.tensorfile import header_length, parse_header
 from ..core.tile import ENTRIES, Tile
 from .choice import CHOICE, chosen_derived, chosen_files, read_choice
@@ -45,7 +46,7 @@ TRUST: Final = "trust"
 LOG: Final = "trust/log"
 SPEC: Final = "trust/spec.json"
 PROOF: Final = "trust/release.proof"
-_SMALL: Final = 1 << 20
+_SMALL: Final = MAX_SPEC_BYTES
 """Nothing but the release's own files is larger: manifest and spec have this limit."""
 
 OnBytes = Callable[[str, int, int], None]
@@ -286,7 +287,7 @@ def compare_names(present: set[str], wanted: set[str]) -> None:
 
 
 def small_file(folder: Path, name: str) -> bytes:
-    """Return a file of at most 1 MiB. Raises VerificationFailed."""
+    """Return a file of at most a spec's 2 MiB. Raises VerificationFailed."""
     path = place(folder, name)
     if not path.is_file() or path.stat().st_size > _SMALL:
         raise _wrong(f"{name} is missing or larger than {_SMALL} bytes", "it was changed")

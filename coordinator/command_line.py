@@ -35,6 +35,14 @@ Adapted = Annotated[
     ),
 ]
 Rank = Annotated[int | None, typer.Option(help="Columns a slot owns in each layer; default 20.")]
+QuietColumns = Annotated[
+    str,
+    typer.Option(
+        metavar="PROMPTS",
+        help="Lease the columns that hear least while the base draws these: a file, a prompt a"
+        " line, or 'shipped'. Needs torch.",
+    ),
+]
 Capacity = Annotated[int | None, typer.Option(help="How many concepts must fit.")]
 
 

@@ -11,7 +11,7 @@ import json
 import secrets
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,11 +22,13 @@ from ..core.fields import NO_ID
 from ..core.keyring import Keyring, log_id
 from ..core.keys import SigningKey
 from ..core.leaf import document_leaf, spec_leaf
+from ..core.quiet import heard, with_quiet_columns
 from ..core.spec import PROMPT, BaseModel, FederationSpec, Limits, plan_spec
 from ..core.targets import Targets
 from . import meta_rows, slot_rows
 from .base import BaseFolder
 from .clock import Clock
+from .columns import measured
 from .folder import DataFolder, Settings
 from .fs import Fs
 from .keyfile import save_key
@@ -49,6 +51,7 @@ class Choices:
     for each place where the UNet reads the prompt. ``prompt``: asks the base for a picture of
     ``{}`` in its own style. Texts: plain ASCII. ``seed``: the public one of
     the basis, 32 bytes; empty: drawn, which is right but where a run is to be repeated.
+    ``prompts``: public ones, to find the basis' quiet columns on; empty: they stay as they stand.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Choices:
     limits: Limits = field(default_factory=Limits)
     prompt: str = PROMPT
     seed: bytes = b""
+    prompts: Sequence[str] = ()
 
 
 def found(
@@ -120,6 +124,12 @@ def _plan(
         token_layers=base.token_layers() if choices.layerwise_tokens else (),
         prompt=choices.prompt,
     )
+    if choices.prompts:
+        say(f"drawing {len(choices.prompts)} prompts to find quiet columns")
+        energies = measured(spec, settings.base, [*choices.prompts])
+        spec = with_quiet_columns(spec, energies)
+        for width, share in heard(spec, energies).items():
+            say(f"width {width}: a slot's columns hear {share:.2f} of what any column does")
     say(f"measuring {len(layers)} layers")
     return spec, base.measures(spec)
 

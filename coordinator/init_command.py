@@ -8,7 +8,17 @@ from typing import Annotated, Final
 
 import typer
 
-from .command_line import Adapted, Capacity, Folder, Json, Rank, lambda_1024, say, show
+from .command_line import (
+    Adapted,
+    Capacity,
+    Folder,
+    Json,
+    QuietColumns,
+    Rank,
+    lambda_1024,
+    say,
+    show,
+)
 
 EXAMPLE: Final = "Example: orthofed coordinator init fed --base ./base --name wren --rank 4"
 
@@ -29,6 +39,7 @@ def init(  # noqa: PLR0913, PLR0917  # a federation has this many choices
     ttl: Annotated[int, typer.Option(help="Seconds until an idle lease can be given away.")] = 900,
     leases_a_day: Annotated[int, typer.Option(help="Leases a member may have a day.")] = 3,
     basis: Annotated[str, typer.Option(help="hadamard, haar or gaussian.")] = "hadamard",
+    quiet_columns: QuietColumns = "",
     layerwise_tokens: Annotated[
         bool,
         typer.Option(
@@ -61,6 +72,7 @@ def init(  # noqa: PLR0913, PLR0917  # a federation has this many choices
     from ..core.slots import upload_bytes
     from ..core.spec import PROMPT, Limits
     from .clock import SystemClock
+    from .columns import read_prompts
     from .folder import Settings
     from .founding import Choices, found
     from .fs import Fs
@@ -84,6 +96,7 @@ def init(  # noqa: PLR0913, PLR0917  # a federation has this many choices
         layerwise_tokens=layerwise_tokens,
         base_name=base_name,
         base_licence=base_licence,
+        prompts=read_prompts(quiet_columns) if quiet_columns else (),
         limits=Limits(ttl_s=ttl, hold_s=max(86_400, ttl), leases_a_day=leases_a_day),
     )
     hosts = [*(hostname or []), *([address.rpartition(":")[0]] if address else [])]

@@ -7,19 +7,15 @@ whose owner did not sign that it may be shown (T25). Cost: the model is loaded o
 picture a concept.
 """
 
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
 
-from ..core.errors import OrthoFedError
 from ..core.sample_picture import MOST_BYTES, check_picture, picture_name
+from .own_program import run_own
 
 Draw = Callable[[Path, Sequence[str]], Mapping[str, bytes]]
 """Gives the files of a built folder's pictures by name, for these concepts."""
-_PROGRAM: Final = "from orthofed.__main__ import main; main()"
 
 
 def drawn(folder: Path, concepts: Sequence[str]) -> dict[str, bytes]:
@@ -29,17 +25,14 @@ def drawn(folder: Path, concepts: Sequence[str]) -> dict[str, bytes]:
     VerificationFailed: what it left is no such picture.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        command = [sys.executable, "-P", "-c", _PROGRAM]
-        command += ["sample", "--card", str(folder), "--out", scratch]
-        command += [word for concept in concepts for word in ("--concept", concept)]
-        ended = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)  # noqa: S603  # our own program
-        if ended.returncode:
-            raise OrthoFedError(
-                f"drawing the sample pictures ended with exit code {ended.returncode}",
-                why="orthofed sample --card told it above; it needs torch, which this does not",
-                fix="install orthofed[client] here, or release without --samples",
-                code="no-pictures",
-            )
+        words = ["sample", "--card", str(folder), "--out", scratch]
+        words += [word for concept in concepts for word in ("--concept", concept)]
+        run_own(
+            words,
+            doing="drawing the sample pictures",
+            otherwise="release without --samples",
+            code="no-pictures",
+        )
         found = {}
         for concept in concepts:
             with (Path(scratch) / f"{concept}.png").open("rb") as file:

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from ..core.published import PublishedModel  # typer reads the options' choices off these two
-from .command_line import Adapted, Capacity, Json, Rank, show
+from .command_line import Adapted, Capacity, Json, QuietColumns, Rank, show
 
 EXAMPLE: Final = "Example: orthofed plan --family sd15 --targets all --rank 20"
 
@@ -25,12 +25,14 @@ def plan(
     targets: Adapted = "attention",
     rank: Rank = None,
     capacity: Capacity = None,
+    quiet_columns: QuietColumns = "",
     as_json: Json = False,
 ) -> None:
     """Show how many concepts fit and what one contribution weighs."""
     from ..core.errors import InputError
     from ..core.published import published_layers
     from .base import BaseFolder
+    from .columns import read_prompts
     from .planning import Planned
 
     if (base is None) == (family is None):
@@ -40,9 +42,19 @@ def plan(
             fix="give either --base FOLDER or --family sd15, sd21 or sdxl",
             code="bad-option",
         )
+    if base is None and quiet_columns:
+        raise InputError(
+            "--quiet-columns without a base model's folder",
+            why="the base draws the prompts to find the columns that hear least",
+            fix="give --base FOLDER in place of --family",
+            code="bad-option",
+        )
+    prompts = read_prompts(quiet_columns) if quiet_columns else []
     if base is not None:
         layers = BaseFolder(base).layers(targets)
     else:
         layers = published_layers(family or "sd15", targets)
     planned = Planned.of(layers, targets=targets, rank=rank, capacity=capacity)
+    if base is not None and prompts:
+        planned = planned.listened(BaseFolder(base), prompts)
     show(planned.as_dict(), planned.text(), as_json)

@@ -7,25 +7,32 @@ From a base model's folder (headers only, no weight is read) or from the publish
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from ..core.basis import Family
 from ..core.layer import Layer
+from ..core.quiet import heard, with_quiet_columns
 from ..core.slots import plan_ranks, upload_bytes
-from ..core.spec import check_widths
+from ..core.spec import BaseModel, FederationSpec, check_widths
 from ..core.targets import Targets
+from .base import BaseFolder
+from .columns import measured
 
 _F16_BYTES = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """The layers that ``targets`` adapts, the rank of each width, the number of slots."""
+    """The layers that ``targets`` adapts, the rank of each width, the number of slots.
+
+    ``heard``: by width, the energy that a quiet slot's columns see, any column 1; empty: not asked.
+    """
 
     targets: Targets
     layers: tuple[Layer, ...]
     ranks: dict[int, int]
     slots: int
+    heard: dict[int, float] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -44,6 +51,25 @@ class Planned:
         ranks, slots = plan_ranks(layers, rank=rank, slots=capacity)
         check_widths(basis, layers)
         return cls(targets, tuple(layers), ranks, slots)
+
+    def listened(self, base: BaseFolder, prompts: list[str]) -> "Planned":
+        """Return the plan with what quiet slots hear while the base draws ``prompts``.
+
+        The signs and the order of columns are those of one seed, a founded federation's are of
+        another: the mean over a layer's columns is much the same. Raises OrthoFedError: no torch.
+        """
+        spec = FederationSpec(
+            name="planned",
+            base=BaseModel("other", "planned", "local", "0" * 64, "LicenseRef-unknown"),
+            basis="hadamard",
+            seed=bytes(32),
+            ranks=tuple(sorted(self.ranks.items())),
+            layers=tuple(sorted(self.layers)),
+            encoders=base.encoders(),
+            capacity=self.slots,
+        )
+        energies = measured(spec, base.root, prompts)
+        return replace(self, heard=heard(with_quiet_columns(spec, energies), energies))
 
     @property
     def upload_bytes(self) -> int:
@@ -64,7 +90,13 @@ class Planned:
             "layers": len(self.layers),
             "components": self._components(),
             "widths": [
-                {"width": m, "layers": count, "rank": self.ranks[m], "slots": m // self.ranks[m]}
+                {
+                    "width": m,
+                    "layers": count,
+                    "rank": self.ranks[m],
+                    "slots": m // self.ranks[m],
+                    **({"heard": round(self.heard[m], 4)} if self.heard else {}),
+                }
                 for m, count in self._widths()
             ],
             "slots": self.slots,
@@ -76,18 +108,23 @@ class Planned:
         """Return what is printed for people: a row a width, then the sums."""
         rows = [
             f"{m:>6} {count:>7} {self.ranks[m]:>5} {m // self.ranks[m]:>6}"
+            + (f" {self.heard[m]:>6.2f}" if self.heard else "")
             for m, count in self._widths()
         ]
         parts = ", ".join(f"{n} {name}" for name, n in self._components().items())
         return "\n".join(
             [
-                " width  layers  rank  slots",
+                " width  layers  rank  slots" + ("  heard" if self.heard else ""),
                 *rows,
                 "",
                 f"layers  {len(self.layers):<7}  {parts}",
                 f"slots   {self.slots:<7}  one concept each; the narrowest layers decide",
                 f"upload  {self.upload_bytes / 1e6:<4.1f} MB  a concept, once",
                 f"LoRA    {self.concept_bytes / 1e6:<4.1f} MB  a concept in a release, F16",
+                *(
+                    ["heard   a slot's columns, in inputs' energy; any column hears 1"]
+                    * bool(self.heard)
+                ),
             ]
         )
 

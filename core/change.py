@@ -7,10 +7,14 @@ Each says its energy ||M||_F^2, its product with a block, what of it lies outsid
 coarsest that holds every number. No floor is a chosen number. LoRA: an entry of ``up`` is off by
 u |up|, u half a unit in the last place, and half a subnormal step below that; ``down`` is exact if
 all its entries are one power of two in size (method.md 3.3), else ||up||_2 u ||down||_F bounds its
-share. Checkpoint: an entry is off by half its own unit h. On a slot the errors of entries that
-moved add as independent ones do, sqrt(sum h^2 b^2); one that did not move may have swallowed its
-whole change, so it counts in full. Float64's own (m + R) 2^-53 is added. In PEFT's names down is
-`lora_A`, up is `lora_B`.
+share. Checkpoint: an entry is off by half its own unit h. W lies on the grid that W' is rounded
+to, so entries of one row that moved alike, up to a sign, may be off alike, and a block of +1 and -1
+has few ways to move: their errors add in full, those of others as independent ones do,
+
+    sqrt(sum over rows and groups (sum h |b|)^2) <= sqrt(sum h s b^2),   s: the sum of a group's h
+
+An entry that did not move may have swallowed its whole change, so it counts in full. Float64's own
+(m + R) 2^-53 is added. In PEFT's names down is `lora_A`, up is `lora_B`.
 Source: method.md 3.3 and 5. Cost: LoRA O((n + m) R c), never n x m; checkpoint one n x m matrix.
 """
 
@@ -77,10 +81,15 @@ class LowRank:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dense:
-    """W' - W in float64; ``half``: half a unit in the last place of each entry of W'."""
+    """W' - W in float64; ``half``: half a unit in the last place of each entry of W'.
+
+    ``alike``: by entry, the sum of ``half`` over those of its row that moved as it did; 0 where it
+    did not move.
+    """
 
     change: Float64[np.ndarray, "n m"]
     half: Float64[np.ndarray, "n m"]
+    alike: Float64[np.ndarray, "n m"]
 
     @classmethod
     def between(
@@ -92,7 +101,8 @@ class Dense:
     ) -> "Dense":
         """Return the change from W to W', each as stored in its own type; BF16 as uint16."""
         then, now = exact(before, dtypes[0]), exact(after, dtypes[1])
-        return cls(now - then, half_units(now, held_in(now, dtypes[1])))
+        change, half = now - then, half_units(now, held_in(now, dtypes[1]))
+        return cls(change, half, _alike(change, half))
 
     @property
     def energy(self) -> float:
@@ -107,15 +117,14 @@ class Dense:
         self, b: Float64[np.ndarray, "m c"], inverse: Float64[np.ndarray, "c c"]
     ) -> "Dense":
         """Return M - M b inverse b^T."""
-        return Dense(self.change - (self.change @ b) @ inverse @ b.T, self.half)
+        return Dense(self.change - (self.change @ b) @ inverse @ b.T, self.half, self.alike)
 
     def floor(self, b: Float64[np.ndarray, "m c"]) -> float:
         """Return the norm that rounding alone can give M b."""
-        moved = self.change != 0
         weights = np.sum(b**2, axis=1)
-        independent = np.sqrt(np.sum(np.where(moved, self.half, 0.0) ** 2 @ weights))
-        swallowed = np.linalg.norm(np.where(moved, 0.0, self.half))
-        return float(independent + swallowed) + self._own()
+        moved = np.sqrt(np.sum((self.half * self.alike) @ weights))
+        swallowed = np.linalg.norm(np.where(self.alike, 0.0, self.half))
+        return float(moved + swallowed) + self._own()
 
     def floor_outside(self) -> float:
         """Return the norm that rounding alone can leave here."""
@@ -123,6 +132,23 @@ class Dense:
 
     def _own(self) -> float:
         return self.change.shape[1] * _FLOAT64 * float(np.sqrt(self.energy))
+
+
+def _alike(
+    change: Float64[np.ndarray, "n m"], half: Float64[np.ndarray, "n m"]
+) -> Float64[np.ndarray, "n m"]:
+    """Return ``Dense.alike``."""
+    size = np.abs(change)
+    order = np.argsort(size, axis=1)
+    size = np.take_along_axis(size, order, axis=1)
+    first = np.ones(size.shape, dtype=bool)
+    first[:, 1:] = size[:, 1:] != size[:, :-1]
+    starts = np.flatnonzero(first)
+    halves = np.where(size > 0, np.take_along_axis(half, order, axis=1), 0.0).ravel()
+    sums = np.repeat(np.add.reduceat(halves, starts), np.diff(starts, append=halves.size))
+    found = np.empty_like(half)
+    np.put_along_axis(found, order, sums.reshape(half.shape), axis=1)
+    return found
 
 
 def held_in(values: Float64[np.ndarray, "*s"], dtype: DType) -> DType:

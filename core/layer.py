@@ -4,7 +4,7 @@ A convolution is the linear map of its unfolded input: W of shape (n, c, kh, kw)
 with m = c kh kw, row by row, so nothing but the shape in a file tells it from a linear layer. The
 path is data and never recomputed from a loaded library, because libraries rename modules
 (method.md 2.1). Law: a path is 1 to 255 characters of ``[A-Za-z0-9_.]``; widths are 1..65536; a
-kernel's area divides the width.
+kernel's area divides the width; the columns of an order are below the width, none twice.
 """
 
 import math
@@ -22,7 +22,8 @@ _MAX_SIDE = 255
 class Layer:
     """A weight W of ``out`` x ``width`` that every concept adapts.
 
-    ``kernel``: height and width of a convolution's kernel; empty for a linear layer.
+    ``kernel``: height and width of a convolution's kernel; empty for a linear layer. ``order``: O's
+    columns as slots deal them out (core/quiet.py); empty: as they stand.
 
     >>> Layer("unet.down_blocks.0.resnets.0.conv1", 8, 36, (3, 3)).shape
     (8, 4, 3, 3)
@@ -32,6 +33,7 @@ class Layer:
     out: int
     width: int
     kernel: tuple[int, int] | tuple[()] = ()
+    order: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a path or a size that the basis streams and the files cannot carry."""
@@ -56,6 +58,15 @@ class Layer:
                 why=f"its sides are 1 to {_MAX_SIDE}, and a channel has one input for each place",
                 fix="give the sizes that the convolution's weight has in the base model",
                 code="bad-layer-kernel",
+            )
+        distinct = set(self.order)
+        if len(distinct) < len(self.order) or not distinct <= set(range(self.width)):
+            raise SpecError(
+                f"an order of {len(self.order)} columns, {len(distinct)} of them different, in"
+                f" {self.path}",
+                why=f"it names columns 0 to {self.width - 1}, none twice",
+                fix="make the federation again with this program",
+                code="bad-layer-order",
             )
 
     @property

@@ -7,10 +7,13 @@ capacity and the check that its basis takes every width, is `plan_spec`.
 Source: design.md (glossary), method.md 4, security.md 4.3. Cost: linear in the number of layers.
 """
 
+import base64
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+
+import numpy as np
 
 from . import canonical, slots
 from .basis import FAMILIES, Family
@@ -26,6 +29,7 @@ from .spec_parts import (
     LOWEST,
     MAX_ENCODERS,
     MAX_LAYERS,
+    MAX_SPEC_BYTES,
     MAX_TOKEN_LAYERS,
     PROMPT,
     VERSION,
@@ -50,8 +54,6 @@ __all__ = [
 
 BASE_FAMILIES = ("other", "sd1", "sdxl")
 MAX_LAMBDA = 2048
-MAX_SPEC_BYTES = 1 << 20
-"""security.md 5; a vocabulary's reserved words are most of it."""
 _WINDOW = 12
 _SLUG = re.compile(r"[a-z0-9](?:-?[a-z0-9]){2,30}")
 _TEXT = re.compile(r"[A-Za-z0-9 .,:;/_()+#={}\[\]-]{1,200}")
@@ -218,9 +220,13 @@ def _record(value: BaseModel | Encoder | Limits) -> dict[str, object]:
 
 
 def _layer_record(layer: Layer) -> dict[str, object]:
-    """Return a layer's fields; a linear one has no kernel, so older specs keep their bytes."""
+    """Return a layer's fields; what is empty is not spelt, so older specs keep their bytes."""
     body: dict[str, object] = {"out": layer.out, "path": layer.path, "width": layer.width}
-    return {**body, "kernel": list(layer.kernel)} if layer.kernel else body
+    if layer.kernel:
+        body["kernel"] = list(layer.kernel)
+    if layer.order:
+        body["order"] = base64.b64encode(np.array(layer.order, "<u2").tobytes()).decode()
+    return body
 
 
 def _check_names(spec: FederationSpec) -> None:
@@ -308,6 +314,7 @@ def _check_basis(spec: FederationSpec) -> None:
     if spec.basis not in FAMILIES:
         raise bad_spec(f"basis family {spec.basis[:40]!r}", f"it is one of {', '.join(FAMILIES)}")
     check_widths(spec.basis, spec.layers)
+    _check_orders(spec)
     widths = [width for width, _ in spec.ranks] if spec.basis == "haar" else []
     if [w for w, _ in spec.tables] != widths or not all(
         is_hex(digest) for _, digest in spec.tables
@@ -315,6 +322,20 @@ def _check_basis(spec: FederationSpec) -> None:
         raise bad_spec(
             "table hashes that do not match", "haar has one SHA-256 a width, others none"
         )
+
+
+def _check_orders(spec: FederationSpec) -> None:
+    """Check that an order deals exactly the slots' columns, and that there was a choice."""
+    for layer in spec.layers:
+        dealt = spec.capacity * spec.layer_rank(layer)
+        if layer.order and (
+            spec.basis == "gaussian" or len(layer.order) != dealt or dealt == layer.width
+        ):
+            raise bad_spec(
+                f"an order of {len(layer.order)} columns in {layer.path}",
+                f"the slots own {dealt} of {layer.width}; an order names those, where some are left"
+                " over, and gaussian has none",
+            )
 
 
 def check_widths(basis: Family, layers: Sequence[Layer]) -> None:

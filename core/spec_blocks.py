@@ -29,6 +29,7 @@ def slot_block(
         width=layer.width,
         rank=spec.layer_rank(layer),
         slot=slot,
+        order=layer.order or None,
     )
 
 

@@ -10,6 +10,8 @@ from .errors import SpecError
 
 PROMPT = "a photo of {}"
 VERSION = 1
+MAX_SPEC_BYTES = 2 << 20
+"""Half a MiB of a vocabulary's reserved words, and 1.2 of the order of SDXL's columns."""
 MAX_LAYERS = 8192
 MAX_RESERVED = 65536
 MAX_ENCODERS = 2

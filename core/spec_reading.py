@@ -5,14 +5,18 @@ spec has one id; a newer version is told apart from a broken one. Source: securi
 Not here: the one spelling that is written, and the rules that the values keep (core/spec.py).
 """
 
+import base64
+import binascii
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import TypedDict, cast
 
+import numpy as np
+
 from .basis import FAMILIES, Family
 from .errors import SpecError
 from .fields import Fields, bad_field
-from .layer import Layer
+from .layer import MAX_WIDTH, Layer
 from .spec_parts import (
     HIGHEST,
     LIMIT_BOUNDS,
@@ -29,6 +33,7 @@ from .spec_parts import (
     bad_spec,
 )
 
+_ORDER_CHARACTERS = 4 * (2 * MAX_WIDTH + 2) // 3
 _FIELDS = (
     "base", "basis", "capacity", "encoders", "exponent_high", "exponent_low", "lambda_1024",
     "layers", "limits", "name", "ranks", "reserved", "seed", "v",
@@ -131,12 +136,13 @@ def _read_base(value: object) -> BaseModel:
 
 
 def _read_layer(value: object) -> Layer:
-    body = Fields(value, "a layer", need=("out", "path", "width"), may=("kernel",))
+    body = Fields(value, "a layer", need=("out", "path", "width"), may=("kernel", "order"))
     return Layer(
         path=body.text("path"),
         out=body.integer("out"),
         width=body.integer("width"),
         kernel=_read_kernel(body) if "kernel" in body else (),
+        order=_read_order(body) if "order" in body else (),
     )
 
 
@@ -145,6 +151,18 @@ def _read_kernel(body: Fields) -> tuple[int, int]:
     if type(height) is not int or type(width) is not int:
         raise bad_field("`kernel` of a layer is not two integers")
     return height, width
+
+
+def _read_order(body: Fields) -> tuple[int, ...]:
+    """Return the columns: base64 of little-endian u16, in the one spelling that is written."""
+    text = body.text("order", most=_ORDER_CHARACTERS)
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise bad_field("`order` of a layer is not base64") from error
+    if not raw or len(raw) % 2 or base64.b64encode(raw).decode() != text:
+        raise bad_field("`order` of a layer is not base64 of 16-bit numbers")
+    return tuple(int(column) for column in np.frombuffer(raw, "<u2"))
 
 
 def _read_encoder(value: object) -> Encoder:

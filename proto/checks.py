@@ -10,7 +10,6 @@ from google.protobuf.message import DecodeError, Message
 
 from ..core.errors import InputError
 
-SPEC: Final = 1 << 20
 RECEIPT: Final = 32 << 10
 KEYRING: Final = 8 << 10
 KEYRINGS: Final = 64

@@ -7,6 +7,7 @@ from orthofed.proto.v1 import federation_pb2
 
 from ..core.bounds import MOST, Bounds
 from ..core.layer import MAX_WIDTH
+from ..core.spec_parts import MAX_SPEC_BYTES
 from . import checks, methods
 
 _CHECKPOINT: Final = 16 << 10
@@ -70,7 +71,7 @@ class SpecReply:
         """Return the value, or raise InputError."""
         m = checks.parse(federation_pb2.SpecReply(), data, methods.REPLY_BYTES)
         return cls(
-            spec=checks.data_of("spec", m.spec, 1, checks.SPEC),
+            spec=checks.data_of("spec", m.spec, 1, MAX_SPEC_BYTES),
             keyrings=checks.keyrings(tuple(m.keyrings)),
             checkpoint=checks.data_of("checkpoint", m.checkpoint, 1, _CHECKPOINT),
             base_hint=checks.text("base_hint", m.base_hint, checks.TEXT),

@@ -5,6 +5,7 @@ from typing import Final, Self
 
 from orthofed.proto.v1 import releases_pb2
 
+from ..core.spec_parts import MAX_SPEC_BYTES
 from . import checks, methods
 
 _MANIFEST: Final = 1 << 20
@@ -97,7 +98,7 @@ class ManifestReply:
         return cls(
             document=checks.data_of("document", m.document, 1, _MANIFEST),
             receipt=checks.data_of("receipt", m.receipt, 1, checks.RECEIPT),
-            spec=checks.data_of("spec", m.spec, 1, checks.SPEC),
+            spec=checks.data_of("spec", m.spec, 1, MAX_SPEC_BYTES),
             keyrings=checks.keyrings(tuple(m.keyrings)),
         )
 

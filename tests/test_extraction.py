@@ -1,5 +1,6 @@
 """Taking a change apart by slots: exact shares in every family, floors that honest files keep."""
 
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -160,7 +161,7 @@ def test_dense_noise_is_outside_and_not_in_a_free_slot_alone() -> None:
     honest = checkpoint("hadamard", "F32")
     noise = RNG.standard_normal(honest.change.shape)
     noise *= 0.1 * np.sqrt(honest.energy) / np.linalg.norm(noise)
-    parts = parts_of("hadamard", Dense(honest.change + noise, honest.half))
+    parts = parts_of("hadamard", replace(honest, change=honest.change + noise))
 
     assert parts.outside / parts.energy == pytest.approx(0.01 * (1 - 12 / 48), rel=0.2)
     assert parts.outside**0.5 > parts.floor
@@ -210,3 +211,32 @@ def test_what_a_contribution_does_lies_in_its_slot_in_integers(
     change = a.astype(np.int64) @ s.T
 
     assert not np.any(change @ (width * np.eye(width, dtype=np.int64) - s @ s.T))
+
+
+@pytest.mark.parametrize("dtype", ["F32", "F16"])
+@pytest.mark.parametrize("rank", [1, 2, 4, 8, 12, 20])
+def test_few_ways_to_move_are_off_alike_and_nobody_is_accused_of_it(
+    dtype: DType, rank: int
+) -> None:
+    """W is on the grid, so an entry's error is a function of its change, of which there are 2^r.
+
+    Errors of a wide row then add up, up to rank 8 to more than independent ones could.
+    """
+    random = np.random.default_rng(rank)
+    width, outputs = 1152, 64
+    b = block("hadamard", seed=bytes(32), layer="c", width=width, rank=rank, slot=0).astype(
+        np.float64
+    )
+    weight = random.uniform(0.02, 0.03, (outputs, width)).astype(
+        {"F32": np.float32, "F16": np.float16}[dtype]
+    )
+    a = random.normal(size=(outputs, rank)) * {"F32": 5e-4, "F16": 5e-2}[dtype]
+    after = (weight.astype(np.float64) + a @ b.T).astype(weight.dtype)
+
+    change = Dense.between(weight, after, dtypes=(dtype, dtype))
+
+    off = float(np.linalg.norm(change.times(b) - a))
+    independent = float(np.sqrt(np.sum(change.half**2 @ np.sum(b**2, axis=1))))
+    assert off < change.floor(b)
+    assert (off > independent) == (rank <= 8)
+    assert change.floor(b) <= independent * np.sqrt(width) * 1.01

@@ -1,4 +1,4 @@
-"""Federations with `--targets all` and `unet`: from images to a checked release, by commands."""
+"""Other layers, and quiet columns: from images to a checked release, by commands."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,10 +26,16 @@ from .tiny_base import tiny_base
 from .tiny_concept import write_images
 from .tiny_release import block_of
 
+OPTIONS = {
+    "all": ("--targets", "all", "--rank", "4"),
+    "unet": ("--targets", "unet", "--rank", "4"),
+    "quiet": ("--rank", "4", "--capacity", "3", "--quiet-columns", "shipped"),
+}
 
-@pytest.fixture(scope="module", params=["all", "unet"])
+
+@pytest.fixture(scope="module", params=sorted(OPTIONS))
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a folder for a federation; its name says which layers are adapted."""
+    """Make a folder for a federation; its name says what it is founded with."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("targets") / request.param
     folder.mkdir()
@@ -41,8 +47,7 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="module")
 def coordinator(place: Path) -> Iterator[Coordinator]:
-    options = ("--targets", place.name, "--rank", "4")
-    with Coordinator.found(place / "fed", place / "base", *options) as running:
+    with Coordinator.found(place / "fed", place / "base", *OPTIONS[place.name]) as running:
         yield running
 
 
@@ -63,13 +68,15 @@ def test_a_concept_in_every_layer_of_a_preset_goes_from_images_to_a_checkpoint(
     session = train_concept(home, options, report=lambda _: None, ask=lambda _: True, patience_s=20)
     coordinator.release()
     out = place / "release"
-    run("pull", coordinator.link(), "-o", str(out))
-    run("verify", str(out))
+    run("pull", coordinator.link(), "-o", str(out), "--contributions")
+    run("verify", str(out), "--rebuild", "--base", str(place / "base"))
+    run("audit", str(out / "checkpoint"), "--release", str(out), "--base", str(place / "base"))
     found = score_release(
         home, "wolf-a1", images=options.images, base=place / "base", release=out, lambdas=(1.0,)
     ).score
 
     spec = FederationSpec.from_bytes((place / "fed" / "public" / "spec.json").read_bytes())
+    assert any(layer.order for layer in spec.layers) == (place.name == "quiet")
     layout = ContributionLayout(spec, session.vectors)
     tensors = unpack(layout, (home.run("wolf-a1") / BLOB).read_bytes())
     names = {"unet": "diffusion_pytorch_model", "text_encoder": "model"}

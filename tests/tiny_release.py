@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from orthofed.core.basis import integer_block
 from orthofed.core.lorafile import embedding_keys, kohya_key
 from orthofed.core.merge import Term
 from orthofed.core.quantise import Quantised, dequantise
 from orthofed.core.rounding import DType
 from orthofed.core.spec import FederationSpec
+from orthofed.core.spec_blocks import integer_block
 from orthofed.core.stack import stacked
 from orthofed.core.tensorfile import header_bytes
 
@@ -62,15 +62,7 @@ def write_release(
 
 def block_of(spec: FederationSpec, path: str, slot: int) -> np.ndarray:
     """Return the integer block of ``slot`` in the layer at ``path``."""
-    layer = next(layer for layer in spec.layers if layer.path == path)
-    return integer_block(
-        spec.basis,
-        seed=spec.seed,
-        layer=path,
-        width=layer.width,
-        rank=spec.layer_rank(layer),
-        slot=slot,
-    )
+    return integer_block(spec, next(layer for layer in spec.layers if layer.path == path), slot)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:

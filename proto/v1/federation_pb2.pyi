@@ -58,7 +58,7 @@ class SpecReply(_message.Message):
     BUDGET_PERCENT_FIELD_NUMBER: _builtins.int
     KEYRING_PROOFS_FIELD_NUMBER: _builtins.int
     spec: _builtins.bytes
-    """Set by the coordinator: the federation spec in canonical JSON, at most 1 MiB. Its SHA-256 is
+    """Set by the coordinator: the federation spec in canonical JSON, at most 2 MiB. Its SHA-256 is
     the `fed` of the invite, else the client stops with exit code 4.
     """
     checkpoint: _builtins.bytes

@@ -109,7 +109,7 @@ class ManifestReply(_message.Message):
     32 KiB.
     """
     spec: _builtins.bytes
-    """Set by the coordinator: the federation spec in canonical JSON, at most 1 MiB; its SHA-256 is
+    """Set by the coordinator: the federation spec in canonical JSON, at most 2 MiB; its SHA-256 is
     `fed`.
     """
     @_builtins.property
