@@ -22,6 +22,7 @@ from orthofed.core.gaussian import gaussian_block, integer_normals
 from orthofed.core.haar import haar_table
 from orthofed.core.hadamard import hadamard_signs
 from orthofed.core.layer import Layer
+from orthofed.core.quiet import dealt
 from orthofed.core.spec import FederationSpec
 from orthofed.core.stream import Stream
 
@@ -53,8 +54,9 @@ def block_of(
     assert gram is not None, kind
     if kind in {"quiet", "loudest"}:
         whole = _hadamard(spec, layer)
-        dealt = _dealt(np.einsum("mc,mk,kc->c", whole, gram, whole), num, rank, kind == "loudest")
-        return whole[:, dealt[concept * rank : (concept + 1) * rank]]
+        energy = np.einsum("mc,mk,kc->c", whole, gram, whole)
+        order = dealt((-energy if kind == "loudest" else energy).tolist(), slots=num, rank=rank)
+        return whole[:, list(order[concept * rank : (concept + 1) * rank])]
     if kind == "complement":
         _, directions = np.linalg.eigh(gram)  # ascending: the loudest last
         kept = directions[:, : width - min(LOUD, width - num * rank)]
@@ -69,13 +71,6 @@ def spanned(down: Matrix) -> Matrix:
     """Return orthonormal rows with the span of those of ``down``, which may be the same r again."""
     _, values, rows = np.linalg.svd(down.astype(np.float64), full_matrices=False)
     return rows[values > values[0] * 1e-5]  # float32 came in
-
-
-def _dealt(energy: NDArray[np.float64], slots: int, rank: int, loudest: bool) -> list[int]:
-    """Return columns slot after slot: the K r quietest (or loudest), dealt evenly (6.3)."""
-    sign = -1.0 if loudest else 1.0
-    order = sorted(range(len(energy)), key=lambda c: (sign * energy[c], c))[: slots * rank]
-    return [order[t + slots * k] for t in range(slots) for k in range(rank)]
 
 
 def _hadamard(spec: FederationSpec, layer: Layer) -> Matrix:

@@ -32,12 +32,18 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def until(holds: Callable[[], object], what: str, *, seconds: float) -> float:
-    """Wait until something holds; return how many seconds it took."""
+def until(
+    holds: Callable[[], object],
+    what: str,
+    *,
+    seconds: float,
+    log: Callable[[], str] = lambda: "",
+) -> float:
+    """Wait until something holds; return how many seconds it took. A failure shows ``log``."""
     begin_s = time.monotonic()
     while not holds():
         passed_s = time.monotonic() - begin_s
-        assert passed_s < seconds, f"not within {seconds} s: {what}"
+        assert passed_s < seconds, f"not within {seconds} s: {what}\n{log()}"
         time.sleep(0.25)
     return time.monotonic() - begin_s
 
@@ -164,8 +170,9 @@ class Operator(_Supervisor):
         since_s = time.time()
         return until(
             lambda: beat.exists() and beat.stat().st_mtime > since_s,
-            f"a bridge that turns\n{self.log()}",
+            "a bridge that turns",
             seconds=seconds,
+            log=self.log,
         )
 
     def bridge(self) -> int:

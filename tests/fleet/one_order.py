@@ -18,6 +18,9 @@ STEPS = 120
 NODE_BACK_S = 480.0
 """By then a node that fell silent is back (L8): its supervisor is patient for 120 s, twice as long
 if that did not help, asks the daemon each 30 s, that the coordinator each 60 s, and pauses 65 s."""
+BRIDGE_BACK_S = 420.0
+"""By then another bridge turns: the supervisor is patient for 60 s, pauses for as long, gives five
+`flwr` commands 40 s each and the new bridge 90; it takes 70 s on two cores of its own."""
 
 
 class ReadyStacks:

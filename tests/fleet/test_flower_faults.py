@@ -112,8 +112,9 @@ def test_f14_the_database_is_deleted_while_nodes_work(fleet: FleetStack, figures
 
         until(
             lambda: fleet.operator.count("tell-registered") > registered,
-            f"registered again\n{fleet.operator.log()}",
+            "registered again",
             seconds=150,
+            log=fleet.operator.log,
         )
         until(lambda: came_back(fleet, since), "the node is back", seconds=NODE_BACK_S)
         figures.say("F14", node_back_s=round(time.monotonic() - begin_s, 1))

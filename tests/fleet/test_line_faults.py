@@ -17,7 +17,7 @@ import pytest
 from ..conftest import Figures
 from .fleet_processes import NEEDS_FLOWER, until
 from .fleet_stack import CONCEPT, FleetStack, second_owner
-from .one_order import NODE_BACK_S, STEPS, ReadyStacks, one_order
+from .one_order import BRIDGE_BACK_S, NODE_BACK_S, STEPS, ReadyStacks, one_order
 
 pytestmark = [pytest.mark.fleet, NEEDS_FLOWER]
 
@@ -144,7 +144,12 @@ def test_f9_the_bridge_is_killed_between_an_order_and_its_answer(
         os.kill(bridge, signal.SIGKILL)
         begin_s = time.monotonic()
 
-        until(lambda: fleet.operator.bridge() not in (0, bridge), "another bridge", seconds=180)
+        until(
+            lambda: fleet.operator.bridge() not in (0, bridge),
+            "another bridge",
+            seconds=BRIDGE_BACK_S,
+            log=fleet.told,
+        )
         fleet.operator.until_it_turns(seconds=120)
         turns_s = time.monotonic() - begin_s
         fleet.until_closed(order, seconds=180)

@@ -43,7 +43,8 @@ def test_an_order_reaches_the_machine_and_its_word_comes_back(fleet: FleetStack)
 
     until(
         lambda: (fleet.found(order).get("said") or {}).get("code") == "daemon-away",
-        f"an answer to the order\n{fleet.operator.log()}\n{fleet.courier.log()}",
+        "an answer to the order",
+        log=fleet.told,
         seconds=180,  # 5 to 15 s on a machine with nothing else to do
     )
 
