@@ -144,7 +144,7 @@ def test_the_report_shows_what_the_run_found(
     for method, row in result["methods"].items():
         (line,) = [each for each in lines if each.startswith(f"| `{method}` |")]
         assert f"{row['1@1']['loss']:.5f}" in line
-        assert f" {row['2@1']['retention']:.2f} " in line
+        assert f" {row['2@1']['retention']:.2f} (" in line
     assert sum(line.startswith("| `hadamard - ") for line in lines) == 4
     text = minidom.parse(str(tmp_path / "retention.svg")).toxml()  # noqa: S318  # ours
     assert [method for method in result["methods"] if method not in text] == []
@@ -341,10 +341,40 @@ def test_draws_of_two_concepts_meet_by_chance_and_gaussian_is_not_orthogonal(
     assert not np.allclose(drawn.T @ drawn, np.eye(RANK), atol=1e-2)
 
 
-def test_the_shown_tables_are_those_of_the_kept_result(checkout: Path) -> None:
-    """docs/study holds what the page's last command makes of the kept result, to the byte."""
+@pytest.fixture(scope="module")
+def reported(checkout: Path) -> Path:
+    """Give a folder in which the page's last command was typed, with nothing there before."""
+    (checkout / "benchmarks" / "study" / "summary.json").unlink()
     *_, report = commands()
     type_(checkout, report)
+    return checkout
 
-    shown = ROOT / "docs" / "study" / "tables.md"
-    assert (checkout / "docs" / "study" / "tables.md").read_text() == shown.read_text()
+
+@pytest.mark.parametrize("name", ["docs/study/tables.md", "benchmarks/study/summary.json"])
+def test_what_is_shown_is_what_the_kept_result_says(reported: Path, name: str) -> None:
+    """The page's last command makes it of the kept result, to the byte."""
+    assert (reported / name).read_text() == (ROOT / name).read_text()
+
+
+def test_the_summary_has_a_mean_and_an_interval_for_every_figure(reported: Path) -> None:
+    """A concept counts once, whatever number of sets it is in; no cell of a method is missing."""
+    found = json.loads((reported / "benchmarks" / "study" / "summary.json").read_text())
+    result = json.loads((BENCHMARKS / "results" / "study-cpu-1.json").read_text())
+
+    assert [*found["methods"]] == [*result["methods"]]
+    for method, row in result["methods"].items():
+        held = found["methods"][method]["cells"]
+        for cell, kept in ((cell, kept) for cell, kept in row.items() if "@" in cell):
+            for metric in ("loss", "gain", "retention", "functional_crosstalk", "weight_crosstalk"):
+                assert (metric in held[cell]) == (metric in kept), (method, cell, metric)
+                if metric in kept:
+                    told = held[cell][metric]
+                    assert told["low"] <= told["mean"] <= told["high"]
+            by_concept: dict[str, list[float]] = {}
+            for each in result["outcomes"]:
+                size_and_lambda = f"{len(each['losses'])}@{each['lambda']:g}"
+                if (each["method"], size_and_lambda) == (method, cell):
+                    for concept, loss in each["losses"].items():
+                        by_concept.setdefault(concept, []).append(loss)
+            means = [sum(some) / len(some) for some in by_concept.values()]
+            assert held[cell]["loss"]["mean"] == pytest.approx(sum(means) / len(means), abs=1e-6)

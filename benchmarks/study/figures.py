@@ -9,7 +9,7 @@ A cell is "SIZE@LAMBDA"; a size of 1 is the concept alone.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -60,6 +60,23 @@ def retentions(
         for o in own
         if _cell(o.trial) == cell and _size(o) > 1
         for name, loss in o.losses.items()
+    }
+
+
+def gains(base: Mapping[str, float], outcomes: Sequence[Outcome], method: str, cell: str) -> Values:
+    """Return what every concept in every set gained over the base."""
+    kept = losses(outcomes, method, cell)
+    return {(name, names): 1 - loss / base[name] for (name, names), loss in kept.items()}
+
+
+def crosstalks(
+    outcomes: Sequence[Outcome], method: str, cell: str, kind: Literal["functional", "weights"]
+) -> Values:
+    """Return the crosstalk of every set, which stands in a concept's place; none of one alone."""
+    return {
+        (",".join(o.trial.names), o.trial.names): getattr(o, kind)
+        for o in outcomes
+        if o.trial.method == method and _cell(o.trial) == cell and _size(o) > 1
     }
 
 

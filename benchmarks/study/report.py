@@ -1,9 +1,10 @@
-"""From a result of the study to what a reader looks at: tables in markdown and one plot.
+"""From a result of the study to what a reader looks at: a summary, tables in markdown, a plot.
 
     cd benchmarks && python -m study.report results/study-cpu-1.json --out ../docs/study
 
-writes ``tables.md`` and ``retention.svg``. Everything comes from the file; nothing is chosen here
-but the order of methods, which is that of the run. A cell that was not run is left empty.
+writes ``summary.json`` (or ``--summary``), and from that alone ``tables.md`` and ``retention.svg``.
+Nothing is chosen here but the order of methods, which is that of the run. A cell that was not run
+is left empty.
 """
 
 import argparse
@@ -13,53 +14,66 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from .summary import summary
+
 _TICKS = (-10, -5, -2, -1, -0.5, 0, 0.5, 1)
-_LINES = {"equal": "--", "half": "-.", "lora": ":"}
-"""The controls are dashed; a null-response twin has its method's dash."""
+_FAMILIES = (
+    ("_refit", "-", "C2"), ("_fusion", "-", "C2"), ("lora", ":", "C1"), ("equal", "--", "0.5"),
+    ("half", "--", "0.5"), ("tokens", "-.", "C3"), ("dreambooth", "-.", "C3"), ("", "-", "C0"),
+)  # fmt: skip
+"""By what a method's name holds: fused, LoRA, a control, words, or blocks of its own."""
+_GAP = 0.048
+"""Between two names beside a panel, as a share of its height."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m study.report", description="tables and a plot")
     parser.add_argument("result", type=Path)
     parser.add_argument("--out", type=Path, default=Path("../build/study"))
+    parser.add_argument("--summary", type=Path, help="its place; default: beside the tables")
     options = parser.parse_args()
-    result = json.loads(options.result.read_text())
+    found = summary(json.loads(options.result.read_text()))
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "tables.md").write_text(tables(result))
-    plotted(result).savefig(options.out / "retention.svg", metadata={"Date": None})
+    place = options.summary or options.out / "summary.json"
+    place.write_text(json.dumps(found, indent=1) + "\n")
+    (options.out / "tables.md").write_text(tables(found))
+    plotted(found).savefig(
+        options.out / "retention.svg", metadata={"Date": None}, bbox_inches="tight"
+    )
     print(options.out)
 
 
-def tables(result: Mapping[str, Any]) -> str:
+def tables(found: Mapping[str, Any]) -> str:
     """Return both tables: what each method keeps, and how ours differs from each rival."""
-    rows, cells = result["methods"], _cells(result)
+    rows, cells = found["methods"], _cells(found)
     merged = [cell for cell in cells if not cell.startswith("1@")]
     most = merged[-1].partition("@")[0] if merged else ""
     head = ["method", "rate x", "loss alone", *map(_spoken, merged), "functional", "weights"]
-    seen = [cell for cell in cells if any("identity" in row.get(cell, {}) for row in rows.values())]
+    seen = [c for c in cells if any("identity" in row["cells"].get(c, {}) for row in rows.values())]
     head += [f"identity, {_spoken(cell)}" for cell in seen]
     body = []
     for method, row in rows.items():
-        last = next((row[c] for c in merged if c in row and c.startswith(f"{most}@")), {})
+        kept: Mapping[str, Any] = row["cells"]
+        last = next((kept[c] for c in merged if c in kept and c.startswith(f"{most}@")), {})
         body.append(
             [
                 f"`{method}`",
                 f"{row['factor']:g}",
-                f"{row['1@1']['loss']:.5f}",
-                *(_number(row.get(cell, {}).get("retention")) for cell in merged),
-                _number(last.get("functional_crosstalk")),
-                _number(last.get("weight_crosstalk")),
-                *(_number(row.get(cell, {}).get("identity")) for cell in seen),
+                f"{kept['1@1']['loss']['mean']:.5f}",
+                *(_within(kept.get(cell, {}).get("retention")) for cell in merged),
+                *(_within(last.get(f"{kind}_crosstalk")) for kind in ("functional", "weight")),
+                *(_within(kept.get(cell, {}).get("identity")) for cell in seen),
             ]
         )
-    return "\n".join([*_markdown(head, body), "", *_gaps(result)]) + "\n"
+    return "\n".join([*_markdown(head, body), "", *_gaps(found)]) + "\n"
 
 
-def _gaps(result: Mapping[str, Any]) -> list[str]:
+def _gaps(found: Mapping[str, Any]) -> list[str]:
     body = []
-    for name, gaps in result["differences"].items():
+    for name, gaps in found["differences"].items():
         pair, _, cell = name.rpartition(" ")
         words = [_interval(gaps.get(figure), scale) for figure, scale in _FIGURES.values()]
         body.append([f"`{pair}`", _spoken(cell), *words])
@@ -73,33 +87,60 @@ _FIGURES = {
 }
 
 
-def plotted(result: Mapping[str, Any]) -> Figure:
+def plotted(found: Mapping[str, Any]) -> Figure:
     """Return retention against the number of concepts, one panel a lambda, a line a method."""
     mpl.rcParams["svg.hashsalt"] = "orthofed"  # the same bytes from the same numbers
     mpl.rcParams["svg.fonttype"] = "none"
-    lambdas = sorted({cell.partition("@")[2] for cell in _cells(result)}, key=float)
-    figure = Figure(figsize=(4.4 * len(lambdas), 3.8), layout="constrained")
-    panels = figure.subplots(1, len(lambdas), squeeze=False, sharey=True)[0]
+    lambdas = sorted({cell.partition("@")[2] for cell in _cells(found)}, key=float)
+    figure = Figure(figsize=(6.2 * len(lambdas), 5.0))
+    panels = figure.subplots(1, len(lambdas), squeeze=False, gridspec_kw={"wspace": 0.55})[0]
     for panel, value in zip(panels, lambdas, strict=True):
-        for method, row in result["methods"].items():
-            sizes = sorted(int(c.partition("@")[0]) for c in row if c.endswith(f"@{value}"))
-            points = [(n, row[f"{n}@{value}"].get("retention", 1.0)) for n in sizes]
-            style = _LINES.get(method.removesuffix("_null"), "-")
-            panel.plot(*zip(*points, strict=True), style, marker="o", ms=3, label=method)
+        ends: dict[str, tuple[float, float, str]] = {}
+        for method, row in found["methods"].items():
+            sizes = sorted(
+                int(c.partition("@")[0]) for c in row["cells"] if c.endswith(f"@{value}")
+            )
+            cells = [(n, row["cells"][f"{n}@{value}"]) for n in sizes]
+            points = [(n, kept.get("retention", {"mean": 1.0})["mean"]) for n, kept in cells]
+            dash, colour = next((d, c) for part, d, c in _FAMILIES if part in method)
+            panel.plot(
+                *zip(*points, strict=True), dash, color=colour, marker="o", ms=3, label=method
+            )
+            ends[method] = (*points[-1], colour)
         panel.axhline(0, color="0.7", lw=0.8, zorder=0)
         panel.set_yscale("symlog", linthresh=1)  # 0 to 1 as it is, what is lost beyond in decades
         panel.set_yticks(_TICKS, labels=[f"{tick:g}" for tick in _TICKS])
         panel.minorticks_off()
-        panel.set(title=f"lambda {value}", xlabel="concepts in the model")
-    panels[0].set_ylabel("retention")
-    panels[0].legend(fontsize=7)
+        panel.set(title=f"lambda {value}", xlabel="concepts in the model", ylabel="retention")
+        _name(panel, ends)
     return figure
 
 
-def _cells(result: Mapping[str, Any]) -> list[str]:
+def _name(panel: Axes, ends: Mapping[str, tuple[float, float, str]]) -> None:
+    """Write each method beside the end of its line, the lowest first, no two on each other."""
+    to_panel = panel.transData + panel.transAxes.inverted()
+    heights = {method: float(to_panel.transform(end[:2])[1]) for method, end in ends.items()}
+    order = sorted(heights, key=heights.__getitem__)
+    free = -1.0
+    for left, method in enumerate(order):
+        room = 1.0 - _GAP * (len(order) - 1 - left)
+        free = max(min(heights[method], room), free + _GAP) if left else min(heights[method], room)
+        x, y, colour = ends[method]
+        panel.annotate(
+            method,
+            (x, y),
+            xytext=(1.05, free),
+            textcoords="axes fraction",
+            fontsize=8,
+            va="center",
+            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.6, "relpos": (0, 0.5)},
+        )
+
+
+def _cells(found: Mapping[str, Any]) -> list[str]:
     """Return the cells that any method has: by lambda, the highest first, then by size."""
-    found = {cell for row in result["methods"].values() for cell in row if "@" in cell}
-    pairs = [(float(cell.partition("@")[2]), int(cell.partition("@")[0]), cell) for cell in found]
+    held = {cell for row in found["methods"].values() for cell in row["cells"]}
+    pairs = [(float(cell.partition("@")[2]), int(cell.partition("@")[0]), cell) for cell in held]
     return [cell for _, _, cell in sorted(pairs, key=lambda pair: (-pair[0], pair[1]))]
 
 
@@ -108,8 +149,8 @@ def _spoken(cell: str) -> str:
     return f"alone, {value}" if size == "1" else f"{size} at {value}"
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
+def _within(held: Mapping[str, float] | None) -> str:
+    return "" if held is None else "{mean:.2f} ({low:.2f} to {high:.2f})".format(**held)
 
 
 def _interval(gap: Mapping[str, float] | None, scale: float) -> str:
