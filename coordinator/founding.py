@@ -124,6 +124,13 @@ def _plan(
         token_layers=base.token_layers() if choices.layerwise_tokens else (),
         prompt=choices.prompt,
     )
+    if choices.prompts and choices.family == "gaussian":
+        raise InputError(
+            "quiet columns of the basis gaussian",
+            why="its blocks are drawn one by one, so there are no columns to deal",
+            fix="choose the basis hadamard or haar, or leave the prompts away",
+            code="bad-option",
+        )
     if choices.prompts:
         say(f"drawing {len(choices.prompts)} prompts to find quiet columns")
         energies = measured(spec, settings.base, [*choices.prompts])

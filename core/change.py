@@ -28,6 +28,7 @@ from .rounding import DType, exact
 _HALF_ULP = {"F16": 2.0**-11, "BF16": 2.0**-8, "F32": 2.0**-24}
 _HALF_SUBNORMAL = {"F16": 2.0**-25, "BF16": 2.0**-134, "F32": 2.0**-150}
 _FLOAT64 = 2.0**-53
+_ENTRIES_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,17 +138,20 @@ class Dense:
 def _alike(
     change: Float64[np.ndarray, "n m"], half: Float64[np.ndarray, "n m"]
 ) -> Float64[np.ndarray, "n m"]:
-    """Return ``Dense.alike``."""
-    size = np.abs(change)
-    order = np.argsort(size, axis=1)
-    size = np.take_along_axis(size, order, axis=1)
-    first = np.ones(size.shape, dtype=bool)
-    first[:, 1:] = size[:, 1:] != size[:, :-1]
-    starts = np.flatnonzero(first)
-    halves = np.where(size > 0, np.take_along_axis(half, order, axis=1), 0.0).ravel()
-    sums = np.repeat(np.add.reduceat(halves, starts), np.diff(starts, append=halves.size))
+    """Return ``Dense.alike``, some rows at a time: sorting takes several copies of them."""
     found = np.empty_like(half)
-    np.put_along_axis(found, order, sums.reshape(half.shape), axis=1)
+    rows = max(1, _ENTRIES_AT_ONCE // change.shape[1])
+    for start in range(0, len(change), rows):
+        some = slice(start, start + rows)
+        size = np.abs(change[some])
+        order = np.argsort(size, axis=1)
+        size = np.take_along_axis(size, order, axis=1)
+        first = np.ones(size.shape, dtype=bool)
+        first[:, 1:] = size[:, 1:] != size[:, :-1]
+        starts = np.flatnonzero(first)
+        halves = np.where(size > 0, np.take_along_axis(half[some], order, axis=1), 0.0).ravel()
+        sums = np.repeat(np.add.reduceat(halves, starts), np.diff(starts, append=halves.size))
+        np.put_along_axis(found[some], order, sums.reshape(size.shape), axis=1)
     return found
 
 

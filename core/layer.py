@@ -59,11 +59,12 @@ class Layer:
                 fix="give the sizes that the convolution's weight has in the base model",
                 code="bad-layer-kernel",
             )
-        distinct = set(self.order)
-        if len(distinct) < len(self.order) or not distinct <= set(range(self.width)):
+        low, high = min(self.order, default=0), max(self.order, default=0)
+        distinct = len(set(self.order))
+        if low < 0 or high >= self.width or distinct < len(self.order):
             raise SpecError(
-                f"an order of {len(self.order)} columns, {len(distinct)} of them different, in"
-                f" {self.path}",
+                f"an order of {len(self.order)} columns, {distinct} different ones from {low} to {high},"
+                f" in {self.path}",
                 why=f"it names columns 0 to {self.width - 1}, none twice",
                 fix="make the federation again with this program",
                 code="bad-layer-order",

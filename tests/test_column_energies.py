@@ -141,3 +141,16 @@ def test_a_published_models_shapes_draw_no_prompts() -> None:
 
     assert refused.returncode == 2
     assert "--quiet-columns without a base model's folder" in refused.stderr
+
+
+def test_a_basis_without_columns_is_refused_before_anything_is_drawn(
+    folder: Path, tmp_path: Path
+) -> None:
+    """Blocks of gaussian are drawn one by one; no folder is made, no prompt is drawn."""
+    words = ("coordinator", "init", str(tmp_path / "fed"), "--base", str(folder), "--name", "tiny")
+    refused = run(*words, "--basis", "gaussian", "--quiet-columns", SHIPPED, check=False)
+
+    assert refused.returncode == 2
+    assert "quiet columns of the basis gaussian" in refused.stderr
+    assert "drawing" not in refused.stderr
+    assert not (tmp_path / "fed").exists()
