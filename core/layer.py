@@ -63,8 +63,8 @@ class Layer:
         distinct = len(set(self.order))
         if low < 0 or high >= self.width or distinct < len(self.order):
             raise SpecError(
-                f"an order of {len(self.order)} columns, {distinct} different ones from {low} to {high},"
-                f" in {self.path}",
+                f"an order of {len(self.order)} columns in {self.path}: {distinct} different ones"
+                f" from {low} to {high}",
                 why=f"it names columns 0 to {self.width - 1}, none twice",
                 fix="make the federation again with this program",
                 code="bad-layer-order",
