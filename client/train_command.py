@@ -16,20 +16,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from ..core import document
 from ..core.bounds import Bounds
 from ..core.errors import (
     ContributionRejected,
     InputError,
     LeaseLost,
     OrthoFedError,
-    VerificationFailed,
 )
 from ..core.keys import SigningKey
 from ..core.names import slug
 from ..core.share import MOST_IMAGES
 from ..core.spec import FederationSpec
-from ..proto import methods, wire
 from . import session as flow
 from .channel import Channel
 from .concept_page import ConceptPage
@@ -39,6 +36,7 @@ from .happened import Happened, Report
 from .home import Home
 from .home_channel import home_channel
 from .interrupts import Interrupts
+from .leasing import Leasing
 from .lost_work import SAVES, LostWork
 from .masters import Masters
 from .outbox import Outbox
@@ -50,7 +48,6 @@ from .renewals import Renewals
 from .seen_heads import SeenHeads
 from .sending import Sending
 from .session import Session
-from .share_text import ShareText
 from .showing import Showing
 from .state import load, save
 from .train_options import TrainOptions
@@ -141,6 +138,7 @@ class _TrainCommand:
             ask,
             lambda: self._advance(self._progress + 1),
         )
+        self._leasing = Leasing(home, self._packed, self._correcting, options, *told[3:])
         told = (channel, outbox, federation, report, options.throttle)
         self._sending = Sending(home, self._packed, self._page, *told)
         self._renewals: Renewals | None = None
@@ -244,7 +242,7 @@ class _TrainCommand:
     ) -> flow.Event | None:
         match action:
             case flow.AskLease():
-                return self._lease(session)
+                return self._leasing.ask(session, self._key(session))
             case flow.Train():
                 self._renew(session, stack)
                 self._train(session)
@@ -277,46 +275,6 @@ class _TrainCommand:
         """Return the number of a client key that was never used, and the epoch of its master."""
         master = self._masters.newest()
         return self._masters.next_counter(master), master.epoch
-
-    def _lease(self, session: Session) -> flow.Granted:
-        """Check everything at home first, then ask for the slot."""
-        self._check_options(session)
-        for name, values in self._bench.before_lease(session, self._home.folder):
-            self._say(name, **values)
-        log = self._federation.log
-        # The newest master's, even for a client key of an older one: a rotation moved the request.
-        member, key = self._masters.newest().member(log), self._key(session)
-        body: dict[str, object] = {
-            "client": key.public_hex,
-            "concept": session.concept,
-            "log": log,
-            "member": member.public_hex,
-            "request": session.request,
-            "triggers": list(session.triggers),
-            "v": 1,
-        }
-        signers = [key]
-        if session.replaces >= 0:
-            body["replaces"] = session.replaces
-        elif session.share:
-            given = ShareText.from_text(session.share)
-            body["share"] = given.share.value
-            signers.append(given.secret)
-        request = wire.LeaseRequest(
-            document.sign("lease", body, signers).to_bytes(), session.vectors
-        )
-        with self._correcting.given_up_if_refused(session):
-            lease = self._channel.call(methods.LEASE, request, wire.LeaseReply, key=member)
-        if (lease.slot >= self._spec.capacity) != (session.home >= 0):
-            raise _confused(f"slot {lease.slot} of {self._spec.capacity}")
-        self._say("leased", slot=lease.slot, fence=lease.fence, ttl_s=lease.ttl_s)
-        LostWork(self._folder).take_back(lease.slot)
-        return flow.Granted(lease.slot, lease.fence, lease.ttl_s, lease.hold_s)
-
-    def _check_options(self, session: Session) -> None:
-        """Find what the coordinator would refuse in the manifest, hours before it is signed."""
-        self._options.check()
-        self._packed.layout(session)
 
     def _renew(self, session: Session, stack: contextlib.ExitStack) -> None:
         """Begin to renew the lease in the background, once."""
@@ -422,13 +380,4 @@ def _other_share(concept: str, what: str) -> InputError:
         why="a lease is asked for by one share, and trained and signed under it",
         fix="leave --share out to go on, or use a home that has not begun this concept",
         code="share-differs",
-    )
-
-
-def _confused(what: str) -> VerificationFailed:
-    return VerificationFailed(
-        f"the coordinator granted {what}",
-        why="the spec has no such slot",
-        fix="tell the operator; nothing was trained",
-        code="bad-reply",
     )

@@ -10,7 +10,7 @@ pass over the rows, a signature a document. Source: reliability.md 2.7 and 3.
 import itertools
 import sqlite3
 from bisect import bisect_left
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
@@ -42,18 +42,15 @@ from . import (
     migrations,
     name_rows,
     publications,
-    slot_rows,
     upload_rows,
 )
-from .contribution_rows import Contribution
 from .desk import check_plan
-from .holding import live
 from .lease_rows import Lease
 from .ordercheck import check_orders
 from .rotation import check_follows
+from .slotcheck import check_slots
 
 Db = sqlite3.Connection
-_LEASED = ("leased", "revising")
 
 
 def check_rows(db: Db) -> Iterator[str]:
@@ -120,7 +117,7 @@ class _Check:
         yield from self._keyring_proofs()
         yield from self._counts()
         yield from self._standings()
-        yield from self._slots()
+        yield from check_slots(self._db, self._spec, self._leases, self._fences)
         yield from self._names()
         yield from self._rotations()
         yield from self._open_uploads()
@@ -326,49 +323,6 @@ class _Check:
         for leaf, state in standings(self._said).items():
             if rows.get(leaf, state) != state:
                 yield f"contribution {leaf} is {rows[leaf]}, the ledger has it {state}"
-
-    def _slots(self) -> Iterator[str]:
-        newest, plan = publications.newest(self._db), publications.planned(self._db)
-        bound = {
-            slot for held in (newest.plan if newest else None, plan) if held for slot in held.slots
-        }
-        slots = slot_rows.every(self._db)
-        if sum(not slot.is_seat for slot in slots) != self._spec.capacity:
-            yield f"{len(slots)} slots, the spec has {self._spec.capacity}"
-        used = {slot.home for slot in slots if slot.phase != "free"}
-        concepts = self._concepts()
-        for index, slot in enumerate(slots):
-            lease = self._leases.get((index, slot.fence))
-            owner = ("", "") if lease is None else (lease.client, lease.member)
-            if slot.phase in _LEASED and members.revocation(self._db, slot.member) is not None:
-                yield f"slot {index} is leased to a member that was revoked"
-            if slot.fence != self._fences[index] or (slot.client, slot.member) != owner:
-                yield f"slot {index} is not what its last lease made it"
-            held = [found for entries in concepts[index] if (found := live(entries)) is not None]
-            is_held = [found.fence for found in held] == [slot.kept]
-            kept = contribution_rows.at(self._db, index, slot.kept)
-            fresh = contribution_rows.at(self._db, index, slot.fence) is None
-            is_bound = index in bound
-            fits = {
-                "free": not held and not is_bound and not slot.kept,
-                "leased": not held and not is_bound and not slot.kept and fresh,
-                "filled": is_held,
-                "revising": is_held and fresh,
-                "emptying": not held and (is_bound or index in used) and kept is not None,
-            }
-            home = -1 if lease is None else lease.block
-            if slot.is_seat != (index >= self._spec.capacity) or (slot.fence and slot.home != home):
-                yield f"slot {index} is not beside the slot that its last lease joined"
-            if not fits.get(slot.phase, False):  # I3, I5
-                yield f"slot {index} is {slot.phase}, and its contribution says otherwise"
-
-    def _concepts(self) -> defaultdict[int, list[tuple[Contribution, ...]]]:
-        """Return by slot the contributions of each concept that it ever held."""
-        found: defaultdict[int, list[tuple[Contribution, ...]]] = defaultdict(list)
-        for entry in contribution_rows.every(self._db):
-            if entry.first == entry.leaf:
-                found[entry.slot].append(contribution_rows.of_concept(self._db, entry.leaf))
-        return found
 
     def _names(self) -> Iterator[str]:
         kinds: tuple[name_rows.NameKind, ...] = ("concept", "trigger")

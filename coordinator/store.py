@@ -19,13 +19,13 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ..core.errors import OrthoFedError, Refused, Unreachable, VerificationFailed
 from . import migrations
 from .fs import Fs, no_room
+from .store_jobs import Copy, Job
 
 _T = TypeVar("_T")
 
@@ -51,55 +51,6 @@ _BROKEN = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _PRIMARY = 0xFF  # the low byte of SQLite's extended result codes
 
 
-@dataclass(slots=True)
-class _Job:
-    """One closure, whom it answers, and what it came to; ``alone``: shares no transaction."""
-
-    work: Callable[[sqlite3.Connection], Any]
-    future: Future[Any] | None
-    after: Callable[[Any], None] | None = None
-    undo: Callable[[], None] | None = None
-    alone: bool = False
-    synced: bool = True
-    done: bool = False
-    result: Any = None
-    error: BaseException | None = None
-
-    def answer(self) -> None:
-        """Tell who asked, once; what it came to is on the disk.
-
-        The job lets go of all of it: an error holds frames, and they hold this job.
-        """
-        future, result, error = self.future, self.result, self.error
-        self.future = self.result = self.error = None
-        if future is None:
-            return
-        if error is None and self.after is not None:
-            try:
-                self.after(result)
-            except BaseException as failed:  # noqa: BLE001  # handed to the asking thread
-                error = failed
-        if error is None:
-            future.set_result(result)
-        else:
-            future.set_exception(error)
-        del future, error
-
-    def forget(self) -> None:
-        """Undo what the closure left in memory: its rows were rolled back."""
-        if self.done and self.undo is not None:
-            self.undo()
-        self.done, self.result, self.error = False, None, None
-
-
-@dataclass(slots=True)
-class _Copy:
-    """A snapshot to be made, between transactions."""
-
-    target: Path
-    future: Future[None]
-
-
 class Store:
     """Runs closures on the one connection, in order; each changes all that it does, or nothing."""
 
@@ -108,7 +59,7 @@ class Store:
         self._path = path
         self._new = new
         self._fs = fs
-        self._queue: queue.Queue[_Job | _Copy | None] = queue.Queue(maxsize=_QUEUE)
+        self._queue: queue.Queue[Job | Copy | None] = queue.Queue(maxsize=_QUEUE)
         self._closed = threading.Event()
         self._ended = False
         self._synced = True  # as _PRAGMAS left it
@@ -142,7 +93,7 @@ class Store:
         full; Refused("no-room") when the disk is.
         """
         future: Future[_T] = Future()
-        self._put(_Job(work, future, after, undo, alone, synced))
+        self._put(Job(work, future, after, undo, alone, synced))
         try:
             return future.result()
         finally:
@@ -164,12 +115,12 @@ class Store:
             )
         future: Future[None] = Future()
         try:
-            self._put(_Copy(target, future))
+            self._put(Copy(target, future))
             future.result()
         finally:
             self._copying.release()
 
-    def _put(self, job: _Job | _Copy) -> None:
+    def _put(self, job: Job | Copy) -> None:
         if self._closed.is_set():
             raise _draining()
         try:
@@ -201,17 +152,17 @@ class Store:
                 self._take(connection, self._queue.get())
         while not self._queue.empty():  # raced with close
             job = self._queue.get()
-            if isinstance(job, _Job):
+            if isinstance(job, Job):
                 job.error = _draining()
                 job.answer()
             elif job is not None:
                 job.future.set_exception(_draining())
 
-    def _take(self, connection: sqlite3.Connection, first: _Job | _Copy | None) -> None:
+    def _take(self, connection: sqlite3.Connection, first: Job | Copy | None) -> None:
         """Do one thing, and what waits behind it as far as it can share a transaction."""
-        jobs: list[_Job] = []
-        following: _Job | _Copy | None = first
-        while isinstance(following, _Job):
+        jobs: list[Job] = []
+        following: Job | Copy | None = first
+        while isinstance(following, Job):
             if following.alone and jobs:
                 self._share(connection, jobs)
                 jobs = []
@@ -226,10 +177,10 @@ class Store:
             self._share(connection, jobs)
         if following is None:  # close
             self._ended = True
-        elif isinstance(following, _Copy):
+        elif isinstance(following, Copy):
             self._snapshot(connection, following)
 
-    def _snapshot(self, connection: sqlite3.Connection, job: _Copy) -> None:
+    def _snapshot(self, connection: sqlite3.Connection, job: Copy) -> None:
         try:
             self._copy(connection, job.target)
         except BaseException as error:  # noqa: BLE001  # handed to the asking thread
@@ -300,7 +251,7 @@ class Store:
         with contextlib.suppress(queue.Empty):
             self._take(connection, self._queue.get_nowait())
 
-    def _share(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
+    def _share(self, connection: sqlite3.Connection, jobs: list[Job]) -> None:
         """Do the closures in one transaction; when that cannot be had, each in its own."""
         try:
             self._transact(connection, jobs)
@@ -315,7 +266,7 @@ class Store:
         for job in jobs:
             job.answer()
 
-    def _transact(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
+    def _transact(self, connection: sqlite3.Connection, jobs: list[Job]) -> None:
         """Do the closures and COMMIT; raises when all of them were rolled back."""
         try:
             self._sync_if(connection, synced=any(job.synced for job in jobs))
@@ -335,7 +286,7 @@ class Store:
             connection.execute(f"PRAGMA synchronous={_FULL if synced else _NORMAL}")
             self._synced = synced
 
-    def _work(self, connection: sqlite3.Connection, job: _Job) -> None:
+    def _work(self, connection: sqlite3.Connection, job: Job) -> None:
         """Do one closure in a savepoint; an error of its own is its own."""
         connection.execute("SAVEPOINT one")
         try:
