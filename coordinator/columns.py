@@ -61,6 +61,12 @@ def measured(
         )
         with np.load(out, allow_pickle=False) as found:
             energies = {path: found[path] for path in found.files}
+    check_energies(spec, energies)
+    return energies
+
+
+def check_energies(spec: FederationSpec, energies: Mapping[str, Float64[np.ndarray, " m"]]) -> None:
+    """Refuse energies that no base gives. Raises VerificationFailed: it names the layer."""
     for layer in spec.layers:
         energy = energies.get(layer.path, np.zeros(0))
         if energy.shape != (layer.width,) or not np.all(np.isfinite(energy) & (energy >= 0)):
@@ -70,7 +76,6 @@ def measured(
                 fix="see whether the base draws pictures at all: orthofed sample --base",
                 code="bad-energies",
             )
-    return energies
 
 
 def _bad(what: str) -> InputError:

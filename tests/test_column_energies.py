@@ -11,9 +11,15 @@ import torch
 from orthofed.client.base import Base
 from orthofed.client.column_energies import column_energies, energies
 from orthofed.coordinator.base import BaseFolder
-from orthofed.coordinator.columns import MOST_PROMPTS, SHIPPED, measured, read_prompts
+from orthofed.coordinator.columns import (
+    MOST_PROMPTS,
+    SHIPPED,
+    check_energies,
+    measured,
+    read_prompts,
+)
 from orthofed.core.basis import Family, block
-from orthofed.core.errors import InputError
+from orthofed.core.errors import InputError, VerificationFailed
 from orthofed.core.spec import FederationSpec, plan_spec
 
 from .coordinator_process import run
@@ -103,6 +109,27 @@ def test_the_coordinator_asks_a_process_of_its_own(folder: Path) -> None:
     assert {*found} == {layer.path for layer in spec.layers}
     for path, energy in by_hand.items():
         assert found[path] == pytest.approx(energy, rel=1e-4), path
+
+
+def test_energies_that_no_base_gives_are_refused(folder: Path) -> None:
+    """A layer that is missing, has a number too few, or one that is none or below 0."""
+    spec = _spec(folder, "hadamard")
+    good = {layer.path: np.ones(layer.width) for layer in spec.layers}
+    layer = spec.layers[3]
+    check_energies(spec, good)
+    for bad in (np.zeros(0), np.ones(layer.width - 1), *(_with(layer.width, x) for x in WRONG)):
+        with pytest.raises(VerificationFailed, match=layer.path) as caught:
+            check_energies(spec, {**good, layer.path: bad})
+        assert caught.value.code == "bad-energies"
+
+
+WRONG = (np.nan, np.inf, -1.0)
+
+
+def _with(width: int, number: float) -> np.ndarray:
+    energy = np.ones(width)
+    energy[-1] = number
+    return energy
 
 
 def test_a_plan_shows_what_a_quiet_slot_hears(folder: Path, tmp_path: Path) -> None:
