@@ -161,7 +161,7 @@ def _taught(state: State, ended: Ended, *, was_asked: bool) -> State:
     task = replace(task, code=ended.code, fix=ended.fix)
     soon_s = min(state.poll_s, state.now.mono_s) if state.polling else state.poll_s
     state = replace(state, running="", polling=False, poll_s=soon_s)
-    if not ended.code:
+    if not ended.code or task.state == "done":  # done already: found receipted while it ran
         task = replace(task, state="done", tries=0, fix="")
     elif was_asked or ended.code == "interrupted":
         task = replace(task, state="queued")

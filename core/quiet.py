@@ -22,7 +22,7 @@ from .spec import FederationSpec
 def dealt(energy: Sequence[float], *, slots: int, rank: int) -> tuple[int, ...]:
     """Return the columns in the order in which slots own them.
 
-    >>> dealt([5, 1, 4, 2, 3, 0], slots=2, rank=2)
+    >>> dealt([5.0, 1.0, 4.0, 2.0, 3.0, 0.0], slots=2, rank=2)
     (5, 3, 1, 4)
     """
     z = sorted(range(len(energy)), key=lambda c: (energy[c], c))

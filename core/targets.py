@@ -51,7 +51,7 @@ def target_layers(
     """Return the layers of one component's file that ``targets`` adapts, sorted by path.
 
     >>> target_layers("unet", {"mid_block.resnets.0.conv1.weight": (8, 4, 3, 3)}, "all")
-    (Layer(path='unet.mid_block.resnets.0.conv1', out=8, width=36, kernel=(3, 3)),)
+    (Layer(path='unet.mid_block.resnets.0.conv1', out=8, width=36, kernel=(3, 3), order=()),)
 
     An empty tuple when there are none. Raises SpecError: a size outside its bounds.
     """

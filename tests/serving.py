@@ -83,8 +83,12 @@ def founded(  # noqa: PLR0913  # what a test may choose
     family: Family = "hadamard",
     derive: tuple[str, ...] = DERIVED,
     prompt: str = PROMPT,
+    seed: bytes = b"",
 ) -> DataFolder:
-    """Found a federation on the base of ``make``; the coordinator's folder is ``path/fed``."""
+    """Found a federation on the base of ``make``; the coordinator's folder is ``path/fed``.
+
+    ``seed``: of the blocks, where a test's numbers are to be the same each time.
+    """
     base = make(path / "base")
     choices = Choices(
         name="wren-fed",
@@ -94,6 +98,7 @@ def founded(  # noqa: PLR0913  # what a test may choose
         layerwise_tokens=layerwise_tokens,
         family=family,
         prompt=prompt,
+        seed=seed,
     )
     settings = Settings(
         base=base, listen="127.0.0.1:0", reserve_mib=0, admission=policy, derive=derive

@@ -315,7 +315,7 @@ def test_a_snooze_is_one_hour_and_resume_ends_it(home: Home, place: Path) -> Non
         again = daemon.status()
 
     for (low, high), wanted_s in zip(spans, (3600, 1200), strict=True):
-        assert low - 1 <= wanted_s <= high + 1  # `until` is told in whole seconds
+        assert low - 60 <= wanted_s <= high + 60  # counted from the daemon's last look at the clock
     assert again is not None
     assert again["wait"]["reason"] == "mode is never"
 

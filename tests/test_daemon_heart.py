@@ -418,6 +418,18 @@ _EVENTS = st.one_of(
 )
 
 
+def test_what_is_found_done_while_its_process_ends_is_not_begun_again() -> None:
+    """Somebody's other command brought the receipt; the process here was interrupted, or failed."""
+    for code in ("unreachable", "interrupted", "crashed"):
+        daemon = Played()
+        assert daemon.tick() == [Start("anna-k7", 0)]
+        daemon.hear(Found("anna-k7", "receipted"))
+
+        daemon.hear(Ended(code))
+
+        assert daemon.task().state == "done", code
+
+
 @given(st.lists(_EVENTS, max_size=40))
 def test_whatever_comes_one_process_runs_and_none_while_there_is_a_reason(events: list) -> None:
     """No start before an end or with a wait, nothing done is begun, an end is last."""

@@ -29,7 +29,7 @@ GATES = Policy(norm_percent=MOST, embedding_percent=MOST, budget_percent=MOST)
 
 @pytest.fixture
 def coordinator(tmp_path):
-    with running(founded(tmp_path, policy=GATES)) as started:
+    with running(founded(tmp_path, policy=GATES, seed=bytes(32))) as started:
         yield started
 
 
