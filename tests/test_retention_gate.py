@@ -12,12 +12,12 @@ from orthofed.coordinator import contribution_rows, together
 from orthofed.coordinator.cli import app
 from orthofed.coordinator.control import ControlServer
 from orthofed.coordinator.policy import Policy
-from orthofed.core.basis import block
 from orthofed.core.bounds import MOST
 from orthofed.core.crosstalk import Heard, response, share, text_readers
 from orthofed.core.errors import Refused
 from orthofed.core.layout import ContributionLayout, pack, unpack
 from orthofed.core.quantise import Quantised, dequantise, quantise
+from orthofed.core.spec_blocks import block
 
 from .lenient import ANYTHING
 from .member import Leased, Member, random_blob
@@ -70,15 +70,7 @@ class Owner:
         changed, x = {}, victim.heard.probes
         for layer in text_readers(self.spec):
             own, theirs = (
-                block(
-                    self.spec.basis,
-                    seed=self.spec.seed,
-                    layer=layer.path,
-                    width=layer.width,
-                    rank=self.spec.layer_rank(layer),
-                    slot=slot,
-                )
-                for slot in (self.lease.slot, victim.lease.slot)
+                block(self.spec, layer, slot) for slot in (self.lease.slot, victim.lease.slot)
             )
             wanted = (victim.heard.a[layer.path] @ (theirs.T @ x.T)).mean(1)
             heard, a = (own.T @ x.T).mean(1), self.heard.a[layer.path]

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from orthofed.client.batches import Batch
 from orthofed.client.per_image import parameters
-from orthofed.core.basis import slot_block
 from orthofed.core.merge import Term, residual
 from orthofed.core.owners import average, owner_weights, together
 from orthofed.core.quantise import quantise
+from orthofed.core.spec_blocks import slot_block
 
 from .test_per_image import Setting
 from .tiny_concept import bench
@@ -66,14 +66,7 @@ def test_a_round_of_one_step_is_a_step_on_the_union(
     weights = owner_weights([len(rows) for rows in hands], 1024)
     moved = 0.0
     for number, layer in enumerate(spec.layers):
-        block = slot_block(
-            spec.basis,
-            seed=spec.seed,
-            layer=layer.path,
-            width=layer.width,
-            rank=spec.layer_rank(layer),
-            slot=SLOT,
-        )
+        block = slot_block(spec, layer, SLOT)
         terms = [
             Term(q.q, q.exponent, weight, block)
             for part, weight in zip(parts, weights, strict=True)
