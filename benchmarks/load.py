@@ -73,7 +73,7 @@ def _run(scratch: Path, options: argparse.Namespace) -> dict[str, Any]:
         before = _yardsticks(federation, workers)
         pid = federation.pid
         cpu_s = spent_s(pid)
-        mine = workers.ask("upload")
+        mine = workers.upload()
         cpu_s = spent_s(pid) - cpu_s
         after = _yardsticks(federation, workers)
         workers.close()
@@ -150,13 +150,16 @@ def _beside(mine: float, name: str, before: _Yard, after: _Yard, num_bytes: int)
 
 
 class _Workers:
-    """The clients, in a few processes, so that the load is not made by one core alone."""
+    """The clients, in a few processes, so that the load is not made by one core alone.
+
+    The last process is of those who renew.
+    """
 
     def __init__(self, plan: Plan, num: int) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipes = []
         self._processes = []
-        for index in range(num):
+        for index in range(num + 1):
             ours, theirs = context.Pipe()
             process = context.Process(target=_worker, args=(theirs, plan, index, num))
             process.start()
@@ -165,9 +168,20 @@ class _Workers:
 
     def ask(self, what: str) -> list[dict[str, Any]]:
         """Have every process do one thing at the same time; return what each counted."""
-        for pipe in self._pipes:
+        return self._asked(self._pipes, what)
+
+    def upload(self) -> list[dict[str, Any]]:
+        """Have all upload while some renew; return what each process counted."""
+        *uploading, renewing = self._pipes
+        self._asked([renewing], "renew")
+        told = self._asked(uploading, "upload")
+        return [*told, *self._asked([renewing], "over")]
+
+    @staticmethod
+    def _asked(pipes: list[Any], what: str) -> list[dict[str, Any]]:
+        for pipe in pipes:
             pipe.send(what)
-        return [pipe.recv() for pipe in self._pipes]
+        return [pipe.recv() for pipe in pipes]
 
     def close(self) -> None:
         """End them."""

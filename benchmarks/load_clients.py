@@ -53,12 +53,13 @@ class Plan:
 
 
 def clients(plan: Plan, index: int, num: int) -> "Crowd":
-    """Return the share of one of ``num`` processes."""
-    return Crowd(
-        plan,
-        range(index, plan.clients, num),
-        range(plan.clients + index, plan.clients + plan.renewers, num),
-    )
+    """Return the share of one of ``num`` processes that upload, or, after them, who renews.
+
+    A renewal that waited behind the chunks of its own process would tell of that process.
+    """
+    if index == num:
+        return Crowd(plan, range(0), range(plan.clients, plan.clients + plan.renewers))
+    return Crowd(plan, range(index, plan.clients, num), range(0))
 
 
 class Crowd:
@@ -69,22 +70,26 @@ class Crowd:
         self._uploaders = [Client(self._invite, number) for number in uploaders]
         self._renewers = [Client(self._invite, number) for number in renewers]
         self._counts = _Counts()
+        self._renewing: list[asyncio.Task[None]] = []
+        self._over = asyncio.Event()
 
     async def do(self, what: str) -> dict[str, Any]:
-        """Lease, upload, or send to a bare server; return what was counted."""
-        self._counts = _Counts()
+        """Lease, upload, send to a bare server, renew from now on, or no more; say what it was."""
+        if what != "over":
+            self._counts = _Counts()
         verb, _, address = what.partition(" ")
         began, spent_s = time.perf_counter(), time.process_time()
         if verb == "lease":
             await self._lease()
         elif verb == "send":
             await self._all(client.send_all(address) for client in self._uploaders)
+        elif verb == "renew":
+            self._renewing = [asyncio.create_task(self._renew(each)) for each in self._renewers]
+        elif verb == "over":
+            self._over.set()
+            await asyncio.gather(*self._renewing)
         else:
-            over = asyncio.Event()
-            renewing = [asyncio.create_task(self._renew(each, over)) for each in self._renewers]
             await self._all(client.upload(self._counts) for client in self._uploaders)
-            over.set()
-            await asyncio.gather(*renewing)
         seconds, spent_s = time.perf_counter() - began, time.process_time() - spent_s
         if verb == "upload":
             self._check_receipts()
@@ -96,7 +101,7 @@ class Crowd:
             await client.link.close()
 
     async def _lease(self) -> None:
-        first = self._uploaders[0]
+        first = (*self._uploaders, *self._renewers)[0]
         reply = await first.link.call(methods.GET_SPEC, wire.SpecRequest(), wire.SpecReply)
         spec = FederationSpec.from_bytes(reply.spec)
         self._ledger_key = Keyring.from_body(parse(reply.keyrings[0], kind="keyring").body).ledger
@@ -112,9 +117,9 @@ class Crowd:
 
         await self._all(one(client) for client in (*self._uploaders, *self._renewers))
 
-    async def _renew(self, client: "Client", over: asyncio.Event) -> None:
+    async def _renew(self, client: "Client") -> None:
         progress = 0
-        while not over.is_set():
+        while not self._over.is_set():
             progress += 1
             request = wire.RenewRequest(client.slot, client.fence, progress)
             began = time.perf_counter()
@@ -124,7 +129,7 @@ class Crowd:
                 self._counts.failed(error)
             self._counts.renew_ms.append((time.perf_counter() - began) * 1e3)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(over.wait(), _RENEW_S)
+                await asyncio.wait_for(self._over.wait(), _RENEW_S)
 
     async def _all(self, work: Any) -> None:
         for result in await asyncio.gather(*work, return_exceptions=True):
