@@ -20,7 +20,7 @@ from .adapter_file import AdapterFile
 from .home import write_whole
 from .session import Session
 from .train_options import TrainOptions
-from .workbench import Workbench, triggers_of
+from .workbench import Workbench
 
 if TYPE_CHECKING:
     from .distillation import Importer
@@ -175,7 +175,7 @@ class ImportBench(Workbench):
         from .distillation import Importer
         from .teacher import check_vectors
 
-        triggers = triggers_of(session)
+        triggers = session.as_triggers()
         check_vectors(triggers, self.foreign)  # before the LoRA is sampled, which takes long
         return Importer(self.teacher, self.spec, slot, triggers, self.settings)
 

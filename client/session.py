@@ -17,6 +17,8 @@ sends those bytes. Source: reliability.md 5.
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from .trigger import Trigger
+
 Phase = Literal[
     "joined",
     "leased",
@@ -58,6 +60,10 @@ class Session:
     release: int = 0  # of a corrective round: the one that it is trained against
     home: int = -1  # of another owner's concept: the slot whose block is trained against
     share: str = ""  # by whose word: the text of the share, a secret
+
+    def as_triggers(self) -> list[Trigger]:
+        """Return the triggers as training takes them, each with its number of vectors."""
+        return [Trigger(*pair) for pair in zip(self.triggers, self.vectors, strict=True)]
 
     @property
     def block(self) -> int:

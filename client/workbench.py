@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING
 from ..core.errors import InputError
 from ..core.quantise import Quantised
 from ..core.spec import FederationSpec
-from .corrective_ground import Ground, ground
+from .corrective_ground import ground
 from .corrective_score import kept_before
 from .loading import loading
 from .session import Session
 from .train_options import TrainOptions
-from .training_log import TrainingLog
 from .wandb_run import check_wandb
 
 if TYPE_CHECKING:
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from .step import Step
     from .trained import Trained
     from .training_settings import TrainingSettings
-    from .trigger import Trigger
 
 # torch costs seconds to import, so every import of it stands in the function that needs it.
 # ruff: noqa: PLC0415
@@ -254,79 +252,28 @@ class Workbench:
         step, after it was noted in the folder ``log``. Raises OrthoFedError: the memory is not
         enough, the training crawls, or another of its processes is gone.
         """
-        with ground(self.base, self.spec, session, triggers_of(session), saves.parent) as start:
-            return self._train(session, start, saves, cache, classes, log, on_step)
-
-    def _train(  # as train()
-        self,
-        session: Session,
-        start: Ground,
-        saves: Path,
-        cache: Path,
-        classes: Path,
-        log: Path,
-        on_step: "Callable[[Step], None]",
-    ) -> "Trained":
-        from .caches import Caches
-        from .checkpoint import TrainingSaves
         from .out_of_memory import told_when_out_of_memory
-        from .samples import Samples
-        from .training import identity_of, train
-        from .validation import Validation
-        from .worker import Shared
-        from .workers import shared_among
+        from .training_run import TrainingRun
 
-        names = triggers_of(session)
-        slot = session.block
-        told = (start.spec, slot, names, self.noun, self.images, self.settings)
-        identity = identity_of(*told, self.dp)
-        samples = Samples(self.base, self.settings)
-        validation = Validation(self.base, self.images.held_out, self.settings)
         if not self.settings.on_disk:
             self.forget(cache)  # of an earlier try
-        shared = Shared(
-            self.spec,
-            slot,
-            names,
-            self.noun,
-            self.images,
-            self.settings,
-            self.base_folder,
-            TrainingSaves(saves, identity),
-            cache,
-            classes,
-        )
         with (
+            ground(self.base, self.spec, session, session.as_triggers(), saves.parent) as start,
             told_when_out_of_memory(self.settings),
-            shared_among(shared) as group,
-            TrainingLog(log, identity, self.settings.as_dict(), self._facts(session)) as kept,
         ):
-            pace = self._pace(session, saves)
-
-            def noted(step: "Step") -> None:
-                step = replace(step, held_out_loss=validation.after(step))
-                kept.record(step)
-                for name, png in samples.after(step):
-                    kept.picture(step.number, name, png)
-                on_step(step)
-                pace.look(step.seconds)
-
-            return train(
-                self.base,
-                start.spec,
-                slot,
-                names,
-                self.noun,
-                self.images,
-                self.settings,
-                on_step=noted,
-                saves=shared.saves,
-                caches=Caches.at(cache, classes, self.settings),
-                residuals=start.residuals,
-                vectors=start.vectors,
-                group=group,
+            run = TrainingRun(
+                spec=self.spec,
+                base_folder=self.base_folder,
+                base=self.base,
+                images=self.images,
+                noun=self.noun,
+                settings=self.settings,
                 dp=self.dp,
+                session=session,
+                start=start,
+                pace=self._pace(session, saves),
             )
+            return run.train(saves, cache=cache, classes=classes, log=log, on_step=on_step)
 
     def forget(self, cache: Path) -> None:
         """Delete the run's cache, unless the settings keep it."""
@@ -344,7 +291,7 @@ class Workbench:
             self.scorer,
             self.spec,
             session.block,
-            triggers_of(session),
+            session.as_triggers(),
             self.noun,
             tensors,
             newest=newest,
@@ -366,7 +313,7 @@ class Workbench:
         """Return the losses of base, contribution and release, and of what was fused of that."""
         from .score import score
 
-        names = triggers_of(session)
+        names = session.as_triggers()
         return score(
             self.scorer,
             self.spec,
@@ -388,7 +335,7 @@ class Workbench:
     def _measured(self, session: Session) -> "Probed":
         from .probe import probe
 
-        names = triggers_of(session)
+        names = session.as_triggers()
         told = (self.base, self.spec, names, self.noun, self.images, self.settings)
         probed = probe(*told, self.dp)
         self._probes.append(probed)
@@ -405,21 +352,3 @@ class Workbench:
             step_s = probed.seconds_per_step
             kept.write(step_s)
         return Pace(step_s, self.settings, self.base.device)
-
-    def _facts(self, session: Session) -> dict[str, str]:
-        """Return what stands on top of the report."""
-        return {
-            "concept": session.concept,
-            "class noun": self.noun,
-            "triggers": ", ".join(session.triggers),
-            "slot": f"{session.slot} at fence {session.fence}",
-            "base": f"{self.spec.base.name}, revision {self.spec.base.revision}",
-            "images": f"{len(self.images.train)} to train on, {len(self.images.held_out)} held out",
-        }
-
-
-def triggers_of(session: Session) -> "list[Trigger]":
-    """Return the session's triggers as training takes them."""
-    from .trigger import Trigger
-
-    return [Trigger(*pair) for pair in zip(session.triggers, session.vectors, strict=True)]
