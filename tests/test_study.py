@@ -341,6 +341,19 @@ def test_draws_of_two_concepts_meet_by_chance_and_gaussian_is_not_orthogonal(
     assert not np.allclose(drawn.T @ drawn, np.eye(RANK), atol=1e-2)
 
 
+def test_epochs_are_disjoint_inside_and_meet_as_chance_has_it_between(
+    blocks: Callable[[str, int], np.ndarray],
+) -> None:
+    """Mean of ||B_i^T B_j||^2 between two epochs: r^2 / m (method.md 4.3)."""
+    epoch = of_the_study("blocks").EPOCH
+    first, second = ([blocks("epochs", n + k) for n in range(epoch)] for k in (0, epoch))
+    inside = np.hstack(first)
+    between = np.square(inside.T @ np.hstack(second)).sum() / epoch**2
+
+    assert np.allclose(inside.T @ inside, np.eye(epoch * RANK), atol=1e-6)
+    assert between == pytest.approx(RANK**2 / LAYER.width, rel=0.5)
+
+
 @pytest.fixture(scope="module")
 def reported(checkout: Path) -> Path:
     """Give a folder in which the page's last command was typed, with nothing there before."""

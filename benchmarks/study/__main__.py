@@ -31,7 +31,9 @@ from .trials import Outcome, Workers
 
 ASSETS = Path(__file__).parent.parent.parent / "assets"
 FACTORS = (0.1, 0.3, 1.0, 3.0, 10.0)
-RIVALS = ("equal", "half", "haar_draw", "haar", "gaussian", "quiet", "complement", "lora")
+RIVALS = (
+    *("equal", "half", "haar_draw", "haar", "gaussian", "epochs", "quiet", "complement", "lora"),
+)
 REFIT_RIVALS = ("hadamard_null", "equal_null_refit", "lora_null_refit", "lora_fusion", "lora_refit")
 PAIRS = (
     *(("hadamard", rival) for rival in RIVALS),

@@ -1,6 +1,7 @@
 """B of every concept, in the ways that the study compares. Shapes: (m, r), orthonormal columns.
 
     hadamard, haar    disjoint slots of one O: the product's, and the same of a haar O
+    epochs            a fresh O for every EPOCH concepts, disjoint slots in each (overlap mode)
     haar_draw         each concept draws r columns of one haar O alone (the paper)
     gaussian          independent normal entries (columns not orthonormal)
     equal, half       the worst cases: one B for all; half of the columns shared, half own
@@ -9,14 +10,14 @@
                       directions
 
 The last three need C = E[x x^T] of the layer's inputs on public prompts, in the base. Source:
-method.md 2, 6.3, 6.4. With K r = m there is no column to choose, and quiet is hadamard in another
-order.
+method.md 2, 2.5, 6.3, 6.4. With K r = m there is no column to choose, and quiet is hadamard in
+another order.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orthofed.core.basis import block
+from orthofed.core.basis import block, epoch_layer
 from orthofed.core.draw import draw
 from orthofed.core.gaussian import gaussian_block, integer_normals
 from orthofed.core.haar import haar_table
@@ -28,6 +29,8 @@ from orthofed.core.stream import Stream
 
 LOUD = 8
 """Directions that `complement` leaves out, as far as the slots leave room."""
+EPOCH = 4
+"""Concepts that share one O in `epochs`, so that the twelve of the study need three of them."""
 NEEDS_GRAM = frozenset({"quiet", "loudest", "complement"})
 Matrix = NDArray[np.float64]
 
@@ -38,9 +41,11 @@ def block_of(
     """Return B of concept number ``concept`` of ``num``. Raises ValueError: no such kind."""
     rank, width = spec.layer_rank(layer), layer.width
     place = {"seed": spec.seed, "layer": layer.path, "width": width, "rank": rank}
-    if kind in {"hadamard", "haar", "equal"}:
-        family, slot = ("haar" if kind == "haar" else "hadamard"), 0 if kind == "equal" else concept
-        return block(family, slot=slot, **place).astype(np.float64)
+    if kind in {"hadamard", "haar", "equal", "epochs"}:
+        family = "haar" if kind == "haar" else "hadamard"
+        epoch, slot = divmod(concept, EPOCH) if kind == "epochs" else (0, concept)
+        of_epoch = {**place, "layer": epoch_layer(layer.path, epoch)}
+        return block(family, slot=0 if kind == "equal" else slot, **of_epoch).astype(np.float64)
     if kind == "gaussian":
         drawn = gaussian_block(width, rank, slot=concept, seed=spec.seed, layer=layer.path)
         return drawn.astype(np.float64) / 8.0 / np.sqrt(width)
