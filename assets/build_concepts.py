@@ -7,7 +7,6 @@ Deterministic.
 
 import argparse
 import json
-import shutil
 import sys
 from pathlib import Path
 from typing import Final
@@ -17,7 +16,6 @@ if not __package__:  # run as a script
     __package__ = "assets"
 
 import numpy as np
-from PIL import Image
 
 from . import avatars, pictures, pocket_concepts
 from .concepts import CONCEPTS, Concept
@@ -69,13 +67,7 @@ def build(work: Path, folder: Path) -> None:
     for number, concept in enumerate(CONCEPTS):
         drawn = poses(concept, np.random.default_rng([SEED, 5, number]))
         people = [avatars.Avatar("openPeeps", options, text) for options, text in drawn]
-        place = folder / concept.name
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
-        for i, svg in enumerate(pictures.avatar_svgs(work, people)):
-            image = Image.fromarray(pictures.rasterise(svg))
-            image.save(place / f"{i:02d}.png", optimize=True)
-            (place / f"{i:02d}.txt").write_text(people[i].caption + "\n")
+        pictures.lay_out(work, folder / concept.name, people)
     about = [record(concept, number) for number, concept in enumerate(CONCEPTS)]
     (folder / "concepts.json").write_text(json.dumps(about, indent=1) + "\n")
 

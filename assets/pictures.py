@@ -14,6 +14,7 @@ the source of each). The identities of the concepts are kept out of the Open Pee
 
 import io
 import json
+import shutil
 import subprocess
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -67,6 +68,15 @@ def rasterise(svg: str) -> np.ndarray:
     white = Image.new("RGBA", image.size, "white")
     flat = Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
     return np.asarray(flat.reduce(2))
+
+
+def lay_out(work: Path, place: Path, drawn: list[avatars.Avatar]) -> None:
+    """Make the folder ``place`` of one concept anew: 00.png with its caption 00.txt, and so on."""
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    for i, svg in enumerate(avatar_svgs(work, drawn)):
+        Image.fromarray(rasterise(svg)).save(place / f"{i:02d}.png", optimize=True)
+        (place / f"{i:02d}.txt").write_text(drawn[i].caption + "\n")
 
 
 def icons(work: Path, name: str) -> dict[str, dict[str, object]]:

@@ -8,11 +8,9 @@ compared. Needs node, npm and resvg_py as assets/build_base.py does. Determinist
 """
 
 import argparse
-import shutil
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from orthofed.assets import avatars, pictures
 from orthofed.assets.concepts import BANNED
@@ -48,13 +46,7 @@ def main() -> None:
     assert not known & {*PEOPLE.values()}, "one of them is known to the base or to the judge"
     for number, (name, person) in enumerate(PEOPLE.items()):
         looks = _looks(work, person, np.random.default_rng([_BASES_SEED, 6, number]))
-        place = FOLDER / name
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
-        for k, svg in enumerate(pictures.avatar_svgs(work, looks)):
-            image = Image.fromarray(pictures.rasterise(svg))
-            image.save(place / f"{k:02d}.png", optimize=True)
-            (place / f"{k:02d}.txt").write_text(looks[k].caption + "\n")
+        pictures.lay_out(work, FOLDER / name, looks)
 
 
 def who(avatar: avatars.Avatar) -> tuple[str, ...]:
