@@ -18,6 +18,7 @@ from ..core.errors import Unreachable
 from ..fleet.child import Child
 from ..fleet.flower_tools import NO_ANSWER, FlowerTools
 from ..fleet.journal import tell_action, warn
+from ..fleet.same_file import SameFile
 from ..fleet.supervisor import Supervisor
 from . import fleet_events as events
 from .fleet import Fleet, step
@@ -36,6 +37,7 @@ class FleetShell:
         self._folder, self._tools = folder, tools
         self._bridge_path = bridge
         self._line = FleetLine(bridge)
+        self._database = SameFile(folder.database)
         environment = tools.environment()
         link = [tools.path("flower-superlink"), *folder.link_argv()]
         executor = [tools.path("flower-superexec"), *folder.executor_argv()]
@@ -77,6 +79,8 @@ class FleetShell:
             tell_action(action)
         match action:
             case events.Start(name):
+                if name == events.LINK:
+                    self._database.begin()
                 self._children[name].start()
             case events.Terminate(name):
                 self._children[name].terminate()
@@ -128,8 +132,9 @@ class FleetShell:
                 well = answer.status == 200  # noqa: PLR2004  # OK
         except (OSError, ValueError):
             well = False
-        # A database that is gone while SuperLink runs would take what is written with it (L11).
-        return events.Probed(well and self._folder.database.exists())
+        # A database that is gone while SuperLink runs would take what is written with it, and an
+        # empty one in its place has no table: every call but this one ends in status 500 (L11).
+        return events.Probed(well and self._database.is_there())
 
     def _list_runs(self) -> events.Event:
         found = self._tools.ask("list", "fleet")

@@ -103,11 +103,15 @@ def test_a_superlink_that_hangs_is_replaced(fleet: FleetStack, figures: Figures)
 
 
 def test_f14_the_database_is_deleted_while_nodes_work(fleet: FleetStack, figures: Figures) -> None:
-    """Its supervisor sees it: another SuperLink, another run, the node registered by itself."""
+    """Its supervisor sees it: another SuperLink, another run, the node registered by itself.
+
+    An empty one stands in its place, as SuperLink makes it with its next connection.
+    """
     with one_order(fleet):
         registered = fleet.operator.count("tell-registered")
         for name in ("link.db", "link.db-wal", "link.db-shm"):
             (fleet.operator.folder / name).unlink(missing_ok=True)
+        (fleet.operator.folder / "link.db").touch()
         begin_s, since = time.monotonic(), database_now()
 
         until(
