@@ -1,5 +1,7 @@
 """``orthofed audit``: options in, a table or JSON out, and exit code 4 for what is nobody's.
 
+Exit code 1 where overlap hides what it is: nothing is against the release, and not all of it for.
+
 Nothing slow is imported before it runs. Not here: what an audit finds (audit.py).
 """
 
@@ -48,4 +50,4 @@ def audit(
         manifest = made_of.release.manifest
     print(json.dumps(as_dict(audited, manifest)) if as_json else as_text(audited, manifest))
     if not audited.findings.clean:
-        raise typer.Exit(4)
+        raise typer.Exit(4 if audited.findings.refuted else 1)

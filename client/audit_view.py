@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..core.release import ReleaseManifest
-from .audit import SlotFinding
+from .audit import Findings, SlotFinding
 from .audit_file import Audited
 
 _SHOWN = 12
@@ -15,6 +15,7 @@ def as_dict(audited: Audited, manifest: ReleaseManifest) -> dict[str, Any]:
     return {
         "schema": "orthofed.audit/1",
         "clean": found.clean,
+        "told": found.told,
         "kind": audited.kind,
         "dtypes": list(audited.dtypes),
         "release": manifest.n,
@@ -43,6 +44,11 @@ def as_dict(audited: Audited, manifest: ReleaseManifest) -> dict[str, Any]:
             "floor": found.outside.floor,
             "layer": found.outside.layer,
         },
+        "together": {
+            "summed_layers": found.together.summed,
+            "untold_layers": found.together.untold,
+            "layer": found.together.layer,
+        },
         "foreign": [{"module": name, "share": share} for name, share in found.foreign],
         "strange": list(found.strange),
         "base_sha256": audited.base_sha256,
@@ -54,14 +60,17 @@ def as_text(audited: Audited, manifest: ReleaseManifest) -> str:
     """Return the table."""
     found, outside = audited.findings, audited.findings.outside
     types = "+".join(audited.dtypes)
-    beyond = f"outside of all leased slots: {outside.share:.3g} of the energy, {outside.free:.3g}"
+    beyond = f"outside of all leased slots: {outside.share:.3g} of the energy"
+    if outside.free is not None:
+        beyond += f", {outside.free:.3g} in free slots"
     lines = [
         f"{audited.kind}, {types}, {found.layers} layers, against release {manifest.n}",
         "",
         "slot   leaf  concept             client        share  verdict",
         *map(_row, found.slots),
         "",
-        f"{beyond} in free slots; rounding alone can leave {outside.floor:.3g}",
+        f"{beyond}; rounding alone can leave {outside.floor:.3g}",
+        *_overlap(found),
     ]
     if outside.layer:
         lines.append(f"  above that most in {outside.layer}")
@@ -70,11 +79,7 @@ def as_text(audited: Audited, manifest: ReleaseManifest) -> str:
     hidden = max(len(found.foreign) - _SHOWN, 0) + max(len(found.strange) - _SHOWN, 0)
     if hidden:
         lines.append(f"  and {hidden} more; --json names them all")
-    lines.append(
-        "every part of it is a contribution's, as the release says"
-        if found.clean
-        else "not what the release says"
-    )
+    lines.append(_verdict(found))
     if audited.unread:
         lines.append(
             f"{len(audited.unread)} tensors that no loader draws with were not compared: the base's"
@@ -90,11 +95,43 @@ def as_text(audited: Audited, manifest: ReleaseManifest) -> str:
     return "\n".join(lines)
 
 
+def _verdict(found: Findings) -> str:
+    if found.refuted:
+        return "not what the release says"
+    if found.clean:
+        return "every part of it is a contribution's, as the release says"
+    return (
+        "cannot be told: nothing here is against the release, and not all of it was compared; pull"
+        " the release with --contributions, or verify its folder with --rebuild"
+    )
+
+
+def _overlap(found: Findings) -> list[str]:
+    """Return what slots of several bases take away from what can be told."""
+    if not found.overlap:
+        return []
+    together = found.together
+    lines = ["slots of several bases overlap: a share is what a slot adds beside all the others"]
+    if count := together.summed + together.untold:
+        lines.append(
+            f"in {count} of {found.layers} layers no slot can be told from the others; shares are"
+            " of the rest"
+        )
+    if together.summed and not together.layer:
+        lines.append(f"  in {together.summed} of them all contributions add up to the file")
+    if together.layer:
+        lines.append(f"  all contributions together are off most in {together.layer}")
+    if together.untold:
+        lines.append(f"  {together.untold} of them were not compared: contributions are not here")
+    return lines
+
+
 def _row(each: SlotFinding) -> str:
     leased = each.leased
+    share = "      -" if each.share is None else f"{each.share:>7.2%}"
     return (
         f"{leased.slot:>4} {leased.leaf:>6}  {leased.concept:<18}  {leased.client[:10]}"
-        f"  {each.share:>7.2%}  {_told(each)}"
+        f"  {share}  {_told(each)}"
     )
 
 
@@ -108,7 +145,9 @@ def _told(each: SlotFinding) -> str:
         case "differs":
             floor = f"rounding gives {each.floor:.2g}"
             return f"differs by {each.error:.3g} in {each.layer}; {floor}"
-        case "absent":
-            return "absent"
+        case "absent" | "cannot be told":
+            return each.verdict
+        case "in the sum":
+            return f"in the sum: not told apart, all together match, lambda {said:.3f}"
         case _:
             return f"lambda {said:.3f} said, contribution not fetched"

@@ -88,6 +88,7 @@ def join(
         "fed": spec.id,
         "log": joined.membership.log,
         "capacity": spec.capacity,
+        "disjoint_slots": spec.disjoint_slots,
         "free_slots": joined.free_slots,
         "upload_bytes": ContributionLayout(spec, (2,)).size,
         "base": spec.base.name,
@@ -99,6 +100,8 @@ def join(
     print(f"spec      {facts['fed']}")
     print(f"base      {facts['base']}")
     print(f"slots     {facts['free_slots']} of {facts['capacity']} are free")
+    if spec.disjoint_slots < spec.capacity:
+        print(f"overlap   only the first {spec.disjoint_slots} share nothing with any other")
     print(f"upload    {facts['upload_bytes']:,} bytes a concept")
 
 

@@ -52,6 +52,7 @@ class Choices:
     ``{}`` in its own style. Texts: plain ASCII. ``seed``: the public one of
     the basis, 32 bytes; empty: drawn, which is right but where a run is to be repeated.
     ``prompts``: public ones, to find the basis' quiet columns on; empty: they stay as they stand.
+    ``epochs``: how many bases the slots are of; with several, concepts overlap (core/overlap.py).
     """
 
     name: str
@@ -68,6 +69,7 @@ class Choices:
     prompt: str = PROMPT
     seed: bytes = b""
     prompts: Sequence[str] = ()
+    epochs: int = 1
 
 
 def found(
@@ -123,12 +125,20 @@ def _plan(
         reserved=base.vocabulary(),
         token_layers=base.token_layers() if choices.layerwise_tokens else (),
         prompt=choices.prompt,
+        epochs=choices.epochs,
     )
     if choices.prompts and choices.family == "gaussian":
         raise InputError(
             "quiet columns of the basis gaussian",
             why="its blocks are drawn one by one, so there are no columns to deal",
             fix="choose the basis hadamard or haar, or leave the prompts away",
+            code="bad-option",
+        )
+    if choices.prompts and choices.epochs > 1:
+        raise InputError(
+            f"quiet columns with {choices.epochs} bases",
+            why="the prompts tell which columns of the first basis hear least, not of the others",
+            fix="leave either the overlap or the quiet columns out",
             code="bad-option",
         )
     if choices.prompts:

@@ -70,9 +70,9 @@ class Policy:
                 raise ValueError(f"admission.{key} = {value}, it is {least} to {MOST}")
         return cls(**dict(table))  # pyright: ignore[reportArgumentType]  # each was just checked
 
-    def bounds(self, num_slots: int) -> Bounds:
-        """Return what owners may know; ``num_slots``: the federation's capacity."""
-        budget = self.budget_percent or full_house(self.norm_percent, num_slots)
+    def bounds(self, num_slots: int, epochs: int = 1) -> Bounds:
+        """Return what owners may know; ``num_slots``: the federation's, of all ``epochs``."""
+        budget = self.budget_percent or full_house(self.norm_percent, num_slots, epochs)
         return Bounds(self.norm_percent, self.embedding_percent, budget)
 
     def to_toml(self) -> str:

@@ -82,7 +82,7 @@ class Service:
     def _get_spec(self, _key: str, _request: wire.SpecRequest) -> wire.SpecReply:
         house = self._house
         facts = house.facts  # once: a keyring may come meanwhile
-        bounds = house.settings.admission.bounds(facts.spec.capacity)
+        bounds = house.settings.admission.bounds(facts.spec.capacity, facts.spec.epochs)
         return wire.SpecReply(
             spec=facts.spec.to_bytes(),
             keyrings=facts.keyrings,

@@ -1,7 +1,8 @@
 """Whether accepted contributions may stand in one release together; looked at for every release.
 
     sum over j of c_ij                       what all others do on the trigger of i (neighbours.py)
-    sqrt(sum of (lambda |A_l|)^2) / |W_l|    a bound of the merged residual: blocks are disjoint
+    sqrt(sum of (lambda |A_l|)^2) / |W_l|    a bound of the merged residual, where blocks are
+                                             disjoint: of each epoch, and the epochs added up
     loudness beside all that are accepted    for those that came when there was nobody to compare
 
 Laws: parts that harm only together are found here (security.md 8); what the operator approved is
@@ -23,7 +24,8 @@ from ..core.crosstalk import text_readers
 from ..core.document import parse
 from ..core.errors import Refused
 from ..core.loudness import loudness_percent
-from . import contribution_rows, verdicts
+from ..core.spec import FederationSpec
+from . import contribution_rows, lease_rows, verdicts
 from .contribution_rows import Contribution
 from .house import House
 from .judge import Finding, judge_loudness
@@ -177,18 +179,33 @@ def _parts(
     return concept, {leaf: count / whole[concept[leaf]] for leaf, count in images.items()}
 
 
+def _epochs(
+    db: sqlite3.Connection, spec: FederationSpec, entries: Sequence[Contribution]
+) -> dict[int, list[int]]:
+    """Return by leaf of which basis the block is, in each layer, that it was trained against."""
+    blocks = {entry.leaf: lease_rows.at(db, entry.slot, entry.fence).home for entry in entries}
+    return {
+        leaf: [spec.epoch(layer, block) for layer in spec.layers] for leaf, block in blocks.items()
+    }
+
+
 def _check_budget(house: House, company: _Set, lambda_1024: int) -> None:
     spec = house.facts.spec
-    percent = house.settings.admission.bounds(spec.capacity).budget_percent
+    percent = house.settings.admission.bounds(spec.capacity, spec.epochs).budget_percent
+    epochs = house.store.run(lambda db: _epochs(db, spec, company.entries))
     rows: dict[int, np.ndarray] = {}  # of one concept's parts: |average| is at most that of |A|
+    squares = np.zeros((spec.epochs, len(spec.layers)))
     for leaf, each in company.figures.items():
         if "layers" in each:
             row = np.array(each["layers"], dtype=np.float64) * company.weight[leaf]
             first = company.concept[leaf]
             rows[first] = rows[first] + row if first in rows else row
+            epochs[first] = epochs[leaf]
     if not rows:
         return
-    sums = np.sqrt(np.square(np.array(list(rows.values()))).sum(axis=0)) * lambda_1024 / 1024
+    for first, row in rows.items():
+        squares[epochs[first], np.arange(len(spec.layers))] += np.square(row)
+    sums = np.sqrt(squares).sum(axis=0) * lambda_1024 / 1024
     worst = int(sums.argmax())
     if sums[worst] > percent:  # T12: a full house
         raise Refused(

@@ -26,12 +26,13 @@ class Bounds:
     budget_percent: int = MOST
 
 
-def full_house(norm_percent: int, num_slots: int) -> int:
+def full_house(norm_percent: int, num_slots: int, epochs: int = 1) -> int:
     """Return the budget that ``num_slots`` contributions at the norm cap use, rounded up.
 
-    Blocks are disjoint, so squares add up (T12).
+    Blocks of one epoch are disjoint, so squares add up (T12); those of several need not be, so
+    their roots do.
 
-    >>> full_house(100, 12)
-    347
+    >>> full_house(100, 12), full_house(100, 24, epochs=2)
+    (347, 693)
     """
-    return min(MOST, math.ceil(norm_percent * math.sqrt(num_slots)))
+    return min(MOST, math.ceil(norm_percent * epochs * math.sqrt(num_slots / epochs)))

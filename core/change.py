@@ -61,15 +61,25 @@ class LowRank:
         rest = self.down - (self.down @ b) @ inverse @ b.T
         return LowRank(self.up, rest, self.dtype, self.scale, self.down)
 
-    def floor(self, b: Float64[np.ndarray, "m c"]) -> float:
-        """Return the norm that rounding alone can give M b."""
-        return self._floor(self.down @ b)
+    def off(self, up: Float64[np.ndarray, "n c"], down: Float64[np.ndarray, "c m"]) -> float:
+        """Return ||M - up down||_F; makes n x m."""
+        return float(np.linalg.norm(self.up @ self.down * self.scale - up @ down))
 
-    def floor_outside(self) -> float:
+    def floor(
+        self, b: Float64[np.ndarray, "m c"], *, size: float = 1.0, condition: float = 1.0
+    ) -> float:
+        """Return the norm that rounding alone can give M b.
+
+        ``size``: ||b||_2. ``condition``: of what b was computed from, which float64 loses that much
+        more of.
+        """
+        return self._floor(self.down @ b, size, condition)
+
+    def floor_outside(self, *, condition: float = 1.0) -> float:
         """Return the norm that rounding alone can leave here."""
-        return self._floor(self.down)
+        return self._floor(self.down, 1.0, condition)
 
-    def _floor(self, seen: Float64[np.ndarray, "R c"]) -> float:
+    def _floor(self, seen: Float64[np.ndarray, "R c"], b_size: float, condition: float) -> float:
         down = self.down if self.whole is None else self.whole
         entry = _HALF_ULP[self.dtype] * np.abs(self.up) + _HALF_SUBNORMAL[self.dtype]
         of_up = float(np.linalg.norm(entry @ np.abs(seen)))
@@ -77,7 +87,7 @@ class LowRank:
         of_down = 0.0 if _is_exact(down) else _HALF_ULP[self.dtype] * _spectral(self.up) * size
         steps = down.shape[0] + down.shape[1]
         own = steps * _FLOAT64 * float(np.linalg.norm(self.up)) * size
-        return (of_up + of_down + own) * abs(self.scale)
+        return (of_up + (of_down + own * condition) * b_size) * abs(self.scale)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,16 +130,22 @@ class Dense:
         """Return M - M b inverse b^T."""
         return Dense(self.change - (self.change @ b) @ inverse @ b.T, self.half, self.alike)
 
-    def floor(self, b: Float64[np.ndarray, "m c"]) -> float:
-        """Return the norm that rounding alone can give M b."""
+    def off(self, up: Float64[np.ndarray, "n c"], down: Float64[np.ndarray, "c m"]) -> float:
+        """Return ||M - up down||_F."""
+        return float(np.linalg.norm(self.change - up @ down))
+
+    def floor(
+        self, b: Float64[np.ndarray, "m c"], *, size: float = 1.0, condition: float = 1.0
+    ) -> float:
+        """Return the norm that rounding alone can give M b; arguments as ``LowRank.floor``."""
         weights = np.sum(b**2, axis=1)
         moved = np.sqrt(np.sum((self.half * self.alike) @ weights))
         swallowed = np.linalg.norm(np.where(self.alike, 0.0, self.half))
-        return float(moved + swallowed) + self._own()
+        return float(moved) + (float(swallowed) + self._own() * condition) * size
 
-    def floor_outside(self) -> float:
+    def floor_outside(self, *, condition: float = 1.0) -> float:
         """Return the norm that rounding alone can leave here."""
-        return float(np.linalg.norm(self.half)) + self._own()
+        return float(np.linalg.norm(self.half)) + self._own() * condition
 
     def _own(self) -> float:
         return self.change.shape[1] * _FLOAT64 * float(np.sqrt(self.energy))

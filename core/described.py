@@ -51,6 +51,7 @@ def info_bytes(
         "base": base,
         "basis": {
             "capacity": spec.capacity,
+            **({"epochs": spec.epochs} if spec.epochs > 1 else {}),
             "family": spec.basis,
             "fingerprint": basis,
             "ranks": {str(width): rank for width, rank in spec.ranks},

@@ -5,7 +5,8 @@
 l_i = 1024 lambda_i, q_i and e_i the contribution's integers, b_i the slot's. Law: while
 beta = sum_i r_i l_i 2^(e_i - e) max|q_i| max|b_i| < 2^53, every product and partial sum is a
 float64, so any BLAS, order or thread count gives the same M; ``hadamard`` always qualifies up to
-width 16384. Below 2^63 the sum is made in int64 and rounds once; beyond, the merge refuses.
+width 16384, also of two epochs (core/epochs.py). Below 2^63 the sum is made in int64 and rounds
+once; beyond, the merge refuses.
 Adding and removing one concept costs O(n m r), whatever is merged; memory is one layer's. In PEFT's
 names q_i is `lora_B`, b_i^T is `lora_A`. Source: method.md 3.2, 3.3.
 """

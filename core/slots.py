@@ -2,8 +2,8 @@
 
     capacity = min over layers of floor(m / r),    slot t owns columns t r .. t r + r - 1
 
-Law: two slots of one layer never share a column. Rank may fall where a layer is narrow, since the
-narrowest one sets the capacity: r(m) = min(r_max, 4 floor(m / 4K)), fixed in the spec.
+Law: two slots of one basis of a layer never share a column. Rank may fall where a layer is narrow,
+since the narrowest one sets the capacity: r(m) = min(r_max, 4 floor(m / 4K)), fixed in the spec.
 Source: method.md 2.1, 4.1 and 4.2. Cost: one pass over the layers.
 """
 
@@ -91,23 +91,26 @@ def ranks_for(widths: Iterable[int], *, capacity: int, max_rank: int) -> dict[in
 
 
 def plan_ranks(
-    layers: Sequence[Layer], *, rank: int | None, slots: int | None
+    layers: Sequence[Layer], *, rank: int | None, slots: int | None, epochs: int = 1
 ) -> tuple[dict[int, int], int]:
     """Return the rank of each width, and the number of slots.
 
     Give ``rank`` (the same at every width; the slots follow), or ``slots`` (rank falls where a
-    layer is narrow, up to ``rank``). A rank that is not given is 20.
+    layer is narrow, up to ``rank``). A rank that is not given is 20. In the narrowest layers the
+    slots are of ``epochs`` bases (core/epochs.py), of fewer where fewer suffice.
 
     >>> plan_ranks([Layer("a", 8, 320), Layer("b", 8, 768)], rank=None, slots=32)
     ({320: 8, 768: 20}, 32)
+    >>> plan_ranks([Layer("a", 8, 320), Layer("b", 8, 768)], rank=None, slots=32, epochs=2)
+    ({320: 20, 768: 20}, 32)
 
     Raises SpecError: no layers, or neither fits them.
     """
     widths, most = sorted({layer.width for layer in layers}), DEFAULT_RANK if rank is None else rank
     if slots is None:
         ranks = dict.fromkeys(widths, most)
-        return ranks, capacity(layers, ranks)
-    ranks = ranks_for(widths, capacity=slots, max_rank=most)
+        return ranks, epochs * capacity(layers, ranks)
+    ranks = ranks_for(widths, capacity=-(-slots // epochs), max_rank=most)
     capacity(layers, ranks)  # refuses an empty list
     return ranks, slots
 

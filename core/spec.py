@@ -17,6 +17,7 @@ import numpy as np
 
 from . import canonical, slots
 from .basis import FAMILIES, Family
+from .epochs import check_epochs
 from .errors import SpecError, VerificationFailed
 from .fields import is_hex
 from .haar import MAX_HAAR_WIDTH, haar_table
@@ -71,7 +72,8 @@ class FederationSpec:
     ``token_layers``: with layer-wise tokens, where the UNet reads the prompt, in the order in which
     it runs these places (core/token_layers.py); empty, and then not spelt: one set for all of them.
     ``prompt``: asks the base for a picture of ``{}`` in its own style, on cards and for sample
-    pictures; the default is not spelt.
+    pictures; the default is not spelt. ``epochs``: of how many bases the ``capacity`` slots are in
+    the narrowest layers (core/epochs.py); 1, every slot disjoint from every other, is not spelt.
     """
 
     name: str
@@ -90,10 +92,12 @@ class FederationSpec:
     tables: tuple[tuple[int, str], ...] = ()
     token_layers: tuple[str, ...] = ()
     prompt: str = PROMPT
+    epochs: int = 1
 
     def __post_init__(self) -> None:
         """Refuse any field out of its bounds, and fields that contradict each other."""
         _check_names(self)
+        check_epochs(self.epochs, self.basis, self.layers)
         _check_layers(self)
         _check_numbers(self)
         _check_basis(self)
@@ -107,6 +111,15 @@ class FederationSpec:
     def token_sets(self) -> int:
         """How many sets of vectors a trigger has: one a token layer, or one in all."""
         return len(self.token_layers) or 1
+
+    @property
+    def disjoint_slots(self) -> int:
+        """How many slots, the first ones, share no direction in any layer."""
+        return min(self.capacity, slots.capacity(self.layers, dict(self.ranks)))
+
+    def epoch(self, layer: Layer, slot: int) -> int:
+        """Return which basis of ``layer`` the slot is of, from 0."""
+        return slot // (layer.width // self.layer_rank(layer))
 
     def rank(self, width: int) -> int:
         """Return the rank of layers with ``width`` inputs. Raises SpecError: no such layer."""
@@ -143,6 +156,8 @@ class FederationSpec:
             body["token_layers"] = list(self.token_layers)
         if self.prompt != PROMPT:
             body["prompt"] = self.prompt
+        if self.epochs != 1:
+            body["epochs"] = self.epochs
         return canonical.encode(body)
 
     @classmethod
@@ -177,17 +192,20 @@ def plan_spec(  # noqa: PLR0913  # a federation has this many choices
     reserved: Sequence[str] = (),
     token_layers: Sequence[str] = (),
     prompt: str = PROMPT,
+    epochs: int = 1,
 ) -> FederationSpec:
     """Return a spec with its ranks and capacity worked out.
 
     Give ``rank`` (the same at every width; capacity follows), or ``capacity`` (rank falls where a
-    layer is narrow, up to ``rank`` or 20; method.md 4.2).
+    layer is narrow, up to ``rank`` or 20; method.md 4.2). ``epochs``: of how many bases the slots
+    may be; with several, those of two bases overlap (core/overlap.py).
 
-    Raises SpecError: neither fits the layers, or the basis family does not take a width; the text
-    names the families that do.
+    Raises SpecError: neither fits the layers, the basis family does not take a width (the text
+    names the families that do), or it does not take so many epochs.
     """
     widths = sorted({layer.width for layer in layers})
-    ranks, num_slots = slots.plan_ranks(layers, rank=rank, slots=capacity)
+    check_epochs(epochs, basis, layers)
+    ranks, num_slots = slots.plan_ranks(layers, rank=rank, slots=capacity, epochs=epochs)
     check_widths(basis, layers)
     return FederationSpec(
         name=name,
@@ -204,6 +222,7 @@ def plan_spec(  # noqa: PLR0913  # a federation has this many choices
         tables=_table_hashes(seed, widths) if basis == "haar" else (),
         token_layers=tuple(token_layers),
         prompt=prompt,
+        epochs=-(-num_slots // slots.capacity(layers, ranks)),
     )
 
 
@@ -271,9 +290,11 @@ def _check_layers(spec: FederationSpec) -> None:
             "ranks that do not match the layers", "each input width has exactly one rank"
         )
     most = slots.capacity(spec.layers, dict(spec.ranks))
-    if not 1 <= spec.capacity <= most:
+    if not (spec.epochs - 1) * most < spec.capacity <= spec.epochs * most:
         raise bad_spec(
-            f"capacity {spec.capacity}", f"these layers and ranks hold 1 to {most} slots"
+            f"capacity {spec.capacity}",
+            f"these layers and ranks hold {(spec.epochs - 1) * most + 1} to {spec.epochs * most}"
+            " slots" + (f" of {spec.epochs} bases" if spec.epochs > 1 else ""),
         )
     names = [encoder.name for encoder in spec.encoders]
     if not 1 <= len(names) <= MAX_ENCODERS or names != sorted(set(names)):

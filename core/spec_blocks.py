@@ -1,15 +1,17 @@
 """B_i of one slot in one layer of a federation: everything that it depends on is in the spec.
 
     B_i = columns t r .. t r + r - 1 of O, or of O's columns in the layer's quiet order
+    with several epochs: t = i mod K, and O is the layer's of epoch floor(i / K)
 
 Law: whoever holds the spec derives the same integers; nobody passes seed, width and rank by hand.
-Source: method.md 2 and 6.3, security.md 4.5. Cost: as core/basis.py.
+Source: method.md 2, 2.5 and 6.3, security.md 4.5. Cost: as core/basis.py.
 """
 
 import numpy as np
 from jaxtyping import Float32, Int, Int16
 
 from . import basis
+from .errors import SpecError
 from .hadamard import HadamardColumns
 from .layer import Layer
 from .spec import FederationSpec
@@ -22,12 +24,22 @@ def slot_block(
 
     Raises SpecError: the layer has no such slot.
     """
+    epoch, rank = 0, spec.layer_rank(layer)
+    if spec.epochs > 1:
+        if slot >= spec.capacity:
+            raise SpecError(
+                f"slot {slot} of {layer.path}",
+                why=f"the federation has {spec.capacity} slots",
+                fix=f"take a slot from 0 to {spec.capacity - 1}",
+                code="no-such-slot",
+            )
+        epoch, slot = divmod(slot, layer.width // rank)
     return basis.slot_block(
         spec.basis,
         seed=spec.seed,
-        layer=layer.path,
+        layer=basis.epoch_layer(layer.path, epoch),
         width=layer.width,
-        rank=spec.layer_rank(layer),
+        rank=rank,
         slot=slot,
         order=layer.order or None,
     )

@@ -14,6 +14,7 @@ from typing import TypedDict, cast
 import numpy as np
 
 from .basis import FAMILIES, Family
+from .epochs import MAX_EPOCHS
 from .errors import SpecError
 from .fields import Fields, bad_field
 from .layer import MAX_WIDTH, Layer
@@ -73,6 +74,7 @@ class SpecArguments(TypedDict):
     tables: tuple[tuple[int, str], ...]
     token_layers: tuple[str, ...]
     prompt: str
+    epochs: int
 
 
 def read_spec(value: object) -> SpecArguments:
@@ -82,7 +84,7 @@ def read_spec(value: object) -> SpecArguments:
     version.
     """
     _check_version(value)
-    body = Fields(value, "a spec", need=_FIELDS, may=("prompt", "tables", "token_layers"))
+    body = Fields(value, "a spec", need=_FIELDS, may=("epochs", "prompt", "tables", "token_layers"))
     ranks = [
         Fields(item, "a rank", need=("rank", "width"))
         for item in body.items("ranks", most=MAX_LAYERS)
@@ -113,6 +115,7 @@ def read_spec(value: object) -> SpecArguments:
             else []
         ),
         prompt=_read_prompt(body),
+        epochs=body.integer("epochs", 2, MAX_EPOCHS) if "epochs" in body else 1,
     )
 
 

@@ -84,6 +84,7 @@ def founded(  # noqa: PLR0913  # what a test may choose
     derive: tuple[str, ...] = DERIVED,
     prompt: str = PROMPT,
     seed: bytes = b"",
+    epochs: int = 1,
 ) -> DataFolder:
     """Found a federation on the base of ``make``; the coordinator's folder is ``path/fed``.
 
@@ -99,6 +100,7 @@ def founded(  # noqa: PLR0913  # what a test may choose
         family=family,
         prompt=prompt,
         seed=seed,
+        epochs=epochs,
     )
     settings = Settings(
         base=base, listen="127.0.0.1:0", reserve_mib=0, admission=policy, derive=derive

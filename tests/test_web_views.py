@@ -40,6 +40,7 @@ FEDERATION = Federation(
     ranks=((320, 4),),
     num_layers=40,
     capacity=500,
+    disjoint_slots=500,
     free_slots=12,
     kept_slots=50,
     upload_bytes=138_314,
@@ -208,6 +209,17 @@ def test_a_federation_without_a_release_says_what_comes_next() -> None:
     assert "orthofed client join" in home
     for template in ("concepts.html", "picker.html", "releases.html"):
         assert "yet" in html(template, None)
+
+
+def test_a_federation_with_overlap_says_how_many_slots_have_none() -> None:
+    """And one without says nothing of it."""
+    plain, shared = (
+        html("home.html", public_views.home(replace(FEDERATION, disjoint_slots=n), None))
+        for n in (500, 250)
+    )
+
+    assert "without overlap" not in plain
+    assert re.search(r"of them without overlap\W.*?250", shared, re.DOTALL)
 
 
 def test_the_privacy_page_says_the_permitted_sentences_and_the_reminder() -> None:

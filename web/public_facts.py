@@ -27,6 +27,7 @@ class Federation:
     ranks: tuple[tuple[int, int], ...]
     num_layers: int
     capacity: int
+    disjoint_slots: int
     free_slots: int
     kept_slots: int
     upload_bytes: int

@@ -70,6 +70,7 @@ class PublicReader:
             ranks=spec.ranks,
             num_layers=len(spec.layers),
             capacity=spec.capacity,
+            disjoint_slots=spec.disjoint_slots,
             free_slots=said.free_slots,
             kept_slots=spec.capacity * spec.limits.operator_slots_percent // 100,
             upload_bytes=upload_bytes(spec.layers, dict(spec.ranks)),

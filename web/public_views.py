@@ -179,12 +179,14 @@ def home(federation: Federation, release: Release | None) -> HomeView:
 def _facts(federation: Federation) -> tuple[Figure, ...]:
     ranks = sorted({rank for _, rank in federation.ranks})
     kept = f", {federation.kept_slots} kept for the operator" if federation.kept_slots else ""
+    overlap = federation.disjoint_slots < federation.capacity
     said = [
         Figure("base model", legible(federation.base_name), federation.base_licence),
         Figure("where to get it", legible(federation.base_hint)),
         Figure("layers that learn", f"{federation.num_layers:,}"),
         Figure("columns a slot owns", " to ".join(str(r) for r in {ranks[0]: 0, ranks[-1]: 0})),
         Figure("slots", f"{federation.capacity:,}{kept}"),
+        Figure("of them without overlap", f"{federation.disjoint_slots:,}" * overlap),
         Figure("basis", federation.basis),
         Figure("federation id", federation.fed),
         Figure("log id", federation.log),
@@ -300,8 +302,8 @@ def statements() -> tuple[tuple[Statement, ...], tuple[Statement, ...]]:
         Statement("What a concept shows", promises.MAY_REVEAL),
         Statement(
             "The sum hides nothing",
-            "Adding contributions up does not blur them: the blocks are public and disjoint, so"
-            " each contribution is read off the sum, exactly.",
+            "Adding contributions up does not blur them: the blocks are public, and where they are"
+            " disjoint each contribution is read off the sum, exactly.",
         ),
         Statement(
             "Who is behind a key",
