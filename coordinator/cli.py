@@ -73,9 +73,11 @@ def status(directory: Folder, as_json: Json = False) -> None:
     with desk_of(directory) as (_, desk):
         found = desk.ask("status", {})
     slots, contributions = found["slots"], found["contributions"]
+    overlap = found["disjoint_slots"] < found["capacity"]
     lines = [
         f"federation {found['name']} ({found['fed'][:16]}) at {found['address']}",
         f"slots {found['capacity']}: " + ", ".join(f"{n} {phase}" for phase, n in slots.items()),
+        *([f"  the first {found['disjoint_slots']} share nothing"] * overlap),
         *(f"  {lease_line(each)}" for each in found["leases"]),
         "contributions: "
         + (", ".join(f"{n} {state}" for state, n in contributions.items()) or "none"),

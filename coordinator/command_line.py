@@ -44,6 +44,14 @@ QuietColumns = Annotated[
     ),
 ]
 Capacity = Annotated[int | None, typer.Option(help="How many concepts must fit.")]
+Overlap = Annotated[
+    int,
+    typer.Option(
+        metavar="BASES",
+        help="Lease slots of this many bases, 1 to 16: more concepts, of which those of two bases"
+        " overlap.",
+    ),
+]
 
 
 def say(text: str) -> None:

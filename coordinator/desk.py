@@ -182,6 +182,7 @@ class Desk:
             "fed": spec.id,
             "log": self._house.facts.log,
             "capacity": spec.capacity,
+            "disjoint_slots": spec.disjoint_slots,
             "admission": "worker" if self._house.settings.admission.worker else "gates",
             "kept_for_operator": spec.capacity * spec.limits.operator_slots_percent // 100,
             "address": folder.address(),

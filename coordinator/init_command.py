@@ -13,6 +13,7 @@ from .command_line import (
     Capacity,
     Folder,
     Json,
+    Overlap,
     QuietColumns,
     Rank,
     lambda_1024,
@@ -29,6 +30,7 @@ def init(  # noqa: PLR0913, PLR0917  # a federation has this many choices
     name: Annotated[str, typer.Option(help="The federation's name: a-z, 0-9 and hyphens.")],
     rank: Rank = None,
     capacity: Capacity = None,
+    overlap: Overlap = 1,
     targets: Adapted = "attention",
     strength: Annotated[float, typer.Option("--lambda", help="Default merge weight, 0 to 2.")] = 1,
     address: Annotated[str, typer.Option(help="HOST:PORT that invites and links name.")] = "",
@@ -97,6 +99,7 @@ def init(  # noqa: PLR0913, PLR0917  # a federation has this many choices
         base_name=base_name,
         base_licence=base_licence,
         prompts=read_prompts(quiet_columns) if quiet_columns else (),
+        epochs=overlap,
         limits=Limits(ttl_s=ttl, hold_s=max(86_400, ttl), leases_a_day=leases_a_day),
     )
     hosts = [*(hostname or []), *([address.rpartition(":")[0]] if address else [])]
@@ -115,17 +118,24 @@ def init(  # noqa: PLR0913, PLR0917  # a federation has this many choices
         "schema": "orthofed.coordinator.init/1",
         "fed": spec.id,
         "capacity": spec.capacity,
+        "disjoint_slots": spec.disjoint_slots,
         "layers": len(spec.layers),
         "ranks": {str(width): rank for width, rank in spec.ranks},
         "upload_bytes": upload,
         "token_layers": len(spec.token_layers),
         "base_name": spec.base.name,
     }
+    shared = ""
+    if spec.epochs > 1:
+        shared = (
+            f"slots 0 to {spec.disjoint_slots - 1} share nothing and are leased first; later ones"
+            " overlap with some of them, as orthofed plan says\n"
+        )
     tokens = f", tokens for each of {spec.token_sets} layers" if spec.token_layers else ""
     text = (
         f"federation {spec.name} ({spec.id[:16]}): {spec.capacity} slots over"
         f" {len(spec.layers)} layers, {upload / 1e6:.1f} MB a contribution{tokens}\n"
-        f"every file names the base model {spec.base.name!r}; --base-name gives another\n"
+        f"{shared}every file names the base model {spec.base.name!r}; --base-name gives another\n"
         f"move {directory / 'keys' / 'root.pem'} to another machine: only new keys need it\n"
         f"next: orthofed coordinator serve {directory}"
     )

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from ..core.published import PublishedModel  # typer reads the options' choices off these two
-from .command_line import Adapted, Capacity, Json, QuietColumns, Rank, show
+from .command_line import Adapted, Capacity, Json, Overlap, QuietColumns, Rank, show
 
 EXAMPLE: Final = "Example: orthofed plan --family sd15 --targets all --rank 20"
 
@@ -25,6 +25,7 @@ def plan(
     targets: Adapted = "attention",
     rank: Rank = None,
     capacity: Capacity = None,
+    overlap: Overlap = 1,
     quiet_columns: QuietColumns = "",
     as_json: Json = False,
 ) -> None:
@@ -49,12 +50,19 @@ def plan(
             fix="give --base FOLDER in place of --family",
             code="bad-option",
         )
+    if quiet_columns and overlap > 1:
+        raise InputError(
+            f"quiet columns with {overlap} bases",
+            why="the prompts tell which columns of the first basis hear least, not of the others",
+            fix="leave either the overlap or the quiet columns out",
+            code="bad-option",
+        )
     prompts = read_prompts(quiet_columns) if quiet_columns else []
     if base is not None:
         layers = BaseFolder(base).layers(targets)
     else:
         layers = published_layers(family or "sd15", targets)
-    planned = Planned.of(layers, targets=targets, rank=rank, capacity=capacity)
+    planned = Planned.of(layers, targets=targets, rank=rank, capacity=capacity, epochs=overlap)
     if base is not None and prompts:
         planned = planned.listened(BaseFolder(base), prompts)
     show(planned.as_dict(), planned.text(), as_json)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from ..core.basis import Family
+from ..core.epochs import check_epochs
 from ..core.layer import Layer
 from ..core.quiet import heard, with_quiet_columns
 from ..core.slots import plan_ranks, upload_bytes
@@ -17,6 +18,7 @@ from ..core.spec import BaseModel, FederationSpec, check_widths
 from ..core.targets import Targets
 from .base import BaseFolder
 from .columns import measured
+from .overlap_price import OverlapPrice, after
 
 _F16_BYTES = 2
 
@@ -43,12 +45,14 @@ class Planned:
         rank: int | None,
         capacity: int | None,
         basis: Family = "hadamard",
+        epochs: int = 1,
     ) -> "Planned":
         """Return the plan for ``layers``; rank and capacity as `plan_ranks` takes them.
 
-        Raises SpecError: they do not fit, or the basis does not take a width.
+        Raises SpecError: they do not fit, or the basis does not take a width or so many epochs.
         """
-        ranks, slots = plan_ranks(layers, rank=rank, slots=capacity)
+        check_epochs(epochs, basis, layers)
+        ranks, slots = plan_ranks(layers, rank=rank, slots=capacity, epochs=epochs)
         check_widths(basis, layers)
         return cls(targets, tuple(layers), ranks, slots)
 
@@ -82,6 +86,13 @@ class Planned:
         rank = max(self.ranks.values())
         return _F16_BYTES * rank * sum(layer.out + layer.width for layer in self.layers)
 
+    @property
+    def price(self) -> OverlapPrice | None:
+        """What concepts cost each other; None: nothing, since all slots are disjoint."""
+        if all(self.slots <= width // rank for width, rank in self.ranks.items()):
+            return None
+        return OverlapPrice.of(self.layers, self.ranks, slots=self.slots)
+
     def as_dict(self) -> dict[str, object]:
         """Return what ``--json`` prints."""
         return {
@@ -102,6 +113,7 @@ class Planned:
             "slots": self.slots,
             "upload_bytes": self.upload_bytes,
             "concept_lora_bytes": self.concept_bytes,
+            **({"overlap": price.as_dict()} if (price := self.price) else {}),
         }
 
     def text(self) -> str:
@@ -111,6 +123,7 @@ class Planned:
             + (f" {self.heard[m]:>6.2f}" if self.heard else "")
             for m, count in self._widths()
         ]
+        price = self.price
         parts = ", ".join(f"{n} {name}" for name, n in self._components().items())
         return "\n".join(
             [
@@ -118,13 +131,16 @@ class Planned:
                 *rows,
                 "",
                 f"layers  {len(self.layers):<7}  {parts}",
-                f"slots   {self.slots:<7}  one concept each; the narrowest layers decide",
+                f"slots   {self.slots:<7}  one concept each; "
+                + ("they overlap" if price else "the narrowest layers decide"),
                 f"upload  {self.upload_bytes / 1e6:<4.1f} MB  a concept, once",
                 f"LoRA    {self.concept_bytes / 1e6:<4.1f} MB  a concept in a release, F16",
                 *(
                     ["heard   a slot's columns, in inputs' energy; any column hears 1"]
                     * bool(self.heard)
                 ),
+                *(["", *price.lines()] if price else []),
+                *([] if price or self.heard else [after(self.ranks)]),
             ]
         )
 

@@ -25,12 +25,17 @@ def test_the_example_of_the_help_shows_slots_widths_and_bytes() -> None:
     shown = run("plan", "--family", "sd15", "--targets", "all", "--rank", "20").stdout
 
     assert shown.splitlines()[:2] == [" width  layers  rank  slots", "   320      46    20     16"]
-    assert shown.splitlines()[-4:] == [
+    *sums, then = shown.splitlines()[-5:]
+    assert sums == [
         "layers  350      278 unet, 72 text_encoder",
         "slots   16       one concept each; the narrowest layers decide",
         "upload  15.9 MB  a concept, once",
         "LoRA    48.7 MB  a concept in a release, F16",
     ]
+    assert then == (
+        "then    32       with --overlap 2: a later one is heard in 6.2% at width 320, elsewhere in"
+        " nothing"
+    )
 
 
 @pytest.mark.parametrize("targets", TARGETS)
@@ -128,3 +133,83 @@ def test_the_table_in_the_documents_is_what_the_command_prints() -> None:
             cells.append(f"{len(plan.layers)} / {plan.slots} / {sizes}")
 
         assert f"| `{targets}` | {' | '.join(cells)} |" in page
+
+
+def test_the_price_of_overlap_is_told_width_by_width() -> None:
+    """method.md 4.3 at m = 320, r = 20; what is measured is the formula's, of another seed."""
+    told = _plan("--family", "sd15", "--rank", "20", "--overlap", "4")
+    overlap = told["overlap"]
+    narrow, *_, wide = overlap["widths"]
+    shown = run("plan", "--family", "sd15", "--rank", "20", "--overlap", "4").stdout
+
+    assert (told["slots"], overlap["disjoint_slots"]) == (64, 16)
+    assert {at["concepts"]: at["heard"] for at in narrow["stages"]} == {
+        16: 0, 17: 0.117647, 32: 1, 48: 2, 64: 3,
+    }  # fmt: skip
+    assert [narrow["stages"][-1][key] for key in ("least", "drawn", "next_adds")] == [3, 3.9375, 0]
+    assert narrow["expected"] == pytest.approx(narrow["measured"], rel=1e-6) == 0.0625
+    assert narrow["measured"] < narrow["largest"] < 2 * narrow["measured"]
+    assert (wide["disjoint_slots"], wide["measured"], wide["stages"][-1]["heard"]) == (64, 0, 0)
+    assert "of 64 slots the first 16 share nothing" in shown
+    assert "   320        17      6.25%   0.12   0.06   1.00" in shown
+    assert "  1280        64         0         0        0" in shown
+    assert "then " not in shown
+    assert "overlap" not in _plan("--family", "sd15", "--overlap", "4", "--capacity", "12")
+
+
+def test_as_many_concepts_as_are_asked_for_overlap_no_more_than_they_must() -> None:
+    """40 in two bases of 20 at rank 16 in the narrowest layers, instead of rank 4 in one."""
+    one, two = (
+        _plan("--family", "sd15", "--capacity", "80", *more) for more in ((), ("--overlap", "2"))
+    )
+
+    assert (one["slots"], two["slots"]) == (80, 80)
+    assert [width["rank"] for width in one["widths"]] == [4, 8, 8, 16]
+    assert [width["rank"] for width in two["widths"]] == [8, 16, 16, 20]
+    assert "overlap" not in one
+    assert [w["disjoint_slots"] for w in two["overlap"]["widths"]] == [40, 40, 48, 64]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--overlap", "0"), "0 bases"),
+        (("--overlap", "17"), "1 to 16"),
+        (("--overlap", "2", "--capacity", "2000"), "at most"),
+    ],
+)
+def test_an_overlap_that_cannot_be_is_refused_with_value_and_bound(
+    options: tuple[str, ...], told: str
+) -> None:
+    done = run("plan", "--family", "sd15", *options, check=False)
+
+    assert done.returncode == 2
+    assert told in done.stderr
+
+
+def test_init_founds_the_overlap_that_was_planned_and_says_what_shares_nothing(
+    tmp_path: Path,
+) -> None:
+    """Twelve slots of rank 4 on the tiny base; other bases and quiet columns are refused."""
+    base = tiny_base(tmp_path / "base")
+    options = ("--base", str(base), "--rank", "4", "--overlap", "2")
+    fixed = (*options, "--name", "tiny")
+
+    planned = _plan(*options)
+    said = run("coordinator", "init", str(tmp_path / "fed"), *fixed)
+
+    spec = FederationSpec.from_bytes((tmp_path / "fed" / "public" / "spec.json").read_bytes())
+    assert (spec.capacity, spec.epochs, spec.disjoint_slots) == (planned["slots"], 2, 6)
+    assert "slots 0 to 5 share nothing and are leased first" in said.stdout
+    assert "the first 6 share nothing" in run("coordinator", "status", str(tmp_path / "fed")).stdout
+    for more, told in (
+        (("--basis", "haar"), "choose the basis hadamard"),
+        (("--basis", "gaussian"), "choose the basis hadamard"),
+        (("--quiet-columns", "shipped"), "leave either the overlap or the quiet columns out"),
+    ):
+        done = run("coordinator", "init", str(tmp_path / "other"), *fixed, *more, check=False)
+        assert done.returncode == 2
+        assert told in done.stderr
+    done = run("plan", *options, "--quiet-columns", "shipped", check=False)
+    assert done.returncode == 2
+    assert "leave either the overlap or the quiet columns out" in done.stderr
