@@ -289,13 +289,13 @@ def test_norms_add_up_over_bases_where_within_one_their_squares_do() -> None:
     random = np.random.default_rng(6)
     v, w = (x / np.linalg.norm(x) for x in (random.normal(size=5), random.normal(size=48)))
     a = [np.outer(v, block(spec, layer, slot).T.astype(np.float64) @ w) for slot in range(24)]
-    squares = [sum(np.linalg.norm(x, 2) ** 2 for x in half) for half in (a[:12], a[12:])]
+    squares = [sum(float(np.linalg.norm(x, 2)) ** 2 for x in half) for half in (a[:12], a[12:])]
 
     whole = sum(x @ block(spec, layer, slot).T.astype(np.float64) for slot, x in enumerate(a))
 
     assert squares == pytest.approx([1, 1])
-    assert np.linalg.norm(whole, 2) == pytest.approx(sum(np.sqrt(squares)))
-    assert np.linalg.norm(whole, 2) > np.sqrt(sum(squares)) * 1.4
+    assert np.linalg.norm(whole, 2) == pytest.approx(sum(math.sqrt(x) for x in squares))
+    assert np.linalg.norm(whole, 2) > math.sqrt(sum(squares)) * 1.4
     assert full_house(100, 24, 2) == math.ceil(200 * math.sqrt(12)) > full_house(100, 24)
 
 
