@@ -83,7 +83,7 @@ def _set(
 ) -> list[dict[str, object]]:
     """Return the rounds of one set of concepts, one a seed."""
     names = [NAMES[number] for number in numbers]
-    singles = {name: bench.learnt(METHOD, name, 1.0) for name in names}
+    singles = {name: bench.learnt(METHOD, name, 1.0, 0) for name in names}
     variants = {name: learnt.variant for name, learnt in singles.items()}
     phrases = {name: learnt.phrase for name, learnt in singles.items()}
     noun = bench.conditions.noun

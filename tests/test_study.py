@@ -1,6 +1,5 @@
 """The study's smoke run: what it prints, and the laws that hold at any size."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -9,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from xml.dom import minidom
 
@@ -21,12 +19,15 @@ from orthofed.core.spec import BaseModel, Encoder, FederationSpec, plan_spec
 
 from .doc_make import ready_to_make
 from .doc_runner import ROOT, console, environment
+from .studied import of_the_study
 
 pytestmark = pytest.mark.long
 
 BENCHMARKS = ROOT / "benchmarks"
 LAYER = Layer("unet.attn.to_k", 8, 48)
 NUM, RANK = 4, 6
+PROMPTS = 6
+"""Pictures of a concept in the smoke run: one of each prompt."""
 
 
 @pytest.fixture(scope="module")
@@ -142,10 +143,17 @@ def test_the_report_shows_what_the_run_found(
 
     lines = (tmp_path / "tables.md").read_text().splitlines()
     for method, row in result["methods"].items():
-        (line,) = [each for each in lines if each.startswith(f"| `{method}` |")]
+        line, _, pictures = [each for each in lines if each.startswith(f"| `{method}` |")]
         assert f"{row['1@1']['loss']:.5f}" in line
         assert f" {row['2@1']['retention']:.2f} (" in line
+        assert pictures.startswith(f"| `{method}` | 2 at 1 | {2 * PROMPTS} of 1,000 | 1 |")
+        for figure in ("identity", "likeness", "nearest_is_own", "image", "text"):
+            assert f" {row['2@1'][figure]:.3f} (" in pictures
     assert sum(line.startswith("| `hadamard - ") for line in lines) == 4
+    for name in result["concepts"]:
+        counts = [line.split("|")[2:-1] for line in lines if line.startswith(f"| {name} |")]
+        assert len(counts) == 2 * len(result["methods"]), "alone and merged, a matrix each"
+        assert all(sum(map(int, row)) == PROMPTS for row in counts)
     text = minidom.parse(str(tmp_path / "retention.svg")).toxml()  # noqa: S318  # ours
     assert [method for method in result["methods"] if method not in text] == []
 
@@ -183,6 +191,88 @@ def test_what_was_trained_and_drawn_is_not_made_again(
     assert {path: path.stat().st_mtime_ns for path in made} == made
     assert again["methods"] == first["methods"]
     assert any(path.suffix == ".png" for path in made)
+
+
+def test_pictures_are_judged_again_from_their_sheets(smoke: tuple[dict[str, Any], Path]) -> None:
+    """A judge that learns something new reads what was drawn: it is drawn without loss, once."""
+    whole, work = smoke
+    verdicts = [*work.rglob("hadamard-*/judged-*.json")]
+    sheets = {path: path.stat().st_mtime_ns for path in work.rglob("*.png")}
+    for verdict in verdicts:
+        verdict.unlink()
+
+    again = grown(work, "--methods", "hadamard", to="judged.json")
+
+    assert verdicts
+    assert all(verdict.is_file() for verdict in verdicts)
+    assert {path: path.stat().st_mtime_ns for path in work.rglob("*.png")} == sheets
+    assert again["methods"]["hadamard"] == whole["methods"]["hadamard"]
+
+
+def test_pictures_are_added_to_a_result_and_nothing_else_is_done(
+    smoke: tuple[dict[str, Any], Path], tmp_path: Path
+) -> None:
+    """Trainings that are gone are not asked for either, where the sheets are there."""
+    whole, work = smoke
+    bare = grown(work, "--methods", "equal", "hadamard", "--pictures", "0", to="bare.json")
+    shutil.copytree(work / "study" / "drawn", tmp_path / "drawn")
+
+    found = grown(
+        work,
+        *("--add", str(work / "bare.json"), "--draw-only", "--work", str(tmp_path)),
+        *("--methods", "hadamard", "--cells", "2@1"),
+        to="pictured.json",
+    )
+
+    assert [path.name for path in tmp_path.iterdir()] == ["drawn"]
+    assert bare["drawn"] == []
+    assert found["outcomes"] == bare["outcomes"]
+    kept = found["methods"]["hadamard"]
+    assert kept == {**whole["methods"]["hadamard"], "1@1": bare["methods"]["hadamard"]["1@1"]}
+    assert found["methods"]["equal"] == bare["methods"]["equal"]
+    assert found["runs"][-1]["drew_only"] == ["2@1"]
+
+
+def test_what_is_gone_is_trained_again_at_the_factor_that_the_result_tells(
+    smoke: tuple[dict[str, Any], Path], tmp_path: Path
+) -> None:
+    """And the run says so. The same trainings make the same pictures."""
+    whole, work = smoke
+
+    done = asked(
+        work,
+        *("--add", str(work / "study" / "study.json"), "--draw-only", "--work", str(tmp_path)),
+        *("--methods", "lora", "--cells", "2@1"),
+        to="trained-again.json",
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert f"2 trainings are not in {tmp_path}: they are done again" in done.stderr
+    assert json.loads((work / "trained-again.json").read_text())["methods"] == whole["methods"]
+
+
+def test_a_result_grows_by_another_training_seed(smoke: tuple[dict[str, Any], Path]) -> None:
+    """Other trainings, the same draws, sets and noise: both count, and each stands as it was."""
+    whole, work = smoke
+    grown(work, "--methods", "equal", "hadamard", "--pictures", "0", to="seed-0.json")
+
+    both = grown(
+        work,
+        *("--add", str(work / "seed-0.json"), "--seed", "1", "--pictures", "0"),
+        *("--methods", "equal", "hadamard"),
+        to="seed-1.json",
+    )
+
+    assert [run["seed"] for run in both["runs"]] == [0, 1]
+    row = both["methods"]["hadamard"]["2@1"]
+    assert (row["seeds"], row["sets"]) == (2, 1)
+    assert row["loss"] != whole["methods"]["hadamard"]["2@1"]["loss"]
+    by_seed = {
+        seed: [o for o in both["outcomes"] if o["seed"] == seed and o["method"] == "hadamard"]
+        for seed in (0, 1)
+    }
+    assert by_seed[0] == [o for o in whole["outcomes"] if o["method"] == "hadamard"]
+    assert len(by_seed[1]) == len(by_seed[0])
 
 
 def test_a_result_grows_by_methods_of_another_run(
@@ -264,17 +354,6 @@ def blocks() -> Callable[[str, int], np.ndarray]:
         return block_of(kind, spec(), LAYER, concept, num=NUM, gram=inputs())
 
     return made
-
-
-def of_the_study(name: str) -> ModuleType:
-    """Return a module of it, whatever else is called study where the tests run."""
-    place = BENCHMARKS / "study" / f"{name}.py"
-    found = importlib.util.spec_from_file_location(f"study_{name}", place)
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
 
 
 def inputs() -> np.ndarray:

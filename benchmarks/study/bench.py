@@ -36,6 +36,8 @@ from .sides import Sides
 
 _SAME = 12_345
 """The seed that all LoRAs start from where they start alike; any number would do."""
+SHARED_SEED = 0
+"""Of what is the same for everything: noise draws of losses, noise of pictures, sets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,6 @@ class Conditions:
     steps: int = 0
     draws: int = 256
     sampling: int = 25
-    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,24 +82,40 @@ class Bench:
         }
         self._scorers: dict[str, Scorer] = {}
 
-    def learnt(self, recipe: str, name: str, factor: float) -> Learnt:
+    def learnt(self, recipe: str, name: str, factor: float, seed: int) -> Learnt:
         """Return the concept trained by ``recipe`` at ``factor`` times its rates."""
-        made, number = RECIPES[recipe], self.conditions.names.index(name)
-        settings = self._settings(made, factor, number)
-        key = self._key(made, name, number, settings)
-        trigger = Trigger(f"{name}-x1")
-        place = self.conditions.work / "trained" / f"{recipe}-{name}-{key}.npz"
+        made, trigger = RECIPES[recipe], Trigger(f"{name}-x1")
+        place = self.place(recipe, name, factor, seed)
         if not place.is_file():
+            number = self.conditions.names.index(name)
+            settings = self._settings(made, factor, number, seed)
             _keep(place, self._train(made, number, trigger, settings))
         layers = self._layered.token_layers if made.tokens == "layered" else ()
+        key = self.key(recipe, name, factor, seed)
         return Learnt(key, _variant(place, trigger, layers), phrase_of([trigger]))
+
+    def place(self, recipe: str, name: str, factor: float, seed: int) -> Path:
+        """Return where that training is kept, once it is done."""
+        key = self.key(recipe, name, factor, seed)
+        return self.conditions.work / "trained" / f"{recipe}-{name}-{key}.npz"
+
+    def key(self, recipe: str, name: str, factor: float, seed: int) -> str:
+        """Return the name of a training, which says all that decides it."""
+        made, number = RECIPES[recipe], self.conditions.names.index(name)
+        settings = self._settings(made, factor, number, seed)
+        spec = self._layered if made.tokens == "layered" else self.spec
+        over = [len(self.conditions.names)] if made.blocks in NEEDS_GRAM else []
+        decides = [spec.id, self.images[name].digest, number, settings.as_dict(), *over]
+        shape = [made.side, made.blocks, made.tokens, made.same_seed]
+        text = json.dumps([*decides, *shape], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def loss(self, name: str, variant: Variant, phrase: str) -> float:
         """Return the held-out loss of ``name`` in the model ``variant``."""
         if name not in self._scorers:
             held_out = self.images[name].held_out
             self._scorers[name] = Scorer.on(
-                self.base, held_out, num_draws=self.conditions.draws, seed=self.conditions.seed
+                self.base, held_out, num_draws=self.conditions.draws, seed=SHARED_SEED
             )
         return self._scorers[name].loss(variant, phrase)
 
@@ -125,7 +142,7 @@ class Bench:
         rows = {layer.path: np.eye(layer.width) for layer in self.spec.layers}
         steps = self.conditions.sampling // 2
         with grams(self.base, rows) as found:
-            draw(self.base, tokens, prompts, count=4, seed=self.conditions.seed, steps=steps)
+            draw(self.base, tokens, prompts, count=4, seed=SHARED_SEED, steps=steps)
         return dict(found)
 
     def _train(
@@ -134,7 +151,8 @@ class Bench:
         made: list[Sides] = []
 
         def residuals(base: Base, spec: FederationSpec, _slot: int) -> Sides:
-            start = _SAME if recipe.same_seed else settings.seed
+            # What starts alike does so in each repetition, and differs from the last one's.
+            start = _SAME + settings.seed - number if recipe.same_seed else settings.seed
             made.append(Sides.of(recipe.side, base, spec, self._blocks(recipe, number), seed=start))
             return made[-1]
 
@@ -168,8 +186,8 @@ class Bench:
             )
         return found
 
-    def _settings(self, recipe: Recipe, factor: float, number: int) -> TrainingSettings:
-        own = TrainingSettings(threads=1, seed=self.conditions.seed * 1000 + number)
+    def _settings(self, recipe: Recipe, factor: float, number: int, seed: int) -> TrainingSettings:
+        own = TrainingSettings(threads=1, seed=seed * 1000 + number)
         rates = {"rate": own.rate * factor, "image_rate": own.image_rate * factor}
         if recipe.side == "none":
             rates = {"token_rate": own.token_rate * factor}
@@ -181,14 +199,6 @@ class Bench:
             steps=self.conditions.steps or own.steps,
             null_weight=own.null_weight if recipe.null else 0.0,
         )
-
-    def _key(self, recipe: Recipe, name: str, number: int, settings: TrainingSettings) -> str:
-        spec = self._layered if recipe.tokens == "layered" else self.spec
-        over = [len(self.conditions.names)] if recipe.blocks in NEEDS_GRAM else []
-        decides = [spec.id, self.images[name].digest, number, settings.as_dict(), *over]
-        shape = [recipe.side, recipe.blocks, recipe.tokens, recipe.same_seed]
-        text = json.dumps([*decides, *shape], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _variant(place: Path, trigger: Trigger, layers: tuple[str, ...]) -> Variant:

@@ -1,4 +1,4 @@
-"""What an earlier run found, so that a study can grow by a few methods a day.
+"""What an earlier run found, so that a study grows by methods, seeds and pictures a day at a time.
 
 A result holds every outcome, so methods of two runs are compared like those of one, as long as
 both had the same conditions. What shows that: the same concepts and steps, and the same losses of
@@ -8,11 +8,12 @@ trains may have changed between two runs: each run's commit stands in the result
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .pictures import Drawn
+from .drawn import Drawn
+from .trial import Trial
 from .trials import Outcome
 
 SCHEMA = "orthofed.study/2"
@@ -22,7 +23,10 @@ _SAME = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """Outcomes and pictures of earlier runs; ``runs``: date, command, commit, methods of each."""
+    """Outcomes and pictures of earlier runs; ``runs``: date, command, commit, methods of each.
+
+    A run also tells its training seed, and the cells whose pictures it drew where it did no more.
+    """
 
     runs: tuple[Mapping[str, Any], ...] = ()
     tuning: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -46,7 +50,7 @@ class Earlier:
                 raise SystemExit(
                     f"{path} was run under other conditions: the base's loss on {name} is "
                     f"{held['base'][name]} there and {loss} here; give its --base, --people, "
-                    "--draws and --seed, or leave --add"
+                    "and --draws, or leave --add"
                 )
         return Earlier(
             tuple(held["runs"]),
@@ -55,14 +59,43 @@ class Earlier:
             tuple(Drawn.of_plain(each) for each in held["drawn"]),
         )
 
-    def without(self, methods: Collection[str]) -> "Earlier":
-        """Leave out ``methods``, which are about to be run again."""
+    def trials(self, method: str, cell: str, seed: int) -> list[Trial]:
+        """Return what was tried. Raises SystemExit: nothing."""
+        all_ = (outcome.trial for outcome in self.outcomes)
+        found = [t for t in all_ if (t.method, t.cell, t.seed) == (method, cell, seed)]
+        if not found:
+            raise SystemExit(
+                f"nothing of {method} at {cell} with seed {seed} stands in the result: "
+                "run the method first, or choose other --cells"
+            )
+        return found
+
+    def without(self, methods: Collection[str], seed: int) -> "Earlier":
+        """Leave out ``methods`` with that training seed, which are about to be run again."""
+
+        def stands(method: str, trained: int) -> bool:
+            return method not in methods or trained != seed
+
         runs = [
-            {**run, "methods": [m for m in run["methods"] if m not in methods]} for run in self.runs
+            {**run, "methods": [m for m in run["methods"] if stands(m, run.get("seed", 0))]}
+            for run in self.runs
         ]
         return Earlier(
             tuple(run for run in runs if run["methods"]),
             self.tuning,
-            tuple(o for o in self.outcomes if o.trial.method not in methods),
-            tuple(d for d in self.drawn if d.trial.method not in methods),
+            tuple(o for o in self.outcomes if stands(o.trial.method, o.trial.seed)),
+            tuple(d for d in self.drawn if stands(d.trial.method, d.trial.seed)),
         )
+
+    def undrawn(self, trials: Collection[Trial]) -> "Earlier":
+        """Leave out the pictures of ``trials``, which are about to be drawn again."""
+        return replace(self, drawn=tuple(d for d in self.drawn if d.trial not in trials))
+
+    def grown(
+        self,
+        outcomes: tuple[Outcome, ...],
+        drawn: tuple[Drawn, ...],
+        tuning: Mapping[str, Mapping[str, float]],
+    ) -> "Earlier":
+        """Add what was found since."""
+        return Earlier(self.runs, tuning, self.outcomes + outcomes, self.drawn + drawn)

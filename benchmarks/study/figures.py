@@ -1,11 +1,11 @@
-"""From outcomes to the study's table: gains, retention, identity, intervals.
+"""From outcomes to the study's table: gains, retention, what pictures show, intervals.
 
     gain       1 - L / L_base, of the concept alone or merged
     retention  (L_base - L_merged) / (L_base - L_single), a concept in a set
-    interval   paired bootstrap of the difference from another method: concepts are drawn first,
-               then sets, and both methods answer for the same (method.md 8)
+    interval   paired bootstrap of the difference from another method: concepts are drawn, then
+               sets, and both methods answer for the same; so do training seeds (method.md 8)
 
-A cell is "SIZE@LAMBDA"; a size of 1 is the concept alone.
+A cell is "SIZE@LAMBDA"; a size of 1 is the concept alone. Single and merged are of one seed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,13 +13,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .pictures import Drawn
-from .trial import Trial
+from .drawn import Drawn
 from .trials import Outcome
 
 BOOTSTRAPS = 10_000
-Values = dict[tuple[str, tuple[str, ...]], float]
-"""One figure of every concept in every set of a cell."""
+Values = dict[tuple[str, tuple[str, ...], int], float]
+"""One figure of every concept in every set of a cell, by training seed."""
+SEEN = ("identity", "likeness", "nearest_is_own", "image", "text")
+"""Figures of pictures: drawn.py."""
 
 
 def table(
@@ -29,44 +30,42 @@ def table(
     rows: dict[str, dict[str, Any]] = {}
     for method in dict.fromkeys(o.trial.method for o in outcomes):
         own = [o for o in outcomes if o.trial.method == method]
-        alone = {o.trial.names[0]: o.losses[o.trial.names[0]] for o in own if _size(o) == 1}
-        cells = {_cell(o.trial): [] for o in own}
+        cells: dict[str, list[Outcome]] = {}
         for o in own:
-            cells[_cell(o.trial)].append(o)
+            cells.setdefault(o.trial.cell, []).append(o)
         rows[method] = {
             "factor": own[0].trial.factor,
-            **{cell: _kept(base, alone, some) for cell, some in cells.items()},
+            **{cell: _kept(base, _alone(own), some) for cell, some in cells.items()},
         }
-        for cell in dict.fromkeys(_cell(d.trial) for d in drawn if d.trial.method == method):
-            some = [d for d in drawn if d.trial.method == method and _cell(d.trial) == cell]
+        for cell in dict.fromkeys(d.trial.cell for d in drawn if d.trial.method == method):
+            some = [d for d in drawn if d.trial.method == method and d.trial.cell == cell]
             rows[method][cell] = {**_seen(some), **rows[method].get(cell, {})}
     return rows
 
 
 def losses(outcomes: Sequence[Outcome], method: str, cell: str) -> Values:
     """Return the loss of every concept in every set."""
-    some = [o for o in outcomes if o.trial.method == method and _cell(o.trial) == cell]
-    return {(name, o.trial.names): loss for o in some for name, loss in o.losses.items()}
+    some = [o for o in outcomes if o.trial.method == method and o.trial.cell == cell]
+    return {
+        (name, o.trial.names, o.trial.seed): loss for o in some for name, loss in o.losses.items()
+    }
 
 
 def retentions(
     base: Mapping[str, float], outcomes: Sequence[Outcome], method: str, cell: str
 ) -> Values:
     """Return the retention of every concept in every set; nothing for a concept alone."""
-    own = [o for o in outcomes if o.trial.method == method]
-    alone = {o.trial.names[0]: o.losses[o.trial.names[0]] for o in own if _size(o) == 1}
+    alone = _alone([o for o in outcomes if o.trial.method == method])
     return {
-        (name, o.trial.names): (base[name] - loss) / (base[name] - alone[name])
-        for o in own
-        if _cell(o.trial) == cell and _size(o) > 1
-        for name, loss in o.losses.items()
+        (name, names, seed): (base[name] - loss) / (base[name] - alone[name, seed])
+        for (name, names, seed), loss in losses(outcomes, method, cell).items()
+        if len(names) > 1
     }
 
 
 def gains(base: Mapping[str, float], outcomes: Sequence[Outcome], method: str, cell: str) -> Values:
     """Return what every concept in every set gained over the base."""
-    kept = losses(outcomes, method, cell)
-    return {(name, names): 1 - loss / base[name] for (name, names), loss in kept.items()}
+    return {key: 1 - loss / base[key[0]] for key, loss in losses(outcomes, method, cell).items()}
 
 
 def crosstalks(
@@ -74,77 +73,109 @@ def crosstalks(
 ) -> Values:
     """Return the crosstalk of every set, which stands in a concept's place; none of one alone."""
     return {
-        (",".join(o.trial.names), o.trial.names): getattr(o, kind)
+        (",".join(o.trial.names), o.trial.names, o.trial.seed): getattr(o, kind)
         for o in outcomes
-        if o.trial.method == method and _cell(o.trial) == cell and _size(o) > 1
+        if o.trial.method == method and o.trial.cell == cell and len(o.trial.names) > 1
     }
 
 
-def identities(drawn: Sequence[Drawn], method: str, cell: str) -> Values:
-    """Return the identity rate of every concept in every set."""
-    some = [d for d in drawn if d.trial.method == method and _cell(d.trial) == cell]
-    return {(name, d.trial.names): rate for d in some for name, rate in d.identity.items()}
+def seen(drawn: Sequence[Drawn], method: str, cell: str, figure: str) -> Values:
+    """Return one of SEEN for every concept in every set; nothing where it was not judged yet."""
+    some = [d for d in drawn if d.trial.method == method and d.trial.cell == cell]
+    return {
+        (name, d.trial.names, d.trial.seed): value
+        for d in some
+        for name, value in getattr(d, figure).items()
+    }
+
+
+def confusion(drawn: Sequence[Drawn], method: str, cell: str) -> dict[str, dict[str, int]]:
+    """Return how many pictures of each concept are nearest to which."""
+    found: dict[str, dict[str, int]] = {}
+    for d in drawn:
+        if d.trial.method == method and d.trial.cell == cell:
+            for name, counts in d.nearest.items():
+                row = found.setdefault(name, {})
+                for who, count in counts.items():
+                    row[who] = row.get(who, 0) + count
+    return found
 
 
 def difference(one: Values, other: Values, *, seed: int = 0) -> dict[str, float] | None:
     """Return the mean of ``one`` - ``other`` over (concept, set), and its 95 % interval.
 
-    None: not both were tried on any set.
+    A concept's value in a set is its mean over training seeds. Seeds are drawn once for all, since
+    concepts of one seed lie in one model. None: not both were tried on any set with any seed.
     """
-    gaps: dict[str, list[float]] = {}
-    for name, names in sorted(one.keys() & other.keys()):
-        gaps.setdefault(name, []).append(one[name, names] - other[name, names])
+    gaps: dict[str, dict[tuple[str, ...], dict[int, float]]] = {}
+    for name, names, trained in sorted(one.keys() & other.keys()):
+        gap = one[name, names, trained] - other[name, names, trained]
+        gaps.setdefault(name, {}).setdefault(names, {})[trained] = gap
     if not gaps:
         return None
-    random, groups = np.random.default_rng(seed), [np.array(v) for v in gaps.values()]
-    counts = np.array([len(g) for g in groups])
-    padded = np.stack([np.resize(g, counts.max()) for g in groups])  # beyond its count never drawn
-    chosen = random.integers(len(groups), size=(BOOTSTRAPS, len(groups)))
+    random, counts = np.random.default_rng(seed), np.array([len(sets) for sets in gaps.values()])
+    seeds = sorted({s for sets in gaps.values() for by_seed in sets.values() for s in by_seed})
+    values = np.full((len(gaps), counts.max(), len(seeds)), np.nan)
+    for i, sets in enumerate(gaps.values()):
+        for k, by_seed in enumerate(sets.values()):
+            values[i, k, [seeds.index(s) for s in by_seed]] = [*by_seed.values()]
+    chosen = random.integers(len(gaps), size=(BOOTSTRAPS, len(gaps)))
     size = counts[chosen][..., None]
     drawn = (random.random((*chosen.shape, counts.max())) * size).astype(int)
-    values = np.where(np.arange(counts.max()) < size, padded[chosen[..., None], drawn], 0.0)
-    means = (values.sum(-1) / size[..., 0]).mean(-1)
+    over = _over_seeds(values, random)
+    rows = np.arange(len(over))[:, None, None] if len(over) > 1 else 0
+    picked = over[rows, chosen[..., None], drawn]
+    # Beyond its own number of sets a concept has none.
+    picked = np.where(np.arange(counts.max()) < size, picked, 0.0)
+    means = (picked.sum(-1) / size[..., 0]).mean(-1)
     low, high = np.percentile(means, [2.5, 97.5])
-    mean = float(np.mean([g.mean() for g in groups]))
+    own = [np.mean([np.mean([*by_seed.values()]) for by_seed in s.values()]) for s in gaps.values()]
+    mean = float(np.mean(own))
     return {"mean": round(mean, 6), "low": round(float(low), 6), "high": round(float(high), 6)}
 
 
+def _over_seeds(values: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Return (BOOTSTRAPS or 1, concepts, sets) means over seeds drawn; ``values``: NaN is none."""
+    num = values.shape[-1]
+    if num == 1:
+        return values[None, ..., 0]
+    there = ~np.isnan(values)
+    weights = random.multinomial(num, np.full(num, 1 / num), size=BOOTSTRAPS).astype(float)
+    total = np.einsum("bs,cks->bck", weights, np.where(there, values, 0.0))
+    count = np.einsum("bs,cks->bck", weights, there.astype(float))
+    plain = np.where(there, values, 0.0).sum(-1) / np.maximum(there.sum(-1), 1)
+    # A set that was run with none of the seeds drawn keeps its own mean.
+    return np.where(count > 0, total / np.maximum(count, 1), plain)
+
+
+def _alone(own: Sequence[Outcome]) -> dict[tuple[str, int], float]:
+    """Return the loss of every concept alone, by training seed."""
+    alone = (o for o in own if len(o.trial.names) == 1)
+    return {(o.trial.names[0], o.trial.seed): o.losses[o.trial.names[0]] for o in alone}
+
+
 def _kept(
-    base: Mapping[str, float], alone: Mapping[str, float], some: Sequence[Outcome]
+    base: Mapping[str, float], alone: Mapping[tuple[str, int], float], some: Sequence[Outcome]
 ) -> dict[str, float]:
-    pairs = [(n, loss) for o in some for n, loss in o.losses.items()]
-    kept = [(base[n] - loss) / (base[n] - alone[n]) for n, loss in pairs]
-    found = {"loss": _mean(loss for _, loss in pairs)}
-    found["gain"] = _mean(1 - loss / base[n] for n, loss in pairs)
-    if _size(some[0]) > 1:
+    pairs = [(n, o.trial.seed, loss) for o in some for n, loss in o.losses.items()]
+    kept = [(base[n] - loss) / (base[n] - alone[n, seed]) for n, seed, loss in pairs]
+    found = {"loss": _mean(loss for *_, loss in pairs)}
+    found["gain"] = _mean(1 - loss / base[n] for n, _, loss in pairs)
+    if len(some[0].trial.names) > 1:
         found |= {
             "retention": _mean(kept),
             "worst_retention": round(min(kept), 4),
             "functional_crosstalk": _mean(o.functional for o in some),
             "weight_crosstalk": _mean(o.weights for o in some),
-            "sets": len(some),
+            "sets": len({o.trial.names for o in some}),
         }
-    return found
+    return {**found, "seeds": len({o.trial.seed for o in some})}
 
 
 def _seen(some: Sequence[Drawn]) -> dict[str, float]:
-    rates = [rate for d in some for rate in d.identity.values()]
-    counts = [(who, seen) for d in some for who, seen in d.nearest.items()]
-    nearest = [seen.get(who, 0) / sum(seen.values()) for who, seen in counts]
-    return {
-        "identity": _mean(rates),
-        "likeness": _mean(x for d in some for x in d.likeness.values()),
-        "nearest_is_own": _mean(nearest),
-        "pictures": sum(sum(seen.values()) for _, seen in counts),
-    }
-
-
-def _cell(trial: Trial) -> str:
-    return f"{len(trial.names)}@{trial.lambda_:g}"
-
-
-def _size(outcome: Outcome) -> int:
-    return len(outcome.trial.names)
+    held = {name: [x for d in some for x in getattr(d, name).values()] for name in SEEN}
+    figures = {name: _mean(values) for name, values in held.items() if values}
+    return {**figures, "pictures": sum(d.pictures for d in some)}
 
 
 def _mean(values) -> float:

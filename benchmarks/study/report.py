@@ -20,6 +20,8 @@ from matplotlib.figure import Figure
 from .summary import summary
 
 _TICKS = (-10, -5, -2, -1, -0.5, 0, 0.5, 1)
+CLAIM = 1_000
+"""Pictures of a cell that a claim about it needs (method.md 8 has the sum)."""
 _FAMILIES = (
     ("_refit", "-", "C2"), ("_fusion", "-", "C2"), ("lora", ":", "C1"), ("equal", "--", "0.5"),
     ("half", "--", "0.5"), ("tokens", "-.", "C3"), ("dreambooth", "-.", "C3"), ("", "-", "C0"),
@@ -47,13 +49,13 @@ def main() -> None:
 
 
 def tables(found: Mapping[str, Any]) -> str:
-    """Return both tables: what each method keeps, and how ours differs from each rival."""
+    """Return what each method keeps, what its pictures show, and how ours differs from rivals."""
     rows, cells = found["methods"], _cells(found)
     merged = [cell for cell in cells if not cell.startswith("1@")]
     most = merged[-1].partition("@")[0] if merged else ""
     head = ["method", "rate x", "loss alone", *map(_spoken, merged), "functional", "weights"]
-    seen = [c for c in cells if any("identity" in row["cells"].get(c, {}) for row in rows.values())]
-    head += [f"identity, {_spoken(cell)}" for cell in seen]
+    several = any(kept["seeds"] > 1 for row in rows.values() for kept in row["cells"].values())
+    head += ["seeds"] if several else []
     body = []
     for method, row in rows.items():
         kept: Mapping[str, Any] = row["cells"]
@@ -65,26 +67,69 @@ def tables(found: Mapping[str, Any]) -> str:
                 f"{kept['1@1']['loss']['mean']:.5f}",
                 *(_within(kept.get(cell, {}).get("retention")) for cell in merged),
                 *(_within(last.get(f"{kind}_crosstalk")) for kind in ("functional", "weight")),
-                *(_within(kept.get(cell, {}).get("identity")) for cell in seen),
+                *([_between([each["seeds"] for each in kept.values()])] if several else []),
             ]
         )
-    return "\n".join([*_markdown(head, body), "", *_gaps(found)]) + "\n"
+    parts = [_markdown(head, body), *pictured(found), _gaps(found)]
+    return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
 
 
 def _gaps(found: Mapping[str, Any]) -> list[str]:
+    every = found["differences"]
+    shown = {
+        title: told for title, told in _FIGURES.items() if any(told[0] in g for g in every.values())
+    }
     body = []
-    for name, gaps in found["differences"].items():
+    for name, gaps in every.items():
         pair, _, cell = name.rpartition(" ")
-        words = [_interval(gaps.get(figure), scale) for figure, scale in _FIGURES.values()]
+        words = [_interval(gaps.get(figure), *how) for figure, *how in shown.values()]
         body.append([f"`{pair}`", _spoken(cell), *words])
-    return _markdown(["difference", "set", *_FIGURES], body)
+    return _markdown(["difference", "set", *shown], body)
 
 
 _FIGURES = {
-    "loss x 10^4": ("loss", 1e4),
-    "retention": ("retention", 1),
-    "identity": ("identity", 1),
+    "loss x 10^4": ("loss", 1e4, 2),
+    "retention": ("retention", 1, 2),
+    "identity": ("identity", 1, 3),
+    "likeness": ("likeness", 1, 3),
+    "nearest is own": ("nearest_is_own", 1, 3),
+    "image alignment": ("image", 1, 3),
+    "text alignment": ("text", 1, 3),
 }
+"""By its title: a figure's name, what it is multiplied with, and digits shown."""
+_SEEN = {t: name for t, (name, *_) in _FIGURES.items() if name not in {"loss", "retention"}}
+
+
+def pictured(found: Mapping[str, Any]) -> list[list[str]]:
+    """Return tables of what pictures show: figures of each drawn cell, then whom they show."""
+    drawn = {
+        (method, cell): row["cells"][cell]
+        for cell in _cells(found)
+        for method, row in found["methods"].items()
+        if "pictures" in row["cells"].get(cell, {})
+    }
+    if not drawn:
+        return []
+    head = ["method", "set", "pictures", "seeds", *_SEEN]
+    body = [
+        [
+            f"`{method}`",
+            _spoken(cell),
+            _of_a_claim(kept["pictures"]),
+            str(kept["picture_seeds"]),
+            *(_within(kept.get(name), 3) for name in _SEEN.values()),
+        ]
+        for (method, cell), kept in drawn.items()
+    ]
+    parts = [_markdown(head, body)]
+    for (method, cell), kept in drawn.items():
+        rows: Mapping[str, Mapping[str, int]] = kept["confusion"]
+        head = [f"`{method}`, {_spoken(cell)}: drawn, and nearest to", *found["concepts"]]
+        counts = [
+            [who, *(str(row.get(n, 0)) for n in found["concepts"])] for who, row in rows.items()
+        ]
+        parts.append(_markdown(head, counts))
+    return parts
 
 
 def plotted(found: Mapping[str, Any]) -> Figure:
@@ -97,9 +142,8 @@ def plotted(found: Mapping[str, Any]) -> Figure:
     for panel, value in zip(panels, lambdas, strict=True):
         ends: dict[str, tuple[float, float, str]] = {}
         for method, row in found["methods"].items():
-            sizes = sorted(
-                int(c.partition("@")[0]) for c in row["cells"] if c.endswith(f"@{value}")
-            )
+            held = [c for c, kept in row["cells"].items() if "loss" in kept]
+            sizes = sorted(int(c.partition("@")[0]) for c in held if c.endswith(f"@{value}"))
             cells = [(n, row["cells"][f"{n}@{value}"]) for n in sizes]
             points = [(n, kept.get("retention", {"mean": 1.0})["mean"]) for n, kept in cells]
             dash, colour = next((d, c) for part, d, c in _FAMILIES if part in method)
@@ -149,15 +193,28 @@ def _spoken(cell: str) -> str:
     return f"alone, {value}" if size == "1" else f"{size} at {value}"
 
 
-def _within(held: Mapping[str, float] | None) -> str:
-    return "" if held is None else "{mean:.2f} ({low:.2f} to {high:.2f})".format(**held)
+def _of_a_claim(pictures: int) -> str:
+    return f"{pictures:,}" if pictures >= CLAIM else f"{pictures:,} of {CLAIM:,}"
 
 
-def _interval(gap: Mapping[str, float] | None, scale: float) -> str:
+def _between(numbers: Sequence[int]) -> str:
+    """Return the least and the most of ``numbers``, which are mostly the same."""
+    low, high = min(numbers), max(numbers)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _within(held: Mapping[str, float] | None, digits: int = 2) -> str:
+    if held is None:
+        return ""
+    mean, low, high = (f"{held[key]:.{digits}f}" for key in ("mean", "low", "high"))
+    return f"{mean} ({low} to {high})"
+
+
+def _interval(gap: Mapping[str, float] | None, scale: float, digits: int) -> str:
     if gap is None:
         return ""
     mean, low, high = (gap[key] * scale for key in ("mean", "low", "high"))
-    return f"{mean:+.2f} ({low:+.2f} to {high:+.2f})"
+    return f"{mean:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
 
 
 def _markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:

@@ -1,26 +1,30 @@
 """From a result of the study to what tables and plots are drawn from: means and intervals alone.
 
 Every method, metric, size and lambda has its mean and its 95 % interval, by the bootstrap of
-figures.py: over concepts, then sets; crosstalk, which a set has as a whole, over sets. So have the
-differences that the run looked at. A cell is "SIZE@LAMBDA".
+figures.py: over concepts, then sets, and training seeds; crosstalk, which a set has as a whole,
+over sets. So have the differences that the run looked at. A cell is "SIZE@LAMBDA"; ``seeds`` is how
+many its losses come from. Where pictures were drawn it has their number and the confusion matrix:
+how many of a concept's pictures are nearest to which concept.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
+from .drawn import Drawn
 from .figures import (
+    SEEN,
     Values,
+    confusion,
     crosstalks,
     difference,
     gains,
-    identities,
     losses,
     retentions,
+    seen,
 )
-from .pictures import Drawn
 from .trials import Outcome
 
-SCHEMA = "orthofed.study-summary/1"
+SCHEMA = "orthofed.study-summary/2"
 
 
 def summary(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -36,9 +40,15 @@ def summary(result: Mapping[str, Any]) -> dict[str, Any]:
             "retention": retentions(base, outcomes, method, cell),
             "functional_crosstalk": crosstalks(outcomes, method, cell, "functional"),
             "weight_crosstalk": crosstalks(outcomes, method, cell, "weights"),
-            "identity": identities(drawn, method, cell),
+            **{figure: seen(drawn, method, cell, figure) for figure in SEEN},
         }
-        return {name: found for name, some in values.items() if (found := _interval(some))}
+        found: dict[str, Any] = {"seeds": len({seed for *_, seed in values["loss"]})}
+        found |= {name: told for name, some in values.items() if (told := _interval(some))}
+        if shown := confusion(drawn, method, cell):
+            found["pictures"] = sum(sum(counts.values()) for counts in shown.values())
+            found["picture_seeds"] = len({seed for *_, seed in values["identity"]})
+            found["confusion"] = shown
+        return found
 
     return {
         "schema": SCHEMA,

@@ -16,12 +16,16 @@ from typing import Any, Self
 from orthofed.client.variant import Variant
 from orthofed.core.fusion import RIDGE
 
-from .bench import Bench, Conditions, Learnt, one_thread
+from .bench import SHARED_SEED, Bench, Conditions, Learnt, one_thread
 from .crosstalk import functional, weights
+from .drawn import Drawn
 from .merging import RECORDED, merged
-from .pictures import Drawn, Gallery
+from .pictures import Gallery
 from .recipes import METHODS
 from .trial import Trial
+
+Training = tuple[str, str, float, int]
+"""Recipe, concept, factor, seed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ class Outcome:
             "method": trial.method,
             "factor": trial.factor,
             "lambda": trial.lambda_,
+            "seed": trial.seed,
             "losses": self.losses,
             "functional": self.functional,
             "weights": self.weights,
@@ -52,7 +57,8 @@ class Outcome:
     def of_plain(held: Mapping[str, Any]) -> "Outcome":
         """Read what ``as_plain`` wrote."""
         names = tuple(held["losses"])
-        trial = Trial(held["method"], held["factor"], names, held["lambda"])
+        seed = held.get("seed", 0)  # a result from before has one
+        trial = Trial(held["method"], held["factor"], names, held["lambda"], seed)
         return Outcome(trial, held["losses"], held["functional"], held["weights"])
 
 
@@ -87,13 +93,25 @@ class Workers:
     def outcomes(self, trials: Iterable[Trial]) -> Iterator[Outcome]:
         """Give what came of each trial, in order; concepts are trained first, side by side."""
         wanted = list(trials)
-        trained = {(METHODS[t.method].recipe, n, t.factor) for t in wanted for n in t.names}
-        list(self._pool.map(_train, sorted(trained)))
+        list(self._pool.map(_train, _trainings(wanted)))
         yield from self._pool.map(_outcome, wanted)
 
     def drawn(self, trials: Iterable[Trial]) -> Iterator[Drawn]:
-        """Give whom the pictures of each trial show, in order."""
-        yield from self._pool.map(_judged, trials)
+        """Give whom the pictures of each trial show, in order; a sheet at a time, side by side."""
+        wanted = list(trials)
+        missing = self._undrawn(wanted)
+        list(self._pool.map(_train, _trainings(missing)))
+        list(self._pool.map(_sheet, [(trial, name) for trial in missing for name in trial.names]))
+        yield from self._pool.map(_judged, wanted)
+
+    def untrained(self, trials: Iterable[Trial]) -> int:
+        """Return how many trainings the pictures of the trials need that are not kept."""
+        needed = _trainings(self._undrawn(list(trials)))
+        return sum(not kept for kept in self._pool.map(_is_trained, needed))
+
+    def _undrawn(self, trials: list[Trial]) -> list[Trial]:
+        kept = self._pool.map(_is_drawn, trials)
+        return [trial for trial, whole in zip(trials, kept, strict=True) if not whole]
 
     def threshold(self) -> tuple[float, float]:
         """Return the cosine that makes a picture somebody's, and its equal error rate."""
@@ -114,8 +132,12 @@ def _judged(trial: Trial) -> Drawn:
     return _gallery[0].judged(trial)
 
 
+def _sheet(wanted: tuple[Trial, str]) -> None:
+    _gallery[0].sheet(*wanted)
+
+
 def _threshold() -> tuple[float, float]:
-    return _gallery[0].threshold
+    return _gallery[0].judge.threshold
 
 
 def _base_loss(name: str) -> float:
@@ -123,13 +145,28 @@ def _base_loss(name: str) -> float:
     return bench.loss(name, Variant(), bench.conditions.noun)
 
 
-def _train(wanted: tuple[str, str, float]) -> None:
+def _trainings(trials: Iterable[Trial]) -> list[Training]:
+    return sorted(
+        {(METHODS[t.method].recipe, name, t.factor, t.seed) for t in trials for name in t.names}
+    )
+
+
+def _train(wanted: Training) -> None:
     _bench[0].learnt(*wanted)
+
+
+def _is_trained(wanted: Training) -> bool:
+    return _bench[0].place(*wanted).is_file()
+
+
+def _is_drawn(trial: Trial) -> bool:
+    return _gallery[0].is_drawn(trial)
 
 
 def _outcome(trial: Trial) -> Outcome:
     bench, method = _bench[0], METHODS[trial.method]
-    parts = [bench.learnt(method.recipe, name, trial.factor) for name in trial.names]
+    told = (trial.factor, trial.seed)
+    parts = [bench.learnt(method.recipe, name, *told) for name in trial.names]
     conditions = bench.conditions
     place = conditions.work / "trials" / f"{_key(trial, parts, conditions)}.json"
     if place.is_file():
@@ -161,5 +198,5 @@ def _key(trial: Trial, parts: list[Learnt], conditions: Conditions) -> str:
     merge = METHODS[trial.method].merge
     decides = [merge, trial.lambda_, [part.key for part in parts]]
     decides += [RIDGE] if merge in RECORDED else []
-    text = json.dumps([*decides, conditions.draws, conditions.seed])
+    text = json.dumps([*decides, conditions.draws, SHARED_SEED])
     return f"{trial.method}-{len(parts)}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
