@@ -124,6 +124,7 @@ class Planned:
             for m, count in self._widths()
         ]
         price = self.price
+        is_full = self.slots == min(width // rank for width, rank in self.ranks.items())
         parts = ", ".join(f"{n} {name}" for name, n in self._components().items())
         return "\n".join(
             [
@@ -140,7 +141,7 @@ class Planned:
                     * bool(self.heard)
                 ),
                 *(["", *price.lines()] if price else []),
-                *([] if price or self.heard else [after(self.ranks)]),
+                *([after(self.ranks)] if is_full and not self.heard else []),
             ]
         )
 

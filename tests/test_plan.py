@@ -155,6 +155,8 @@ def test_the_price_of_overlap_is_told_width_by_width() -> None:
     assert "  1280        64         0         0        0" in shown
     assert "then " not in shown
     assert "overlap" not in _plan("--family", "sd15", "--overlap", "4", "--capacity", "12")
+    fewer = run("plan", "--family", "sd15", "--capacity", "12").stdout
+    assert "--overlap" not in fewer, "12 of 16 are asked for: what comes next is a thirteenth"
 
 
 def test_as_many_concepts_as_are_asked_for_overlap_no_more_than_they_must() -> None:
