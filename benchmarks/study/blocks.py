@@ -1,6 +1,7 @@
 """B of every concept, in the ways that the study compares. Shapes: (m, r), orthonormal columns.
 
-    hadamard, haar    disjoint slots of one O: the product's, and the same of a haar O
+    hadamard, haar    disjoint slots of one O: a layer's own as in the product, a haar O a width
+    hadamard_width    the product's family with one O a width, as haar has it
     epochs            a fresh O for every EPOCH concepts, disjoint slots in each (overlap mode)
     haar_draw         each concept draws r columns of one haar O alone (the paper)
     gaussian          independent normal entries (columns not orthonormal)
@@ -41,11 +42,12 @@ def block_of(
     """Return B of concept number ``concept`` of ``num``. Raises ValueError: no such kind."""
     rank, width = spec.layer_rank(layer), layer.width
     place = {"seed": spec.seed, "layer": layer.path, "width": width, "rank": rank}
-    if kind in {"hadamard", "haar", "equal", "epochs"}:
+    if kind in {"hadamard", "hadamard_width", "haar", "equal", "epochs"}:
         family = "haar" if kind == "haar" else "hadamard"
         epoch, slot = divmod(concept, EPOCH) if kind == "epochs" else (0, concept)
-        of_epoch = {**place, "layer": epoch_layer(layer.path, epoch)}
-        return block(family, slot=0 if kind == "equal" else slot, **of_epoch).astype(np.float64)
+        path = "" if kind == "hadamard_width" else epoch_layer(layer.path, epoch)
+        own = 0 if kind == "equal" else slot
+        return block(family, slot=own, **{**place, "layer": path}).astype(np.float64)
     if kind == "gaussian":
         drawn = gaussian_block(width, rank, slot=concept, seed=spec.seed, layer=layer.path)
         return drawn.astype(np.float64) / 8.0 / np.sqrt(width)

@@ -15,6 +15,7 @@ _RIVALS = (
     "half",
     "haar_draw",
     "haar",
+    "hadamard_width",
     "gaussian",
     "epochs",
     "quiet",
@@ -30,6 +31,7 @@ _REFIT_RIVALS = (
 )
 PAIRS = (
     *(("hadamard", rival) for rival in _RIVALS),
+    *((ours, "haar_draw") for ours in ("haar", "gaussian")),
     *(("hadamard_null", rival) for rival in ("equal_null", "lora_null", "hadamard")),
     *(("hadamard_null_refit", rival) for rival in _REFIT_RIVALS),
 )

@@ -43,6 +43,7 @@ RECIPES = {
     "haar_draw": Recipe("frozen", "haar_draw"),
     "haar": Recipe("frozen", "haar"),
     "hadamard": Recipe("frozen", "hadamard"),
+    "hadamard_width": Recipe("frozen", "hadamard_width"),
     "epochs": Recipe("frozen", "epochs"),
     "quiet": Recipe("frozen", "quiet"),
     "complement": Recipe("frozen", "complement"),
