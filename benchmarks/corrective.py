@@ -57,8 +57,7 @@ class Losses:
 def main() -> None:
     options = _options()
     torch.set_num_threads(1)
-    base, concepts = options.base, options.concepts
-    conditions = Conditions(base, concepts, options.work, NAMES, draws=options.draws)
+    conditions = Conditions(options.base, "peeps", options.work, NAMES, draws=options.draws)
     bench = Bench(conditions)
     rounds = []
     for text in options.sets:
@@ -185,7 +184,6 @@ def _options() -> argparse.Namespace:
         "--work", type=Path, required=True, help="folder of trainings that are kept"
     )
     parser.add_argument("--base", type=Path, default=ASSETS / "pocket-base")
-    parser.add_argument("--concepts", type=Path, default=ASSETS / "pocket-concepts")
     parser.add_argument("--sets", nargs="+", default=["0,1,2", "3,4,5", "0,1,2,3,4,5"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--steps", type=int, default=200, help="of a round")

@@ -42,7 +42,7 @@ def main() -> None:
     options = _options()
     torch.set_num_threads(1)
     conditions = Conditions(
-        options.base, options.concepts, options.work, (options.concept,), draws=options.draws
+        options.base, "peeps", options.work, (options.concept,), draws=options.draws
     )
     bench = Bench(conditions)
     images = bench.images[options.concept]
@@ -188,7 +188,6 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="one concept, several owners")
     parser.add_argument("--work", type=Path, required=True, help="folder of what is kept")
     parser.add_argument("--base", type=Path, default=ASSETS / "pocket-base")
-    parser.add_argument("--concepts", type=Path, default=ASSETS / "pocket-concepts")
     parser.add_argument("--concept", default="anna-k7")
     parser.add_argument("--owners", type=int, default=2)
     parser.add_argument("--counts", type=_counts, default=[], help="pictures of each: 2,3,7")
