@@ -42,7 +42,9 @@ def spec() -> FederationSpec:
     )
 
 
-@pytest.mark.parametrize("kind", ["hadamard", "hadamard_width", "haar", "quiet", "loudest", "complement"])
+@pytest.mark.parametrize(
+    "kind", ["hadamard", "hadamard_width", "haar", "quiet", "loudest", "complement"]
+)
 def test_disjoint_blocks_share_no_direction(
     blocks: Callable[[str, int], np.ndarray], kind: str
 ) -> None:
