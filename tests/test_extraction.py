@@ -165,6 +165,7 @@ def test_dense_noise_is_outside_and_not_in_a_free_slot_alone() -> None:
 
     assert parts.outside / parts.energy == pytest.approx(0.01 * (1 - 12 / 48), rel=0.2)
     assert parts.outside**0.5 > parts.floor
+    assert parts.free is not None
     assert 0 < parts.free <= parts.outside * 1.0001
 
 
