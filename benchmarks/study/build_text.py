@@ -10,6 +10,7 @@ core, deterministic on one machine.
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -125,7 +126,7 @@ def _trained(seen: Tensor, said: Tensor) -> dict[str, Tensor]:
         optimiser.step()
         schedule.step()
         if step % 200 == 0:
-            print(step, round(loss.item(), 4), flush=True)
+            print(step, round(loss.item(), 4), file=sys.stderr, flush=True)
     return {name: head.weight.detach() for name, head in heads.items()}
 
 
