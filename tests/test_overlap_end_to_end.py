@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from safetensors.numpy import load_file
 
 from orthofed.client.home import Home
@@ -22,21 +21,14 @@ from orthofed.core.spec import FederationSpec
 from orthofed.core.spec_blocks import block
 
 from .coordinator_process import Coordinator, run
-from .owner_daemon import TRAINING
-from .tiny_base import tiny_base
-from .tiny_concept import write_images
+from .training_owner import furnished
 
 OPTIONS = ("--rank", "16", "--overlap", "2", "--prompt", "a photo of {}")
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("overlap")
-    tiny_base(folder / "base")
-    write_images(folder / "images", 6)
-    (folder / "quick.toml").write_text(TRAINING)
-    return folder
+    return furnished(tmp_path_factory.mktemp("overlap"))
 
 
 @pytest.fixture(scope="module")

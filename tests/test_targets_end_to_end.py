@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from safetensors.numpy import load_file
 
 from orthofed.client.home import Home
@@ -21,10 +20,8 @@ from orthofed.core.spec import FederationSpec
 from orthofed.core.targets import tensor_names
 
 from .coordinator_process import Coordinator, run
-from .owner_daemon import TRAINING
-from .tiny_base import tiny_base
-from .tiny_concept import write_images
 from .tiny_release import block_of
+from .training_owner import furnished
 
 OPTIONS = {
     "all": ("--targets", "all", "--rank", "4"),
@@ -36,13 +33,9 @@ OPTIONS = {
 @pytest.fixture(scope="module", params=sorted(OPTIONS))
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a folder for a federation; its name says what it is founded with."""
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("targets") / request.param
     folder.mkdir()
-    tiny_base(folder / "base")
-    write_images(folder / "images", 6)
-    (folder / "quick.toml").write_text(TRAINING)
-    return folder
+    return furnished(folder)
 
 
 @pytest.fixture(scope="module")

@@ -102,15 +102,19 @@ def sent_messages(home: Home) -> list[dict[str, object]]:
     return [entry for entry in entries if entry["method"] not in UNSIGNED]
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make the folder with base, images and settings that all tests share."""
+def furnished(folder: Path) -> Path:
+    """Lay a tiny base, images of one concept and quick settings into ``folder``; return it."""
     torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("owners")
     tiny_base(folder / "base")
     write_images(folder / "images", 6)
     (folder / "quick.toml").write_text(TRAINING)
     return folder
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make the folder with base, images and settings that all tests share."""
+    return furnished(tmp_path_factory.mktemp("owners"))
 
 
 @pytest.fixture(scope="module")
