@@ -169,7 +169,8 @@ def test_the_command_brings_in_a_lora_of_each_spelling(
     assert said["dropped"]["layers"] == len(_sides(one.base, ("ff.net.2",)))
     assert 0 < said["dropped"]["energy_share"] < 1
     assert set(said["kept"]["layers"]) == set(_sides(one.base, ("attn2.to_k", "attn2.to_v")))
-    assert 0 < said["fidelity"]["kept"] < 1
+    layers = said["fidelity"]["layers"].values()  # on held-out prompts: noise may keep less than 0
+    assert min(layers) <= said["fidelity"]["kept"] <= max(layers) < 1
     assert said["fidelity"]["distilled_steps"] == 0
     assert (one.home.run(f"{spelling}-a1") / RECEIPT).is_file()
 
