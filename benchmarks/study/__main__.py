@@ -4,6 +4,7 @@
     cd benchmarks && python -m study --work FOLDER   # hours; what was done before is not done again
     cd benchmarks && python -m study --add results/study-cpu-1.json --methods lora haar_draw ...
     cd benchmarks && python -m study --add results/study-cpu-1.json --seed 1 --methods lora ...
+    cd benchmarks && python -m study --add results/study-cpu-1.json --lambdas 0.3 --sizes 8=2 ...
     cd benchmarks && python -m study --add results/study-cpu-1.json --draw-only --pictures 14 \
         --methods lora hadamard_null --cells 1@1 12@1
 
@@ -23,7 +24,6 @@ from pathlib import Path
 from circumstances import commit, hardware
 
 from .bench import SHARED_SEED, Conditions
-from .comparing import differences
 from .earlier import SCHEMA, Earlier
 from .figures import table
 from .options import parsed
@@ -82,7 +82,6 @@ def _results(
             "tuning": now.tuning,
             "base": base,
             "methods": methods,
-            "differences": differences(base, now.outcomes, now.drawn),
             "outcomes": [outcome.as_plain() for outcome in now.outcomes],
             "drawn": [each.as_plain() for each in now.drawn],
         }
@@ -90,7 +89,7 @@ def _results(
 
 def _running(workers: Workers, earlier: Earlier, options: argparse.Namespace) -> Iterator[Earlier]:
     """Train, merge and score one method after the other, and draw the cells that are asked for."""
-    now = earlier.without(options.methods, options.seed)
+    now = earlier
     tried = {**now.tuning}
     # What an earlier run chose for a recipe stands, under the same conditions.
     factors = {r: float(min(some, key=some.__getitem__)) for r, some in tried.items() if some}
@@ -101,7 +100,8 @@ def _running(workers: Workers, earlier: Earlier, options: argparse.Namespace) ->
         trials = [*_trials(method, factors[recipe], options)]
         outcomes = tuple(workers.outcomes(trials))
         wanted = [t for t in trials if options.pictures and t.cell in options.cells]
-        now = now.grown(outcomes, tuple(workers.drawn(wanted)), tried)
+        drawn = tuple(workers.drawn(wanted))
+        now = now.rerun(outcomes).undrawn(wanted).grown(outcomes, drawn, tried)
         yield now
 
 

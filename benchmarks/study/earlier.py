@@ -70,21 +70,28 @@ class Earlier:
             )
         return found
 
-    def without(self, methods: Collection[str], seed: int) -> "Earlier":
-        """Leave out ``methods`` with that training seed, which are about to be run again."""
+    def rerun(self, outcomes: Collection[Outcome]) -> "Earlier":
+        """Leave out what ``outcomes``, all of one method and seed, take the place of.
 
-        def stands(method: str, trained: int) -> bool:
-            return method not in methods or trained != seed
+        Other sets, lambdas and pictures of that method stand if they are of the same trainings:
+        the same factor on the rates, and every concept alone with the loss that it had.
+        """
+        trials = {outcome.trial for outcome in outcomes}
+        ((method, seed),) = {(trial.method, trial.seed) for trial in trials}
 
-        runs = [
-            {**run, "methods": [m for m in run["methods"] if stands(m, run.get("seed", 0))]}
-            for run in self.runs
-        ]
+        def is_own(trial: Trial) -> bool:
+            return (trial.method, trial.seed) == (method, seed)
+
+        had = {o.trial: o for o in self.outcomes if is_own(o.trial)}
+        alone = [o for o in outcomes if len(o.trial.names) == 1]
+        same = all(o.trial in had and _is_near(o, had[o.trial]) for o in alone)
+        stay = {trial for trial in had if same and trial not in trials}
+        runs = self.runs if stay else tuple(_unsaid(run, method, seed) for run in self.runs)
         return Earlier(
             tuple(run for run in runs if run["methods"]),
             self.tuning,
-            tuple(o for o in self.outcomes if stands(o.trial.method, o.trial.seed)),
-            tuple(d for d in self.drawn if stands(d.trial.method, d.trial.seed)),
+            tuple(o for o in self.outcomes if not is_own(o.trial) or o.trial in stay),
+            tuple(d for d in self.drawn if not is_own(d.trial) or same),
         )
 
     def undrawn(self, trials: Collection[Trial]) -> "Earlier":
@@ -99,3 +106,14 @@ class Earlier:
     ) -> "Earlier":
         """Add what was found since."""
         return Earlier(self.runs, tuning, self.outcomes + outcomes, self.drawn + drawn)
+
+
+def _is_near(one: Outcome, other: Outcome) -> bool:
+    return all(abs(one.losses[name] / loss - 1) <= _SAME for name, loss in other.losses.items())
+
+
+def _unsaid(run: Mapping[str, Any], method: str, seed: int) -> Mapping[str, Any]:
+    """Return ``run`` without a method of which nothing that it found is left."""
+    if run.get("seed", 0) != seed:
+        return run
+    return {**run, "methods": [other for other in run["methods"] if other != method]}

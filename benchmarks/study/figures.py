@@ -6,8 +6,11 @@
                sets, and both methods answer for the same; so do training seeds (method.md 8)
 
 A cell is "SIZE@LAMBDA"; a size of 1 is the concept alone. Single and merged are of one seed.
+"SIZE@best": the lambda, of those that were run, which serves the other concepts best, so that no
+concept's own loss chooses what it is measured at.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -17,8 +20,10 @@ from .drawn import Drawn
 from .trials import Outcome
 
 BOOTSTRAPS = 10_000
-Values = dict[tuple[str, tuple[str, ...], int], float]
+Key = tuple[str, tuple[str, ...], int]
+Values = dict[Key, float]
 """One figure of every concept in every set of a cell, by training seed."""
+BEST = "best"
 SEEN = ("identity", "likeness", "nearest_is_own", "image", "text")
 """Figures of pictures: drawn.py."""
 
@@ -45,10 +50,19 @@ def table(
 
 def losses(outcomes: Sequence[Outcome], method: str, cell: str) -> Values:
     """Return the loss of every concept in every set."""
+    size, _, lambda_ = cell.partition("@")
+    if lambda_ == BEST:
+        return {key: told[best] for key, (told, best) in _chosen(outcomes, method, size).items()}
     some = [o for o in outcomes if o.trial.method == method and o.trial.cell == cell]
     return {
         (name, o.trial.names, o.trial.seed): loss for o in some for name, loss in o.losses.items()
     }
+
+
+def best_lambdas(outcomes: Sequence[Outcome], method: str, size: str) -> dict[str, int]:
+    """Return how often each lambda is the best one, by concepts in sets of ``size``."""
+    counts = Counter(best for _, best in _chosen(outcomes, method, size).values())
+    return {lambda_: counts[lambda_] for lambda_ in sorted(counts, key=float)}
 
 
 def retentions(
@@ -86,6 +100,16 @@ def seen(drawn: Sequence[Drawn], method: str, cell: str, figure: str) -> Values:
         (name, d.trial.names, d.trial.seed): value
         for d in some
         for name, value in getattr(d, figure).items()
+    }
+
+
+def drops(drawn: Sequence[Drawn], method: str, cell: str, figure: str) -> Values:
+    """Return what a figure of SEEN changes by from a concept alone, lambda 1, to each set of it."""
+    alone = {(name, seed): x for (name, _, seed), x in seen(drawn, method, "1@1", figure).items()}
+    return {
+        (name, names, seed): value - alone[name, seed]
+        for (name, names, seed), value in seen(drawn, method, cell, figure).items()
+        if len(names) > 1 and (name, seed) in alone
     }
 
 
@@ -132,6 +156,28 @@ def difference(one: Values, other: Values, *, seed: int = 0) -> dict[str, float]
     own = [np.mean([np.mean([*by_seed.values()]) for by_seed in s.values()]) for s in gaps.values()]
     mean = float(np.mean(own))
     return {"mean": round(mean, 6), "low": round(float(low), 6), "high": round(float(high), 6)}
+
+
+def _chosen(
+    outcomes: Sequence[Outcome], method: str, size: str
+) -> dict[Key, tuple[dict[str, float], str]]:
+    """Return losses by lambda, and the lambda at which all *other* concepts lose least in the mean.
+
+    Of concepts in sets that were run with every lambda of this size; a lone lambda is no choice.
+    """
+    cells = {o.trial.cell for o in outcomes if o.trial.method == method}
+    lambdas = [c.partition("@")[2] for c in sorted(cells) if c.partition("@")[0] == size]
+    by_lambda = {each: losses(outcomes, method, f"{size}@{each}") for each in lambdas}
+    if len(by_lambda) < 2:
+        return {}
+    shared = sorted(set[Key].intersection(*(set(some) for some in by_lambda.values())))
+    found = dict[Key, tuple[dict[str, float], str]]()
+    for key in shared:
+        others = [other for other in shared if other[0] != key[0]]
+        means = {e: sum(some[o] for o in others) / len(others) for e, some in by_lambda.items()}
+        told = {each: some[key] for each, some in by_lambda.items()}
+        found[key] = told, min(means, key=means.__getitem__)
+    return found
 
 
 def _over_seeds(values: np.ndarray, random: np.random.Generator) -> np.ndarray:

@@ -17,6 +17,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from .figures import BEST
+from .paper import beside_the_paper
 from .summary import summary
 
 _TICKS = (-10, -5, -2, -1, -0.5, 0, 0.5, 1)
@@ -101,7 +103,7 @@ _SEEN = {t: name for t, (name, *_) in _FIGURES.items() if name not in {"loss", "
 
 
 def pictured(found: Mapping[str, Any]) -> list[list[str]]:
-    """Return tables of what pictures show: figures of each drawn cell, then whom they show."""
+    """Return tables of what pictures show: each drawn cell, the paper's Table 2, the confusion."""
     drawn = {
         (method, cell): row["cells"][cell]
         for cell in _cells(found)
@@ -110,7 +112,7 @@ def pictured(found: Mapping[str, Any]) -> list[list[str]]:
     }
     if not drawn:
         return []
-    head = ["method", "set", "pictures", "seeds", *_SEEN]
+    head = ["method", "set", "pictures", "seeds", *_SEEN, "identity, beside alone"]
     body = [
         [
             f"`{method}`",
@@ -118,10 +120,11 @@ def pictured(found: Mapping[str, Any]) -> list[list[str]]:
             _of_a_claim(kept["pictures"]),
             str(kept["picture_seeds"]),
             *(_within(kept.get(name), 3) for name in _SEEN.values()),
+            _interval(kept.get("drop", {}).get("identity"), 1, 3),
         ]
         for (method, cell), kept in drawn.items()
     ]
-    parts = [_markdown(head, body)]
+    parts = [_markdown(head, body), _markdown(*beside_the_paper(found))]
     for (method, cell), kept in drawn.items():
         rows: Mapping[str, Mapping[str, int]] = kept["confusion"]
         head = [f"`{method}`, {_spoken(cell)}: drawn, and nearest to", *found["concepts"]]
@@ -133,10 +136,13 @@ def pictured(found: Mapping[str, Any]) -> list[list[str]]:
 
 
 def plotted(found: Mapping[str, Any]) -> Figure:
-    """Return retention against the number of concepts, one panel a lambda, a line a method."""
+    """Return retention against the number of concepts, one panel a lambda, a line a method.
+
+    The last panel has each method at its best lambda.
+    """
     mpl.rcParams["svg.hashsalt"] = "orthofed"  # the same bytes from the same numbers
     mpl.rcParams["svg.fonttype"] = "none"
-    lambdas = sorted({cell.partition("@")[2] for cell in _cells(found)}, key=float)
+    lambdas = sorted({cell.partition("@")[2] for cell in _cells(found)})  # words behind numbers
     figure = Figure(figsize=(6.2 * len(lambdas), 5.0))
     panels = figure.subplots(1, len(lambdas), squeeze=False, gridspec_kw={"wspace": 0.55})[0]
     for panel, value in zip(panels, lambdas, strict=True):
@@ -144,6 +150,8 @@ def plotted(found: Mapping[str, Any]) -> Figure:
         for method, row in found["methods"].items():
             held = [c for c, kept in row["cells"].items() if "loss" in kept]
             sizes = sorted(int(c.partition("@")[0]) for c in held if c.endswith(f"@{value}"))
+            if not sizes:
+                continue
             cells = [(n, row["cells"][f"{n}@{value}"]) for n in sizes]
             points = [(n, kept.get("retention", {"mean": 1.0})["mean"]) for n, kept in cells]
             dash, colour = next((d, c) for part, d, c in _FAMILIES if part in method)
@@ -155,7 +163,8 @@ def plotted(found: Mapping[str, Any]) -> Figure:
         panel.set_yscale("symlog", linthresh=1)  # 0 to 1 as it is, what is lost beyond in decades
         panel.set_yticks(_TICKS, labels=[f"{tick:g}" for tick in _TICKS])
         panel.minorticks_off()
-        panel.set(title=f"lambda {value}", xlabel="concepts in the model", ylabel="retention")
+        told = "each at its best lambda" if value == BEST else f"lambda {value}"
+        panel.set(title=told, xlabel="concepts in the model", ylabel="retention")
         _name(panel, ends)
     return figure
 
@@ -182,14 +191,19 @@ def _name(panel: Axes, ends: Mapping[str, tuple[float, float, str]]) -> None:
 
 
 def _cells(found: Mapping[str, Any]) -> list[str]:
-    """Return the cells that any method has: by lambda, the highest first, then by size."""
+    """Return the cells that any method has: the highest lambda first, the best last; by size."""
     held = {cell for row in found["methods"].values() for cell in row["cells"]}
-    pairs = [(float(cell.partition("@")[2]), int(cell.partition("@")[0]), cell) for cell in held]
-    return [cell for _, _, cell in sorted(pairs, key=lambda pair: (-pair[0], pair[1]))]
+    order = dict[str, tuple[float, int]]()
+    for cell in held:
+        size, _, lambda_ = cell.partition("@")
+        order[cell] = (0.0 if lambda_ == BEST else -float(lambda_), int(size))
+    return sorted(held, key=order.__getitem__)
 
 
 def _spoken(cell: str) -> str:
     size, _, value = cell.partition("@")
+    if value == BEST:
+        return f"{size} at best"
     return f"alone, {value}" if size == "1" else f"{size} at {value}"
 
 

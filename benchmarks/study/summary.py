@@ -2,21 +2,26 @@
 
 Every method, metric, size and lambda has its mean and its 95 % interval, by the bootstrap of
 figures.py: over concepts, then sets, and training seeds; crosstalk, which a set has as a whole,
-over sets. So have the differences that the run looked at. A cell is "SIZE@LAMBDA"; ``seeds`` is how
-many its losses come from. Where pictures were drawn it has their number and the confusion matrix:
-how many of a concept's pictures are nearest to which concept.
+over sets. So have the differences of comparing.py. A cell is "SIZE@LAMBDA", or "SIZE@best"
+(figures.py); ``seeds`` is how many its losses come from. Where pictures were drawn it has their
+number, what each figure changes by from the concept alone (``drop``), and the confusion matrix: how
+many of a concept's pictures are nearest to which concept.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
+from .comparing import differences
 from .drawn import Drawn
 from .figures import (
+    BEST,
     SEEN,
     Values,
+    best_lambdas,
     confusion,
     crosstalks,
     difference,
+    drops,
     gains,
     losses,
     retentions,
@@ -24,7 +29,7 @@ from .figures import (
 )
 from .trials import Outcome
 
-SCHEMA = "orthofed.study-summary/2"
+SCHEMA = "orthofed.study-summary/3"
 
 
 def summary(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,7 +53,17 @@ def summary(result: Mapping[str, Any]) -> dict[str, Any]:
             found["pictures"] = sum(sum(counts.values()) for counts in shown.values())
             found["picture_seeds"] = len({seed for *_, seed in values["identity"]})
             found["confusion"] = shown
+            gaps = {each: _interval(drops(drawn, method, cell, each)) for each in SEEN}
+            found["drop"] = {each: gap for each, gap in gaps.items() if gap}
+        size, _, lambda_ = cell.partition("@")
+        if lambda_ == BEST:
+            found["lambdas"] = best_lambdas(outcomes, method, size)
         return found
+
+    def cells(method: str, row: Mapping[str, Any]) -> list[str]:
+        held = [cell for cell in row if "@" in cell]
+        sizes = dict.fromkeys(cell.partition("@")[0] for cell in held)
+        return held + [f"{n}@{BEST}" for n in sizes if best_lambdas(outcomes, method, n)]
 
     return {
         "schema": SCHEMA,
@@ -57,11 +72,11 @@ def summary(result: Mapping[str, Any]) -> dict[str, Any]:
         "methods": {
             method: {
                 "factor": row["factor"],
-                "cells": {cell: figures(method, cell) for cell in row if "@" in cell},
+                "cells": {cell: figures(method, cell) for cell in cells(method, row)},
             }
             for method, row in result["methods"].items()
         },
-        "differences": result["differences"],
+        "differences": differences(base, outcomes, drawn),
     }
 
 
