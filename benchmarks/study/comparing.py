@@ -23,10 +23,19 @@ _RIVALS = (
     "complement",
     "lora",
 )
-_NULL_RIVALS = ("equal_null", "lora_null", "hadamard", "haar_draw", "lora", "tokens")
+_NULL_RIVALS = (
+    "equal_null",
+    "epochs_null",
+    "lora_null",
+    "hadamard",
+    "haar_draw",
+    "lora",
+    "tokens",
+)
 _REFIT_RIVALS = (
     "hadamard_null",
     "equal_null_refit",
+    "epochs_null_refit",
     "lora_null_refit",
     "lora_fusion",
     "lora_refit",

@@ -55,6 +55,7 @@ RECIPES = {
     "lora_null": Recipe("lora", null=True),
     "equal_null": Recipe("frozen", "equal", null=True),
     "hadamard_null": Recipe("frozen", "hadamard", null=True),
+    "epochs_null": Recipe("frozen", "epochs", null=True),
 }
 METHODS = {
     **{name: Method(name) for name in RECIPES},
@@ -64,6 +65,7 @@ METHODS = {
     "equal_null_refit": Method("equal_null", "refit"),
     "hadamard_refit": Method("hadamard", "refit"),
     "hadamard_null_refit": Method("hadamard_null", "refit"),
+    "epochs_null_refit": Method("epochs_null", "refit"),
     "lora_ties": Method("lora", "ties"),
     "lora_dare": Method("lora", "dare"),
 }
