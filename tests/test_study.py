@@ -243,6 +243,22 @@ def test_what_is_gone_is_trained_again_at_the_factor_that_the_result_tells(
     assert json.loads((work / "trained-again.json").read_text())["methods"] == whole["methods"]
 
 
+def test_a_slow_method_learns_at_the_rate_below_the_best(
+    smoke: tuple[dict[str, Any], Path],
+) -> None:
+    whole, work = smoke
+
+    found = grown(work, "--methods", "equal", "hadamard_slow", "--pictures", "0", to="slow.json")
+
+    assert whole["methods"]["hadamard"]["factor"] == 1.0
+    assert found["methods"]["hadamard_slow"]["factor"] == 0.3
+    assert found["methods"]["equal"]["factor"] == 1.0
+    slow, fast = (
+        r["methods"][m]["1@1"] for r, m in ((found, "hadamard_slow"), (whole, "hadamard"))
+    )
+    assert slow["loss"] != fast["loss"]
+
+
 def test_a_result_grows_by_another_training_seed(smoke: tuple[dict[str, Any], Path]) -> None:
     """Other trainings, the same draws, sets and noise: both count, and each stands as it was."""
     whole, work = smoke

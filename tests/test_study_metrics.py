@@ -149,9 +149,10 @@ def test_pictures_of_what_was_not_run_are_refused() -> None:
     [
         (["--draw-only"], "give it by --add"),
         (["--draw-only", "--add", "x.json", "--pictures", "0"], "does nothing"),
+        (["--start", "lora=0.5"], "--start: 0.5 is none of the factors that are tried, 0.1, 0.3,"),
     ],
 )
-def test_drawing_needs_a_result_and_pictures(
+def test_options_that_cannot_be_followed_are_refused(
     capsys: pytest.CaptureFixture[str], words: list[str], complaint: str
 ) -> None:
     with pytest.raises(SystemExit):

@@ -27,11 +27,9 @@ from .bench import SHARED_SEED, Conditions
 from .earlier import SCHEMA, Earlier
 from .figures import table
 from .options import parsed
-from .recipes import METHODS
+from .recipes import FACTORS, METHODS
 from .trial import Trial
 from .trials import Workers
-
-FACTORS = (0.1, 0.3, 1.0, 3.0, 10.0)
 
 
 def main() -> None:
@@ -97,7 +95,8 @@ def _running(workers: Workers, earlier: Earlier, options: argparse.Namespace) ->
         recipe = METHODS[method].recipe
         if recipe not in factors:
             factors[recipe], tried[recipe] = _tuned(workers, recipe, options)
-        trials = [*_trials(method, factors[recipe], options)]
+        best = FACTORS.index(factors[recipe])
+        trials = [*_trials(method, FACTORS[max(0, best - METHODS[method].below)], options)]
         outcomes = tuple(workers.outcomes(trials))
         wanted = [t for t in trials if options.pictures and t.cell in options.cells]
         drawn = tuple(workers.drawn(wanted))

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from .recipes import METHODS
+from .recipes import FACTORS, METHODS
 from .sets import SETS
 
 ASSETS = Path(__file__).parent.parent.parent / "assets"
@@ -28,6 +28,9 @@ def parsed(words: list[str] | None = None) -> argparse.Namespace:
     folders = sorted(path.name for path in people.iterdir() if path.is_dir())
     options.names = tuple(folders[: options.num])
     options.start = {k: float(v) for k, _, v in (text.partition("=") for text in options.start)}
+    if strange := {*options.start.values()} - {*FACTORS}:
+        tried = ", ".join(f"{each:g}" for each in FACTORS)
+        parser.error(f"--start: {strange.pop():g} is none of the factors that are tried, {tried}")
     sizes = dict(text.split("=") for text in options.sizes)
     options.sizes = {int(k): int(v) for k, v in sizes.items() if int(k) <= len(folders)}
     options.cells = options.cells or [

@@ -13,6 +13,9 @@ Side = Literal["none", "lora", "frozen", "frozen_up"]
 Tokens = Literal["learnt", "layered", "frozen"]
 Merge = Literal["sum", "fusion", "refit", "ties", "dare"]
 
+FACTORS = (0.1, 0.3, 1.0, 3.0, 10.0)
+"""On the trainer's rates: those that a recipe's best one is looked for among."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -27,10 +30,15 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A recipe and what is done with what it gave."""
+    """A recipe and what is done with what it gave.
+
+    ``below``: how many of the rates that are tried lie between the recipe's best one alone and this
+    method's. What learns more slowly learns less, and leaves more alone.
+    """
 
     recipe: str
     merge: Merge = "sum"
+    below: int = 0
 
 
 RECIPES = {
@@ -57,6 +65,7 @@ RECIPES = {
     "hadamard_null": Recipe("frozen", "hadamard", null=True),
     "epochs_null": Recipe("frozen", "epochs", null=True),
 }
+_SLOWLY = ("hadamard", "lora", "haar_draw", "hadamard_null", "equal_null", "lora_null")
 METHODS = {
     **{name: Method(name) for name in RECIPES},
     "lora_fusion": Method("lora", "fusion"),
@@ -66,6 +75,8 @@ METHODS = {
     "hadamard_refit": Method("hadamard", "refit"),
     "hadamard_null_refit": Method("hadamard_null", "refit"),
     "epochs_null_refit": Method("epochs_null", "refit"),
+    **{f"{name}_slow": Method(name, below=1) for name in _SLOWLY},
+    "hadamard_null_slow_refit": Method("hadamard_null", "refit", below=1),
     "lora_ties": Method("lora", "ties"),
     "lora_dare": Method("lora", "dare"),
 }
