@@ -5,9 +5,12 @@ request is one number for ever, so asking again gives the same lease. Source: se
 reliability.md 5. Not here: keeping the lease (renewals.py), and what comes of a lost one.
 """
 
+from dataclasses import asdict
+
 from ..core import document
 from ..core.errors import VerificationFailed
 from ..core.keys import SigningKey
+from ..core.overlap import overlapping
 from ..proto import methods, wire
 from . import session as flow
 from .channel import Channel
@@ -67,6 +70,8 @@ class Leasing:
                 code="bad-reply",
             )
         self._say("leased", slot=lease.slot, fence=lease.fence, ttl_s=lease.ttl_s)
+        if overlap := overlapping(self._federation.spec):
+            self._say("overlap", **asdict(overlap))
         LostWork(self._home.run(self._options.concept)).take_back(lease.slot)
         return flow.Granted(lease.slot, lease.fence, lease.ttl_s, lease.hold_s)
 

@@ -200,6 +200,9 @@ def _sentence(name: str, happened: Happened) -> str:  # noqa: C901, PLR0912, PLR
             text = f"release {values['release']} keeps {says} of what this concept learnt"
         case "leased":
             text = f"leased slot {values['slot']} at fence {values['fence']}"
+        case "overlap":
+            text = f"slots overlap in {values['layers']} of {values['all']} layers: there up to "
+            text += f"{float(str(values['share'])):.1%} of a concept of another basis is heard"
         case "validated":
             text = f"step {values['step']}: {float(str(values['loss'])):.4f} on held-out images"
         case "trained":

@@ -43,6 +43,18 @@ class Measured:
     largest: float
 
 
+@dataclass(frozen=True, slots=True)
+class Overlapping:
+    """``layers`` of ``all`` in which concepts of several bases lie.
+
+    ``share``: of each concept of another basis, what is heard in the mean where it is most, r / m.
+    """
+
+    layers: int
+    all: int
+    share: float
+
+
 def price(concepts: int, *, slots: int, rank: int, width: int) -> Price:
     """Return what ``concepts`` cost in a layer of a federation of ``slots``, leased in order.
 
@@ -71,6 +83,16 @@ def stages(disjoint: int, slots: int) -> tuple[int, ...]:
     if slots <= disjoint:
         return (slots,)
     return tuple(sorted({disjoint, disjoint + 1, *range(2 * disjoint, slots, disjoint), slots}))
+
+
+def overlapping(spec: FederationSpec) -> Overlapping | None:
+    """Return where slots of ``spec`` overlap; None: no two do in any layer."""
+    shares = [
+        spec.layer_rank(layer) / layer.width
+        for layer in spec.layers
+        if spec.capacity > layer.width // spec.layer_rank(layer)
+    ]
+    return Overlapping(len(shares), len(spec.layers), max(shares)) if shares else None
 
 
 def measured(spec: FederationSpec, layer: Layer) -> Measured | None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from orthofed.client.happened import Happened, Report
 from orthofed.client.home import Home
 from orthofed.client.join import join
 from orthofed.client.train_command import train_concept
@@ -37,7 +38,9 @@ def coordinator(place: Path) -> Iterator[Coordinator]:
         yield running
 
 
-def taught(place: Path, coordinator: Coordinator, concept: str) -> tuple[Home, int]:
+def taught(
+    place: Path, coordinator: Coordinator, concept: str, report: Report = lambda _: None
+) -> tuple[Home, int]:
     """Train and send a concept by an owner of its own; return its home and slot."""
     home = Home.at(place / concept)
     join(home, coordinator.invite(), url=None, patience_s=20)
@@ -48,7 +51,7 @@ def taught(place: Path, coordinator: Coordinator, concept: str) -> tuple[Home, i
         base=place / "base",
         config=place / "quick.toml",
     )
-    session = train_concept(home, options, report=lambda _: None, ask=lambda _: True, patience_s=20)
+    session = train_concept(home, options, report=report, ask=lambda _: True, patience_s=20)
     return home, session.slot
 
 
@@ -80,10 +83,14 @@ def tensors(folder: Path) -> dict[str, bytes]:
 def test_a_concept_of_the_second_basis_is_merged_rebuilt_audited_and_taken_out_again(
     place: Path, coordinator: Coordinator
 ) -> None:
-    """Without it the release has, to the byte, the tensors that it had before it came."""
+    """Without it the release has, to the byte, the tensors that it had before it came.
+
+    Its owner was told in how many layers it overlaps, and by how much at most.
+    """
+    heard: list[Happened] = []
     _, first = taught(place, coordinator, "wolf-a1")
     alone = released(place, coordinator, "alone")
-    home, second = taught(place, coordinator, "lynx-b2")
+    home, second = taught(place, coordinator, "lynx-b2", heard.append)
     both = released(place, coordinator, "both")
     withdraw(home, "lynx-b2", ask=lambda _: True, patience_s=20)
     again = released(place, coordinator, "again")
@@ -97,6 +104,8 @@ def test_a_concept_of_the_second_basis_is_merged_rebuilt_audited_and_taken_out_a
     ]
     assert shared
     assert np.mean(shared) == pytest.approx(16 / 24, rel=0.1)
+    (told,) = (each.values for each in heard if each.name == "overlap")
+    assert told == {"layers": len(shared), "all": len(spec.layers), "share": 16 / 24}
     assert tensors(again) == tensors(alone)
     assert tensors(both) != tensors(alone)
     info = json.loads((both / "info.json").read_bytes())
