@@ -65,7 +65,15 @@ RECIPES = {
     "hadamard_null": Recipe("frozen", "hadamard", null=True),
     "epochs_null": Recipe("frozen", "epochs", null=True),
 }
-_SLOWLY = ("hadamard", "lora", "haar_draw", "hadamard_null", "equal_null", "lora_null")
+_SLOWLY = (
+    "hadamard",
+    "lora",
+    "haar_draw",
+    "hadamard_null",
+    "equal_null",
+    "lora_null",
+    "epochs_null",
+)
 METHODS = {
     **{name: Method(name) for name in RECIPES},
     "lora_fusion": Method("lora", "fusion"),
