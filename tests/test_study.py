@@ -146,8 +146,9 @@ def test_the_report_shows_what_the_run_found(
         counts = [line.split("|")[2:-1] for line in lines if line.startswith(f"| {name} |")]
         assert len(counts) == 2 * len(result["methods"]), "alone and merged, a matrix each"
         assert all(sum(map(int, row)) == PROMPTS for row in counts)
-    text = minidom.parse(str(tmp_path / "retention.svg")).toxml()  # noqa: S318  # ours
-    assert [method for method in result["methods"] if method not in text] == []
+    for plot in ("retention", "identity"):
+        text = minidom.parse(str(tmp_path / f"{plot}.svg")).toxml()  # noqa: S318  # ours
+        assert [method for method in result["methods"] if method not in text] == []
 
 
 @pytest.mark.docs

@@ -197,7 +197,7 @@ class Bench:
             own,
             **rates,
             steps=self.conditions.steps or own.steps,
-            null_weight=own.null_weight if recipe.null else 0.0,
+            null_weight=own.null_weight * recipe.null,
         )
 
 

@@ -23,15 +23,20 @@ _RIVALS = (
     "complement",
     "lora",
 )
-_NULL_RIVALS = (
-    "equal_null",
-    "epochs_null",
+_NULL_RIVALS = ("equal_null", "epochs_null", "lora_null", "hadamard", "haar_draw", "lora", "tokens")
+_SLOW_RIVALS = (
+    "hadamard_null",
+    "hadamard_null5_slow",
+    "complement_null_slow",
+    "equal_null_slow",
+    "epochs_null_slow",
     "lora_null",
-    "hadamard",
-    "haar_draw",
+    "hadamard_slow",
     "lora",
+    "haar_draw",
     "tokens",
 )
+"""Of the product: `orthofed client train` learns at the rate of the slow methods."""
 _REFIT_RIVALS = (
     "hadamard_null",
     "equal_null_refit",
@@ -39,6 +44,14 @@ _REFIT_RIVALS = (
     "lora_null_refit",
     "lora_fusion",
     "lora_refit",
+    "tokens",
+)
+_SLOW_REFIT_RIVALS = (
+    "hadamard_null_slow",
+    "hadamard_null_refit",
+    "lora_null",
+    "lora_null_refit",
+    "lora_fusion",
     "tokens",
 )
 _IN_THE_PAPERS_ORDER = (
@@ -56,6 +69,9 @@ PAIRS = (
     *(("hadamard", rival) for rival in ("frozen_up", "loudest", "hadamard_tokens_frozen")),
     *(("hadamard_null", rival) for rival in _NULL_RIVALS),
     *(("hadamard_null_refit", rival) for rival in _REFIT_RIVALS),
+    *(("hadamard_null_slow", rival) for rival in _SLOW_RIVALS),
+    *(("hadamard_null_slow_refit", rival) for rival in _SLOW_REFIT_RIVALS),
+    *(("lora_null", rival) for rival in ("lora", "lora_null_refit", "lora_fusion", "tokens")),
     *_IN_THE_PAPERS_ORDER,
     ("lora", "lora_same_seed"),
     ("lora_fusion", "tokens"),

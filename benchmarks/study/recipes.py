@@ -1,8 +1,9 @@
 """The methods of the study: what each trains, and how its concepts become one model.
 
 ``side`` and ``blocks`` say what moves beside the tokens; ``tokens``: learnt (two vectors), layered
-(P+, two vectors at each place) or frozen (as they start, near the noun). ``null``: the trainer's
-null-response term, which only the last rows have, so that the paper's comparison stands without it.
+(P+, two vectors at each place) or frozen (as they start, near the noun). ``null``: how
+many times its weight the trainer's null-response term has; most rows have none of it, so that the
+paper's comparison stands without it.
 Names are those of results and plots.
 """
 
@@ -25,7 +26,7 @@ class Recipe:
     blocks: str = ""
     tokens: Tokens = "learnt"
     same_seed: bool = False
-    null: bool = False
+    null: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +61,12 @@ RECIPES = {
     "loudest": Recipe("frozen", "loudest"),
     "frozen_up": Recipe("frozen_up", "hadamard"),
     "hadamard_tokens_frozen": Recipe("frozen", "hadamard", tokens="frozen"),
-    "lora_null": Recipe("lora", null=True),
-    "equal_null": Recipe("frozen", "equal", null=True),
-    "hadamard_null": Recipe("frozen", "hadamard", null=True),
-    "epochs_null": Recipe("frozen", "epochs", null=True),
+    "lora_null": Recipe("lora", null=1.0),
+    "equal_null": Recipe("frozen", "equal", null=1.0),
+    "hadamard_null": Recipe("frozen", "hadamard", null=1.0),
+    "epochs_null": Recipe("frozen", "epochs", null=1.0),
+    "complement_null": Recipe("frozen", "complement", null=1.0),
+    "hadamard_null5": Recipe("frozen", "hadamard", null=5.0),
 }
 _SLOWLY = (
     "hadamard",
@@ -73,6 +76,8 @@ _SLOWLY = (
     "equal_null",
     "lora_null",
     "epochs_null",
+    "complement_null",
+    "hadamard_null5",
 )
 METHODS = {
     **{name: Method(name) for name in RECIPES},

@@ -13,24 +13,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
 from .figures import BEST
 from .paper import beside_the_paper
-from .summary import summary
+from .plots import identity, retention
+from .summary import cells_of, summary
 
-_TICKS = (-10, -5, -2, -1, -0.5, 0, 0.5, 1)
 CLAIM = 1_000
 """Pictures of a cell that a claim about it needs (method.md 8 has the sum)."""
-_FAMILIES = (
-    ("_refit", "-", "C2"), ("_fusion", "-", "C2"), ("lora", ":", "C1"), ("equal", "--", "0.5"),
-    ("half", "--", "0.5"), ("tokens", "-.", "C3"), ("dreambooth", "-.", "C3"), ("", "-", "C0"),
-)  # fmt: skip
-"""By what a method's name holds: fused, LoRA, a control, words, or blocks of its own."""
-_GAP = 0.048
-"""Between two names beside a panel, as a share of its height."""
 
 
 def main() -> None:
@@ -44,15 +33,16 @@ def main() -> None:
     place = options.summary or options.out / "summary.json"
     place.write_text(json.dumps(found, indent=1) + "\n")
     (options.out / "tables.md").write_text(tables(found))
-    plotted(found).savefig(
-        options.out / "retention.svg", metadata={"Date": None}, bbox_inches="tight"
-    )
+    for name, draw in {"retention": retention, "identity": identity}.items():
+        draw(found).savefig(
+            options.out / f"{name}.svg", metadata={"Date": None}, bbox_inches="tight"
+        )
     print(options.out)
 
 
 def tables(found: Mapping[str, Any]) -> str:
     """Return what each method keeps, what its pictures show, and how ours differs from rivals."""
-    rows, cells = found["methods"], _cells(found)
+    rows, cells = found["methods"], cells_of(found)
     merged = [cell for cell in cells if not cell.startswith("1@")]
     most = merged[-1].partition("@")[0] if merged else ""
     head = ["method", "rate x", "loss alone", *map(_spoken, merged), "functional", "weights"]
@@ -106,7 +96,7 @@ def pictured(found: Mapping[str, Any]) -> list[list[str]]:
     """Return tables of what pictures show: each drawn cell, the paper's Table 2, the confusion."""
     drawn = {
         (method, cell): row["cells"][cell]
-        for cell in _cells(found)
+        for cell in cells_of(found)
         for method, row in found["methods"].items()
         if "pictures" in row["cells"].get(cell, {})
     }
@@ -133,71 +123,6 @@ def pictured(found: Mapping[str, Any]) -> list[list[str]]:
         ]
         parts.append(_markdown(head, counts))
     return parts
-
-
-def plotted(found: Mapping[str, Any]) -> Figure:
-    """Return retention against the number of concepts, one panel a lambda, a line a method.
-
-    The last panel has each method at its best lambda.
-    """
-    mpl.rcParams["svg.hashsalt"] = "orthofed"  # the same bytes from the same numbers
-    mpl.rcParams["svg.fonttype"] = "none"
-    lambdas = sorted({cell.partition("@")[2] for cell in _cells(found)})  # words behind numbers
-    figure = Figure(figsize=(6.2 * len(lambdas), 5.0))
-    panels = figure.subplots(1, len(lambdas), squeeze=False, gridspec_kw={"wspace": 0.55})[0]
-    for panel, value in zip(panels, lambdas, strict=True):
-        ends: dict[str, tuple[float, float, str]] = {}
-        for method, row in found["methods"].items():
-            held = [c for c, kept in row["cells"].items() if "loss" in kept]
-            sizes = sorted(int(c.partition("@")[0]) for c in held if c.endswith(f"@{value}"))
-            if not sizes:
-                continue
-            cells = [(n, row["cells"][f"{n}@{value}"]) for n in sizes]
-            points = [(n, kept.get("retention", {"mean": 1.0})["mean"]) for n, kept in cells]
-            dash, colour = next((d, c) for part, d, c in _FAMILIES if part in method)
-            panel.plot(
-                *zip(*points, strict=True), dash, color=colour, marker="o", ms=3, label=method
-            )
-            ends[method] = (*points[-1], colour)
-        panel.axhline(0, color="0.7", lw=0.8, zorder=0)
-        panel.set_yscale("symlog", linthresh=1)  # 0 to 1 as it is, what is lost beyond in decades
-        panel.set_yticks(_TICKS, labels=[f"{tick:g}" for tick in _TICKS])
-        panel.minorticks_off()
-        told = "each at its best lambda" if value == BEST else f"lambda {value}"
-        panel.set(title=told, xlabel="concepts in the model", ylabel="retention")
-        _name(panel, ends)
-    return figure
-
-
-def _name(panel: Axes, ends: Mapping[str, tuple[float, float, str]]) -> None:
-    """Write each method beside the end of its line, the lowest first, no two on each other."""
-    to_panel = panel.transData + panel.transAxes.inverted()
-    heights = {method: float(to_panel.transform(end[:2])[1]) for method, end in ends.items()}
-    order = sorted(heights, key=heights.__getitem__)
-    free = -1.0
-    for left, method in enumerate(order):
-        room = 1.0 - _GAP * (len(order) - 1 - left)
-        free = max(min(heights[method], room), free + _GAP) if left else min(heights[method], room)
-        x, y, colour = ends[method]
-        panel.annotate(
-            method,
-            (x, y),
-            xytext=(1.05, free),
-            textcoords="axes fraction",
-            fontsize=8,
-            va="center",
-            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.6, "relpos": (0, 0.5)},
-        )
-
-
-def _cells(found: Mapping[str, Any]) -> list[str]:
-    """Return the cells that any method has: the highest lambda first, the best last; by size."""
-    held = {cell for row in found["methods"].values() for cell in row["cells"]}
-    order = dict[str, tuple[float, int]]()
-    for cell in held:
-        size, _, lambda_ = cell.partition("@")
-        order[cell] = (0.0 if lambda_ == BEST else -float(lambda_), int(size))
-    return sorted(held, key=order.__getitem__)
 
 
 def _spoken(cell: str) -> str:

@@ -60,7 +60,7 @@ def summary(result: Mapping[str, Any]) -> dict[str, Any]:
             found["lambdas"] = best_lambdas(outcomes, method, size)
         return found
 
-    def cells(method: str, row: Mapping[str, Any]) -> list[str]:
+    def named(method: str, row: Mapping[str, Any]) -> list[str]:
         held = [cell for cell in row if "@" in cell]
         sizes = dict.fromkeys(cell.partition("@")[0] for cell in held)
         return held + [f"{n}@{BEST}" for n in sizes if best_lambdas(outcomes, method, n)]
@@ -72,12 +72,22 @@ def summary(result: Mapping[str, Any]) -> dict[str, Any]:
         "methods": {
             method: {
                 "factor": row["factor"],
-                "cells": {cell: figures(method, cell) for cell in cells(method, row)},
+                "cells": {cell: figures(method, cell) for cell in named(method, row)},
             }
             for method, row in result["methods"].items()
         },
         "differences": differences(base, outcomes, drawn),
     }
+
+
+def cells_of(found: Mapping[str, Any]) -> list[str]:
+    """Return the cells that any method has: the highest lambda first, the best last; by size."""
+    held = {cell for row in found["methods"].values() for cell in row["cells"]}
+    order = dict[str, tuple[float, int]]()
+    for cell in held:
+        size, _, lambda_ = cell.partition("@")
+        order[cell] = (0.0 if lambda_ == BEST else -float(lambda_), int(size))
+    return sorted(held, key=order.__getitem__)
 
 
 def _interval(values: Values) -> dict[str, float] | None:
