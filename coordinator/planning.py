@@ -18,6 +18,7 @@ from ..core.spec import BaseModel, FederationSpec, check_widths
 from ..core.targets import Targets
 from .base import BaseFolder
 from .columns import measured
+from .kept import kept_as_dicts, kept_lines
 from .overlap_price import OverlapPrice, after
 
 _F16_BYTES = 2
@@ -95,6 +96,7 @@ class Planned:
 
     def as_dict(self) -> dict[str, object]:
         """Return what ``--json`` prints."""
+        price = self.price
         return {
             "schema": "orthofed.plan/1",
             "targets": self.targets,
@@ -113,7 +115,8 @@ class Planned:
             "slots": self.slots,
             "upload_bytes": self.upload_bytes,
             "concept_lora_bytes": self.concept_bytes,
-            **({"overlap": price.as_dict()} if (price := self.price) else {}),
+            **({"overlap": price.as_dict()} if price else {}),
+            "kept": kept_as_dicts(overlaps=price is not None),
         }
 
     def text(self) -> str:
@@ -142,6 +145,8 @@ class Planned:
                 ),
                 *(["", *price.lines()] if price else []),
                 *([after(self.ranks)] if is_full and not self.heard else []),
+                "",
+                *kept_lines(overlaps=price is not None),
             ]
         )
 

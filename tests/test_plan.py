@@ -1,17 +1,21 @@
 """`orthofed plan`: what fits, what it weighs, and that init founds just that."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orthofed.client.training_settings import TrainingSettings
+from orthofed.coordinator.kept import KEPT
 from orthofed.coordinator.planning import Planned
 from orthofed.core.published import PUBLISHED, PublishedModel, published_layers
 from orthofed.core.spec import FederationSpec, plan_spec
 from orthofed.core.targets import TARGETS, Targets
 
 from .coordinator_process import run
+from .doc_runner import ROOT
 from .test_spec import BASE, TEXT
 from .tiny_base import tiny_base
 
@@ -25,7 +29,7 @@ def test_the_example_of_the_help_shows_slots_widths_and_bytes() -> None:
     shown = run("plan", "--family", "sd15", "--targets", "all", "--rank", "20").stdout
 
     assert shown.splitlines()[:2] == [" width  layers  rank  slots", "   320      46    20     16"]
-    *sums, then = shown.splitlines()[-5:]
+    *sums, then = shown.partition("\n\nof what a concept learns")[0].splitlines()[-5:]
     assert sums == [
         "layers  350      278 unet, 72 text_encoder",
         "slots   16       one concept each; the narrowest layers decide",
@@ -215,3 +219,24 @@ def test_init_founds_the_overlap_that_was_planned_and_says_what_shares_nothing(
     done = run("plan", *options, "--quiet-columns", "shipped", check=False)
     assert done.returncode == 2
     assert "leave either the overlap or the quiet columns out" in done.stderr
+
+
+def test_what_a_plan_says_is_kept_is_what_the_study_measured() -> None:
+    """Each number is the summary's, to two places; none of several bases where slots are of one."""
+    study = json.loads((ROOT / "benchmarks" / "study" / "summary.json").read_text())
+    for row in KEPT:
+        cells = study["methods"][row.method]["cells"]
+        for count, share in row.retention.items():
+            found = cells[f"{count}@{row.lambda_:g}"]["retention"]["mean"]
+            assert share == round(found, 2), (row.title, count)
+
+    default = next(f.default for f in fields(TrainingSettings) if f.name == "null_weight")
+    assert KEPT[0].null_weight == default
+
+    plain = _plan("--family", "sd15", "--rank", "20")["kept"]
+    overlapping = _plan("--family", "sd15", "--rank", "20", "--overlap", "2")["kept"]
+
+    assert {row["bases"] for row in plain} == {1}
+    assert [row["retention"] for row in overlapping] == [
+        {str(n): share for n, share in row.retention.items()} for row in KEPT
+    ]

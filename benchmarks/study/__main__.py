@@ -100,7 +100,11 @@ def _running(workers: Workers, earlier: Earlier, options: argparse.Namespace) ->
         outcomes = tuple(workers.outcomes(trials))
         wanted = [t for t in trials if options.pictures and t.cell in options.cells]
         drawn = tuple(workers.drawn(wanted))
-        now = now.rerun(outcomes).undrawn(wanted).grown(outcomes, drawn, tried)
+        kept = now.rerun(outcomes)
+        if gone := {o.trial for o in now.outcomes} - {o.trial for o in kept.outcomes} - {*trials}:
+            why = f"{method}: {len(gone)} earlier trials are of other trainings, and are left out"
+            print(why, file=sys.stderr, flush=True)
+        now = kept.undrawn(wanted).grown(outcomes, drawn, tried)
         yield now
 
 

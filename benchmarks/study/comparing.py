@@ -24,6 +24,16 @@ _RIVALS = (
     "lora",
 )
 _NULL_RIVALS = ("equal_null", "epochs_null", "lora_null", "hadamard", "haar_draw", "lora", "tokens")
+_STRONG_RIVALS = (
+    "lora_null5",
+    "lora_null",
+    "hadamard_null5",
+    "hadamard_null_slow_refit",
+    "lora",
+    "lora_fusion",
+    "haar_draw",
+    "tokens",
+)
 _SLOW_RIVALS = (
     "hadamard_null",
     "hadamard_null5_slow",
@@ -70,6 +80,7 @@ PAIRS = (
     *(("hadamard_null", rival) for rival in _NULL_RIVALS),
     *(("hadamard_null_refit", rival) for rival in _REFIT_RIVALS),
     *(("hadamard_null_slow", rival) for rival in _SLOW_RIVALS),
+    *(("hadamard_null5_slow", rival) for rival in _STRONG_RIVALS),
     *(("hadamard_null_slow_refit", rival) for rival in _SLOW_REFIT_RIVALS),
     *(("lora_null", rival) for rival in ("lora", "lora_null_refit", "lora_fusion", "tokens")),
     *_IN_THE_PAPERS_ORDER,

@@ -67,6 +67,7 @@ RECIPES = {
     "epochs_null": Recipe("frozen", "epochs", null=1.0),
     "complement_null": Recipe("frozen", "complement", null=1.0),
     "hadamard_null5": Recipe("frozen", "hadamard", null=5.0),
+    "lora_null5": Recipe("lora", null=5.0),
 }
 _SLOWLY = (
     "hadamard",

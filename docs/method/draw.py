@@ -30,12 +30,12 @@ STUDY = HERE.parents[1] / "benchmarks" / "results" / "study-cpu-1.json"
 NUMBERS = HERE / "residuals.json"
 COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#c44e52", "#8172b3", "#937860")
 METHODS = {
-    "hadamard_null_refit": ("disjoint blocks, null response, fused", "#55a868", "-"),
-    "hadamard_null": ("disjoint blocks, null response (the product)", "#4c72b0", "-"),
-    "equal_null_refit": ("one block for all, null response, fused", "#55a868", "--"),
-    "equal_null": ("one block for all, null response", "#4c72b0", "--"),
-    "hadamard": ("disjoint blocks, without", "#dd8452", "-"),
+    "hadamard_null_slow": ("disjoint blocks, null response (the product)", "#4c72b0", "-"),
+    "hadamard_null_slow_refit": ("the same, fused", "#55a868", "-"),
+    "lora_null": ("LoRA, null response", "#8172b3", "-."),
+    "hadamard": ("disjoint blocks, without", "#4c72b0", "--"),
     "equal": ("one block for all, without", "#dd8452", "--"),
+    "lora": ("LoRA, without", "#8172b3", ":"),
 }
 """The study's names, a reader's words, and the line."""
 ROUNDING = 1e-12

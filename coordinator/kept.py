@@ -1,0 +1,77 @@
+"""What concepts kept of what they had learnt, by how many were in one model: for `orthofed plan`.
+
+Measured once, on the base that ships: twelve drawn people of one style, as `orthofed client train`
+teaches them (docs/study.md). Of another base it is the shape, no promise. Source of the numbers:
+benchmarks/study/summary.json, with which a test compares them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+_DEFAULT: Final = 10
+"""null_weight of `orthofed client train`, whose settings this role does not import."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """``retention``: by the number of concepts, in the mean; 1 is all that they learnt alone.
+
+    ``method``: the study's name of it. ``bases``: how many the twelve slots are of.
+    ``null_weight``: the setting of that name that all were taught with, 10 by default.
+    """
+
+    how: str
+    method: str
+    lambda_: float
+    retention: Mapping[int, float]
+    bases: int = 1
+    null_weight: int = _DEFAULT
+
+    @property
+    def title(self) -> str:
+        """Return what the row is called."""
+        more = f", {self.bases} bases" if self.bases > 1 else ""
+        more += f", null_weight {self.null_weight}" if self.null_weight != _DEFAULT else ""
+        return f"{self.how} at {self.lambda_:g}{more}"
+
+
+KEPT: Final = (
+    Kept("summed", "hadamard_null_slow", 1.0, {3: 0.97, 6: 0.86, 12: 0.70}),
+    Kept("summed", "hadamard_null_slow", 0.6, {3: 0.93, 6: 0.91, 12: 0.88}),
+    Kept("fused", "hadamard_null_slow_refit", 1.0, {3: 0.94, 6: 0.92, 12: 0.90}),
+    Kept("summed", "hadamard_null5_slow", 1.0, {3: 1.00, 6: 0.99, 12: 0.98}, null_weight=50),
+)
+
+
+def kept_as_dicts(*, overlaps: bool) -> list[dict[str, object]]:
+    """Return what ``--json`` prints; rows of several bases where slots overlap alone."""
+    return [
+        {
+            "how": row.how,
+            "lambda": row.lambda_,
+            "bases": row.bases,
+            "null_weight": row.null_weight,
+            "retention": {str(n): share for n, share in row.retention.items()},
+        }
+        for row in _rows(overlaps=overlaps)
+    ]
+
+
+def kept_lines(*, overlaps: bool) -> list[str]:
+    """Return what is printed for people."""
+    rows = _rows(overlaps=overlaps)
+    wide = max(len(row.title) for row in rows)
+    return [
+        "of what a concept learns, company leaves (measured on the base that ships, twelve people",
+        "of one style; of another base it is the shape), by the number of concepts in one model:",
+        " " * wide + "".join(f"{n:>6}" for n in rows[0].retention),
+        *(
+            f"{row.title:<{wide}}" + "".join(f"{share:>6.2f}" for share in row.retention.values())
+            for row in rows
+        ),
+    ]
+
+
+def _rows(*, overlaps: bool) -> list[Kept]:
+    return [row for row in KEPT if overlaps or row.bases == 1]
