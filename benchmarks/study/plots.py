@@ -20,8 +20,8 @@ _FAMILIES = (
     ("half", "--", "0.5"), ("tokens", "-.", "C3"), ("dreambooth", "-.", "C3"), ("", "-", "C0"),
 )  # fmt: skip
 """By what a method's name holds: fused, LoRA, a control, words, or blocks of its own."""
-_GAP = 0.048
-"""Between two names beside a panel, as a share of its height."""
+_GAP = 0.036
+"""Between two names beside a panel, as a share of its height; less where there are many."""
 
 
 def retention(found: Mapping[str, Any]) -> Figure:
@@ -82,7 +82,7 @@ def identity(found: Mapping[str, Any]) -> Figure:
 def _figure(panels: int) -> Figure:
     mpl.rcParams["svg.hashsalt"] = "orthofed"  # the same bytes from the same numbers
     mpl.rcParams["svg.fonttype"] = "none"
-    figure = Figure(figsize=(6.2 * panels, 5.0))
+    figure = Figure(figsize=(6.2 * panels, 6.5))
     figure.subplots(1, panels, squeeze=False, gridspec_kw={"wspace": 0.55})
     return figure
 
@@ -109,10 +109,10 @@ def _name(panel: Axes, ends: Mapping[str, tuple[float, float, str]]) -> None:
     to_panel = panel.transData + panel.transAxes.inverted()
     heights = {method: float(to_panel.transform(end[:2])[1]) for method, end in ends.items()}
     order = sorted(heights, key=heights.__getitem__)
-    free = -1.0
+    gap, free = min(_GAP, 1 / max(len(order), 1)), -1.0
     for left, method in enumerate(order):
-        room = 1.0 - _GAP * (len(order) - 1 - left)
-        free = max(min(heights[method], room), free + _GAP) if left else min(heights[method], room)
+        room = 1.0 - gap * (len(order) - 1 - left)
+        free = max(min(heights[method], room), free + gap) if left else min(heights[method], room)
         x, y, colour = ends[method]
         panel.annotate(
             method,
