@@ -36,17 +36,17 @@ ALONE = [outcome({name: 0.5}) for name in NAMES]
 
 
 def test_a_concept_does_not_choose_the_lambda_that_it_is_measured_at() -> None:
-    """Ana alone does better at 1; the others say .6, so that is where ana is measured, too."""
+    """Ana is best at 1, the others at .6: ana is measured at theirs, and each of them at ana's."""
     figures = of_the_study("figures")
     outcomes = [
         *ALONE,
-        outcome({"ana": 0.50, "ben": 0.90, "cid": 0.90}, 1.0),
+        outcome({"ana": 0.10, "ben": 0.90, "cid": 0.90}, 1.0),
         outcome({"ana": 0.60, "ben": 0.70, "cid": 0.80}, 0.6),
     ]
 
     best = figures.losses(outcomes, "lora", "3@best")
-    assert best == {("ana", NAMES, 0): 0.6, ("ben", NAMES, 0): 0.7, ("cid", NAMES, 0): 0.8}
-    assert figures.best_lambdas(outcomes, "lora", "3") == {"0.6": 3}
+    assert best == {("ana", NAMES, 0): 0.6, ("ben", NAMES, 0): 0.9, ("cid", NAMES, 0): 0.9}
+    assert figures.best_lambdas(outcomes, "lora", "3") == {"0.6": 1, "1": 2}
     kept = figures.retentions(dict.fromkeys(NAMES, 1.0), outcomes, "lora", "3@best")
     assert kept["ana", NAMES, 0] == pytest.approx(0.8)
 
@@ -70,7 +70,8 @@ def test_a_drop_is_from_the_concept_alone() -> None:
 
 def test_the_papers_table_stands_beside_what_was_drawn() -> None:
     """A row of the paper has ours below it, its interval too; what nobody drew is said."""
-    drawn = [*(picture((name,), 0.75) for name in NAMES), picture(NAMES, 0.5, 0.6)]
+    alone = [picture((name,), 0.75) for name in NAMES]
+    drawn = [*alone, picture(NAMES, 0.5, 0.6), picture(NAMES[:2], 0.6, 0.6)]
     outcomes = [*ALONE, outcome(dict.fromkeys(NAMES, 0.7), 0.6)]
     base = dict.fromkeys(NAMES, 1.0)
     table = of_the_study("figures").table(base, outcomes, drawn)
@@ -90,7 +91,7 @@ def test_the_papers_table_stands_beside_what_was_drawn() -> None:
 
     at = next(n for n, row in enumerate(body) if row[0] == "Mix-of-Show, FedAvg")
     assert body[at][1:3] == ["the paper", "0.728 -> 0.706 (-0.022)"]
-    assert body[at + 1][1] == "`lora` at 0.6"
+    assert [row[1] for row in body[at + 1 : at + 3]] == ["`lora` at 0.6", "the paper"]
     assert body[at + 1][2] == "0.750 -> 0.500 (-0.250, -0.250 to -0.250)"
     said = {row[1] for row in body}
     assert {"`haar_draw`, not drawn", "not run"} <= said
