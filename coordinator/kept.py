@@ -17,22 +17,20 @@ _DEFAULT: Final = 10
 class Kept:
     """``retention``: by the number of concepts, in the mean; 1 is all that they learnt alone.
 
-    ``method``: the study's name of it. ``bases``: how many the twelve slots are of.
-    ``null_weight``: the setting of that name that all were taught with, 10 by default.
+    ``method``: the study's name of it. ``null_weight``: the setting of that name that all
+    were taught with, 10 by default.
     """
 
     how: str
     method: str
     lambda_: float
     retention: Mapping[int, float]
-    bases: int = 1
     null_weight: int = _DEFAULT
 
     @property
     def title(self) -> str:
         """Return what the row is called."""
-        more = f", {self.bases} bases" if self.bases > 1 else ""
-        more += f", null_weight {self.null_weight}" if self.null_weight != _DEFAULT else ""
+        more = f", null_weight {self.null_weight}" if self.null_weight != _DEFAULT else ""
         return f"{self.how} at {self.lambda_:g}{more}"
 
 
@@ -44,34 +42,28 @@ KEPT: Final = (
 )
 
 
-def kept_as_dicts(*, overlaps: bool) -> list[dict[str, object]]:
-    """Return what ``--json`` prints; rows of several bases where slots overlap alone."""
+def kept_as_dicts() -> list[dict[str, object]]:
+    """Return what ``--json`` prints."""
     return [
         {
             "how": row.how,
             "lambda": row.lambda_,
-            "bases": row.bases,
             "null_weight": row.null_weight,
             "retention": {str(n): share for n, share in row.retention.items()},
         }
-        for row in _rows(overlaps=overlaps)
+        for row in KEPT
     ]
 
 
-def kept_lines(*, overlaps: bool) -> list[str]:
+def kept_lines() -> list[str]:
     """Return what is printed for people."""
-    rows = _rows(overlaps=overlaps)
-    wide = max(len(row.title) for row in rows)
+    wide = max(len(row.title) for row in KEPT)
     return [
         "of what a concept learns, company leaves (measured on the base that ships, twelve people",
         "of one style; of another base it is the shape), by the number of concepts in one model:",
-        " " * wide + "".join(f"{n:>6}" for n in rows[0].retention),
+        " " * wide + "".join(f"{n:>6}" for n in KEPT[0].retention),
         *(
             f"{row.title:<{wide}}" + "".join(f"{share:>6.2f}" for share in row.retention.values())
-            for row in rows
+            for row in KEPT
         ),
     ]
-
-
-def _rows(*, overlaps: bool) -> list[Kept]:
-    return [row for row in KEPT if overlaps or row.bases == 1]

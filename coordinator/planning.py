@@ -116,7 +116,7 @@ class Planned:
             "upload_bytes": self.upload_bytes,
             "concept_lora_bytes": self.concept_bytes,
             **({"overlap": price.as_dict()} if price else {}),
-            "kept": kept_as_dicts(overlaps=price is not None),
+            "kept": kept_as_dicts(),
         }
 
     def text(self) -> str:
@@ -146,7 +146,7 @@ class Planned:
                 *(["", *price.lines()] if price else []),
                 *([after(self.ranks)] if is_full and not self.heard else []),
                 "",
-                *kept_lines(overlaps=price is not None),
+                *kept_lines(),
             ]
         )
 

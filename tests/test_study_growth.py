@@ -18,11 +18,12 @@ def outcome(losses: dict[str, float], lambda_: float = 1.0, **more: Any) -> Any:
     return of_the_study("trials").Outcome.of_plain({**told, "losses": losses, **more})
 
 
-def picture(names: tuple[str, ...], identity: float, lambda_: float = 1.0) -> Any:
-    """Return what the pictures of a set show: the same of everybody."""
-    each = dict.fromkeys(names, identity)
-    told = {"method": "lora", "factor": 1.0, "lambda": lambda_, "identity": each, "likeness": each}
-    told |= {"nearest": {name: {name: 10} for name in names}, "image": each, "text": each}
+def picture(names: tuple[str, ...], identity: float, lambda_: float = 1.0, each: int = 10) -> Any:
+    """Return what ``each`` pictures of everybody in a set show: the same of all."""
+    share = dict.fromkeys(names, identity)
+    told: dict[str, Any] = {"method": "lora", "factor": 1.0, "lambda": lambda_}
+    told |= dict.fromkeys(("identity", "likeness", "image", "text"), share)
+    told["nearest"] = {name: {name: each} for name in names}
     return of_the_study("drawn").Drawn.of_plain(told)
 
 
@@ -60,8 +61,10 @@ def test_a_lone_lambda_is_no_choice() -> None:
 
 
 def test_a_drop_is_from_the_concept_alone() -> None:
+    """Of cid there are fewer pictures alone, so of other noises: nothing is said."""
     figures = of_the_study("figures")
-    drawn = [picture(("ana",), 0.9), picture(("ben",), 0.8), picture(NAMES, 0.7, 0.6)]
+    fewer = picture(("cid",), 0.9, each=5)
+    drawn = [picture(("ana",), 0.9), picture(("ben",), 0.8), fewer, picture(NAMES, 0.7, 0.6)]
 
     drops = figures.drops(drawn, "lora", "3@0.6", "identity")
     assert drops == pytest.approx({("ana", NAMES, 0): -0.2, ("ben", NAMES, 0): -0.1})

@@ -104,12 +104,23 @@ def seen(drawn: Sequence[Drawn], method: str, cell: str, figure: str) -> Values:
 
 
 def drops(drawn: Sequence[Drawn], method: str, cell: str, figure: str) -> Values:
-    """Return what a figure of SEEN changes by from a concept alone, lambda 1, to each set of it."""
-    alone = {(name, seed): x for (name, _, seed), x in seen(drawn, method, "1@1", figure).items()}
+    """Return what a figure of SEEN changes by from a concept alone, lambda 1, to each set of it.
+
+    Nothing where there are not as many pictures of both: then they are of other noises.
+    """
+    own = [d for d in drawn if d.trial.method == method]
+    counts = {
+        (d.trial.cell, name, d.trial.names, d.trial.seed): sum(d.nearest[name].values())
+        for d in own
+        for name in d.trial.names
+    }
+    alone = seen(own, method, "1@1", figure)
     return {
-        (name, names, seed): value - alone[name, seed]
-        for (name, names, seed), value in seen(drawn, method, cell, figure).items()
-        if len(names) > 1 and (name, seed) in alone
+        (name, names, seed): value - alone[name, (name,), seed]
+        for (name, names, seed), value in seen(own, method, cell, figure).items()
+        if len(names) > 1
+        and (name, (name,), seed) in alone
+        and counts[cell, name, names, seed] == counts["1@1", name, (name,), seed]
     }
 
 
