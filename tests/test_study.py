@@ -167,8 +167,8 @@ def test_the_long_runs_of_the_page_go_the_same_way(
 
     runs = json.loads((work / "long-2.json").read_text())["runs"]
     assert [run["methods"] for run in runs] == [
-        ["hadamard", "equal", "hadamard_null", "equal_null"],
-        ["lora", "lora_fusion", "lora_refit", "hadamard_null_refit", "equal_null_refit"],
+        ["hadamard", "equal", "hadamard_null10", "equal_null10"],
+        ["lora", "lora_fusion", "lora_refit", "hadamard_null10_refit", "equal_null10_refit"],
     ]
 
 

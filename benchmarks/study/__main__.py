@@ -6,7 +6,7 @@
     cd benchmarks && python -m study --add results/study-cpu-1.json --seed 1 --methods lora ...
     cd benchmarks && python -m study --add results/study-cpu-1.json --lambdas 0.3 --sizes 8=2 ...
     cd benchmarks && python -m study --add results/study-cpu-1.json --draw-only --pictures 14 \
-        --methods lora hadamard_null --cells 1@1 12@1
+        --methods lora hadamard_null10 --cells 1@1 12@1
 
 Every method has the same base, images, tokens, steps, rank and order of images; what differs is
 what trains beside the tokens (recipes.py, sides.py, blocks.py) and how residuals become one

@@ -197,7 +197,7 @@ class Bench:
             own,
             **rates,
             steps=self.conditions.steps or own.steps,
-            null_weight=own.null_weight * recipe.null,
+            null_weight=recipe.null,
         )
 
 

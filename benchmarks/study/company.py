@@ -1,7 +1,7 @@
 r"""One picture: each person of the largest set, a row a model, by one prompt and from one noise.
 
     cd benchmarks && python -m study.company results/study-cpu-1.json --work FOLDER \
-        --rows alone hadamard_null@1 hadamard_null@0.6 hadamard_null_refit@1 --out company.png
+        --rows alone hadamard_null10@1 hadamard_null10@0.6 hadamard_null10_refit@1 --out company.png
 
 `alone` is each person in a model of its own, by the first method named. Rates are those of the
 result; what was trained or drawn before in FOLDER is taken from there (pictures.py). Nothing is

@@ -23,45 +23,47 @@ _RIVALS = (
     "complement",
     "lora",
 )
-_NULL_RIVALS = ("equal_null", "epochs_null", "lora_null", "hadamard", "haar_draw", "lora", "tokens")
-_STRONG_RIVALS = (
-    "lora_null5",
-    "lora_null",
-    "hadamard_null5",
-    "hadamard_null_slow_refit",
-    "lora",
-    "lora_fusion",
-    "haar_draw",
-    "tokens",
-)
-_SLOW_RIVALS = (
-    "hadamard_null",
-    "hadamard_null5_slow",
-    "complement_null_slow",
-    "equal_null_slow",
-    "epochs_null_slow",
-    "lora_null",
-    "hadamard_slow",
-    "lora",
-    "haar_draw",
-    "tokens",
-)
-"""Of the product: `orthofed client train` learns at the rate of the slow methods."""
-_REFIT_RIVALS = (
-    "hadamard_null",
-    "equal_null_refit",
-    "epochs_null_refit",
-    "lora_null_refit",
+_NULL10_RIVALS = ("equal_null10", "lora_null10", "hadamard", "haar_draw", "lora", "tokens")
+_NULL10_REFIT_RIVALS = (
+    "hadamard_null10",
+    "equal_null10_refit",
+    "lora_null10_refit",
     "lora_fusion",
     "lora_refit",
     "tokens",
 )
-_SLOW_REFIT_RIVALS = (
-    "hadamard_null_slow",
-    "hadamard_null_refit",
-    "lora_null",
-    "lora_null_refit",
+_NULL10_SLOW_RIVALS = (
+    "hadamard_null10",
+    "lora_null10",
+    "lora",
+    "haar_draw",
+    "tokens",
+)
+_NULL10_SLOW_REFIT_RIVALS = (
+    "hadamard_null10_slow",
+    "hadamard_null10_refit",
+    "lora_null10",
+    "lora_null10_refit",
     "lora_fusion",
+    "tokens",
+)
+_PRODUCT = "hadamard_null50_slow"
+"""What `orthofed client train` does: the rates and the weight of its defaults."""
+_PRODUCTS_RIVALS = (
+    "hadamard_null10_slow",
+    "hadamard_null100_slow",
+    "hadamard_null50",
+    "hadamard_null50_slow_refit",
+    "hadamard_null10_slow_refit",
+    "equal_null50_slow",
+    "epochs_null50_slow",
+    "complement_null50_slow",
+    "lora_null50",
+    "lora_null10",
+    "hadamard_slow",
+    "lora",
+    "lora_fusion",
+    "haar_draw",
     "tokens",
 )
 _IN_THE_PAPERS_ORDER = (
@@ -77,12 +79,12 @@ PAIRS = (
     *(("hadamard", rival) for rival in _RIVALS),
     *((ours, "haar_draw") for ours in ("haar", "gaussian")),
     *(("hadamard", rival) for rival in ("frozen_up", "loudest", "hadamard_tokens_frozen")),
-    *(("hadamard_null", rival) for rival in _NULL_RIVALS),
-    *(("hadamard_null_refit", rival) for rival in _REFIT_RIVALS),
-    *(("hadamard_null_slow", rival) for rival in _SLOW_RIVALS),
-    *(("hadamard_null5_slow", rival) for rival in _STRONG_RIVALS),
-    *(("hadamard_null_slow_refit", rival) for rival in _SLOW_REFIT_RIVALS),
-    *(("lora_null", rival) for rival in ("lora", "lora_null_refit", "lora_fusion", "tokens")),
+    *(("hadamard_null10", rival) for rival in _NULL10_RIVALS),
+    *(("hadamard_null10_refit", rival) for rival in _NULL10_REFIT_RIVALS),
+    *(("hadamard_null10_slow", rival) for rival in _NULL10_SLOW_RIVALS),
+    *(("hadamard_null10_slow_refit", rival) for rival in _NULL10_SLOW_REFIT_RIVALS),
+    *((_PRODUCT, rival) for rival in _PRODUCTS_RIVALS),
+    *(("lora_null10", rival) for rival in ("lora", "lora_null10_refit", "lora_fusion", "tokens")),
     *_IN_THE_PAPERS_ORDER,
     ("lora", "lora_same_seed"),
     ("lora_fusion", "tokens"),

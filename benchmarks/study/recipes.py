@@ -1,13 +1,12 @@
 """The methods of the study: what each trains, and how its concepts become one model.
 
 ``side`` and ``blocks`` say what moves beside the tokens; ``tokens``: learnt (two vectors), layered
-(P+, two vectors at each place) or frozen (as they start, near the noun). ``null``: how
-many times its weight the trainer's null-response term has; most rows have none of it, so that the
-paper's comparison stands without it.
+(P+, two vectors at each place) or frozen (as they start, near the noun). ``null``: the weight of
+the null-response term; most rows have none of it, so that the paper's comparison stands without it.
 Names are those of results and plots.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Side = Literal["none", "lora", "frozen", "frozen_up"]
@@ -42,7 +41,7 @@ class Method:
     below: int = 0
 
 
-RECIPES = {
+_PLAIN = {
     "tokens": Recipe("none"),
     "tokens_layered": Recipe("none", tokens="layered"),
     "dreambooth": Recipe("lora", tokens="frozen"),
@@ -61,36 +60,41 @@ RECIPES = {
     "loudest": Recipe("frozen", "loudest"),
     "frozen_up": Recipe("frozen_up", "hadamard"),
     "hadamard_tokens_frozen": Recipe("frozen", "hadamard", tokens="frozen"),
-    "lora_null": Recipe("lora", null=1.0),
-    "equal_null": Recipe("frozen", "equal", null=1.0),
-    "hadamard_null": Recipe("frozen", "hadamard", null=1.0),
-    "epochs_null": Recipe("frozen", "epochs", null=1.0),
-    "complement_null": Recipe("frozen", "complement", null=1.0),
-    "hadamard_null5": Recipe("frozen", "hadamard", null=5.0),
-    "lora_null5": Recipe("lora", null=5.0),
+}
+_NULLS = {
+    "hadamard": (10, 50, 100),
+    "lora": (10, 50),
+    "equal": (10, 50),
+    "epochs": (50,),
+    "complement": (50,),
+}
+RECIPES = _PLAIN | {
+    f"{name}_null{weight}": replace(_PLAIN[name], null=weight)
+    for name, weights in _NULLS.items()
+    for weight in weights
 }
 _SLOWLY = (
     "hadamard",
     "lora",
     "haar_draw",
-    "hadamard_null",
-    "equal_null",
-    "lora_null",
-    "epochs_null",
-    "complement_null",
-    "hadamard_null5",
+    "hadamard_null10",
+    "hadamard_null50",
+    "hadamard_null100",
+    "equal_null50",
+    "epochs_null50",
+    "complement_null50",
 )
 METHODS = {
     **{name: Method(name) for name in RECIPES},
     "lora_fusion": Method("lora", "fusion"),
     "lora_refit": Method("lora", "refit"),
-    "lora_null_refit": Method("lora_null", "refit"),
-    "equal_null_refit": Method("equal_null", "refit"),
+    "lora_null10_refit": Method("lora_null10", "refit"),
+    "equal_null10_refit": Method("equal_null10", "refit"),
     "hadamard_refit": Method("hadamard", "refit"),
-    "hadamard_null_refit": Method("hadamard_null", "refit"),
-    "epochs_null_refit": Method("epochs_null", "refit"),
+    "hadamard_null10_refit": Method("hadamard_null10", "refit"),
     **{f"{name}_slow": Method(name, below=1) for name in _SLOWLY},
-    "hadamard_null_slow_refit": Method("hadamard_null", "refit", below=1),
+    "hadamard_null10_slow_refit": Method("hadamard_null10", "refit", below=1),
+    "hadamard_null50_slow_refit": Method("hadamard_null50", "refit", below=1),
     "lora_ties": Method("lora", "ties"),
     "lora_dare": Method("lora", "dare"),
 }

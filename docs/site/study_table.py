@@ -6,10 +6,9 @@ from pathlib import Path
 RESULT = Path(__file__).parents[2] / "benchmarks" / "results" / "study-cpu-1.json"
 MARK = "<!-- generated: study -->"
 WORDS = {
-    "hadamard_null_refit": "disjoint blocks, null response, fused (`orthofed fuse`)",
-    "hadamard_null": "disjoint blocks, null response (what `orthofed client train` does)",
-    "equal_null_refit": "one block for all, null response, fused",
-    "equal_null": "one block for all, null response",
+    "hadamard_null50_slow": "disjoint blocks, null response (what `orthofed client train` does)",
+    "hadamard_null10_slow": "the same, with a fifth of its weight",
+    "lora_null50": "LoRA, the same null response",
     "hadamard": "disjoint blocks, without it",
     "equal": "one block for all, without it",
 }
@@ -32,7 +31,7 @@ def study_table() -> str:
         f"{len(result['concepts'])} people of one drawing style on the base that ships;"
         f" {runs}. Heads: how many are merged, and at which"
         f" lambda. What two changes have in common, the norm of dW_i dW_j^T over both norms:"
-        f" {crosstalk['hadamard_null']:g} for disjoint blocks, {crosstalk['equal_null']:.2f} behind"
+        f" {crosstalk['hadamard']:g} for disjoint blocks, {crosstalk['equal']:.2f} behind"
         " one block."
     )
     lines += ["", words]
