@@ -151,6 +151,34 @@ def test_the_report_shows_what_the_run_found(
         assert [method for method in result["methods"] if method not in text] == []
 
 
+def test_what_was_learnt_by_heart_is_scored_on_the_very_trainings(
+    smoke: tuple[dict[str, Any], Path],
+) -> None:
+    """Nothing is trained for it, and the held-out gain is that of the result's losses."""
+    result, work = smoke
+    trained = {path.name for path in (work / "study" / "trained").iterdir()}
+    kept = ("--work", str(work / "study"), "--out", str(work / "by-heart.json"))
+    words = (str(work / "study" / "study.json"), *kept, "--methods", "hadamard", "--draws", "16")
+    subprocess.run(
+        [sys.executable, "-m", "study.by_heart", *words],
+        check=True,
+        cwd=work.parent / "benchmarks",
+        env=environment(work),
+    )
+
+    found = json.loads((work / "by-heart.json").read_text())
+
+    assert {path.name for path in (work / "study" / "trained").iterdir()} == trained
+    assert [row["concept"] for row in found["rows"]] == result["concepts"]
+    alone = [o for o in result["outcomes"] if o["method"] == "hadamard" and len(o["losses"]) == 1]
+    for row, outcome in zip(found["rows"], alone, strict=True):
+        ((name, loss),) = outcome["losses"].items()
+        gain = 1 - loss / result["base"][name]
+        assert row["gain_held_out"] == pytest.approx(gain, abs=1e-4)
+        assert row["score"] == pytest.approx(row["gain_trained"] - gain, abs=2e-4)
+    assert found["flagged"] == sum(row["score"] > found["threshold"] for row in found["rows"])
+
+
 @pytest.mark.docs
 def test_the_long_runs_of_the_page_go_the_same_way(
     smoke: tuple[dict[str, Any], Path], checkout: Path

@@ -13,6 +13,7 @@ import datetime as dt
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from circumstances import commit, hardware
 
@@ -52,12 +53,14 @@ def main() -> None:
     print(options.out)
 
 
-def _rows(result: Path, options: argparse.Namespace) -> list[dict[str, object]]:
+def _rows(result: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Return the score of every concept that the result has alone."""
     held = json.loads(result.read_text())
     steps = held["steps"] if isinstance(held["steps"], int) else 0
     names, people = tuple(held["concepts"]), held["people"]
-    bench = Bench(Conditions(options.base, people, options.work, names, steps=steps))
+    bench = Bench(
+        Conditions(options.base, people, options.work, names, steps=steps, draws=options.draws)
+    )
     trials = [Outcome.of_plain(each).trial for each in held["outcomes"]]
     rows = []
     for trial in trials:
@@ -67,13 +70,12 @@ def _rows(result: Path, options: argparse.Namespace) -> list[dict[str, object]]:
     return rows
 
 
-def _row(bench: Bench, trial: Trial) -> dict[str, object]:
+def _row(bench: Bench, trial: Trial) -> dict[str, Any]:
     (name,) = trial.names
     recipe, conditions = METHODS[trial.method].recipe, bench.conditions
     learnt, images = bench.learnt(recipe, name, trial.factor, trial.seed), bench.images[name]
     settings = TrainingSettings(steps=conditions.steps or TrainingSettings().steps)
-    told = {"num_draws": conditions.draws, "seed": SHARED_SEED}
-    scorer = Scorer.on(bench.base, images.held_out, **told)
+    scorer = Scorer.on(bench.base, images.held_out, num_draws=conditions.draws, seed=SHARED_SEED)
     noun = conditions.noun
     found = memorisation(
         bench.base,
@@ -102,6 +104,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("results", type=Path, nargs="+")
     parser.add_argument("--work", type=Path, default=Path("../build/study"))
     parser.add_argument("--base", type=Path, default=ASSETS / "pocket-base")
+    parser.add_argument("--draws", type=int, default=256, help="those of the result's losses")
     parser.add_argument("--methods", nargs="+", choices=METHODS, required=True)
     parser.add_argument("--out", type=Path, default=Path("../build/study/by-heart.json"))
     return parser.parse_args()
