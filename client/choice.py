@@ -51,13 +51,21 @@ _OTHERWISE: Final = (
 
 
 def chosen_files(
-    manifest: ReleaseManifest, kinds: Iterable[str], derived: Iterable[DerivedFile] = ()
+    manifest: ReleaseManifest, kinds: Collection[str], derived: Iterable[DerivedFile] = ()
 ) -> tuple[FileEntry, ...]:
     """Return the published files of a release that ``kinds`` name; without a kind, all of them.
 
     ``derived``: what info.json says that a consumer can make.
     Raises InputError: a kind that the release has neither of, or no kind at all.
     """
+    if kinds and not manifest.contributions:
+        raise InputError(
+            f"release {manifest.n} holds no concept that everybody may read",
+            why="its concepts are sealed, or the last one was withdrawn",
+            fix="leave --as out, merge what is sealed for you with --key and --base, or pull"
+            " another release with --release",
+            code="not-published",
+        )
     can_be_made = {file.kind for file in derived}
     there = {kind for kind in PROGRAMS if kind in can_be_made or _has(manifest, kind)}
     known = ", ".join(sorted(there)) or "none of the known kinds"

@@ -143,6 +143,8 @@ def _pull(
     if gone:
         told = ", ".join(f"{number} {why}" for why, number in sorted(gone.items()))
         print(f"left out of it: {told}")
+    if not manifest.contributions:
+        print("it holds no concept that everybody may read; pull --key merges what is sealed")
 
 
 def _compose(

@@ -267,14 +267,16 @@ class Desk:
             for entry in entries
             if entry.state == "accepted" and entry.leaf not in private
         }
-        if not included:
+        last = publications.newest(db)
+        # Sealed ones alone make a release that their readers merge from; where a release went
+        # before, one without any concept is what takes the last withdrawn one out.
+        if last is None and not any(entry.state == "accepted" for entry in entries):
             raise Refused(
                 "there is nothing to release",
-                why="no public contribution is accepted yet",
+                why="no contribution is accepted yet",
                 fix="wait for a contribution, see orthofed coordinator status",
                 code="nothing-to-release",
             )
-        last = publications.newest(db)
         left_out: list[tuple[int, Why]] = [
             (entry.leaf, "private" if entry.state == "accepted" else entry.state)
             for entry in entries

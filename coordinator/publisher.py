@@ -138,6 +138,8 @@ def _write_files(  # as above
     fs: Fs,
     say: Progress,
 ) -> list[Written]:
+    if not merge.parts:
+        return []  # sealed ones alone, or the last one was withdrawn
     kinds = KINDS.keys() - set(plan.derived)
     say("writing LoRA files")
     files = release_files(merge, origin, None, n=plan.n, kinds=kinds)
@@ -156,7 +158,7 @@ def _derive(  # as above
     out: Path, merge: Merge, origin: FileOrigin, base: BaseFolder, plan: Plan, say: Progress
 ) -> list[DerivedFile]:
     """Return what the files are that the plan does not publish."""
-    if not plan.derived:
+    if not plan.derived or not merge.parts:
         return []
     say(f"deriving {', '.join(plan.derived)}")
     merged = _merged(out, plan)

@@ -25,6 +25,10 @@ _HUB_LICENCES: Final = frozenset({
     "mpl-2.0", "unlicense",
 })  # fmt: skip
 """SPDX ids, in lower case, that hubs take as they are; any other is ``other`` with a name."""
+_TOGETHER: Final = (
+    "Two concepts in one picture need region prompts: `orthofed sample --region`.",
+    "",
+)
 _OUT_OF_CODE: Final = str.maketrans("`|", "'\N{BROKEN BAR}")
 _WIDTH: Final = 90
 
@@ -52,10 +56,7 @@ def card_text(
         *_shared(merge),
         f"The base is {_code(spec.base.name)}, revision {_code(spec.base.revision)}: {like.title}.",
         "",
-        "| concept | triggers | title | strength | licence | client key |",
-        "| --- | --- | --- | --- | --- | --- |",
-        *(_row(part) for part in merge.parts),
-        "",
+        *_table(merge),
         *_pictures(merge, {file.name for file in files}),
         "## Use",
         "",
@@ -66,15 +67,13 @@ def card_text(
         "`orthofed verify FOLDER` checks the signature, the ledger proof and every byte.",
         "",
         *_files(made, files),
-        "",
         "## Licences",
         "",
         *_licences(merge),
         "",
         "## Limits and privacy",
         "",
-        "Two concepts in one picture need region prompts: `orthofed sample --region`.",
-        "",
+        *(_TOGETHER if len(merge.parts) else ()),
         *wrap(MAY_REVEAL, _WIDTH),
         "",
         *_claims(merge),
@@ -84,6 +83,8 @@ def card_text(
 
 
 def _counted(number: int) -> str:
+    if number == 0:
+        return "No concept that everybody may read: the model is the base."
     if number == 1:
         return "One concept, trained by its owner on its own machine."
     return f"{number} concepts in one model, each trained by its owner on its own machine."
@@ -105,8 +106,8 @@ def _shared(merge: Merge) -> list[str]:
 
 def _front_matter(merge: Merge) -> list[str]:
     """Return the YAML that hubs read; values are quoted, so none is a number, a date or a list."""
-    licences = sorted({part.manifest.licence for part in merge.parts})
-    first = merge.parts[0].manifest.triggers[0]
+    licences = sorted({part.manifest.licence for part in merge.parts}) or [merge.spec.base.licence]
+    prompts = [shown_prompt(merge.spec.prompt, p.manifest.triggers[0]) for p in merge.parts[:1]]
     known = licences[0].lower() if len(licences) == 1 else ""
     fields = [("license", known if known in _HUB_LICENCES else "other")]
     if known not in _HUB_LICENCES:
@@ -121,8 +122,20 @@ def _front_matter(merge: Merge) -> list[str]:
         "---",
         *(f"{name}: {_quoted(value)}" for name, value in fields),
         "tags: [lora, text-to-image, orthogonal-adaptation]",
-        f"instance_prompt: {_quoted(shown_prompt(merge.spec.prompt, first))}",
+        *(f"instance_prompt: {_quoted(prompt)}" for prompt in prompts),
         "---",
+    ]
+
+
+def _table(merge: Merge) -> list[str]:
+    """Return the table of concepts, if there are some."""
+    if not merge.parts:
+        return []
+    return [
+        "| concept | triggers | title | strength | licence | client key |",
+        "| --- | --- | --- | --- | --- | --- |",
+        *(_row(part) for part in merge.parts),
+        "",
     ]
 
 
@@ -156,6 +169,8 @@ def _pictures(merge: Merge, names: Collection[str]) -> list[str]:
 
 def _files(made: Sequence[MadeFile], files: Sequence[FileEntry]) -> list[str]:
     """Return the table of files, with the hashes that programs and galleries ask for."""
+    if not made:
+        return []
     sha256 = {file.name: file.sha256 for file in files}
     return [
         "| file | kind | type | AutoV2 | AutoV3 | SHA-256 of the tensors |",
@@ -165,6 +180,7 @@ def _files(made: Sequence[MadeFile], files: Sequence[FileEntry]) -> list[str]:
             f" | `{file.tensors[:12]}` | `{file.tensors}` |"
             for file in made
         ),
+        "",
     ]
 
 

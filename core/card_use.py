@@ -29,6 +29,11 @@ def use_lines(merge: Merge, origin: FileOrigin, made: Sequence[MadeFile]) -> lis
 
     A folder that was composed for one program may lack the stacked LoRA.
     """
+    if not merge.parts:
+        return [
+            "There is nothing to load. What is sealed for you is merged with the base by",
+            "`orthofed pull COORDINATOR --key FILE --base FOLDER`.",
+        ]
     if not any(file.kind == "lora" for file in made):
         return _one_program(merge, made)
     if merge.spec.token_layers:

@@ -85,12 +85,13 @@ def release_files(  # what a release follows from
 ) -> Iterator[ReleaseFile]:
     """Give the files of ``kinds`` of release ``n``; ``run`` computes adapted weights.
 
-    ``base``: None leaves out what is made of the base, ``checkpoint`` and ``full``.
+    ``base``: None leaves out what is made of the base, ``checkpoint`` and ``full``. A merge of
+    nothing has no files: what is adapted is the base as it was.
 
     Raises InputError: the base lacks a layer or a table of the spec.
     """
     for name, kind in KINDS.items():
-        if name in kinds:
+        if merge.parts and name in kinds:
             yield from kind.make(merge, origin, base, n, run)
 
 

@@ -316,7 +316,7 @@ class World:
         held = frozenset(
             at for leaf, (at, _) in self.contributions.items() if self._standing(leaf) == "accepted"
         )
-        if not held:
+        if not held and not self.plans:
             return "nothing-to-release", self
         content = tuple(sorted(self.contributions.items()))
         if self.plans and self.plans[-1] == content:

@@ -80,17 +80,18 @@ def test_a_private_contribution_is_logged_and_left_out_with_its_reason(own):
         opened(own, packed, DORA)
 
 
-def test_nothing_but_private_contributions_is_nothing_to_release(own):
-    """The operator is told why; a private slot is filled all the same."""
+def test_nothing_but_private_contributions_is_a_release_without_a_public_one(own):
+    """Their readers merge from it; what each of them is, stands in it."""
     rex = own.member()
     packed, _ = pack_private(rex, rex.lease("rex", ("rex-p2",)), [recipient(CARLA)])
-    rex.contribute(packed)
+    leaf = rex.check(rex.contribute(packed)).index
 
-    with pytest.raises(Refused, match="nothing to release") as refused:
-        own.release()
+    own.release()
 
-    assert refused.value.why == "no public contribution is accepted yet"
-    assert own.desk.status()["slots"]["filled"] == 1
+    reply = rex.link.call(methods.GET_MANIFEST, wire.ManifestRequest(), wire.ManifestReply)
+    manifest = ReleaseManifest.from_document(parse(reply.document, kind="release"))
+    assert (manifest.contributions, manifest.left_out) == ((), ((leaf, "private"),))
+    assert [file.name for file in manifest.files] == ["card.md", "info.json"]
 
 
 def test_a_repeat_gets_the_same_receipt_and_an_upload_goes_on_after_a_restart(tmp_path):

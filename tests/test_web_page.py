@@ -60,6 +60,23 @@ def test_before_the_first_release_there_is_a_page_all_the_same(tmp_path):
         assert "No release yet" in page.get("/").text
 
 
+def test_a_release_without_a_concept_has_its_pages_too(tmp_path):
+    """The last one was withdrawn: every page is there, and none offers a file of a model."""
+    with running(founded(tmp_path)) as own, paged(own) as page:
+        anna = own.member()
+        lease = anna.lease("anna", ("anna-k7",))
+        leaf = anna.check(anna.contribute(anna.pack(lease, seed=1))).index
+        own.release()
+        anna.withdraw(lease, leaf)
+        own.release()
+        own.house.heads.write()
+
+        texts = {path: page.get(path) for path in (*PUBLIC, "/releases/2")}
+
+    assert {path: text.status_code for path, text in texts.items() if text.status_code != 200} == {}
+    assert ".safetensors" not in texts["/releases/2"].text
+
+
 def test_readers_see_no_more_than_the_wire_gives(shown):
     """A concept that is leased and in no release, its member and every invite: nowhere."""
     own = shown.own
