@@ -69,7 +69,7 @@ _NULLS = {
     "complement": (50,),
 }
 RECIPES = _PLAIN | {
-    f"{name}_null{weight}": replace(_PLAIN[name], null=weight)
+    f"{name}_null{weight}": replace(_PLAIN[name], null=float(weight))
     for name, weights in _NULLS.items()
     for weight in weights
 }
