@@ -1,43 +1,44 @@
 """What concepts kept of what they had learnt, by how many were in one model: for `orthofed plan`.
 
-Measured once, on the base that ships: twelve drawn people of one style, as `orthofed client train`
-teaches them (docs/study.md). Of another base it is the shape, no promise. Source of the numbers:
-benchmarks/study/summary.json, with which a test compares them.
+Measured once, on the base that ships: twelve people of one style and twelve of another, as
+`orthofed client train` teaches them (docs/study.md). Of another base it is the shape, no promise.
+Source of the numbers: the two summaries in benchmarks/study, with which a test compares them.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
-_DEFAULT: Final = 50
-"""null_weight of `orthofed client train`, whose settings this role does not import."""
+Style = Literal["well known", "little known"]
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
     """``retention``: by the number of concepts, in the mean; 1 is all that they learnt alone.
 
-    ``method``: the study's name of it. ``null_weight``: the setting of that name that all
-    were taught with, 50 by default.
+    ``style``: how well the base draws what the concepts are. ``method``: the study's name of it.
     """
 
+    style: Style
     how: str
     method: str
     lambda_: float
     retention: Mapping[int, float]
-    null_weight: int = _DEFAULT
 
     @property
     def title(self) -> str:
         """Return what the row is called."""
-        more = f", null_weight {self.null_weight}" if self.null_weight != _DEFAULT else ""
-        return f"{self.how} at {self.lambda_:g}{more}"
+        return f"a {self.style} style, {self.how} at {self.lambda_:g}"
 
 
+_SUMMED, _FUSED = "hadamard_null50_slow", "hadamard_null50_slow_refit"
 KEPT: Final = (
-    Kept("summed", "hadamard_null50_slow", 1.0, {3: 1.00, 6: 0.99, 12: 0.98}),
-    Kept("summed", "hadamard_null50_slow", 0.6, {3: 0.95, 6: 0.97, 12: 0.97}),
-    Kept("summed", "hadamard_null10_slow", 1.0, {3: 0.97, 6: 0.86, 12: 0.70}, null_weight=10),
+    Kept("well known", "summed", _SUMMED, 1.0, {3: 1.00, 6: 0.99, 12: 0.98}),
+    Kept("well known", "summed", _SUMMED, 0.6, {3: 0.95, 6: 0.97, 12: 0.97}),
+    Kept("well known", "fused", _FUSED, 1.0, {3: 0.97, 6: 0.96, 12: 0.94}),
+    Kept("little known", "summed", _SUMMED, 1.0, {3: 0.91, 6: 0.75, 12: 0.01}),
+    Kept("little known", "summed", _SUMMED, 0.6, {3: 0.82, 6: 0.77, 12: 0.59}),
+    Kept("little known", "fused", _FUSED, 1.0, {3: 0.89, 6: 0.84, 12: 0.79}),
 )
 
 
@@ -45,9 +46,9 @@ def kept_as_dicts() -> list[dict[str, object]]:
     """Return what ``--json`` prints."""
     return [
         {
+            "style": row.style,
             "how": row.how,
             "lambda": row.lambda_,
-            "null_weight": row.null_weight,
             "retention": {str(n): share for n, share in row.retention.items()},
         }
         for row in KEPT
@@ -58,8 +59,9 @@ def kept_lines() -> list[str]:
     """Return what is printed for people."""
     wide = max(len(row.title) for row in KEPT)
     return [
-        "of what a concept learns, company leaves (measured on the base that ships, twelve people",
-        "of one style; of another base it is the shape), by the number of concepts in one model:",
+        "of what a concept learns, company leaves (twelve people of a style that the base which",
+        "ships draws well, and of one that it draws less well; of another base it is the shape),",
+        "by the number of concepts in one model:",
         " " * wide + "".join(f"{n:>6}" for n in KEPT[0].retention),
         *(
             f"{row.title:<{wide}}" + "".join(f"{share:>6.2f}" for share in row.retention.values())

@@ -185,7 +185,7 @@ def test_the_long_runs_of_the_page_go_the_same_way(
 ) -> None:
     """With the smoke run's settings, beside what it keeps; the second adds to the first's."""
     work = smoke[1]
-    _, first, second, _ = commands()
+    _, first, second, *_ = commands()
 
     for number, command in enumerate((first, second), start=1):
         small = command.replace('STUDY="', f'STUDY="--smoke --out {work}/long-{number}.json ')
@@ -385,16 +385,26 @@ def test_the_second_style_goes_the_same_way(
 
 @pytest.fixture(scope="module")
 def reported(checkout: Path) -> Path:
-    """Give a folder in which the page's last command was typed, with nothing there before."""
-    (checkout / "benchmarks" / "study" / "summary.json").unlink()
-    *_, report = commands()
-    type_(checkout, report)
+    """Give a folder in which the page's last two commands were typed, with nothing there before."""
+    for path in (checkout / "benchmarks" / "study").glob("summary*.json"):
+        path.unlink()
+    for command in commands()[-2:]:
+        assert "study.report" in command
+        type_(checkout, command)
     return checkout
 
 
-@pytest.mark.parametrize("name", ["docs/study/tables.md", "benchmarks/study/summary.json"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "docs/study/tables.md",
+        "benchmarks/study/summary.json",
+        "docs/study/adventurers/tables.md",
+        "benchmarks/study/summary-adventurers.json",
+    ],
+)
 def test_what_is_shown_is_what_the_kept_result_says(reported: Path, name: str) -> None:
-    """The page's last command makes it of the kept result, to the byte."""
+    """The page's last commands make it of the kept results, to the byte."""
     assert (reported / name).read_text() == (ROOT / name).read_text()
 
 

@@ -199,6 +199,7 @@ class Bench:
             **rates,
             steps=self.conditions.steps or own.steps,
             null_weight=recipe.null,
+            strangers=own.strangers if recipe.strangers < 0 else recipe.strangers,
         )
 
 

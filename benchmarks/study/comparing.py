@@ -52,6 +52,7 @@ _PRODUCT = "hadamard_null50_slow"
 _PRODUCTS_RIVALS = (
     "hadamard_null10_slow",
     "hadamard_null100_slow",
+    "hadamard_null50_strangers_slow",
     "hadamard_null50",
     "hadamard_null50_slow_refit",
     "hadamard_null10_slow_refit",

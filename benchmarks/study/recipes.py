@@ -19,13 +19,17 @@ FACTORS = (0.1, 0.3, 1.0, 3.0, 10.0)
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How one concept is trained. ``same_seed``: a LoRA's random side starts alike for all."""
+    """How one concept is trained. ``same_seed``: a LoRA's random side starts alike for all.
+
+    ``strangers``: invented triggers of the null-response term; -1: as many as the trainer has.
+    """
 
     side: Side
     blocks: str = ""
     tokens: Tokens = "learnt"
     same_seed: bool = False
     null: float = 0.0
+    strangers: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,7 @@ RECIPES = _PLAIN | {
     for name, weights in _NULLS.items()
     for weight in weights
 }
+RECIPES["hadamard_null50_strangers"] = replace(RECIPES["hadamard_null50"], strangers=128)
 _SLOWLY = (
     "hadamard",
     "lora",
@@ -80,6 +85,7 @@ _SLOWLY = (
     "hadamard_null10",
     "hadamard_null50",
     "hadamard_null100",
+    "hadamard_null50_strangers",
     "equal_null50",
     "epochs_null50",
     "complement_null50",

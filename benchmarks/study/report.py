@@ -2,9 +2,9 @@
 
     cd benchmarks && python -m study.report results/study-cpu-1.json --out ../docs/study
 
-writes ``summary.json`` (or ``--summary``), and from that alone ``tables.md`` and ``retention.svg``.
-Nothing is chosen here but the order of methods, which is that of the run. A cell that was not run
-is left empty.
+writes ``summary.json`` (or ``--summary``), and from that alone ``tables.md``, ``retention.svg``
+and, where pictures were drawn, ``identity.svg``. Nothing is chosen here but the order of methods,
+which is that of the run. A cell that was not run is left empty.
 """
 
 import argparse
@@ -33,7 +33,10 @@ def main() -> None:
     place = options.summary or options.out / "summary.json"
     place.write_text(json.dumps(found, indent=1) + "\n")
     (options.out / "tables.md").write_text(tables(found))
-    for name, draw in {"retention": retention, "identity": identity}.items():
+    drawn = any(
+        "pictures" in cell for m in found["methods"].values() for cell in m["cells"].values()
+    )
+    for name, draw in {"retention": retention, **({"identity": identity} if drawn else {})}.items():
         draw(found).savefig(
             options.out / f"{name}.svg", metadata={"Date": None}, bbox_inches="tight"
         )
