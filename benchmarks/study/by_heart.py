@@ -34,6 +34,8 @@ def main() -> None:
     options = _options()
     one_thread()
     rows = [row for result in options.results for row in _rows(result, options)]
+    if not rows:
+        raise SystemExit(f"nothing of {', '.join(options.methods)} stands alone in the results")
     scores = [row["score"] for row in rows]
     found = {
         "schema": "orthofed.study-by-heart/1",
