@@ -64,7 +64,7 @@ def distilling(settings: TrainingSettings) -> TrainingSettings:
         rate=settings.rate * 0.3,
         image_rate=settings.image_rate * 0.3,
         token_rate=settings.token_rate * 0.03,
-        null_weight=settings.null_weight * 0.02,
+        null_weight=settings.null_weight * 0.1,
     )
 
 

@@ -27,11 +27,11 @@ _BIG: Final[Mapping[str, object]] = {
     "validate_every": 50,
     "validate_draws": 16,
 }
-_FACE: Final[Mapping[str, object]] = {"steps": 1_000, "jitters": 2}
-_THING: Final[Mapping[str, object]] = {"steps": 800, "flip": True}
+_FACE: Final[Mapping[str, object]] = {"steps": 1_000, "null_weight": 10.0, "jitters": 2}
+_THING: Final[Mapping[str, object]] = {"steps": 800, "null_weight": 10.0, "flip": True}
 _STYLE: Final[Mapping[str, object]] = {
     "steps": 1_500,
-    "null_weight": 20.0,
+    "null_weight": 4.0,
     "caption_dropout": 0.1,
     "flip": True,
 }

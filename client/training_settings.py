@@ -50,7 +50,7 @@ class TrainingSettings:
     )
     min_snr_gamma: float = number(0.0, 0, 100, "weights of 2303.09556, 5 is usual; 0: equal ones")
     noise_offset: float = number(0.0, 0, 1, "share of a constant added to each channel's noise")
-    null_weight: float = number(50.0, 0, 1e4, "of the null-response term; 0: none")
+    null_weight: float = number(10.0, 0, 1e4, "of the null-response term; 0: none")
     null_batch: int = number(8, 1, 1_024, "public states a pass")
     null_images: int = number(24, 0, 10_000, "class images that the base draws for it, once")
     null_sampling_steps: int = number(12, 1, 1_000, "states kept of each")
@@ -110,7 +110,7 @@ class TrainingSettings:
         0, 0, 100_000, "images that a step with noise draws on average; 0: an eighth, 25 to 256"
     )
     dp_clip: float = number(
-        0.1, 0.001, 1e5, "norm that each image's gradient is given in it, beside the null response"
+        0.02, 0.001, 1e5, "norm that each image's gradient is given in it, beside the null response"
     )
     dp_mode: DpMode = choice("sgd", DpMode, "mean, for fewer images, learns the words alone")
     dp_move: float = number(

@@ -160,7 +160,7 @@ def test_the_explanation_has_the_studys_own_figures(site: Path) -> None:
     page = (site / "method.html").read_text("utf-8")
 
     for method in (
-        *("hadamard_null50_slow", "hadamard_null10_slow", "lora_null50"),
+        *("hadamard_null10_slow", "hadamard_null50_slow", "lora_null10"),
         *("hadamard", "equal"),
     ):
         for cell in ("3@0.6", "12@0.6", "12@1"):

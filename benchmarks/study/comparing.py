@@ -32,36 +32,38 @@ _NULL10_REFIT_RIVALS = (
     "lora_refit",
     "tokens",
 )
-_NULL10_SLOW_RIVALS = (
-    "hadamard_null10",
-    "lora_null10",
-    "lora",
-    "haar_draw",
-    "tokens",
-)
 _NULL10_SLOW_REFIT_RIVALS = (
-    "hadamard_null10_slow",
     "hadamard_null10_refit",
     "lora_null10",
     "lora_null10_refit",
     "lora_fusion",
     "tokens",
 )
-_PRODUCT = "hadamard_null50_slow"
+_PRODUCT = "hadamard_null10_slow"
 """What `orthofed client train` does: the rates and the weight of its defaults."""
 _PRODUCTS_RIVALS = (
+    "hadamard_null10",
+    "hadamard_null10_slow_refit",
+    "complement_null10_slow",
+    "equal_null10_slow",
+    "epochs_null10_slow",
+    "lora_null10",
+    "hadamard_slow",
+    "lora",
+    "haar_draw",
+    "tokens",
+)
+_STRONG = "hadamard_null50_slow"
+"""The same with five times the null response."""
+_STRONG_RIVALS = (
     "hadamard_null10_slow",
     "hadamard_null100_slow",
     "hadamard_null50_strangers_slow",
     "hadamard_null50",
     "hadamard_null50_slow_refit",
     "hadamard_null10_slow_refit",
-    "equal_null50_slow",
-    "epochs_null50_slow",
-    "complement_null50_slow",
     "lora_null50",
     "lora_null10",
-    "hadamard_slow",
     "lora",
     "lora_fusion",
     "haar_draw",
@@ -82,9 +84,9 @@ PAIRS = (
     *(("hadamard", rival) for rival in ("frozen_up", "loudest", "hadamard_tokens_frozen")),
     *(("hadamard_null10", rival) for rival in _NULL10_RIVALS),
     *(("hadamard_null10_refit", rival) for rival in _NULL10_REFIT_RIVALS),
-    *(("hadamard_null10_slow", rival) for rival in _NULL10_SLOW_RIVALS),
     *(("hadamard_null10_slow_refit", rival) for rival in _NULL10_SLOW_REFIT_RIVALS),
     *((_PRODUCT, rival) for rival in _PRODUCTS_RIVALS),
+    *((_STRONG, rival) for rival in _STRONG_RIVALS),
     *(("lora_null10", rival) for rival in ("lora", "lora_null10_refit", "lora_fusion", "tokens")),
     *_IN_THE_PAPERS_ORDER,
     ("lora", "lora_same_seed"),

@@ -36,9 +36,9 @@ TABLE_2: Final = (
     Row("DB-LoRA, FedAvg", (0.613, 0.682), (0.744, 0.531), (0.683, 0.098), ("dreambooth",)),
 )
 OTHERS: Final = (
-    "hadamard_null50_slow",
-    "hadamard_null50_slow_refit",
     "hadamard_null10_slow",
+    "hadamard_null50_slow",
+    "hadamard_null10_slow_refit",
     "lora_null10",
 )
 """What `orthofed client train` and `fuse` do, and LoRA so trained: no row of the paper's."""

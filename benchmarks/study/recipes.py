@@ -68,9 +68,9 @@ _PLAIN = {
 _NULLS = {
     "hadamard": (10, 50, 100),
     "lora": (10, 50),
-    "equal": (10, 50),
-    "epochs": (50,),
-    "complement": (50,),
+    "equal": (10,),
+    "epochs": (10,),
+    "complement": (10,),
 }
 RECIPES = _PLAIN | {
     f"{name}_null{weight}": replace(_PLAIN[name], null=float(weight))
@@ -86,9 +86,9 @@ _SLOWLY = (
     "hadamard_null50",
     "hadamard_null100",
     "hadamard_null50_strangers",
-    "equal_null50",
-    "epochs_null50",
-    "complement_null50",
+    "equal_null10",
+    "epochs_null10",
+    "complement_null10",
 )
 METHODS = {
     **{name: Method(name) for name in RECIPES},

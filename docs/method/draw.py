@@ -30,9 +30,9 @@ STUDY = HERE.parents[1] / "benchmarks" / "results" / "study-cpu-1.json"
 NUMBERS = HERE / "residuals.json"
 COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#c44e52", "#8172b3", "#937860")
 METHODS = {
-    "hadamard_null50_slow": ("disjoint blocks, null response (the product)", "#4c72b0", "-"),
-    "hadamard_null10_slow": ("the same, a fifth of its weight", "#55a868", "-"),
-    "lora_null50": ("LoRA, the same null response", "#8172b3", "-."),
+    "hadamard_null10_slow": ("disjoint blocks, null response (the product)", "#4c72b0", "-"),
+    "hadamard_null50_slow": ("the same, five times its weight", "#55a868", "-"),
+    "lora_null10": ("LoRA, null response", "#8172b3", "-."),
     "hadamard": ("disjoint blocks, without", "#4c72b0", "--"),
     "equal": ("one block for all, without", "#dd8452", "--"),
     "lora": ("LoRA, without", "#8172b3", ":"),

@@ -6,9 +6,9 @@ from pathlib import Path
 RESULT = Path(__file__).parents[2] / "benchmarks" / "results" / "study-cpu-1.json"
 MARK = "<!-- generated: study -->"
 WORDS = {
-    "hadamard_null50_slow": "disjoint blocks, null response (what `orthofed client train` does)",
-    "hadamard_null10_slow": "the same, with a fifth of its weight",
-    "lora_null50": "LoRA, the same null response",
+    "hadamard_null10_slow": "disjoint blocks, null response (what `orthofed client train` does)",
+    "hadamard_null50_slow": "the same, with five times its weight",
+    "lora_null10": "LoRA, null response",
     "hadamard": "disjoint blocks, without it",
     "equal": "one block for all, without it",
 }
