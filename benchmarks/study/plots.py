@@ -5,6 +5,7 @@ numbers give the same bytes.
 """
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import matplotlib as mpl
@@ -33,6 +34,7 @@ def retention(found: Mapping[str, Any]) -> Figure:
     figure = _figure(len(lambdas))
     for panel, value in zip(figure.axes, lambdas, strict=True):
         ends: dict[str, tuple[float, float, str]] = {}
+        values: list[float] = []
         for method, row in found["methods"].items():
             held = [c for c, kept in row["cells"].items() if "loss" in kept]
             sizes = sorted(int(c.partition("@")[0]) for c in held if c.endswith(f"@{value}"))
@@ -40,6 +42,7 @@ def retention(found: Mapping[str, Any]) -> Figure:
                 continue
             cells = [(n, row["cells"][f"{n}@{value}"]) for n in sizes]
             points = [(n, kept.get("retention", {"mean": 1.0})["mean"]) for n, kept in cells]
+            values += [y for _, y in points]
             dash, colour = _look(method)
             panel.plot(
                 *zip(*points, strict=True), dash, color=colour, marker="o", ms=3, label=method
@@ -47,7 +50,9 @@ def retention(found: Mapping[str, Any]) -> Figure:
             ends[method] = (*points[-1], colour)
         panel.axhline(0, color="0.7", lw=0.8, zorder=0)
         panel.set_yscale("symlog", linthresh=1)  # 0 to 1 as it is, what is lost beyond in decades
-        panel.set_yticks(_TICKS, labels=[f"{tick:g}" for tick in _TICKS])
+        lowest = min(values, default=0.0)
+        ticks = [tick for tick, next_ in pairwise((*_TICKS, 2)) if next_ > lowest]
+        panel.set_yticks(ticks, labels=[f"{tick:g}" for tick in ticks])
         panel.minorticks_off()
         told = "each at its best lambda" if value == BEST else f"lambda {value}"
         panel.set(title=told, xlabel="concepts in the model", ylabel="retention")
@@ -83,7 +88,7 @@ def _figure(panels: int) -> Figure:
     mpl.rcParams["svg.hashsalt"] = "orthofed"  # the same bytes from the same numbers
     mpl.rcParams["svg.fonttype"] = "none"
     figure = Figure(figsize=(6.2 * panels, 6.5))
-    figure.subplots(1, panels, squeeze=False, gridspec_kw={"wspace": 0.55})
+    figure.subplots(1, panels, squeeze=False, gridspec_kw={"wspace": 0.75})
     return figure
 
 
