@@ -58,7 +58,9 @@ def chosen_files(
     ``derived``: what info.json says that a consumer can make.
     Raises InputError: a kind that the release has neither of, or no kind at all.
     """
-    if kinds and not manifest.contributions:
+    can_be_made = {file.kind for file in derived}
+    there = {kind for kind in PROGRAMS if kind in can_be_made or _has(manifest, kind)}
+    if kinds and not there and not manifest.contributions:
         raise InputError(
             f"release {manifest.n} holds no concept that everybody may read",
             why="its concepts are sealed, or the last one was withdrawn",
@@ -66,8 +68,6 @@ def chosen_files(
             " another release with --release",
             code="not-published",
         )
-    can_be_made = {file.kind for file in derived}
-    there = {kind for kind in PROGRAMS if kind in can_be_made or _has(manifest, kind)}
     known = ", ".join(sorted(there)) or "none of the known kinds"
     wanted: set[str] = set()
     for kind in kinds:
