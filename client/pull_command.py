@@ -144,7 +144,9 @@ def _pull(
         told = ", ".join(f"{number} {why}" for why, number in sorted(gone.items()))
         print(f"left out of it: {told}")
     if not manifest.contributions:
-        print("it holds no concept that everybody may read; pull --key merges what is sealed")
+        print("it holds no concept that everybody may read")
+        if "private" in gone:
+            print("what is sealed for you is merged by the same command with --key and --base")
 
 
 def _compose(

@@ -73,7 +73,7 @@ def card_text(
         "",
         "## Limits and privacy",
         "",
-        *(_TOGETHER if len(merge.parts) else ()),
+        *(_TOGETHER if merge.parts else ()),
         *wrap(MAY_REVEAL, _WIDTH),
         "",
         *_claims(merge),

@@ -79,6 +79,7 @@ def test_who_holds_no_key_gets_what_is_signed_and_can_check_it(
     }
     assert "left out of it: 2 private" in said
     assert "it holds no concept that everybody may read" in said
+    assert "with --key and --base" in said
     assert "every byte follows from 0 contributions" in told
     card = (out / "card.md").read_text()
     assert "No concept that everybody may read: the model is the base." in card
@@ -128,7 +129,9 @@ def test_the_last_one_withdrawn_is_out_of_the_next_release(tmp_path: Path) -> No
         told = json.loads((folder / "info.json").read_bytes())
         assert (told["concepts"], told["files"], len(told["withdrawn"])) == ([], [], 1)
         assert b"anna" not in b"".join(path.read_bytes() for path in folder.iterdir())
-        pull(coordinator, tmp_path / "out")
+        said = pull(coordinator, tmp_path / "out")
+        assert "it holds no concept" in said
+        assert "--key" not in said, "nothing in it is sealed"
 
         anna.contribute("bert", seed=2)
         assert coordinator.release()["concepts"] == 1
