@@ -66,15 +66,23 @@ def _records(tiny: Bench, images: ConceptImages, **changes: object) -> ImageReco
 
 
 def test_everything_that_leaves_is_noisy_and_no_two_runs_are_alike(tiny: Bench) -> None:
-    """The same seed twice: the noise is the system's, so A and vectors differ in every entry."""
-    first, again = _train(tiny), _train(tiny)
+    """The same seed thrice: the noise is the system's, so A and vectors differ in every entry.
+
+    Of thousands of entries one of two runs comes close to its twin now and then; an entry without
+    noise is the same in all three.
+    """
+    first, *others = (_train(tiny) for _ in range(3))
+
+    def as_in_all(entries: np.ndarray, *runs: np.ndarray) -> bool:
+        alike = [np.isclose(entries, run, rtol=1e-6, atol=0) for run in runs]
+        return bool(np.logical_and.reduce(alike).any())
 
     assert first.dp == CLAIM
     for path, a in first.a.items():
         assert (a != 0).all()
-        assert not np.isclose(a, again.a[path], rtol=1e-6, atol=0).any()
+        assert not as_in_all(a, *(run.a[path] for run in others))
     for key, rows in first.embeddings.items():
-        assert not np.isclose(rows, again.embeddings[key], rtol=1e-6, atol=0).any()
+        assert not as_in_all(rows, *(run.embeddings[key] for run in others))
     assert len(first.losses) == CLAIM.steps
 
 
