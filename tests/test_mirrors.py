@@ -5,10 +5,6 @@ Goals R17 and R18 of reliability.md 6; threats T6, T10, T16, T18 and T24 of secu
 
 import itertools
 import json
-import signal
-import subprocess
-import sys
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -202,28 +198,6 @@ def test_files_come_from_the_mirror(large: SignedRelease, tmp_path: Path) -> Non
 
     assert not any("big" in name for name, *_ in web.ranges)
     assert {Path(name).name for name, *_ in mirror.ranges} == {"big.bin", "info.json"}
-
-
-def test_a_killed_pull_goes_on_in_another_process(large: SignedRelease, tmp_path: Path) -> None:
-    """SIGKILL three times while bytes come: at most one piece a worker is asked for again."""
-    out = tmp_path / "out"
-    with Web(tree(tmp_path / "www", large)) as web:
-        web.lie = lambda name, *_: time.sleep(0.3) or "" if "big" in name else ""
-        words = ["pull", f"{web.url}#{large.log}", "-o", str(out), "--home", str(tmp_path / "home")]
-        command = [sys.executable, "-P", "-m", "orthofed", *words]
-        for _ in range(3):
-            before = len(web.ranges)
-            with subprocess.Popen(command, stderr=subprocess.DEVNULL) as child:
-                for _ in range(600):
-                    if sum("big" in name for name, *_ in web.ranges[before:]) >= 2:
-                        break
-                    time.sleep(0.05)
-                time.sleep(0.02)
-                child.send_signal(signal.SIGKILL)
-        done = run(*words)
-
-    assert "verified" in done.stdout
-    assert (out / "checkpoint" / "big.bin").read_bytes() == BIG
 
 
 @pytest.mark.parametrize(
