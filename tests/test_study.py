@@ -1,12 +1,14 @@
 """The study's smoke run: what it prints, and the laws that hold at any size."""
 
 import json
+import math
 import os
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
+from statistics import mean
 from typing import Any
 from xml.dom import minidom
 
@@ -177,6 +179,34 @@ def test_what_was_learnt_by_heart_is_scored_on_the_very_trainings(
         assert row["gain_held_out"] == pytest.approx(gain, abs=1e-4)
         assert row["score"] == pytest.approx(row["gain_trained"] - gain, abs=2e-4)
     assert found["flagged"] == sum(row["score"] > found["threshold"] for row in found["rows"])
+
+
+def test_movement_of_words_is_told_apart_from_a_loud_block(
+    smoke: tuple[dict[str, Any], Path],
+) -> None:
+    """Behind one block for both, what is more of one's words in it is as much less of the other's.
+
+    So a block that hears everybody's words well says nothing of whose they are.
+    """
+    result, work = smoke
+    kept = ("--work", str(work / "study"), "--out", str(work / "movement.json"))
+    words = (str(work / "study" / "study.json"), *kept, "--methods", "equal", "hadamard")
+    subprocess.run(
+        [sys.executable, "-m", "study.movement", *words],
+        check=True,
+        cwd=work.parent / "benchmarks",
+        env=environment(work),
+    )
+
+    found = json.loads((work / "movement.json").read_text())["methods"]
+
+    for figure in ("moved", "heard"):
+        same, own = (found[m][figure]["concepts"] for m in ("equal", "hadamard"))
+        assert [*same] == [*own] == result["concepts"]
+        assert math.prod(same.values()) == pytest.approx(1, abs=1e-3)
+        assert math.prod(own.values()) != pytest.approx(1, abs=1e-2)
+        assert found["hadamard"][figure]["mean"] == pytest.approx(mean(own.values()), abs=1e-4)
+    assert found["equal"]["moved"] != found["equal"]["heard"], "after alone, and what it moved by"
 
 
 @pytest.mark.docs
