@@ -6,7 +6,7 @@
     cd benchmarks && python -m study --add results/study-cpu-1.json --seed 1 --methods lora ...
     cd benchmarks && python -m study --add results/study-cpu-1.json --lambdas 0.3 --sizes 8=2 ...
     cd benchmarks && python -m study --add results/study-cpu-1.json --draw-only --pictures 14 \
-        --methods lora hadamard_null10 --cells 1@1 12@1
+        --methods lora hadamard_null10 --cells 1@1 3@0.6 --sizes 3=4
 
 Every method has the same base, images, tokens, steps, rank and order of images; what differs is
 what trains beside the tokens (recipes.py, sides.py, blocks.py) and how residuals become one
@@ -111,7 +111,12 @@ def _running(workers: Workers, earlier: Earlier, options: argparse.Namespace) ->
 def _drawing(workers: Workers, earlier: Earlier, options: argparse.Namespace) -> Iterator[Earlier]:
     """Draw pictures of what stands in the result; nothing is scored."""
     by_method = {
-        method: [t for c in options.cells for t in earlier.trials(method, c, options.seed)]
+        method: [
+            trial
+            for cell in options.cells
+            for trial in earlier.trials(method, cell, options.seed)
+            if _is_wanted(trial, options)
+        ]
         for method in options.methods
     }
     missing = workers.untrained(t for trials in by_method.values() for t in trials)
@@ -170,6 +175,13 @@ def _sets(names: tuple[str, ...], size: int, count: int) -> list[tuple[str, ...]
     while len(drawn) < (count if size < len(names) else 1):
         drawn.add(tuple(sorted(source.sample(names, size), key=names.index)))
     return sorted(drawn)
+
+
+def _is_wanted(trial: Trial, options: argparse.Namespace) -> bool:
+    """Tell whether a trial is of one concept, or of a set that the sizes ask for."""
+    size = len(trial.names)
+    count = options.sizes.get(size)
+    return size == 1 or count is None or trial.names in _sets(options.names, size, count)
 
 
 def _told(words: list[str]) -> list[str]:

@@ -55,7 +55,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--draws", type=int, default=256)
     add("--tune", type=int, default=2, help="concepts to choose a rate on; 0: none")
     add("--start", nargs="*", default=["lora=0.3"], metavar="RECIPE=FACTOR", help="first factors")
-    add("--sizes", nargs="+", default=["3=12", "6=4", "12=1"], metavar="N=SETS")
+    add(
+        "--sizes",
+        nargs="+",
+        default=["3=12", "6=4", "12=1"],
+        metavar="N=SETS",
+        help="sets of each size; those of fewer are among those of more",
+    )
     add("--lambdas", type=float, nargs="+", default=[1.0, 0.6])
     add("--methods", nargs="+", choices=METHODS)
     add("--pictures", type=int, default=4, help="a prompt; 0: none are drawn")
