@@ -138,3 +138,18 @@ def test_another_method_and_another_seed_are_left_alone() -> None:
         ("tokens", 0),
         ("lora", 1),
     ]
+
+
+def test_some_of_the_sets_of_a_result_are_drawn() -> None:
+    """Fewer sets are among more; concepts alone, and sets of a size not told of, are all drawn."""
+    study = of_the_study("trial")
+    pairs = study.sets_of(NAMES, 2, 3, seed=0)
+    trials = [study.Trial("lora", 1.0, names) for names in ((NAMES[0],), *pairs, NAMES)]
+
+    def wanted(sizes: dict[int, int]) -> list[tuple[str, ...]]:
+        return [each.names for each in trials if study.is_among(each, NAMES, sizes, seed=0)]
+
+    some = wanted({2: 2})
+    assert some == [(NAMES[0],), *study.sets_of(NAMES, 2, 2, seed=0), NAMES]
+    assert len({*pairs} - {*some}) == 1
+    assert wanted({2: 3, 3: 1}) == [each.names for each in trials]

@@ -16,7 +16,6 @@ what trains beside the tokens (recipes.py, sides.py, blocks.py) and how residual
 import argparse
 import datetime as dt
 import json
-import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +27,7 @@ from .earlier import SCHEMA, Earlier
 from .figures import table
 from .options import parsed
 from .recipes import FACTORS, METHODS
-from .trial import Trial
+from .trial import Trial, is_among, sets_of
 from .trials import Workers
 
 
@@ -115,7 +114,7 @@ def _drawing(workers: Workers, earlier: Earlier, options: argparse.Namespace) ->
             trial
             for cell in options.cells
             for trial in earlier.trials(method, cell, options.seed)
-            if _is_wanted(trial, options)
+            if is_among(trial, options.names, options.sizes, seed=SHARED_SEED)
         ]
         for method in options.methods
     }
@@ -164,24 +163,9 @@ def _trials(method: str, factor: float, options: argparse.Namespace) -> Iterator
     seed = options.seed
     yield from (Trial(method, factor, (name,), seed=seed) for name in options.names)
     for size, count in options.sizes.items():
-        for chosen in _sets(options.names, size, count):
+        for chosen in sets_of(options.names, size, count, seed=SHARED_SEED):
             for lambda_ in options.lambdas:
                 yield Trial(method, factor, chosen, lambda_, seed)
-
-
-def _sets(names: tuple[str, ...], size: int, count: int) -> list[tuple[str, ...]]:
-    drawn: set[tuple[str, ...]] = set()
-    source = random.Random(f"{SHARED_SEED}/{size}")  # noqa: S311  # the same sets for everybody
-    while len(drawn) < (count if size < len(names) else 1):
-        drawn.add(tuple(sorted(source.sample(names, size), key=names.index)))
-    return sorted(drawn)
-
-
-def _is_wanted(trial: Trial, options: argparse.Namespace) -> bool:
-    """Tell whether a trial is of one concept, or of a set that the sizes ask for."""
-    size = len(trial.names)
-    count = options.sizes.get(size)
-    return size == 1 or count is None or trial.names in _sets(options.names, size, count)
 
 
 def _told(words: list[str]) -> list[str]:
