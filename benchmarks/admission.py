@@ -141,7 +141,7 @@ def _attacks(houses: Sequence[House]) -> dict[str, object]:
 
     def act(h: House, i: int, j: int, strength: float) -> Tensors:
         own, victim = (j, h.honest[j]), (i, h.honest[i])
-        return acting(h.spec, own, victim, strength, on=h.heard[i].probes)
+        return acting(h.spec, own, victim, strength, on=h.heard[i].probes[0])
 
     for s in STRENGTHS:
         row(f"cancel {s:g}", lambda h, i, j, x=s: act(h, i, j, -x))
@@ -178,7 +178,7 @@ def _attacks(houses: Sequence[House]) -> dict[str, object]:
             lambda h, i, j, x=s, w=where: acting(
                 *(h.spec, (j, h.honest[j]), (i, h.honest[i]), -x),
                 on=places[h.spec.id][w][i],
-                quiet_on=h.heard[i].probes,
+                quiet_on=h.heard[i].probes[0],
             ),
             1,
         )
@@ -197,7 +197,7 @@ def _together(houses: Sequence[House], num: int, strength: float) -> dict[str, o
             heard = dict(house.heard)
             for j in evil:
                 own, victim = (j, house.honest[j]), (i, house.honest[i])
-                on = house.heard[i].probes
+                on = house.heard[i].probes[0]
                 heard[j] = house.heard_of(j, acting(house.spec, own, victim, -strength, on=on))
             here = {v: response(house.spec, heard[v], heard[v].probes) for v in slots}
             shares = {

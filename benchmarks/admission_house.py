@@ -69,7 +69,7 @@ class House:
 
     def heard_of(self, slot: int, tensors: Tensors) -> Heard:
         a = {x.path: dequantise(tensors[f"a.{x.path}"]) for x in text_readers(self.spec)}
-        return Heard(slot, a, dequantise(tensors["probe.0"]))
+        return Heard(slot, a, dequantise(tensors["probe.0"])[None])
 
     def few(self, *steps: int) -> list[tuple[int, int]]:
         """Return the pairs whose places differ by one of ``steps``, round the house."""

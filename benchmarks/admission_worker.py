@@ -82,13 +82,15 @@ def worker_table(house: House, num: int) -> dict[str, object]:
     for s in STRENGTHS:
         row(
             f"cancel {s:g}",
-            lambda i, j, x=s: acting(spec, (j, honest[j]), (i, honest[i]), -x, on=heard[i].probes),
+            lambda i, j, x=s: acting(
+                spec, (j, honest[j]), (i, honest[i]), -x, on=heard[i].probes[0]
+            ),
         )
     for s, (where, features) in itertools.product((1.0, 3.0), hidden_places(house).items()):
         row(
             f"adaptive: cancel {s:g} at {where}, quiet at the probes",
             lambda i, j, x=s, f=features: acting(
-                *(spec, (j, honest[j]), (i, honest[i]), -x), on=f[i], quiet_on=heard[i].probes
+                *(spec, (j, honest[j]), (i, honest[i]), -x), on=f[i], quiet_on=heard[i].probes[0]
             ),
         )
     row("all A x 3", lambda _i, j: louder(spec, honest[j], 3))

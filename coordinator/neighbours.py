@@ -80,7 +80,7 @@ class Voice:
             a = {layer.path: values(f"a.{layer.path}") for layer in text_readers(layout.spec)}
             probes = [values(name) for name in names if name.startswith("probe.")]
             vectors = [values(name).ravel() for name in names if name.startswith("embed.")]
-        heard = Heard(lease.home, a, np.vstack(probes))
+        heard = Heard(lease.home, a, np.stack(probes))
         return cls(lease.concept, heard, np.concatenate(vectors))
 
     @property
@@ -156,7 +156,7 @@ def _pair(spec: FederationSpec, own: Heard, here: np.ndarray, other: Heard) -> t
 
 
 def _worst(shares: np.ndarray) -> float:
-    """Return the share of the prompt where it is largest, in hundredths, with its sign."""
+    """Return the share on the trigger where it is largest, in hundredths, with its sign."""
     return round(100 * float(shares[np.argmax(np.abs(shares))]), 2)
 
 

@@ -3,10 +3,11 @@
     v_i = A_i B_i^T x_i        d_ij = A_j B_j^T x_i        c_ij = <v_i, d_ij> / <v_i, v_i>
 
 x_i are the probes of concept i: its trigger's text features in four prompts. Both products are
-summed over all layers whose input is text features (cross-attention's k and v). -1 means that j
-cancels what i learnt, on i's own trigger; 1 that it does the same thing there; orthogonal weights
-say nothing of it (method.md 6.5, T14). Law: what is measured is the function, whatever A and slot
-express it. Numpy only: the probes stand for the text encoders. Source: method.md 6, security.md 8.
+summed over all layers whose input is text features (cross-attention's k and v), and over the four
+prompts. -1 means that j cancels what i learnt, on i's own trigger; 1 that it does the same thing
+there; orthogonal weights say nothing of it (method.md 6.5, T14). Laws: what is measured is the
+function, whatever A and slot express it; c is linear in j, so those of several add up to what they
+do together. Numpy only: the probes stand for the text encoders. Source: method.md 6, security.md 8.
 Cost: O(layers (m + n) r) a pair. Not here: the probes' truth (admission/), thresholds.
 """
 
@@ -27,12 +28,12 @@ _READS = (".attn2.to_k", ".attn2.to_v")
 class Heard:
     """What the text-reading layers hold of one contribution, and its probes.
 
-    ``a``: layer path -> A (n x r). ``probes``: all triggers' features, one row a prompt.
+    ``a``: layer path -> A (n x r). ``probes``: each trigger's features, one row a prompt.
     """
 
     slot: int
     a: Mapping[str, Float32[np.ndarray, "n r"]]
-    probes: Float32[np.ndarray, "p m"]
+    probes: Float32[np.ndarray, "t p m"]
 
 
 def text_readers(spec: FederationSpec) -> tuple[Layer, ...]:
@@ -42,25 +43,27 @@ def text_readers(spec: FederationSpec) -> tuple[Layer, ...]:
 
 
 def response(
-    spec: FederationSpec, heard: Heard, x: Float32[np.ndarray, "p m"]
-) -> Float64[np.ndarray, "n p"]:
-    """Return A B^T x of every text-reading layer, one above the other."""
+    spec: FederationSpec, heard: Heard, x: Float32[np.ndarray, "t p m"]
+) -> Float64[np.ndarray, "t n"]:
+    """Return A B^T x of every text-reading layer in every prompt, in a row for each trigger."""
+    prompts = x.reshape(-1, x.shape[-1])
     parts = [
-        heard.a[layer.path].astype(np.float64) @ (block(spec, layer, heard.slot).T @ x.T)
+        heard.a[layer.path].astype(np.float64) @ (block(spec, layer, heard.slot).T @ prompts.T)
         for layer in text_readers(spec)
     ]
-    return np.vstack(parts) if parts else np.zeros((0, len(x)))
+    answers = np.vstack(parts) if parts else np.zeros((0, len(prompts)))
+    return answers.T.reshape(len(x), -1)
 
 
 def share(
-    own: Float64[np.ndarray, "n p"], other: Float64[np.ndarray, "n p"]
-) -> Float64[np.ndarray, " p"]:
-    """Return c for each prompt; 0 where the concept does nothing itself, which nobody can spoil.
+    own: Float64[np.ndarray, "t n"], other: Float64[np.ndarray, "t n"]
+) -> Float64[np.ndarray, " t"]:
+    """Return c for each trigger; 0 where the concept does nothing, which nobody can spoil.
 
-    >>> own = np.array([[2.0], [0.0]])
-    >>> share(own, -own).tolist(), share(own, np.array([[0.0], [5.0]])).tolist()
+    >>> own = np.array([[2.0, 0.0]])
+    >>> share(own, -own).tolist(), share(own, np.array([[0.0, 5.0]])).tolist()
     ([-1.0], [0.0])
     """
-    size = np.einsum("np,np->p", own, own)
-    both = np.einsum("np,np->p", own, other)
+    size = np.einsum("tn,tn->t", own, own)
+    both = np.einsum("tn,tn->t", own, other)
     return np.divide(both, size, out=np.zeros_like(both), where=size > 0)

@@ -36,17 +36,19 @@ def coordinator(tmp_path):
 class Owner:
     """A member with a lease and what it will send."""
 
-    def __init__(self, coordinator: Running, name: str) -> None:
+    def __init__(self, coordinator: Running, name: str, *triggers: str) -> None:
         self.member: Member = coordinator.member()
-        self.lease: Leased = self.member.lease(name, (f"{name}-k7",))
+        self.lease: Leased = self.member.lease(name, triggers or (f"{name}-k7",))
         self.spec = self.member.spec()
         self.layout = ContributionLayout(self.spec, self.lease.vectors)
         self.blob = random_blob(
             self.spec, self.lease.vectors, seed=sum(name.encode()), size=0.01, embed=1.0
         )
         random = np.random.default_rng(sum(name.encode()))
-        trigger = random.standard_normal(self.layout.by_name["probe.0"].shape[1])
-        self.with_tensors({"probe.0": trigger + 0.02 * random.standard_normal((4, len(trigger)))})
+        for k in range(len(self.lease.vectors)):
+            trigger = random.standard_normal(self.layout.by_name[f"probe.{k}"].shape[1])
+            noise = 0.02 * random.standard_normal((4, len(trigger)))
+            self.with_tensors({f"probe.{k}": trigger + noise})
 
     @property
     def tensors(self) -> dict[str, Quantised]:
@@ -63,11 +65,12 @@ class Owner:
     @property
     def heard(self) -> Heard:
         a = {x.path: dequantise(self.tensors[f"a.{x.path}"]) for x in text_readers(self.spec)}
-        return Heard(self.lease.slot, a, dequantise(self.tensors["probe.0"]))
+        names = [name for name in self.tensors if name.startswith("probe.")]
+        return Heard(self.lease.slot, a, np.stack([dequantise(self.tensors[n]) for n in names]))
 
     def acting_on(self, victim: "Owner", strength: float) -> "Owner":
-        """Do ``strength`` times what the victim does on its trigger, besides the own concept."""
-        changed, x = {}, victim.heard.probes
+        """Do ``strength`` times what the victim does on its last trigger; else what it did."""
+        changed, x = {}, victim.heard.probes[-1]
         for layer in text_readers(self.spec):
             own, theirs = (
                 block(self.spec, layer, slot) for slot in (self.lease.slot, victim.lease.slot)
@@ -105,6 +108,20 @@ def test_what_acts_on_anothers_trigger_is_kept_out(coordinator, strength):
     rows = coordinator.desk.ask("contributions", {})["contributions"]
     figures = next(row["figures"] for row in rows if row["leaf"] == leaf)
     assert figures["retention_percent"] == pytest.approx(100 * strength, rel=0.15)
+
+
+def test_one_trigger_of_two_is_not_made_up_for_by_the_other(coordinator):
+    """On anna's second trigger half is cancelled, on her first next to nothing."""
+    anna = Owner(coordinator, "anna", "anna-k7", "anna-cat")
+    anna.send()
+    evil = Owner(coordinator, "evil").acting_on(anna, -0.5)
+    evil.send()
+
+    spec, x = evil.spec, anna.heard
+    first, second = share(response(spec, x, x.probes), response(spec, evil.heard, x.probes))
+    assert second == pytest.approx(-0.5, rel=0.1)
+    assert abs(first) < 0.25
+    assert "on the trigger of anna it does -" in evil.state[1]
 
 
 def test_a_little_of_it_passes(coordinator):
@@ -278,10 +295,21 @@ def test_a_house_over_budget_holds_the_release(tmp_path):
 
 def test_a_concept_that_does_nothing_cannot_be_spoilt():
     """Zero is a named case: no division."""
-    silent, loud = np.zeros((3, 2)), np.ones((3, 2))
+    silent, loud = np.zeros((2, 3)), np.ones((2, 3))
 
     assert share(silent, loud).tolist() == [0.0, 0.0]
     assert share(loud, -loud).tolist() == [-1.0, -1.0]
+
+
+def test_what_several_do_adds_up():
+    """To what they do together, and a prompt counts by what the concept does there."""
+    random = np.random.default_rng(0)
+    own, one, other = random.standard_normal((3, 2, 12))
+
+    assert share(own, one) + share(own, other) == pytest.approx(share(own, one + other))
+    loud = np.array([[3.0, 1.0]])
+    assert share(loud, np.array([[-3.0, 0.0]])).tolist() == [-0.9]
+    assert share(loud, np.array([[0.0, -1.0]])).tolist() == [-0.1]
 
 
 def test_a_spec_without_text_layers_hears_nothing(coordinator):
@@ -297,6 +325,6 @@ def test_a_spec_without_text_layers_hears_nothing(coordinator):
         ),
     )
 
-    heard = Heard(0, {}, np.ones((4, 48), np.float32))
+    heard = Heard(0, {}, np.ones((1, 4, 48), np.float32))
     assert text_readers(deaf) == ()
-    assert response(deaf, heard, heard.probes).shape == (0, 4)
+    assert response(deaf, heard, heard.probes).shape == (1, 0)
