@@ -89,6 +89,7 @@ def _honest(houses: Sequence[House]) -> dict[str, object]:
     """Return what the honest ones measure, and whom the gates accuse as they come in one by one."""
     accused, shares, alike, sums, layers, loud, long = {}, [], [], [], [], [], []
     for house in houses:
+        accused |= {house.names[slot]: [why] for slot, why in house.refused.items()}
         for count, (slot, tensors) in enumerate(house.honest.items()):
             before = list(house.honest)[:count]
             sizes, others = house.sizes(tensors), house.neighbours(slot, tensors, before)
@@ -106,7 +107,7 @@ def _honest(houses: Sequence[House]) -> dict[str, object]:
     print("honest", accused, file=sys.stderr, flush=True)
     bound = houses[0].policy.retention_sum_percent
     return {
-        "accused": rate(len(accused), len(layers)),
+        "accused": rate(len(accused), sum(len(house.names) for house in houses)),
         "accused_why": accused,
         "spoilt_together": rate(sum(abs(x) > bound for x in sums), len(sums)),
         "pairs_above": {

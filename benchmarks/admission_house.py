@@ -30,20 +30,30 @@ class House:
     """One federation's honest contributions, and the gates as the coordinator applies them."""
 
     def __init__(self, base: Base, number: int, blobs: Mapping[int, tuple[str, bytes]]) -> None:
-        """Take federation ``number`` with name and blob of each slot."""
+        """Take federation ``number`` with name and blob of each slot.
+
+        ``refused``: honest ones that break a rule of form, and why; ``honest`` are the others.
+        """
         self.base = base
         self.spec = spec_of(base.folder, number, RANK)
         self.layout = ContributionLayout(self.spec, (2,))
         self.norms = BaseFolder(base.folder).measures(self.spec)
         self.names = {slot: name for slot, (name, _) in blobs.items()}
-        self.honest: dict[int, Tensors] = {
-            slot: dict(unpack(self.layout, blob)) for slot, (_, blob) in blobs.items()
-        }
         self.policy = Policy()
+        self.scratch = Path(tempfile.mkdtemp()) / "blob"
+        self.honest: dict[int, Tensors] = {}
+        self.layers: dict[int, tuple[float, ...]] = {}
+        self.refused: dict[int, str] = {}
+        for slot, (_, blob) in blobs.items():
+            tensors = dict(unpack(self.layout, blob))
+            try:
+                self.layers[slot] = self.sizes(tensors).layers
+            except ContributionRejected as error:  # it never stands beside the others
+                self.refused[slot] = str(error)
+            else:
+                self.honest[slot] = tensors
         self.heard = {slot: self.heard_of(slot, t) for slot, t in self.honest.items()}
         self.here = {slot: response(self.spec, x, x.probes) for slot, x in self.heard.items()}
-        self.scratch = Path(tempfile.mkdtemp()) / "blob"
-        self.layers = {slot: self.sizes(t).layers for slot, t in self.honest.items()}
 
     @classmethod
     def first(cls, base: Base, concepts: Path, work: Path) -> "House":
