@@ -12,6 +12,7 @@ concept's own loss chooses what it is measured at.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -148,21 +149,14 @@ def difference(one: Values, other: Values, *, seed: int = 0) -> dict[str, float]
         gaps.setdefault(name, {}).setdefault(names, {})[trained] = gap
     if not gaps:
         return None
-    random, counts = np.random.default_rng(seed), np.array([len(sets) for sets in gaps.values()])
+    counts = tuple(len(sets) for sets in gaps.values())
     seeds = sorted({s for sets in gaps.values() for by_seed in sets.values() for s in by_seed})
-    values = np.full((len(gaps), counts.max(), len(seeds)), np.nan)
+    values = np.full((len(gaps), max(counts), len(seeds)), np.nan)
     for i, sets in enumerate(gaps.values()):
         for k, by_seed in enumerate(sets.values()):
             values[i, k, [seeds.index(s) for s in by_seed]] = [*by_seed.values()]
-    chosen = random.integers(len(gaps), size=(BOOTSTRAPS, len(gaps)))
-    size = counts[chosen][..., None]
-    drawn = (random.random((*chosen.shape, counts.max())) * size).astype(int)
-    over = _over_seeds(values, random)
-    rows = np.arange(len(over))[:, None, None] if len(over) > 1 else 0
-    picked = over[rows, chosen[..., None], drawn]
-    # Beyond its own number of sets a concept has none.
-    picked = np.where(np.arange(counts.max()) < size, picked, 0.0)
-    means = (picked.sum(-1) / size[..., 0]).mean(-1)
+    share, seed_counts = _resampled(counts, len(seeds), seed)
+    means = (share * _over_seeds(values, seed_counts)).sum((1, 2))
     low, high = np.percentile(means, [2.5, 97.5])
     own = [np.mean([np.mean([*by_seed.values()]) for by_seed in s.values()]) for s in gaps.values()]
     mean = float(np.mean(own))
@@ -191,16 +185,40 @@ def _chosen(
     return found
 
 
-def _over_seeds(values: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Return (BOOTSTRAPS or 1, concepts, sets) means over seeds drawn; ``values``: NaN is none."""
-    num = values.shape[-1]
-    if num == 1:
-        return values[None, ..., 0]
+@cache
+def _resampled(
+    counts: tuple[int, ...], num_seeds: int, seed: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return what share of each resample every set of every concept has, and how often each seed.
+
+    Shapes: (BOOTSTRAPS, concepts, sets), and (BOOTSTRAPS, seeds) where there are several.
+    ``counts`` is how many sets each concept has; beyond its own number it has none. A study asks
+    for the same ones again and again.
+    """
+    random, num, most = np.random.default_rng(seed), len(counts), max(counts)
+    chosen = random.integers(num, size=(BOOTSTRAPS, num))
+    size = np.array(counts)[chosen][..., None]
+    drawn = (random.random((*chosen.shape, most)) * size).astype(int)
+    weights = np.where(np.arange(most) < size, 1 / size / num, 0.0)
+    places = (np.arange(BOOTSTRAPS)[:, None, None] * num + chosen[..., None]) * most + drawn
+    share = np.bincount(places.ravel(), weights.ravel(), minlength=BOOTSTRAPS * num * most)
+    several = num_seeds > 1
+    seeds = random.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), size=BOOTSTRAPS)
+    return share.reshape(BOOTSTRAPS, num, most), seeds.astype(float) if several else None
+
+
+def _over_seeds(values: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """Return (BOOTSTRAPS or 1, concepts, sets) means over the seeds drawn; ``values``: NaN is none.
+
+    ``weights``: how often each seed was drawn; None where there is one. What a concept has no set
+    for is 0.
+    """
     there = ~np.isnan(values)
-    weights = random.multinomial(num, np.full(num, 1 / num), size=BOOTSTRAPS).astype(float)
+    plain = np.where(there, values, 0.0).sum(-1) / np.maximum(there.sum(-1), 1)
+    if weights is None:
+        return plain[None]
     total = np.einsum("bs,cks->bck", weights, np.where(there, values, 0.0))
     count = np.einsum("bs,cks->bck", weights, there.astype(float))
-    plain = np.where(there, values, 0.0).sum(-1) / np.maximum(there.sum(-1), 1)
     # A set that was run with none of the seeds drawn keeps its own mean.
     return np.where(count > 0, total / np.maximum(count, 1), plain)
 
