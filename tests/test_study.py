@@ -209,6 +209,35 @@ def test_movement_of_words_is_told_apart_from_a_loud_block(
     assert found["equal"]["moved"] != found["equal"]["heard"], "after alone, and what it moved by"
 
 
+def test_costs_are_counted_from_what_was_trained(smoke: tuple[dict[str, Any], Path]) -> None:
+    """A LoRA sends both sides, a frozen block one; a sum is all of them, a fusion fills layers."""
+    result, work = smoke
+    kept = ("--work", str(work / "study"), "--out", str(work / "cost.json"))
+    methods = ("tokens", "lora", "lora_fusion", "hadamard", "hadamard_refit")
+    words = (str(work / "study" / "study.json"), *kept, "--methods", *methods)
+    subprocess.run(
+        [sys.executable, "-m", "study.cost", *words],
+        check=True,
+        cwd=work.parent / "benchmarks",
+        env=environment(work),
+    )
+
+    found = json.loads((work / "cost.json").read_text())["methods"]
+    sent = {method: row["sent_bytes"] for method, row in found.items()}
+    model = {method: row["model_bytes"] for method, row in found.items()}
+
+    num = len(result["concepts"])
+    assert model["tokens"] == 0
+    assert num * (sent["lora"] - sent["tokens"]) == model["lora"] == model["hadamard"]
+    assert sent["tokens"] < sent["hadamard"] < sent["lora"] == sent["lora_fusion"]
+    assert model["hadamard_refit"] == model["hadamard"] != model["lora_fusion"]
+    assert {method for method, row in found.items() if "record_s" in row} == {
+        "lora_fusion",
+        "hadamard_refit",
+    }
+    assert found["lora_fusion"]["merge_s"] > found["lora"]["merge_s"]
+
+
 @pytest.mark.docs
 def test_the_long_runs_of_the_page_go_the_same_way(
     smoke: tuple[dict[str, Any], Path], checkout: Path

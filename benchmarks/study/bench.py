@@ -125,12 +125,15 @@ class Bench:
         conditions = self.conditions
         place = conditions.work / "inputs" / f"{learnt.key}-{conditions.sampling}.npz"
         if not place.is_file():
-            drawing = self.people.drawing
-            prompts = [f"a picture of {learnt.phrase}", f"{drawing} of {learnt.phrase}"]
-            with learnt.variant.applied(self.base) as tokens:
-                _keep(place, self._grams(tokens, prompts))
+            _keep(place, self.recorded(learnt))
         with np.load(place) as held:
             return {path: held[path].astype(np.float64) for path in held.files}
+
+    def recorded(self, learnt: Learnt) -> dict[str, Matrix]:
+        """Return the same, drawn now."""
+        prompts = [f"a picture of {learnt.phrase}", f"{self.people.drawing} of {learnt.phrase}"]
+        with learnt.variant.applied(self.base) as tokens:
+            return self._grams(tokens, prompts)
 
     @cached_property
     def public(self) -> dict[str, Matrix]:
