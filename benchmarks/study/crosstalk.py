@@ -20,26 +20,51 @@ from .blocks import Matrix
 
 def weights(parts: Sequence[Variant]) -> float:
     """Return the mean over pairs; 0 for slots that share no direction."""
-    found = []
+    return float(np.mean([*weights_by_layer(parts).values()]))
+
+
+def weights_by_layer(parts: Sequence[Variant]) -> dict[str, float]:
+    """Return the mean over pairs for each layer."""
+    found = dict[str, list[float]]()
     for one, other in combinations(parts, 2):
         for path, residual in one.residuals.items():
             a, b = _whole(residual), _whole(other.residuals[path])
-            found.append(norm(a @ b.T) / (norm(a) * norm(b)))
-    return float(np.mean(found))
+            found.setdefault(path, []).append(float(norm(a @ b.T) / (norm(a) * norm(b))))
+    return {path: float(np.mean(some)) for path, some in found.items()}
 
 
 def functional(parts: Sequence[Variant], inputs: Sequence[Mapping[str, Matrix]]) -> float:
     """Return the mean over the concepts; ``inputs``: C of every layer for each of ``parts``."""
+    return _ratio(_energies(parts, inputs))
+
+
+def functional_by_layer(
+    parts: Sequence[Variant], inputs: Sequence[Mapping[str, Matrix]]
+) -> dict[str, float]:
+    """Return the mean over the concepts for each layer."""
+    found = _energies(parts, inputs)
+    return {path: _ratio([{path: each[path]} for each in found]) for path in found[0]}
+
+
+def _energies(
+    parts: Sequence[Variant], inputs: Sequence[Mapping[str, Matrix]]
+) -> list[dict[str, tuple[float, float]]]:
+    """Return for each concept, by layer, what the others do on its inputs and what it does."""
     found = []
     for i, part in enumerate(parts):
-        others = own = 0.0
+        by_layer = {}
         for path, residual in part.residuals.items():
-            gram = inputs[i][path]
             rest = sum(_whole(p.residuals[path]) for j, p in enumerate(parts) if j != i)
-            others += _energy(np.asarray(rest), gram)
-            own += _energy(_whole(residual), gram)
-        found.append(np.sqrt(others / own))
-    return float(np.mean(found))
+            gram = inputs[i][path]
+            by_layer[path] = _energy(np.asarray(rest), gram), _energy(_whole(residual), gram)
+        found.append(by_layer)
+    return found
+
+
+def _ratio(by_concept: Sequence[Mapping[str, tuple[float, float]]]) -> float:
+    """Return the mean of the roots of summed squares over summed squares."""
+    sums = [np.sum([*each.values()], axis=0) for each in by_concept]
+    return float(np.mean([np.sqrt(others / own) for others, own in sums]))
 
 
 def _whole(residual: Residual) -> Matrix:
