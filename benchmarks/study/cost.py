@@ -14,61 +14,26 @@ whose are in benchmarks/merge.py. What the study trained is taken from FOLDER, o
 Source: method.md 8.
 """
 
-import argparse
-import datetime as dt
-import json
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
-
-from circumstances import commit, hardware
 
 from orthofed.client.variant import Variant
 
-from .bench import Bench, Conditions, one_thread
+from .again import Trained, look
 from .merging import RECORDED, merged
 from .recipes import METHODS, RECIPES, Merge, Side
-from .trial import Trial
-from .trials import Outcome
 
-ASSETS = Path(__file__).parent.parent.parent / "assets"
 ROUNDS = 5
 _HALF = 2  # bytes of a number, as kohya's files hold it
 
 
-def main() -> None:
-    options = _options()
-    one_thread()
-    held = json.loads(options.result.read_text())
-    steps = held["steps"] if isinstance(held["steps"], int) else 0
-    names = tuple(held["concepts"])
-    bench = Bench(Conditions(options.base, held["people"], options.work, names, steps=steps))
-    trials = [Outcome.of_plain(each).trial for each in held["outcomes"]]
-    found: dict[str, Any] = {
-        "schema": "orthofed.study-cost/1",
-        "date": dt.datetime.now(dt.UTC).date().isoformat(),
-        "commit": commit(),
-        "hardware": hardware(),
-        "concepts": len(names),
-        "rank": bench.conditions.rank,
-        "methods": {},
-    }
-    for method in options.methods:
-        alone = [t for t in trials if t.method == method and len(t.names) == 1 and t.seed == 0]
-        if not alone:
-            raise SystemExit(f"{method}: nothing of it stands alone in {options.result}")
-        found["methods"][method] = _row(bench, method, alone)
-        print(method, json.dumps(found["methods"][method]))
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(found, indent=1) + "\n")
-
-
-def _row(bench: Bench, method: str, alone: Sequence[Trial]) -> dict[str, Any]:
-    recipe = METHODS[method].recipe
-    how: Merge = METHODS[method].merge
-    parts = [bench.learnt(recipe, t.names[0], t.factor, t.seed) for t in alone]
+def _row(trained: Trained) -> dict[str, Any]:
+    """Return the figures of one method."""
+    bench, parts = trained.bench, [*trained.parts.values()]
+    recipe = METHODS[trained.method].recipe
+    how: Merge = METHODS[trained.method].merge
     variants = [part.variant for part in parts]
     inputs = [bench.inputs(part) for part in parts] if how in RECORDED else []
     seconds = [_seconds(lambda: merged(how, variants, inputs.__getitem__)) for _ in range(ROUNDS)]
@@ -104,15 +69,5 @@ def _model(how: Merge, whole: Variant) -> int:
     return sum(len(r.up) * r.down.shape[1] for r in whole.residuals.values())
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m study.cost", description="bytes and seconds")
-    parser.add_argument("result", type=Path)
-    parser.add_argument("--work", type=Path, default=Path("../build/study"))
-    parser.add_argument("--base", type=Path, default=ASSETS / "pocket-base")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, required=True)
-    parser.add_argument("--out", type=Path, default=Path("../build/study/cost.json"))
-    return parser.parse_args()
-
-
 if __name__ == "__main__":
-    main()
+    look("cost", "bytes and seconds", _row)

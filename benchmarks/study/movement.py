@@ -15,62 +15,28 @@ hear less of them. What the study trained is taken from FOLDER, or trained again
 6, 8.
 """
 
-import argparse
-import datetime as dt
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from circumstances import commit, hardware
 
 from orthofed.client.captions import TEMPLATES
 from orthofed.client.tokens import LearnedTokens
 from orthofed.client.trigger import Trigger
 from orthofed.core.crosstalk import text_readers
 
-from .bench import SHARED_SEED, Bench, Conditions, one_thread
+from .again import Trained, look
+from .bench import SHARED_SEED, Bench, Learnt
 from .blocks import Matrix, spanned
 from .figures import Values, difference
-from .recipes import METHODS
-from .trial import Trial
-from .trials import Outcome
 
-ASSETS = Path(__file__).parent.parent.parent / "assets"
 FIGURES = ("moved", "heard")
 
 
-def main() -> None:
-    options = _options()
-    one_thread()
-    held = json.loads(options.result.read_text())
-    steps = held["steps"] if isinstance(held["steps"], int) else 0
-    names = tuple(held["concepts"])
-    bench = Bench(Conditions(options.base, held["people"], options.work, names, steps=steps))
-    trials = [Outcome.of_plain(each).trial for each in held["outcomes"]]
-    found = {
-        "schema": "orthofed.study-movement/1",
-        "date": dt.datetime.now(dt.UTC).date().isoformat(),
-        "commit": commit(),
-        "hardware": hardware(),
-        "people": held["people"],
-        "methods": {},
-    }
-    for method in options.methods:
-        alone = [t for t in trials if t.method == method and len(t.names) == 1 and t.seed == 0]
-        if not alone:
-            raise SystemExit(f"{method}: nothing of it stands alone in {options.result}")
-        found["methods"][method] = _row(bench, alone)
-        print(method, json.dumps(found["methods"][method]))
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(found, indent=1) + "\n")
-
-
-def _row(bench: Bench, alone: list[Trial]) -> dict[str, Any]:
+def _row(trained: Trained) -> dict[str, Any]:
     """Return both figures of one method: the mean over concepts, its interval, each concept's."""
-    blocks = {trial.names[0]: _blocks(bench, trial) for trial in alone}
-    features = {trial.names[0]: _features(bench, trial) for trial in alone}
+    blocks = {name: _blocks(trained.bench, part) for name, part in trained.parts.items()}
+    features = {name: _features(trained.bench, part) for name, part in trained.parts.items()}
     words = {
         "moved": {name: after - before for name, (after, before) in features.items()},
         "heard": {name: after for name, (after, _) in features.items()},
@@ -96,10 +62,8 @@ def _own_share(name: str, block: Mapping[str, Matrix], words: Mapping[str, Matri
     return shares[name] * len(others) / sum(others)
 
 
-def _features(bench: Bench, trial: Trial) -> tuple[Matrix, Matrix]:
+def _features(bench: Bench, learnt: Learnt) -> tuple[Matrix, Matrix]:
     """Return the trigger's text features, learnt and as it started. Shape: (prompts, width)."""
-    (name,) = trial.names
-    learnt = bench.learnt(METHODS[trial.method].recipe, name, trial.factor, trial.seed)
     with learnt.variant.applied(bench.base) as tokens:
         (after,) = tokens.probes(TEMPLATES).values()
     # What a training starts from but for its seed's little noise, of which x_0 shall have none.
@@ -110,10 +74,8 @@ def _features(bench: Bench, trial: Trial) -> tuple[Matrix, Matrix]:
     return after.astype(np.float64), before.astype(np.float64)
 
 
-def _blocks(bench: Bench, trial: Trial) -> dict[str, Matrix]:
+def _blocks(bench: Bench, learnt: Learnt) -> dict[str, Matrix]:
     """Return B^T of every layer that reads text, with orthonormal rows (r x m)."""
-    (name,) = trial.names
-    learnt = bench.learnt(METHODS[trial.method].recipe, name, trial.factor, trial.seed)
     residuals = learnt.variant.residuals
     return {x.path: spanned(residuals[x.path].down) for x in text_readers(bench.spec)}
 
@@ -125,17 +87,5 @@ def _interval(by_concept: Mapping[str, float]) -> dict[str, float]:
     return found
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m study.movement", description="whether words move into their block"
-    )
-    parser.add_argument("result", type=Path)
-    parser.add_argument("--work", type=Path, default=Path("../build/study"))
-    parser.add_argument("--base", type=Path, default=ASSETS / "pocket-base")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, required=True)
-    parser.add_argument("--out", type=Path, default=Path("../build/study/movement.json"))
-    return parser.parse_args()
-
-
 if __name__ == "__main__":
-    main()
+    look("movement", "whether words move into their block", _row)
