@@ -153,3 +153,18 @@ def test_some_of_the_sets_of_a_result_are_drawn() -> None:
     assert some == [(NAMES[0],), *study.sets_of(NAMES, 2, 2, seed=0), NAMES]
     assert len({*pairs} - {*some}) == 1
     assert wanted({2: 3, 3: 1}) == [each.names for each in trials]
+
+
+def test_each_at_its_best_has_the_same_lambdas_to_choose_from() -> None:
+    """LoRA was run at .3 too, and is best there: beside one that was not, it is as at .6."""
+    lora = [outcome(dict.fromkeys(NAMES, x), at) for x, at in ((0.6, 0.3), (0.9, 0.6), (0.95, 1.0))]
+    told = {"method": "haar_draw"}
+    other = [outcome({name: 0.5}, **told) for name in NAMES]
+    other += [outcome(dict.fromkeys(NAMES, x), at, **told) for x, at in ((0.8, 0.6), (0.7, 1.0))]
+    everything = [*ALONE, *lora, *other]
+
+    found = of_the_study("comparing").differences(dict.fromkeys(NAMES, 1.0), everything, [])
+
+    assert found["haar_draw - lora 3@best"]["loss"]["mean"] == pytest.approx(0.7 - 0.9)
+    assert found["haar_draw - lora 3@0.6"]["loss"]["mean"] == pytest.approx(0.8 - 0.9)
+    assert "haar_draw - lora 3@0.3" not in found

@@ -2,7 +2,8 @@
 
 Ours, and what it is compared with: the paper's setting, the product's, what a refit adds; then the
 paper's own order, neighbour by neighbour. A pair is compared by every figure that both have on the
-same concepts, sets and training seeds; at a lambda for both, and each at its best.
+same concepts, sets and training seeds; at a lambda for both, and each at its best of those that
+both were run with.
 """
 
 from collections.abc import Mapping, Sequence
@@ -104,17 +105,36 @@ def differences(
     found: dict[str, dict[str, dict[str, float]]] = {}
     for ours, rival in PAIRS:
         for _, _, cell in sorted(pairs):
-            both = (ours, rival)
-            if cell.endswith(f"@{BEST}") and _is_one_lambda(outcomes, both, cell):
-                continue  # it stands there under its number
+            both, some = (ours, rival), outcomes
+            if cell.endswith(f"@{BEST}"):
+                some = _of_the_same_lambdas(outcomes, both, cell)
+                if _is_one_lambda(some, both, cell):
+                    continue  # it stands there under its number
             gaps = {
-                "loss": difference(*(losses(outcomes, m, cell) for m in both)),
-                "retention": difference(*(retentions(base, outcomes, m, cell) for m in both)),
+                "loss": difference(*(losses(some, m, cell) for m in both)),
+                "retention": difference(*(retentions(base, some, m, cell) for m in both)),
                 **{f: difference(*(seen(drawn, m, cell, f) for m in both)) for f in SEEN},
             }
             if kept := {name: gap for name, gap in gaps.items() if gap}:
                 found[f"{ours} - {rival} {cell}"] = kept
     return found
+
+
+def _of_the_same_lambdas(
+    outcomes: Sequence[Outcome], methods: Sequence[str], cell: str
+) -> list[Outcome]:
+    """Leave out the lambdas that one of the two was not run with, so that none has more choice."""
+    size = int(cell.partition("@")[0])
+    tried = [
+        {o.trial.lambda_ for o in outcomes if (o.trial.method, len(o.trial.names)) == (m, size)}
+        for m in methods
+    ]
+    shared = set[float].intersection(*tried)
+    return [
+        o
+        for o in outcomes
+        if o.trial.method in methods and (len(o.trial.names) != size or o.trial.lambda_ in shared)
+    ]
 
 
 def _is_one_lambda(outcomes: Sequence[Outcome], methods: Sequence[str], cell: str) -> bool:
