@@ -51,6 +51,7 @@ _PRODUCTS_RIVALS = (
     "lora_null10",
     "hadamard_slow",
     "lora",
+    "lora_fusion",
     "haar_draw",
     "tokens",
 )
