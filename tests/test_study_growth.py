@@ -158,9 +158,10 @@ def test_some_of_the_sets_of_a_result_are_drawn() -> None:
 def test_each_at_its_best_has_the_same_lambdas_to_choose_from() -> None:
     """LoRA was run at .3 too, and is best there: beside one that was not, it is as at .6."""
     lora = [outcome(dict.fromkeys(NAMES, x), at) for x, at in ((0.6, 0.3), (0.9, 0.6), (0.95, 1.0))]
-    other: list[tuple[dict[str, float], float]] = [({name: 0.5}, 1.0) for name in NAMES]
-    other += [(dict.fromkeys(NAMES, x), at) for x, at in ((0.8, 0.6), (0.7, 1.0))]
-    everything = [*ALONE, *lora, *(outcome(*each, method="haar_draw") for each in other)]
+    other = [outcome({name: 0.5}, method="haar_draw") for name in NAMES]
+    for x, at in ((0.8, 0.6), (0.7, 1.0)):
+        other.append(outcome(dict.fromkeys(NAMES, x), at, method="haar_draw"))
+    everything = [*ALONE, *lora, *other]
 
     found = of_the_study("comparing").differences(dict.fromkeys(NAMES, 1.0), everything, [])
 
