@@ -68,6 +68,22 @@ def asking(work: Path, *more: str, to: str) -> subprocess.Popen[str]:
     )
 
 
+def looked_at(work: Path, command: str, *words: str, of: str = "study/study.json") -> Any:
+    """Return what ``python -m study.COMMAND`` writes of the smoke run, or why it does not."""
+    kept = ("--work", str(work / "study"), "--out", str(work / f"{command}.json"))
+    done = subprocess.run(
+        [sys.executable, "-m", f"study.{command}", str(work / of), *kept, *words],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=work.parent / "benchmarks",
+        env=environment(work),
+    )
+    return (
+        json.loads((work / f"{command}.json").read_text()) if not done.returncode else done.stderr
+    )
+
+
 def run(checkout: Path) -> dict[str, Any]:
     """Type the page's first command."""
     smoke, *_ = commands()
@@ -159,16 +175,7 @@ def test_what_was_learnt_by_heart_is_scored_on_the_very_trainings(
     """Nothing is trained for it, and the held-out gain is that of the result's losses."""
     result, work = smoke
     trained = {path.name for path in (work / "study" / "trained").iterdir()}
-    kept = ("--work", str(work / "study"), "--out", str(work / "by-heart.json"))
-    words = (str(work / "study" / "study.json"), *kept, "--methods", "hadamard", "--draws", "16")
-    subprocess.run(
-        [sys.executable, "-m", "study.by_heart", *words],
-        check=True,
-        cwd=work.parent / "benchmarks",
-        env=environment(work),
-    )
-
-    found = json.loads((work / "by-heart.json").read_text())
+    found = looked_at(work, "by_heart", "--methods", "hadamard", "--draws", "16")
 
     assert {path.name for path in (work / "study" / "trained").iterdir()} == trained
     assert [row["concept"] for row in found["rows"]] == result["concepts"]
@@ -189,16 +196,7 @@ def test_movement_of_words_is_told_apart_from_a_loud_block(
     So a block that hears everybody's words well says nothing of whose they are.
     """
     result, work = smoke
-    kept = ("--work", str(work / "study"), "--out", str(work / "movement.json"))
-    words = (str(work / "study" / "study.json"), *kept, "--methods", "equal", "hadamard")
-    subprocess.run(
-        [sys.executable, "-m", "study.movement", *words],
-        check=True,
-        cwd=work.parent / "benchmarks",
-        env=environment(work),
-    )
-
-    found = json.loads((work / "movement.json").read_text())["methods"]
+    found = looked_at(work, "movement", "--methods", "equal", "hadamard")["methods"]
 
     for figure in ("moved", "heard"):
         same, own = (found[m][figure]["concepts"] for m in ("equal", "hadamard"))
@@ -212,17 +210,8 @@ def test_movement_of_words_is_told_apart_from_a_loud_block(
 def test_costs_are_counted_from_what_was_trained(smoke: tuple[dict[str, Any], Path]) -> None:
     """A LoRA sends both sides, a frozen block one; a sum is all of them, a fusion fills layers."""
     result, work = smoke
-    kept = ("--work", str(work / "study"), "--out", str(work / "cost.json"))
     methods = ("tokens", "lora", "lora_fusion", "hadamard", "hadamard_refit")
-    words = (str(work / "study" / "study.json"), *kept, "--methods", *methods)
-    subprocess.run(
-        [sys.executable, "-m", "study.cost", *words],
-        check=True,
-        cwd=work.parent / "benchmarks",
-        env=environment(work),
-    )
-
-    found = json.loads((work / "cost.json").read_text())["methods"]
+    found = looked_at(work, "cost", "--methods", *methods)["methods"]
     sent = {method: row["sent_bytes"] for method, row in found.items()}
     model = {method: row["model_bytes"] for method, row in found.items()}
 
@@ -243,16 +232,7 @@ def test_crosstalk_by_layer_is_that_of_the_whole_taken_apart(
 ) -> None:
     """Of weights the mean; of what is done on inputs something between least and most."""
     result, work = smoke
-    kept = ("--work", str(work / "study"), "--out", str(work / "layers.json"))
-    words = (str(work / "study" / "study.json"), *kept, "--methods", "equal", "hadamard")
-    subprocess.run(
-        [sys.executable, "-m", "study.layers", *words],
-        check=True,
-        cwd=work.parent / "benchmarks",
-        env=environment(work),
-    )
-
-    found = json.loads((work / "layers.json").read_text())["methods"]
+    found = looked_at(work, "layers", "--methods", "equal", "hadamard")["methods"]
 
     for method, row in found.items():
         whole = result["methods"][method]["2@1"]
@@ -261,6 +241,19 @@ def test_crosstalk_by_layer_is_that_of_the_whole_taken_apart(
         assert min(functional) < whole["functional_crosstalk"] < max(functional)
     assert max(found["hadamard"]["weights"]["layers"].values()) < 1e-4
     assert min(found["equal"]["weights"]["layers"].values()) > 1e-3
+
+
+def test_what_cannot_be_looked_at_again_is_refused(smoke: tuple[dict[str, Any], Path]) -> None:
+    """A method that was not run, and a concept that has nobody to be compared with."""
+    result, work = smoke
+    first, alone = result["concepts"][0], {**result, "outcomes": []}
+    alone["outcomes"] = [o for o in result["outcomes"] if [*o["losses"]] == [first]]
+    (work / "alone.json").write_text(json.dumps(alone))
+
+    assert "haar: nothing of it stands alone in" in looked_at(work, "layers", "--methods", "haar")
+    assert f"hadamard: of {first} alone nothing can be compared" in looked_at(
+        work, "movement", "--methods", "hadamard", of="alone.json"
+    )
 
 
 @pytest.mark.docs

@@ -33,7 +33,7 @@ class Trained:
 def look(name: str, says: str, row: Callable[[Trained], dict[str, Any]]) -> None:
     """Run the command ``study.NAME``: write what ``row`` finds of each method that is asked for.
 
-    Raises SystemExit: the result has nothing of a method alone.
+    Raises SystemExit: the result has nothing of a method alone, or one concept of it.
     """
     parser = argparse.ArgumentParser(prog=f"python -m study.{name}", description=says)
     parser.add_argument("result", type=Path)
@@ -53,6 +53,12 @@ def look(name: str, says: str, row: Callable[[Trained], dict[str, Any]]) -> None
         alone = [t for t in trials if t.method == method and len(t.names) == 1 and t.seed == 0]
         if not alone:
             raise SystemExit(f"{method}: nothing of it stands alone in {options.result}")
+        if len(alone) < 2:
+            who = alone[0].names[0]
+            raise SystemExit(
+                f"{method}: of {who} alone nothing can be compared: "
+                "run the study with --num 2 or more"
+            )
         recipe = METHODS[method].recipe
         parts = {t.names[0]: bench.learnt(recipe, t.names[0], t.factor, t.seed) for t in alone}
         methods[method] = row(Trained(method, bench, parts))
