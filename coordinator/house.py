@@ -77,6 +77,7 @@ class House:
             self.blobs = Blobs(folder, fs=fs)
             self.blobs.drop_unknown({row[0] for row in self.store.run(upload_rows.still_open)})
             fs.make_folder(folder.snapshots, mode=0o700)
+            fs.make_folder(folder.releases)  # a copy that left empty folders out has none
             # Made here and never later: a full disk has room for no name, and removal helps then.
             os.close(fs.create(folder.removal_lock, os.O_RDWR, 0o600))
             for place in (folder.root, folder.keys, folder.data, folder.public):

@@ -12,7 +12,7 @@ EXAMPLE = "Example: orthofed coordinator publish fed /srv/www/fed"
 
 def publish(
     directory: Folder,
-    out: Annotated[Path, typer.Argument(help="Folder to write; new, or of an earlier run.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write; new, empty, or of an earlier run.")],
     as_json: Json = False,
 ) -> None:
     """Write or update a folder of all public files, for mirrors; run again after each release."""

@@ -13,13 +13,16 @@ is killed there, too, leaves the old state whole. A blob that the sweeper
 took after a withdrawal goes here too. A second run writes nothing; a run that was killed is
 finished by the next. Everything is derived from public files and blobs, so a running coordinator is
 not disturbed and needs no key. Large files are second names of the coordinator's own where the
-file system allows it, else copies: give the web server no right to write there.
+file system allows it, else copies: give the web server no right to write there. The folder is new,
+empty, or one that this federation's head, or on a first run that was killed its spec, says is its
+own; and even there nothing is removed under a name that this could not have written.
 Source: reliability.md 2.5. Not here: sending the folder anywhere.
 """
 
 import contextlib
 import errno
 import filecmp
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,16 +42,15 @@ from .tiles import tile_files
 _HEAD: Final = "head.json"
 _CHECKPOINT: Final = "checkpoint"
 _MANIFEST: Final = "manifest.json"
-_OURS: Final = (
-    "checkpoints",
-    "contributions",
-    "keyring",
-    "releases",
-    "tile",
-    _CHECKPOINT,
-    _HEAD,
-    "spec.json",
+_SPEC: Final = "spec.json"
+_FIXED: Final = re.compile(
+    r"spec\.json|checkpoint|head\.json|keyring/[1-9][0-9]?\.json|checkpoints/[0-9]{1,15}"
+    r"|contributions/[0-9]{1,15}\.safetensors"
 )
+_RELEASED: Final = re.compile(r"releases/[1-9][0-9]{0,14}")
+_TEMPORARY: Final = re.compile(r"\.(.+)\.tmp")
+_RANDOM: Final = re.compile(r"(checkpoints/)?\.[a-z0-9_]{8}\.tmp")
+"""What ``write_whole`` leaves of the few files that are written, not given, when it is killed."""
 _GONE: Final = ("withdrawn", "rejected")
 _TRIES: Final = 3
 
@@ -82,7 +84,7 @@ class PublishedTree:
         Raises InputError: the folder holds something else. Raises Refused: nothing is there to be
         published, or (``no-room``) the disk is full.
         """
-        self._claim()
+        self._claim(LedgerHead.from_document(document.parse(self._newest()[1], kind="head")).log)
         for attempt in range(_TRIES):
             try:
                 return self._write()
@@ -95,7 +97,7 @@ class PublishedTree:
         note, signed = self._newest()
         head = LedgerHead.from_document(document.parse(signed, kind="head"))
         done = Published(head.log, head.release, head.size)
-        self._give(done, "spec.json", self._public / "spec.json")
+        self._give(done, _SPEC, self._public / _SPEC)  # first: it tells whose the folder is
         for path in sorted((self._public / "keyring").glob("*.json")):
             self._give(done, f"keyring/{path.name}", path)
         for name in tile_files(self._public):
@@ -114,20 +116,39 @@ class PublishedTree:
         self._prune(done, before)
         return done
 
-    def _claim(self) -> None:
-        """Take the folder: new, empty, or a tree of before."""
-        taken = self._out.is_symlink() or (self._out.exists() and not self._out.is_dir())
-        if not taken and self._out.is_dir():
-            taken = any(p.name not in _OURS and p.suffix != ".tmp" for p in self._out.iterdir())
-        if taken:
-            raise InputError(
+    def _claim(self, log: str) -> None:
+        """Take the folder: new, empty, or a tree of before of the federation whose log this is."""
+        if self._out.resolve().is_relative_to(self._folder.root):
+            raise _taken(
+                f"{self._out} lies in the coordinator's own folder",
+                "the coordinator owns all of it, and a publish removes what is published no more",
+            )
+        if self._out.is_symlink() or (self._out.exists() and not self._out.is_dir()):
+            raise _taken(f"{self._out} is no folder", "a tree of many files is written there")
+        there = {path.name for path in self._out.iterdir()} if self._out.is_dir() else set[str]()
+        if there - {f".{_SPEC}.tmp"} and not self._is_own(log):
+            raise _taken(
                 f"{self._out} holds something else",
-                why="what is not published any more is removed there",
-                fix="give a new or empty folder, or one that this command wrote",
-                code="folder-taken",
+                "it has no head.json of this federation, so its files are somebody's own",
             )
         self._folders(self._out)
-        self._fs.remove_temporaries(self._out)
+
+    def _is_own(self, log: str) -> bool:
+        """Return whether an earlier run of this federation, ended or killed, wrote the folder.
+
+        Raises InputError: another federation's did.
+        """
+        with contextlib.suppress(FileNotFoundError, VerificationFailed):
+            signed = document.parse((self._out / _HEAD).read_bytes(), kind="head")
+            found = LedgerHead.from_document(signed).log
+            if found != log:
+                raise _taken(
+                    f"{self._out} is the mirror of another federation, {found[:16]}...",
+                    f"this one's log is {log[:16]}..., and readers of that mirror would lose it",
+                )
+            return True
+        spec = self._out / _SPEC
+        return spec.is_file() and spec.read_bytes() == (self._public / _SPEC).read_bytes()
 
     def _newest(self) -> tuple[bytes, bytes]:
         """Return checkpoint and head, of one state."""
@@ -225,15 +246,35 @@ class PublishedTree:
             self._fs.write_whole(target, data)
 
     def _prune(self, done: Published, kept: set[str]) -> None:
-        """Remove what is published no more, the deepest folders first."""
+        """Remove what is published no more, and the folders that it leaves empty."""
+        released = self._released_before()
         for path in sorted(self._out.rglob("*"), reverse=True):
             name = path.relative_to(self._out).as_posix()
-            if path.is_dir() and not path.is_symlink():
-                if not any(path.iterdir()):
-                    path.rmdir()
-            elif name not in done.names and name not in kept:
+            if name in done.names or name in kept or not _could_write(name, released):
+                continue
+            if path.is_file() or path.is_symlink():
                 self._fs.remove(path)
                 done.removed += 1
+                self._remove_empty(path.parent)
+
+    def _remove_empty(self, folder: Path) -> None:
+        while folder != self._out and not any(folder.iterdir()):
+            folder.rmdir()
+            folder = folder.parent
+
+    def _released_before(self) -> set[str]:
+        """Return the files of every release whose manifest is there, also of one that was lost."""
+        names = set[str]()
+        for path in self._out.glob(f"releases/*/{_MANIFEST}"):
+            folder = path.parent.relative_to(self._out).as_posix()
+            if not _RELEASED.fullmatch(folder):
+                continue
+            names.add(f"{folder}/{_MANIFEST}")
+            with contextlib.suppress(VerificationFailed, OSError):
+                signed = document.parse(path.read_bytes(), kind="release")
+                files = ReleaseManifest.from_document(signed).files
+                names |= {f"{folder}/{entry.name}" for entry in files}
+        return names
 
     def _folders(self, folder: Path) -> None:
         if not folder.is_dir():
@@ -244,3 +285,27 @@ class PublishedTree:
 def _is_same(source: Path, target: Path) -> bool:
     """Return whether both names have the same bytes; one file under two names is not read."""
     return source.samefile(target) or filecmp.cmp(source, target, shallow=False)
+
+
+def _could_write(name: str, released: set[str]) -> bool:
+    """Return whether a publish, ended or killed, could have written a file of this name."""
+    folder, slash, last = name.rpartition("/")
+    if (whole := _TEMPORARY.fullmatch(last)) is not None:
+        written = _RANDOM.fullmatch(name) is not None
+        return written or _could_write(f"{folder}{slash}{whole[1]}", released)
+    if _FIXED.fullmatch(name) or name in released:
+        return True
+    try:
+        Tile.parse(name)
+    except VerificationFailed:
+        return False
+    return True
+
+
+def _taken(what: str, why: str) -> InputError:
+    return InputError(
+        what,
+        why=why,
+        fix="give a new or empty folder, or one that this command wrote for this federation",
+        code="folder-taken",
+    )

@@ -330,3 +330,48 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
 
     assert done.returncode == 2
     assert names(tmp_path / "mine") == {"thesis.txt": b"mine"}
+
+
+def test_somebodys_files_in_folders_with_our_names_are_left_alone(tmp_path: Path) -> None:
+    """`checkpoints` and `releases` are names of others, too; only our head says it is our tree."""
+    folder, theirs, www = founded(tmp_path), tmp_path / "ckpt", tmp_path / "www"
+    model = theirs / "checkpoints" / "sd15.safetensors"
+    model.parent.mkdir(parents=True)
+    model.write_text("model")
+    with running(folder):
+        done = run("coordinator", "publish", str(folder.root), str(theirs), check=False)
+        run("coordinator", "publish", str(folder.root), str(www))
+        mine = [www / "releases" / "mine" / "thesis.txt", www / "tile" / "notes" / ".draft.tmp"]
+        mine += [www / "checkpoints" / "sd15.safetensors", www / "index.html"]
+        for path in mine:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("mine")
+        old = [www / "contributions" / "7.safetensors", www / "tile" / "0" / ".000.tmp"]
+        for path in old:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("published no more")
+        told = run("coordinator", "publish", str(folder.root), str(www), "--json")
+
+    assert (done.returncode, names(theirs)) == (2, {"checkpoints/sd15.safetensors": b"model"})
+    assert "no head.json of this federation" in done.stderr
+    assert [path.read_text() for path in mine] == ["mine"] * len(mine)
+    assert json.loads(told.stdout)["removed"] == len(old)
+    assert not any(path.exists() for path in old)
+
+
+def test_the_mirror_of_another_federation_and_our_own_folder_are_refused(tmp_path: Path) -> None:
+    """Nothing of either changes, and a release finds its folder even where a copy lost it."""
+    one, two = (founded(tmp_path / name) for name in ("one", "two"))
+    www = tmp_path / "www"
+    with running(one):
+        run("coordinator", "publish", str(one.root), str(www))
+        before = names(www)
+    two.releases.rmdir()
+    with running(two) as coordinator:
+        for out, words in ((www, "another federation"), (two.public, "coordinator's own folder")):
+            done = run("coordinator", "publish", str(two.root), str(out), check=False)
+            assert (done.returncode, words in done.stderr) == (2, True)
+        contributed(coordinator.member(), "anna")
+        coordinator.release()
+
+    assert names(www) == before
