@@ -1,9 +1,9 @@
 """One image from a file: upright, opaque, RGB, nothing of what a camera wrote beside the pixels.
 
-PNG, JPEG, WebP, and HEIC where pillow-heif is installed. EXIF orientation is applied, then all
-metadata is dropped; transparency becomes white; size is checked before any pixel is decoded
-(security.md 6). A file that cannot be read is named: skipping it would make the data set smaller
-without a word.
+PNG, JPEG, WebP, and HEIC where pillow-heif is installed; no other decoder is tried, whatever the
+content says (security.md 6). EXIF orientation is applied, then all metadata is dropped;
+transparency becomes white; size is checked before any pixel is decoded. A file that cannot be read
+is named: skipping it would make the data set smaller without a word.
 """
 
 import importlib
@@ -11,18 +11,31 @@ import warnings
 from pathlib import Path
 from typing import Final
 
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from ..core.errors import InputError
 
 MASK_SUFFIX: Final = "-masklabel.png"
 """A mask lies beside its image: photo.jpg, photo-masklabel.png; white counts in full."""
 
+FORMATS: Final = ("PNG", "JPEG", "WEBP")
+"""What Pillow may decode. Left alone it chooses by content: a PostScript file named x.png would be
+handed to Ghostscript, a program that runs what the file says (T8)."""
+
 _SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 _HEIC: Final = frozenset({".heic", ".heif"})
 _MIN_IMAGES: Final = 5
 _MAX_PIXELS: Final = 64_000_000
-_UNREADABLE: Final = (OSError, ValueError, SyntaxError)  # what Pillow raises
+_UPRIGHT: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What undoes each EXIF orientation."""
 
 
 def image_paths(folder: Path) -> list[Path]:
@@ -95,21 +108,47 @@ def read_mask(path: Path, size: tuple[int, int]) -> Image.Image | None:
 
 
 def _decoded(path: Path) -> Image.Image:
+    formats = FORMATS
     if path.suffix.lower() in _HEIC:
         _open_heic(path)
+        formats = (*FORMATS, "HEIF")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as opened:
-                if opened.width * opened.height > _MAX_PIXELS:
-                    size = f"{opened.width} x {opened.height} pixels"
-                    raise _broken(path, f"{size}, 64 megapixels is the most")
-                flat = _on_white(ImageOps.exif_transpose(opened))
-    except (*_UNREADABLE, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _broken(path, str(error)) from error
+        flat = _flat(path, formats)
+    except InputError:
+        raise
+    except UnidentifiedImageError as error:
+        raise _unusable(
+            path,
+            f"its content is none of {', '.join(formats)}",
+            why="no other kind of image is opened, whatever its name ends with",
+            fix=f"save {path} anew as PNG, JPEG or WebP, or remove it",
+            code="broken-image",
+        ) from error
+    except Exception as error:  # a decoder raises anything over bytes that a stranger wrote
+        raise _broken(path, str(error) or type(error).__name__) from error
     bare = Image.new("RGB", flat.size)  # pixels only: what a camera wrote beside them goes
     bare.paste(flat)
     return bare
+
+
+def _flat(path: Path, formats: tuple[str, ...]) -> Image.Image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(path, formats=formats) as opened:
+            if opened.width * opened.height > _MAX_PIXELS:
+                size = f"{opened.width} x {opened.height} pixels"
+                raise _broken(path, f"{size}, 64 megapixels is the most")
+            return _on_white(_upright(opened))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn by the orientation alone.
+
+    Pillow's own way writes the whole EXIF anew, and fails where another tag has a wrong type.
+    """
+    image.load()
+    method = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return image if method is None else image.transpose(method)
 
 
 def _open_heic(path: Path) -> None:

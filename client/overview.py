@@ -5,6 +5,7 @@ import io
 from PIL import Image
 
 from .grid import labelled
+from .image_files import FORMATS
 from .report import ReportPictures
 
 _COLOURS = 256
@@ -34,4 +35,4 @@ def overview(pictures: ReportPictures) -> bytes:
 
 
 def _image(data: bytes) -> Image.Image:
-    return Image.open(io.BytesIO(data)).convert("RGB")
+    return Image.open(io.BytesIO(data), formats=FORMATS).convert("RGB")

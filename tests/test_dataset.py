@@ -1,17 +1,28 @@
 """Reading a concept's images: captions, the split, orientation, and every kind of bad folder."""
 
+import os
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image, ImageOps
 
 from orthofed.client.captioned import filled
 from orthofed.client.dataset import ConceptImages
+from orthofed.client.image_files import read_image
 from orthofed.core.errors import InputError
 
 from .tiny_concept import write_images
+
+_EXIF_OF_A_BAD_EDITOR = b"Exif\x00\x00MM\x00*\x00\x00\x00\x08" + b"".join(
+    (
+        b"\x00\x02",  # two tags
+        b"\x01\x00\x00\x02\x00\x00\x00\x04abc\x00",  # ImageWidth, said to be a text
+        b"\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00",  # orientation 6
+        b"\x00\x00\x00\x00",
+    )
+)
 
 
 def _load(folder: Path) -> ConceptImages:
@@ -117,6 +128,38 @@ def test_a_photo_taken_on_its_side_comes_out_upright(tmp_path: Path) -> None:
     assert "exif" not in upright.info
 
 
+def test_a_photo_with_a_tag_of_a_wrong_type_still_comes_out_upright(tmp_path: Path) -> None:
+    """Its ImageWidth is text: only the orientation is used, so nothing else has to be right."""
+    folder = write_images(tmp_path / "images", 5)
+    image = Image.new("RGB", (20, 20), "black")
+    image.paste("white", (0, 0, 10, 20))
+    image.save(folder / "00.jpg", quality=100, exif=_EXIF_OF_A_BAD_EDITOR)
+    (folder / "00.png").unlink()
+
+    upright = _load(folder).train[0].image
+
+    assert min(_pixel(upright, 8, 2)) > 200
+    assert max(_pixel(upright, 8, 13)) < 50
+
+
+def _pixel(image: Image.Image, x: int, y: int) -> list[int]:
+    return [int(level) for level in np.asarray(image)[y, x]]
+
+
+def test_every_orientation_comes_out_as_pillow_itself_turns_it(tmp_path: Path) -> None:
+    """All eight, and one that does not exist."""
+    path = tmp_path / "one.png"
+    image = Image.effect_noise((20, 12), 50).convert("RGB")
+    for orientation in range(10):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        image.save(path, exif=exif)
+        with Image.open(path) as stored:
+            wanted = ImageOps.exif_transpose(stored)
+
+        assert read_image(path).tobytes() == wanted.tobytes(), orientation
+
+
 def test_a_transparent_image_stands_on_white(tmp_path: Path) -> None:
     """Emoji and cut-outs have no background of their own."""
     folder = write_images(tmp_path / "images", 5)
@@ -156,6 +199,26 @@ def test_a_broken_image_is_named(tmp_path: Path, content: bytes) -> None:
         _load(folder)
 
     assert caught.value.code == "broken-image"
+
+
+@pytest.mark.parametrize("kind", ["EPS", "TIFF", "GIF", "BMP"])
+def test_no_other_kind_of_image_is_opened_whatever_its_name_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """A PostScript file named .png would start Ghostscript on what the file says (T8)."""
+    folder, ran = write_images(tmp_path / "images", 5), tmp_path / "ran"
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "gs").write_text(f"#!/bin/sh\necho ran >> {ran}\n")
+    (programs / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # so that it is looked for again
+    Image.new("RGB", (20, 20), "red").save(folder / "02.png", kind)
+
+    with pytest.raises(InputError, match=r"02\.png cannot be used: .* none of PNG, JPEG, WEBP"):
+        _load(folder)
+
+    assert not ran.exists()
 
 
 def test_an_image_cut_in_the_middle_is_named(tmp_path: Path) -> None:
