@@ -1,12 +1,15 @@
 """The sum of a database that was closed: SHA-256 and length, while no coordinator runs.
 
-Law: it is written after the last close and removed before the next open, so where it stands it is
+Laws: it is written after the last close and removed before the next open, so where it stands it is
 the whole file's, down to bytes that no row and no check reads; a kill leaves none, and then only
-the rows can be checked. Source: reliability.md 2.7, R16.
+the rows can be checked. Whatever opens the database compares first, a command beside a stopped
+coordinator too, or it would sign for a change that is not its own. Source: reliability.md 2.7, R16.
 """
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ..core.errors import Refused, VerificationFailed
 from .folder import DataFolder
@@ -27,6 +30,24 @@ def forget_sum(folder: DataFolder, *, fs: Fs) -> None:
     """Remove the sum: the database is about to change."""
     fs.remove(folder.database_sum)
     fs.sync_folder(folder.data)
+
+
+@contextmanager
+def opening(folder: DataFolder, *, fs: Fs) -> Iterator[None]:
+    """Compare and remove the sum around what opens the database; write it anew where that fails.
+
+    A start that was refused has ended, so all that differs then is its own, such as a new format.
+    Who fails has closed the database. Raises VerificationFailed ``database-changed``.
+    """
+    check_sum(folder)
+    was_known = folder.database_sum.is_file()
+    forget_sum(folder, fs=fs)
+    try:
+        yield
+    except BaseException:
+        if was_known:
+            write_sum(folder, fs=fs)
+        raise
 
 
 def sum_fault(folder: DataFolder) -> str:

@@ -1,9 +1,8 @@
 """The process that ``serve`` runs: lock, open, listen, finish what was interrupted, drain, close.
 
-Laws: the lock is taken first and held to the end (reliability.md 2.1); a database that is not what
-it was at the last end is not opened (closing.py); a restart needs no command: an open release plan
-is finished by a child process, so that the coordinator answers meanwhile and never holds the
-release key. SIGTERM and Ctrl-C drain: no new calls, those in flight finish.
+Laws: the lock is taken first and held to the end (reliability.md 2.1); a restart needs no command:
+an open release plan is finished by a child process, so that the coordinator answers meanwhile and
+never holds the release key. SIGTERM and Ctrl-C drain: no new calls, those in flight finish.
 """
 
 import datetime as dt
@@ -23,7 +22,6 @@ from .audited_desk import AuditedDesk
 from .bridge_desk import BridgeDesk
 from .bridge_socket import BridgeSocket
 from .clock import Clock, SystemClock
-from .closing import check_sum
 from .control import ControlServer
 from .desk import Desk
 from .folder import DataFolder
@@ -82,7 +80,6 @@ def run(
     fs = Fs(reserve_bytes=settings.reserve_mib << 20)
     with ExitStack() as opened:
         opened.enter_context(folder.locked())
-        check_sum(folder)
         house = opened.enter_context(House(folder, fs=fs, clock=clock))
         opened.enter_context(StaleParts(house))
         now = dt.datetime.fromtimestamp(clock.wall_s(), dt.UTC)

@@ -1,7 +1,8 @@
 """Everything one running coordinator owns, opened in the order that makes restart the only repair.
 
-Order (reliability.md 2.6): the caller holds the lock; open the database, and bring it to this
-version's format; refuse it if it is behind the high-water mark; remove what no row knows; give each
+Order (reliability.md 2.6): the caller holds the lock; refuse a database that was changed since it
+was closed; open it, and bring it to this version's format; refuse it if it is behind the high-water
+mark; remove what no row knows; give each
 leased slot a full term; write the public files again. Laws: nothing here is proportional to stored
 bytes, and no command is needed after any crash. Not here: what the calls do (service.py, desk.py).
 """
@@ -22,7 +23,7 @@ from . import keyring_proofs, leases, meta_rows, publications, slot_events, slot
 from .blobs import Blobs
 from .board import Board
 from .clock import Clock
-from .closing import forget_sum, write_sum
+from .closing import opening, write_sum
 from .folder import DataFolder
 from .fs import Fs
 from .heads import Heads
@@ -64,29 +65,8 @@ class House:
         self.fs = fs
         self.clock = clock
         self.sightings = Sightings()
-        forget_sum(folder, fs=fs)
-        self.store = Store(folder.database, fs=fs)
-        try:
-            self.store.run(lambda db: check_mark(db, folder.mark_file()))
-            self.store.run(keyring_proofs.complete)
-            self.facts = self.store.run(_facts)
-            check_all_closed(folder.keys)
-            key = find_key(folder.keys, "ledger", (self.facts.ring.ledger,))
-            self.ledger = Ledger(key, self.facts.log)
-            self.heads = Heads(self.store, self.ledger, folder, fs=fs, clock=clock)
-            self.blobs = Blobs(folder, fs=fs)
-            self.blobs.drop_unknown({row[0] for row in self.store.run(upload_rows.still_open)})
-            fs.make_folder(folder.snapshots, mode=0o700)
-            fs.make_folder(folder.releases)  # a copy that left empty folders out has none
-            # Made here and never later: a full disk has room for no name, and removal helps then.
-            os.close(fs.create(folder.removal_lock, os.O_RDWR, 0o600))
-            for place in (folder.root, folder.keys, folder.data, folder.public):
-                fs.remove_temporaries(place)
-            self.board = Board(self.store, self._restart(), clock)
-            self.heads.start()
-        except BaseException:
-            self.store.close()
-            raise
+        with opening(folder, fs=fs):
+            self._open()
         self._layouts: OrderedDict[tuple[int, ...], ContributionLayout] = OrderedDict()
         self._fingerprints: dict[int, str] = {}
 
@@ -121,6 +101,31 @@ class House:
         if slot not in self._fingerprints:
             self._fingerprints[slot] = basis_fingerprint(self.facts.spec, slot)
         return self._fingerprints[slot]
+
+    def _open(self) -> None:
+        folder, fs = self.folder, self.fs
+        self.store = Store(folder.database, fs=fs)
+        try:
+            self.store.run(lambda db: check_mark(db, folder.mark_file()))
+            self.store.run(keyring_proofs.complete)
+            self.facts = self.store.run(_facts)
+            check_all_closed(folder.keys)
+            key = find_key(folder.keys, "ledger", (self.facts.ring.ledger,))
+            self.ledger = Ledger(key, self.facts.log)
+            self.heads = Heads(self.store, self.ledger, folder, fs=fs, clock=self.clock)
+            self.blobs = Blobs(folder, fs=fs)
+            self.blobs.drop_unknown({row[0] for row in self.store.run(upload_rows.still_open)})
+            fs.make_folder(folder.snapshots, mode=0o700)
+            fs.make_folder(folder.releases)  # a copy that left empty folders out has none
+            # Made here and never later: a full disk has room for no name, and removal helps then.
+            os.close(fs.create(folder.removal_lock, os.O_RDWR, 0o600))
+            for place in (folder.root, folder.keys, folder.data, folder.public):
+                fs.remove_temporaries(place)
+            self.board = Board(self.store, self._restart(), self.clock)
+            self.heads.start()
+        except BaseException:
+            self.store.close()
+            raise
 
     def _restart(self) -> Slots:
         limits = self.facts.spec.limits

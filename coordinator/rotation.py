@@ -23,7 +23,7 @@ from ..core.keys import SigningKey
 from ..core.leaf import document_leaf
 from . import keyring_proofs, meta_rows
 from .clock import Clock
-from .closing import forget_sum
+from .closing import opening, write_sum
 from .folder import DataFolder
 from .fs import Fs
 from .house import House
@@ -129,20 +129,27 @@ def install(house: House, data: bytes) -> int:
 def install_stopped(folder: DataFolder, data: bytes, *, clock: Clock, fs: Fs) -> int:
     """Do the same in a folder whose coordinator cannot start: its ledger key is lost.
 
-    Raises as ``install``, and Refused: another process owns the folder.
+    Raises as ``install``, Refused: another process owns the folder, and VerificationFailed: the
+    database was changed since it was closed.
     """
     with folder.locked():
-        forget_sum(folder, fs=fs)
-        store = Store(folder.database, fs=fs)
-        try:
-            store.run(lambda db: check_mark(db, folder.mark_file()))
-            newest = store.run(meta_rows.keyrings)[-1]
-            log = store.run(lambda db: meta_rows.value(db, "log")).decode()
-            before = Keyring.from_body(parse(newest, kind="keyring").body)
-            ring, key = _checked(data, before, folder, clock)
-            store.run(lambda db: _write(db, Ledger(key, log), data, newest, key))
-        finally:
-            store.close()
+        with opening(folder, fs=fs):
+            n = _install_stopped(folder, data, clock, fs)
+        write_sum(folder, fs=fs)
+    return n
+
+
+def _install_stopped(folder: DataFolder, data: bytes, clock: Clock, fs: Fs) -> int:
+    store = Store(folder.database, fs=fs)
+    try:
+        store.run(lambda db: check_mark(db, folder.mark_file()))
+        newest = store.run(meta_rows.keyrings)[-1]
+        log = store.run(lambda db: meta_rows.value(db, "log")).decode()
+        before = Keyring.from_body(parse(newest, kind="keyring").body)
+        ring, key = _checked(data, before, folder, clock)
+        store.run(lambda db: _write(db, Ledger(key, log), data, newest, key))
+    finally:
+        store.close()
     return ring.n
 
 

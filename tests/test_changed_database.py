@@ -1,5 +1,6 @@
 """A coordinator that ended properly starts on its own database, and on no other."""
 
+import shutil
 import sqlite3
 import subprocess
 from contextlib import closing
@@ -8,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from orthofed.coordinator.folder import DataFolder
+from orthofed.core.errors import OrthoFedError, VerificationFailed
 
 from .coordinator_process import COMMAND, Coordinator, run, wide_base
+from .serving import founded, running
 
 
 @pytest.fixture
@@ -58,3 +61,36 @@ def test_commands_beside_a_stopped_coordinator_are_no_strangers(ended: Coordinat
     with ended:
         ended.start()
         assert ended.invite().startswith("ofi1:")
+
+
+def test_no_other_command_takes_a_changed_database_for_its_own(ended: Coordinator) -> None:
+    """`status`, `invite` and the rest open it too: each is refused, and so is serving after it."""
+    place = DataFolder(ended.folder)
+    change(ended.folder)
+    before = place.database_sum.read_bytes()
+
+    for command in ("status", "link", "serve"):
+        said = run("coordinator", command, str(ended.folder), check=False)
+        assert said.returncode == 4, command
+        assert "is not what it was when the coordinator ended" in said.stderr
+    assert place.database_sum.read_bytes() == before
+
+
+def test_a_start_that_is_refused_leaves_the_sum_that_the_next_one_checks(tmp_path: Path) -> None:
+    """Without its key, or its mark, nothing runs; what is changed meanwhile is still noticed."""
+    folder = founded(tmp_path)
+    with running(folder):
+        pass
+    away = tmp_path / "away"
+    for path in (folder.keys / "ledger.pem", folder.mark_file()):
+        shutil.move(path, away)
+        if path.parent == folder.root:
+            path.write_text("{")
+        with pytest.raises(OrthoFedError), running(folder):
+            pass
+        assert folder.database_sum.is_file(), path.name
+        shutil.move(away, path)
+    change(folder.root)
+
+    with pytest.raises(VerificationFailed, match="is not what it was"), running(folder):
+        pass

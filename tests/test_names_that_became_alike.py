@@ -43,6 +43,7 @@ def folder(tmp_path, monkeypatch):
                 owners[1].lease("vvvx", ("vvvx-k7",)),
                 owners[2].lease("dora", ("dora-k7",)),
             ]
+    made.database_sum.unlink()  # the database of an earlier version is put in its place
     with contextlib.closing(sqlite3.connect(made.database, isolation_level=None)) as db:
         rows = db.execute("SELECT kind, skeleton, name, member, slot, fence FROM name").fetchall()
         db.execute("DROP TABLE name")
