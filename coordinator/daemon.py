@@ -30,6 +30,7 @@ from .house import House
 from .logins import Logins
 from .meter import Meter
 from .metrics_page import MetricsPage
+from .own_program import own_command
 from .premises import OpenPage, Premises
 from .server import Server
 from .service import Service
@@ -141,6 +142,5 @@ def _address(server: Server, hostname: str) -> str:
 
 
 def _finish_release(directory: Path) -> "subprocess.Popen[bytes]":
-    code = "from orthofed.coordinator.cli import app; app()"
-    command = [sys.executable, "-P", "-c", code, "release", str(directory), "--resume"]
+    command = own_command(["coordinator", "release", str(directory), "--resume"])
     return subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603  # our own program

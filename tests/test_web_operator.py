@@ -419,8 +419,29 @@ def test_a_publication_that_fails_says_why_and_who_asked(page):
 
     assert first.status_code == 303
     assert ends in text
-    assert "control socket" in text
+    assert "error: the running coordinator does not answer on its control socket" in text
+    assert "why: " in text
+    assert "Traceback" not in text
     assert acts(page)[-1] == ("anna, by the page", "release", "exit-1")
+
+
+def test_a_child_ends_with_the_exit_code_that_a_person_would_see(tmp_path):
+    """Wrong input is 2, not the 1 of every traceback."""
+    clock = SystemClock()
+    audit = AuditLog(tmp_path / "audit.log", fs=FastFs(), clock=clock)
+    jobs = Jobs(tmp_path / "nothing", None, audit=audit, clock=clock)
+    jobs.release("anna", samples=False)
+    until_s = time.monotonic() + 60
+    while (job := jobs.job) is not None and job.code is None and time.monotonic() < until_s:
+        time.sleep(0.1)
+    jobs.close()
+    audit.close()
+
+    assert job is not None
+    assert job.code == 2
+    assert job.lines[0].endswith("nothing is no coordinator's folder")
+    assert [line.partition(":")[0] for line in job.lines] == ["error", "why", "fix"]
+    assert '"exit-2"' in (tmp_path / "audit.log").read_text("utf-8")
 
 
 def test_one_child_runs_at_a_time(tmp_path):

@@ -8,7 +8,6 @@ goes on at the next start, half a backup says of itself that it is none.
 
 import datetime as dt
 import subprocess
-import sys
 import threading
 from collections import deque
 from dataclasses import replace
@@ -18,11 +17,11 @@ from typing import Final
 from ..coordinator.audit_log import AuditLog
 from ..coordinator.backup import MANIFEST, BackupManifest
 from ..coordinator.clock import Clock
+from ..coordinator.own_program import own_command
 from ..core.errors import InputError, OrthoFedError, Refused
 from .operator_facts import BackupFacts, JobFacts
 from .wording import legible
 
-_PROGRAM: Final = "from orthofed.coordinator.cli import app; app()"
 _LINES: Final = 8
 _LISTED: Final = 50
 
@@ -89,7 +88,7 @@ class Jobs:
                     code="busy",
                 )
             number = self._audit.begun(who, kind, {})
-            command = [sys.executable, "-P", "-c", _PROGRAM, kind, *words]
+            command = own_command(["coordinator", kind, *words])
             self._child = subprocess.Popen(  # noqa: S603  # our own program, see above
                 command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
             )
