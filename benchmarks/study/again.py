@@ -30,15 +30,17 @@ class Trained:
     parts: dict[str, Learnt]
 
 
-def look(name: str, says: str, row: Callable[[Trained], dict[str, Any]]) -> None:
+def look(name: str, says: str, row: Callable[[Trained], dict[str, Any]], *, least: int = 2) -> None:
     """Run the command ``study.NAME``: write what ``row`` finds of each method that is asked for.
 
-    Raises SystemExit: the result has nothing of a method alone, or one concept of it.
+    ``least``: how many concepts the figure needs. Raises SystemExit: the result has nothing of a
+    method alone, or fewer of it.
     """
     parser = argparse.ArgumentParser(prog=f"python -m study.{name}", description=says)
     parser.add_argument("result", type=Path)
     parser.add_argument("--work", type=Path, default=Path("../build/study"))
     parser.add_argument("--base", type=Path, default=ASSETS / "pocket-base")
+    parser.add_argument("--draws", type=int, default=256, help="those of the result's losses")
     parser.add_argument("--methods", nargs="+", choices=METHODS, required=True)
     parser.add_argument("--out", type=Path, default=Path(f"../build/study/{name}.json"))
     options = parser.parse_args()
@@ -46,14 +48,18 @@ def look(name: str, says: str, row: Callable[[Trained], dict[str, Any]]) -> None
     held = json.loads(options.result.read_text())
     steps = held["steps"] if isinstance(held["steps"], int) else 0
     names = tuple(held["concepts"])
-    bench = Bench(Conditions(options.base, held["people"], options.work, names, steps=steps))
+    bench = Bench(
+        Conditions(
+            options.base, held["people"], options.work, names, steps=steps, draws=options.draws
+        )
+    )
     trials = [Outcome.of_plain(each).trial for each in held["outcomes"]]
     methods = {}
     for method in options.methods:
         alone = [t for t in trials if t.method == method and len(t.names) == 1 and t.seed == 0]
         if not alone:
             raise SystemExit(f"{method}: nothing of it stands alone in {options.result}")
-        if len(alone) < 2:
+        if len(alone) < least:
             who = alone[0].names[0]
             raise SystemExit(
                 f"{method}: of {who} alone nothing can be compared: "
@@ -63,7 +69,7 @@ def look(name: str, says: str, row: Callable[[Trained], dict[str, Any]]) -> None
         parts = {t.names[0]: bench.learnt(recipe, t.names[0], t.factor, t.seed) for t in alone}
         methods[method] = row(Trained(method, bench, parts))
     found = {
-        "schema": f"orthofed.study-{name}/1",
+        "schema": f"orthofed.study-{name.replace('_', '-')}/1",
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "commit": commit(),
         "hardware": hardware(),
