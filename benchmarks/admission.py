@@ -116,6 +116,7 @@ def _honest(houses: Sequence[House]) -> dict[str, object]:
         },
         "largest_share": round(max(map(abs, shares)), 2),
         "largest_sum": round(max(map(abs, sums)), 2),
+        "sums": [round(x, 1) for x in sums],
         "largest_likeness": round(max(alike), 2),
         "loudness_percent": loud,
         "norm_percent": [round(float(x), 1) for x in layers],

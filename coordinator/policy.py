@@ -44,7 +44,7 @@ class Policy:
     loudness_percent: int = 250
     embedding_percent: int = _TOLD.embedding_percent
     retention_percent: int = 25
-    retention_sum_percent: int = 40
+    retention_sum_percent: int = 50
     copy_percent: int = 80
     budget_percent: int = 0
     approve_first: bool = False
