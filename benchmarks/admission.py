@@ -39,7 +39,7 @@ from orthofed.coordinator import together
 from orthofed.coordinator.contribution_rows import Contribution
 from orthofed.coordinator.judge import judge
 from orthofed.coordinator.policy import Policy
-from orthofed.core.crosstalk import response, share
+from orthofed.core.crosstalk import floor_of, response, share
 
 Make = Callable[[House, int, int], Tensors]
 """From victim and attacker to the attacker's tensors."""
@@ -202,8 +202,11 @@ def _together(houses: Sequence[House], num: int, strength: float) -> dict[str, o
                 on = house.heard[i].probes[0]
                 heard[j] = house.heard_of(j, acting(house.spec, own, victim, -strength, on=on))
             here = {v: response(house.spec, heard[v], heard[v].probes) for v in slots}
+            floor = floor_of([*here.values()])
             shares = {
-                (v, j): worst(share(here[v], response(house.spec, heard[j], heard[v].probes)))
+                (v, j): worst(
+                    share(here[v], response(house.spec, heard[j], heard[v].probes), floor=floor)
+                )
                 for v, j in itertools.permutations(slots, 2)
             }
             entries = [Contribution(slot, slot, 1, "accepted", "", "{}", slot) for slot in slots]

@@ -17,7 +17,7 @@ from orthofed.coordinator.base import BaseFolder
 from orthofed.coordinator.judge import judge
 from orthofed.coordinator.neighbours import Neighbour
 from orthofed.coordinator.policy import Policy
-from orthofed.core.crosstalk import Heard, response, share, text_readers
+from orthofed.core.crosstalk import Heard, floor_of, response, share, text_readers
 from orthofed.core.errors import ContributionRejected
 from orthofed.core.layout import ContributionLayout, pack, unpack
 from orthofed.core.quantise import dequantise
@@ -104,12 +104,13 @@ class House:
     def neighbours(self, slot: int, tensors: Tensors, others: Sequence[int]) -> list[Neighbour]:
         own = self.heard_of(slot, tensors)
         here = response(self.spec, own, own.probes)
+        floor = floor_of([here, *(self.here[leaf] for leaf in others)])
         found = []
         for leaf in others:
             other = self.heard[leaf]
             there = self.here[leaf]
-            to_it = worst(share(there, response(self.spec, own, other.probes)))
-            from_it = worst(share(here, response(self.spec, other, own.probes)))
+            to_it = worst(share(there, response(self.spec, own, other.probes), floor=floor))
+            from_it = worst(share(here, response(self.spec, other, own.probes), floor=floor))
             alike = 100 * max(
                 cosine(flat(tensors, "embed."), flat(self.honest[leaf], "embed.")),
                 cosine(of_heard(own), of_heard(other)),

@@ -4,8 +4,9 @@
     release: its leaf, by manifest id and number; the leaf before of its kind is its ``prev``
              signed by a release key of the keyring in force at that leaf, and before its ``until``
              every contribution leaf below ``size`` in exactly one of its two lists, no slot twice,
-             nothing included that its client withdrew, nothing called so that it did not; all
-             that is included stands accepted, and what is kept out stands as it is called; the
+             nothing included that its client withdrew before the release's leaf, nothing called
+             so that it did not; all that is included stands accepted, there too; what is kept out
+             stands as it is called; ``size`` is past the release before; the
              parts of one concept weigh what the images say that their owners signed
 
 Law: leaves are believed once they hash to a root that the ledger's key signed; kinds of a later
@@ -27,7 +28,7 @@ from ..core.leaf import parse_leaf, spec_leaf
 from ..core.owners import check_split
 from ..core.receipt import make_receipt
 from ..core.release import ReleaseManifest, check_complete
-from ..core.standing import concepts, standings
+from ..core.standing import Standing, concepts, standings
 from ..core.withdrawal import Withdrawal
 from .trust import TrustedFederation, check, mismatch
 
@@ -122,8 +123,12 @@ class TrustedLedger:
         before = [self._id_at(index) for index, body in releases if body["n"] == manifest.n - 1]
         if manifest.n > 1 and before != [manifest.prev]:
             raise mismatch(f"release {manifest.n} does not follow release {manifest.n - 1}")
-        if manifest.size > mine[0]:
-            raise mismatch(f"release {manifest.n} was built from leaves that came after it")
+        last = max((index for index, _ in releases if index < mine[0]), default=0)
+        if not last < manifest.size <= mine[0]:
+            raise mismatch(
+                f"release {manifest.n} was built from {manifest.size} leaves, with the release"
+                f" before it at leaf {last} and itself at leaf {mine[0]}"
+            )
         return mine[0]
 
     def _id_at(self, leaf: int) -> str:
@@ -137,17 +142,17 @@ class TrustedLedger:
         slots = [_signed(contributions[index])["slot"] for index, _ in manifest.contributions]
         if len(slots) != len(set(map(str, slots))):
             raise mismatch(f"release {manifest.n} holds two contributions of one slot")
-        gone = self._withdrawn(min(manifest.size, leaf))
+        gone = self._withdrawn(leaf)  # up to the release itself, however old its plan was
         if still := sorted(index for index, _ in manifest.contributions if index in gone):
             raise mismatch(f"release {manifest.n} holds contribution {still[0]}, withdrawn before")
         self._check_weights(manifest, contributions)
         told = {index for index, why in manifest.left_out if why == "withdrawn"}
-        if alleged := sorted(told - gone):
+        if alleged := sorted(told - self._withdrawn(manifest.size)):
             raise mismatch(
                 f"release {manifest.n} leaves out contribution {alleged[0]} as withdrawn, and its"
                 " client never said so"
             )
-        self._check_admissions(manifest, min(manifest.size, leaf))
+        self._check_admissions(manifest, leaf)
 
     @staticmethod
     def _check_weights(
@@ -164,15 +169,18 @@ class TrustedLedger:
             if len(found) > 1:
                 check_split([weight for weight, _ in found], [count for _, count in found])
 
-    def _check_admissions(self, manifest: ReleaseManifest, size: int) -> None:
-        both = (*self.leaves["admission"], *self.leaves["contribution"])
-        spoken = sorted((pair for pair in both if pair[0] < size), key=lambda pair: pair[0])
-        stands = standings(spoken)
+    def _check_admissions(self, manifest: ReleaseManifest, leaf: int) -> None:
+        """Check how all stood when the release was planned, and what it holds at its leaf too.
+
+        Between the two a contribution can be replaced by a later one of its concept, and no more.
+        """
+        stands, stand_now = self._standings(manifest.size), self._standings(leaf)
         for index, _ in manifest.contributions:
-            if stands[index] != "accepted":
+            now = stand_now[index]
+            found = stands[index] if now in ("accepted", "superseded") else now
+            if found != "accepted":
                 raise mismatch(
-                    f"release {manifest.n} holds contribution {index}, which the ledger has"
-                    f" {stands[index]}"
+                    f"release {manifest.n} holds contribution {index}, which the ledger has {found}"
                 )
         for index, why in manifest.left_out:
             if why not in ("private", "withdrawn") and stands[index] != why:
@@ -180,6 +188,10 @@ class TrustedLedger:
                     f"release {manifest.n} leaves out contribution {index} as {why}, and the"
                     f" ledger has it {stands[index]}"
                 )
+
+    def _standings(self, size: int) -> dict[int, Standing]:
+        both = (*self.leaves["admission"], *self.leaves["contribution"])
+        return standings(sorted((pair for pair in both if pair[0] < size), key=lambda p: p[0]))
 
     def _withdrawn(self, size: int) -> set[int]:
         """Return the contributions whose concepts their own clients withdrew below ``size``."""

@@ -7,6 +7,7 @@ folder's lock runs the desk; commands reach a running one over the control socke
 
 import base64
 import secrets
+import shutil
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
@@ -45,7 +46,7 @@ from .rotation import install
 from .running_leases import running_leases
 from .score_all import score_all
 from .shared_round import begin_round
-from .slot_events import Draw, Publish
+from .slot_events import Discard, Draw, Publish
 from .snapshot import take
 from .tls import authority_der
 from .together import settle
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 _DAY_S = 86_400
 _MOST_USES = 10_000
 _MOST_DAYS = 365
+_STANDING = ("accepted", "superseded")
 
 
 class Desk:
@@ -201,9 +203,16 @@ class Desk:
     ) -> dict[str, Any]:
         """Return the open plan, or open one; ``new`` is False when nothing has changed.
 
-        ``derived``: the kinds that a new plan does not publish; other ones alone are no change.
+        An open plan of which something was taken out since is given up, and one for the same lambda
+        and kinds of files is opened in its place. ``derived``: the kinds that a new plan does not
+        publish; other ones alone are no change.
         """
         house = self._house
+        outdated = house.board.run(_give_up_outdated)
+        if outdated is not None:
+            shutil.rmtree(house.folder.releases / str(outdated.n), ignore_errors=True)
+            house.sweep()  # withdrawn blobs that were in the plan alone
+            lambda_1024, derived = outdated.lambda_1024 or lambda_1024, outdated.derived
         share = house.facts.spec.lambda_1024 if lambda_1024 is None else lambda_1024
         now_s = house.clock.wall_s()
 
@@ -226,7 +235,10 @@ class Desk:
         return {"plan": plan.to_bytes().decode(), "new": new}
 
     def publish(self, n: int) -> dict[str, Any]:
-        """Check the built folder of the open plan, then write its release leaf."""
+        """Check the built folder of the open plan, then write its release leaf.
+
+        Raises Refused ``plan-outdated``: something that it holds was taken out meanwhile.
+        """
         house = self._house
         plan = house.store.run(publications.planned)
         if plan is None or plan.n != n:
@@ -244,6 +256,9 @@ class Desk:
         self._check_files(manifest)
 
         def write(turn: Turn) -> int:
+            gone = _taken_out(turn.db, plan)
+            if gone is not None:
+                raise _outdated(n, gone)
             turn.step(Publish())  # frees the slots that this release is the first without
             leaf = house.ledger.append(turn.db, release_leaf(manifest=signed.id, n=n))
             publications.publish(
@@ -295,6 +310,7 @@ class Desk:
             left_out=tuple(left_out),
             withdrawn=tuple((e.slot, e.leaf) for e in entries if e.state == "withdrawn"),
             derived=derived,
+            lambda_1024=share,
         )
 
     def _check_files(self, manifest: ReleaseManifest) -> None:
@@ -309,6 +325,37 @@ class Desk:
                     fix="run orthofed coordinator release again; it builds the folder anew",
                     code="file-differs",
                 )
+
+
+def _give_up_outdated(turn: Turn) -> Plan | None:
+    """Give up the open plan if something that it holds was taken out since; return it then.
+
+    Nobody has seen anything of it, and no release after a withdrawal holds what was withdrawn.
+    """
+    plan = publications.planned(turn.db)
+    if plan is None or _taken_out(turn.db, plan) is None:
+        return None
+    turn.step(Discard())
+    publications.drop_plan(turn.db, plan.n)
+    return plan
+
+
+def _taken_out(db: sqlite3.Connection, plan: Plan) -> int | None:
+    """Return the leaf of a contribution that the plan holds and that stands no more.
+
+    One that was replaced meanwhile can go: its concept is the same, and stands.
+    """
+    stand = {entry.leaf for entry in contribution_rows.every(db) if entry.state in _STANDING}
+    return next((item.leaf for item in plan.included if item.leaf not in stand), None)
+
+
+def _outdated(n: int, leaf: int) -> Refused:
+    return Refused(
+        f"contribution {leaf} was taken out while release {n} was built",
+        why="its owner withdrew it, or it was rejected or put into quarantine",
+        fix="run orthofed coordinator release again; it plans anew, without it",
+        code="plan-outdated",
+    )
 
 
 def check_plan(manifest: ReleaseManifest, plan: Plan) -> None:

@@ -203,6 +203,7 @@ class DataFolder:
         self.public = root / "public"
         self.releases = self.public / "releases"
         self.removal_lock = self.data / "removal.lock"
+        self.release_lock = self.data / "release.lock"
         self.snapshots = self.data / "snapshot"
         self.evidence = self.data / "evidence"
 

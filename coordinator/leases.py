@@ -31,6 +31,7 @@ from .slot_events import (
     Back,
     Code,
     Commit,
+    Discard,
     Draw,
     Empty,
     Event,
@@ -55,7 +56,7 @@ from .slots import Slot, Slots
 
 _LEASED: Final = ("leased", "revising")
 _HOLDING: Final = ("filled", "revising")
-_FREEING: Final = (GiveBack, Withdraw, Reject, Revoke, Publish)
+_FREEING: Final = (GiveBack, Withdraw, Reject, Revoke, Publish, Discard)
 """After which a slot may be free that was emptying."""
 
 
@@ -107,6 +108,8 @@ def _step(state: Slots, event: Event) -> Stepped:  # noqa: C901, PLR0911, PLR091
             return _draw(state, slots)
         case Publish():
             return _publish(state)
+        case Discard():
+            return _discard(state)
         case Restart(now_s):
             deadline_s = now_s + state.ttl_s
             restarted = (
@@ -355,6 +358,13 @@ def _publish(state: Slots) -> Stepped:
     if state.planned is None:
         return _refuse(state, "plan-differs", "no plan is open")
     return replace(state, released=state.planned, planned=None), ()
+
+
+def _discard(state: Slots) -> Stepped:
+    """Give the plan up; what was emptying for it alone is free."""
+    if state.planned is None:
+        return _refuse(state, "plan-differs", "no plan is open")
+    return replace(state, planned=None), ()
 
 
 def _slot(state: Slots, index: int) -> Slot | None:

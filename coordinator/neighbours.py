@@ -19,11 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.crosstalk import Heard, response, share, text_readers
+from ..core.crosstalk import Heard, floor_of, response, share, text_readers
 from ..core.document import parse
 from ..core.layout import ContributionLayout
 from ..core.quantise import dequantise
-from ..core.spec import FederationSpec
 from . import admission, contribution_rows
 from .contribution_rows import ContributionState
 from .house import House
@@ -40,8 +39,9 @@ class Neighbour:
     """Another contribution beside the measured one; shares and likeness in hundredths.
 
     ``to_it``: of what it does on its own trigger, the share that the measured one does there too;
-    negative cancels. ``from_it``: the same the other way round. ``alike``: the larger cosine of
-    both A and of both learned vectors. ``is_heard``: the spec has layers that read text.
+    negative cancels; of the floor where it does next to nothing (core/crosstalk.py). ``from_it``:
+    the same the other way round. ``alike``: the larger cosine of both A and of both learned
+    vectors. ``is_heard``: the spec has layers that read text.
     """
 
     leaf: int
@@ -106,13 +106,22 @@ class Company:
         """
         spec = self._house.facts.spec
         here, is_heard = response(spec, own.heard, own.heard.probes), bool(own.heard.a)
-        found = []
+        others = list[tuple[int, ContributionState, Voice, np.ndarray]]()
         for leaf, state, first in self._house.store.run(contribution_rows.states):
             other = self._voice(leaf) if first != besides and state in _SEEN else None
             if other is not None:
-                pair = _pair(spec, own.heard, here, other.heard) if is_heard else (0.0, 0.0)
-                alike = _alike(own, other)
-                found.append(Neighbour(leaf, other.concept, state, *pair, alike, is_heard))
+                there = response(spec, other.heard, other.heard.probes) if is_heard else here
+                others.append((leaf, state, other, there))
+        floor = floor_of([here, *(x for _, state, _, x in others if state == "accepted")])
+        found = list[Neighbour]()
+        for leaf, state, other, there in others:
+            pair = (0.0, 0.0)
+            if is_heard:
+                to_it = share(there, response(spec, own.heard, other.heard.probes), floor=floor)
+                from_it = share(here, response(spec, other.heard, own.heard.probes), floor=floor)
+                pair = _worst(to_it), _worst(from_it)
+            alike = _alike(own, other)
+            found.append(Neighbour(leaf, other.concept, state, *pair, alike, is_heard))
         return tuple(found)
 
     def keep(self, leaf: int, voice: Voice) -> None:
@@ -146,13 +155,6 @@ def read_voice(house: House, leaf: int) -> Voice | None:
         return Voice.read(house.folder.blob(upload.blob), house.layout(lease.vectors), lease)
     except FileNotFoundError:
         return None
-
-
-def _pair(spec: FederationSpec, own: Heard, here: np.ndarray, other: Heard) -> tuple[float, float]:
-    there = response(spec, other, other.probes)
-    to_it = share(there, response(spec, own, other.probes))
-    from_it = share(here, response(spec, other, own.probes))
-    return _worst(to_it), _worst(from_it)
 
 
 def _worst(shares: np.ndarray) -> float:

@@ -1,8 +1,9 @@
 """The rows of releases: what is planned, what is published.
 
-Law (reliability.md 2.5): the plan holds everything that varies (leaves, lambdas, ledger size, time,
-the release before), so building it twice gives the same bytes; at most one plan is open; a
-published row is never changed. Not here: building (publisher.py), the operator's calls (desk.py).
+Laws (reliability.md 2.5): the plan holds everything that varies (leaves, lambdas, ledger size,
+time, the release before), so building it twice gives the same bytes; at most one plan is open, and
+it is dropped when something that it holds was taken out before it was published; a published row is
+never changed. Not here: building (publisher.py), the operator's calls (desk.py).
 """
 
 import base64
@@ -34,6 +35,7 @@ class Plan:
 
     ``withdrawn``: (slot, leaf) of every contribution that was withdrawn before the plan.
     ``derived``: the kinds of files that are not published; info.json has their hashes.
+    ``lambda_1024``: what it was asked for; 0 in a plan of before that was kept.
     """
 
     n: int
@@ -46,6 +48,7 @@ class Plan:
     left_out: tuple[tuple[int, Why], ...]
     withdrawn: tuple[tuple[int, int], ...] = ()
     derived: tuple[str, ...] = DERIVED
+    lambda_1024: int = 0
 
     @property
     def slots(self) -> frozenset[int]:
@@ -105,6 +108,12 @@ def add_plan(db: sqlite3.Connection, plan: Plan) -> None:
     """Write an open plan."""
     query = "INSERT INTO release VALUES (?, 'planned', ?, NULL, NULL, NULL)"
     db.execute(query, (plan.n, plan.to_bytes()))
+
+
+def drop_plan(db: sqlite3.Connection, n: int) -> None:
+    """Forget the open plan; nobody has seen anything of it."""
+    if db.execute("DELETE FROM release WHERE n = ? AND state = 'planned'", (n,)).rowcount != 1:
+        raise AssertionError(f"release {n} has no open plan")
 
 
 def publish(db: sqlite3.Connection, n: int, *, document: bytes, leaf: int, receipt: bytes) -> None:

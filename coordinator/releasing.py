@@ -2,11 +2,15 @@
 
 Law (reliability.md 2.5): the plan and the leaf are the desk's, in the process that owns the store;
 building and signing happen here, with the release key that only this command reads. A plan that was
-left open is finished first, with the bytes it would have had; then, if contributions came since,
-one more release holds them.
+left open is finished first, with the bytes it would have had, unless something that it holds was
+taken out since: then it is planned anew; then, if contributions came since, one more release holds
+them. One process at a time makes releases.
 """
 
-from collections.abc import Callable, Collection
+import fcntl
+import os
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ..core.document import parse
@@ -36,12 +40,26 @@ def publish_newest(
     """Publish until the newest release holds what is accepted; return what was made last.
 
     ``resume``: finish an open plan and make no other. ``draw``: what gives the sample pictures of
-    a release that is built now.
+    a release that is built now. Another process that makes a release is waited for.
     """
+    with _alone(folder, say):
+        return _publish_newest(folder, desk, lambda_1024, say, draw, resume=resume)
+
+
+def _publish_newest(
+    folder: DataFolder,
+    desk: Desk,
+    lambda_1024: int | None,
+    say: Callable[[str], None],
+    draw: Draw | None,
+    *,
+    resume: bool,
+) -> dict[str, Any]:
+    finished: dict[str, Any] | None = None
     if desk.ask("status", {})["plan_open"]:
-        made = _publish(folder, desk, desk.ask("plan", {"lambda_1024": None}), say, draw)
+        finished = _publish(folder, desk, desk.ask("plan", {"lambda_1024": None}), say, draw)
         if resume:
-            return made
+            return finished
     elif resume:
         raise Refused(
             "no release was interrupted",
@@ -52,9 +70,23 @@ def publish_newest(
     derived = list(folder.settings().derive)
     _check_drawn(derived, draw)
     answer = desk.ask("plan", {"lambda_1024": lambda_1024, "derived": derived})
-    if not answer["new"]:
-        return _told(Plan.from_bytes(answer["plan"].encode()), folder, new=False)
-    return _publish(folder, desk, answer, say, draw)
+    made = _publish(folder, desk, answer, say, draw)
+    return made if made["new"] or finished is None else finished
+
+
+@contextmanager
+def _alone(folder: DataFolder, say: Callable[[str], None]) -> Iterator[None]:
+    """Make releases for this process alone: two would build in one folder."""
+    fd = os.open(folder.release_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another process makes a release: waiting until it has")
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def _publish(
@@ -64,16 +96,32 @@ def _publish(
     say: Callable[[str], None],
     draw: Draw | None,
 ) -> dict[str, Any]:
-    plan = Plan.from_bytes(answer["plan"].encode())
-    _check_drawn(plan.derived, draw)
+    """Publish the plan of ``answer``, if it is a new one; what was taken out meanwhile goes."""
+    while answer["new"]:
+        plan = Plan.from_bytes(answer["plan"].encode())
+        _check_drawn(plan.derived, draw)
+        _build(folder, desk, plan, say, draw)
+        try:
+            desk.ask("publish", {"n": plan.n})
+        except Refused as error:
+            if error.code != "plan-outdated":
+                raise
+            say(f"{error}; planning anew")
+            answer = desk.ask("plan", {"lambda_1024": None})
+        else:
+            return _told(plan, folder, new=True)
+    return _told(Plan.from_bytes(answer["plan"].encode()), folder, new=False)
+
+
+def _build(
+    folder: DataFolder, desk: Desk, plan: Plan, say: Callable[[str], None], draw: Draw | None
+) -> None:
     settings = folder.settings()
     spec = FederationSpec.from_bytes((folder.public / "spec.json").read_bytes())
     ring = parse(desk.ask("keyring", {})["document"].encode(), kind="keyring")
     key = find_key(folder.keys, "release", Keyring.from_body(ring.body).release)
     fs = Fs(reserve_bytes=settings.reserve_mib << 20)
     build(folder, spec, plan, key, base=BaseFolder(settings.base), fs=fs, say=say, draw=draw)
-    desk.ask("publish", {"n": plan.n})
-    return _told(plan, folder, new=True)
 
 
 def _check_drawn(derived: Collection[str], draw: Draw | None) -> None:

@@ -140,6 +140,11 @@ class Publish:
 
 
 @dataclass(frozen=True, slots=True)
+class Discard:
+    """The open plan is given up: something that it holds was taken out meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
 class Restart:
     """The coordinator starts; deadlines begin anew."""
 
@@ -161,6 +166,7 @@ Event = (
     | Rekey
     | Draw
     | Publish
+    | Discard
     | Restart
 )
 

@@ -385,6 +385,30 @@ LEDGERS: dict[str, tuple[Callable[[Folder], Folder], str]] = {
         ),
         "completeness",
     ),
+    "a plan from before a withdrawal, published after it": (
+        made(
+            GOOD.told(
+                contributions=[{"lambda": 1024, "leaf": n} for n in (3, 5)], left_out=[], size=7
+            )
+        ),
+        "completeness",
+    ),
+    "a plan from before a quarantine, published after it": (
+        made(replace(GOOD, leaves=(*GOOD.leaves, said(9, "quarantined")))),
+        "completeness",
+    ),
+    "a plan from before the release before it": (
+        made(
+            GOOD.told(
+                contributions=[{"lambda": 1024, "leaf": n} for n in (3, 5)], left_out=[], size=6
+            )
+        ),
+        "ledger proof",
+    ),
+    "a plan from before there was anything": (
+        made(GOOD.told(contributions=[], left_out=[], size=2)),
+        "ledger proof",
+    ),
     "an admission of a contribution that is not there": (
         made(replace(GOOD.told(size=11), leaves=(*GOOD.leaves, said(8, "quarantined")))),
         "completeness",

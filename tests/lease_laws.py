@@ -15,6 +15,7 @@ from orthofed.coordinator.slot_events import (
     Ask,
     Back,
     Commit,
+    Discard,
     Draw,
     Empty,
     Event,
@@ -119,7 +120,7 @@ class Told:
             case Draw(slots):
                 fits = all(self.places[i].holds for i in slots)
                 return None if fits and self.planned is None else Refuse
-            case Publish():
+            case Publish() | Discard():
                 return None if self.planned is not None else Refuse
             case _:
                 return None
@@ -137,8 +138,8 @@ class Told:
             told = self._check_revise(before, event, actions)
         elif isinstance(event, Revoke):
             told = self._check_revoke(event, actions)
-        elif isinstance(event, Publish) and self.planned is not None:
-            told = self._check_publish(actions)
+        elif isinstance(event, Publish | Discard) and self.planned is not None:
+            told = self._check_end(event, actions)
         else:
             wanted = self.expect(event)
             assert [type(a) for a in actions] == ([] if wanted is None else [wanted]), (
@@ -214,8 +215,10 @@ class Told:
         assert list(actions) == wanted
         return told
 
-    def _check_publish(self, actions: tuple[Action, ...]) -> "Told":
-        told = replace(self, released=self.planned, planned=None)
+    def _check_end(self, event: Publish | Discard, actions: tuple[Action, ...]) -> "Told":
+        """Check what is freed by either end; a plan that was given up never was (I5)."""
+        released = self.planned if isinstance(event, Publish) else self.released
+        told = replace(self, released=released or frozenset(), planned=None)
         freed = {
             i
             for i in range(len(self.places))
@@ -305,7 +308,7 @@ def explore(
 def _events(state: Slots, clients: tuple[str, ...]) -> Iterator[Event]:
     holding = ("filled", "revising")
     filled = frozenset(i for i, slot in enumerate(state.slots) if slot.phase in holding)
-    yield from (Restart(0.0), Publish(), Draw(filled), Draw(frozenset()))
+    yield from (Restart(0.0), Publish(), Discard(), Draw(filled), Draw(frozenset()))
     for index, slot in enumerate(state.slots):
         yield Draw(frozenset({index}))
         for fence in {slot.fence, max(0, slot.fence - 1), slot.kept}:

@@ -11,6 +11,7 @@ from orthofed.coordinator.slot_events import (
     Arrive,
     Ask,
     Commit,
+    Discard,
     Draw,
     Event,
     GiveBack,
@@ -82,6 +83,7 @@ EVENTS = st.one_of(
     st.builds(Revoke, CLIENTS),
     st.builds(Draw, st.frozensets(st.integers(0, 1))),
     st.just(Publish()),
+    st.just(Discard()),
     st.just(Restart(0.0)),
     st.integers(0, 2_000),
 )

@@ -124,6 +124,33 @@ def test_one_trigger_of_two_is_not_made_up_for_by_the_other(coordinator):
     assert "on the trigger of anna it does -" in evil.state[1]
 
 
+def test_one_that_is_all_but_silent_makes_nobody_look_loud(coordinator):
+    """T14: truthful probes, and A a 500th of what it was, clear of all that is there.
+
+    Of next to nothing everybody who comes after it does many times as much.
+    """
+    anna, bert, evil = (Owner(coordinator, name) for name in ("anna", "bert", "evil"))
+    anna.send()
+    bert.send()
+    changed = {}
+    for layer in text_readers(evil.spec):
+        there, _ = np.linalg.qr(np.hstack([x.heard.a[layer.path] for x in (anna, bert)]))
+        a = evil.heard.a[layer.path]
+        changed[f"a.{layer.path}"] = 0.002 * (a - there @ (there.T @ a))
+    evil.with_tensors(changed).send()
+    later = [Owner(coordinator, name) for name in ("carl", "dora", "egon")]
+    for owner in later:
+        owner.send()
+
+    own = response(evil.spec, evil.heard, evil.heard.probes)
+    shares = [
+        abs(share(own, response(evil.spec, owner.heard, evil.heard.probes)).item())
+        for owner in later
+    ]
+    assert min(shares) > 5, "of what it does itself"
+    assert {owner.state for owner in (anna, bert, evil, *later)} == {("accepted", "")}
+
+
 def test_a_little_of_it_passes(coordinator):
     """Below the threshold nobody is accused: strength 0.2 of 0.25 allowed."""
     anna, other = Owner(coordinator, "anna"), Owner(coordinator, "other")

@@ -12,7 +12,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,18 +25,18 @@ from orthofed.client.state import BLOB, WITHDRAWAL, WITHDRAWAL_RECEIPT, save
 from orthofed.client.status import status_of
 from orthofed.client.trust import trusted_withdrawal
 from orthofed.client.withdrawal import withdraw
-from orthofed.coordinator import publications, publisher, slot_rows
-from orthofed.coordinator.base import BaseFolder
-from orthofed.coordinator.keyfile import load_key
+from orthofed.coordinator import slot_rows
+from orthofed.coordinator.releasing import publish_newest
 from orthofed.coordinator.removal import Removal
 from orthofed.core.canonical import decode, encode
-from orthofed.core.document import sign
+from orthofed.core.document import parse, sign
 from orthofed.core.errors import InputError, Refused, VerificationFailed
+from orthofed.core.release import ReleaseManifest
 from orthofed.core.withdrawal import Withdrawal
 from orthofed.proto import methods, wire
 
 from .owner import PATIENCE_S, Owner
-from .serving import FastFs, Running, founded, running
+from .serving import Running, founded, running
 
 LAMBDA = 614
 
@@ -167,39 +168,106 @@ def test_absent_and_forbidden_leaves_get_one_answer(coordinator, tmp_path):
     assert "withdrawal" not in kinds(coordinator)
 
 
-def test_during_an_open_plan_the_slot_waits_for_the_release_without_it(coordinator, tmp_path):
-    """I5: planned, withdrawn, published with it; the next release frees slot and blob."""
+def test_no_release_after_a_withdrawal_holds_it_however_old_its_plan(coordinator, tmp_path):
+    """An open plan keeps the slot (I5); the release that comes of it is planned anew, without."""
     anna, bert = joined(coordinator, tmp_path / "a"), joined(coordinator, tmp_path / "b")
     anna.contribute("anna", seed=1)
     session = bert.contribute("bert", seed=2)
-    coordinator.desk.plan(LAMBDA)
+    coordinator.desk.plan(700)
+    (coordinator.folder.releases / "1").mkdir()  # as a kill after the build leaves it
+    (coordinator.folder.releases / "1" / "bert").write_bytes(b"its concept")
 
     bert.withdraw("bert")
     during = (phase(coordinator, session), blob_of(coordinator, session).exists())
-    first = build_open_plan(coordinator)
-    published = (phase(coordinator, session), blob_of(coordinator, session).exists())
-    second = coordinator.release(LAMBDA)
-
-    assert during == published == ("emptying", True)
-    assert (first["concepts"], second["concepts"]) == (2, 1)
-    assert (phase(coordinator, session), blob_of(coordinator, session).exists()) == ("free", False)
-
-
-def build_open_plan(coordinator: Running) -> dict[str, object]:
-    """Build and publish the plan that is open, as a coordinator does after a restart."""
-    plan = coordinator.house.store.run(publications.planned)
-    assert plan is not None
-    publisher.build(
-        coordinator.folder,
-        coordinator.house.facts.spec,
-        plan,
-        load_key(coordinator.folder.keys, "release"),
-        base=BaseFolder(coordinator.folder.settings().base),
-        fs=FastFs(),
-        say=lambda _: None,
+    made = publish_newest(
+        coordinator.folder, coordinator.desk, lambda_1024=None, resume=True, say=lambda _: None
     )
-    coordinator.desk.publish(plan.n)
-    return {"concepts": len(plan.included)}
+
+    assert during == ("emptying", True)
+    assert (made["n"], made["concepts"], made["new"]) == (1, 1, True)
+    assert (phase(coordinator, session), blob_of(coordinator, session).exists()) == ("free", False)
+    manifest = manifest_of(coordinator, 1)
+    assert manifest.left_out == ((5, "withdrawn"),)
+    assert manifest.contributions == ((3, 700),), "the lambda that was asked for"
+    assert not (coordinator.folder.releases / "1" / "bert").exists()
+
+
+def test_what_is_withdrawn_while_its_release_is_built_is_not_published(coordinator, tmp_path):
+    """The last look is in the very transaction that publishes."""
+    anna, bert = joined(coordinator, tmp_path / "a"), joined(coordinator, tmp_path / "b")
+    anna.contribute("anna", seed=1)
+    session = bert.contribute("bert", seed=2)
+    said: list[str] = []
+
+    def say(what: str) -> None:
+        if what == "hashing" and what not in said:
+            bert.withdraw("bert")
+        said.append(what)
+
+    made = publish_newest(
+        coordinator.folder, coordinator.desk, lambda_1024=LAMBDA, resume=False, say=say
+    )
+
+    assert [said.count(what) for what in ("hashing", "checking the base model")] == [2, 2]
+    assert any("taken out while release 1 was built" in what for what in said)
+    assert (made["n"], made["concepts"], made["new"]) == (1, 1, True)
+    assert manifest_of(coordinator, 1).left_out == ((5, "withdrawn"),)
+    assert phase(coordinator, session) == "free"
+
+
+def test_a_plan_that_holds_nothing_any_more_is_given_up(coordinator, tmp_path):
+    """Nothing is released, and no slot waits for it."""
+    owner = joined(coordinator, tmp_path / "home")
+    session = owner.contribute("anna")
+    coordinator.desk.plan(LAMBDA)
+    owner.withdraw("anna")
+
+    with pytest.raises(Refused) as refused:
+        coordinator.release(LAMBDA)
+
+    assert refused.value.code == "nothing-to-release"
+    assert phase(coordinator, session) == "free"
+    assert not coordinator.desk.status()["plan_open"]
+
+
+def test_a_release_that_waited_for_another_one_is_not_made_twice(coordinator, tmp_path):
+    """Two commands at once: one builds, the other waits and finds nothing new."""
+    joined(coordinator, tmp_path / "home").contribute("anna")
+    made: list[dict[str, object]] = []
+    said: list[str] = []
+
+    def once(what: str) -> None:
+        if what == "hashing":
+            other.start()
+            wait_until(lambda: "another process" in " ".join(said))
+
+    def publish(say: Callable[[str], None]) -> None:
+        made.append(
+            publish_newest(
+                coordinator.folder, coordinator.desk, lambda_1024=LAMBDA, resume=False, say=say
+            )
+        )
+
+    other = threading.Thread(target=publish, args=(said.append,))
+    publish(once)
+    other.join()
+
+    assert [each["new"] for each in made] == [True, False]
+    assert coordinator.desk.status()["newest_release"] == 1
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    """Wait for what another thread does."""
+    end = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def manifest_of(coordinator: Running, n: int) -> ReleaseManifest:
+    """Return what a published release says of itself."""
+    path = coordinator.folder.releases / str(n) / "manifest.json"
+    return ReleaseManifest.from_document(parse(path.read_bytes(), kind="release"))
 
 
 def test_a_rejected_contribution_can_be_withdrawn_too(coordinator, tmp_path):
