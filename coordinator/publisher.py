@@ -5,7 +5,7 @@ bytes, sample pictures apart (docs/adr/0027); files are written into ``.<n>.tmp`
 and the folder is renamed to ``<n>``. A folder that is there already is kept if it is what its
 manifest and the plan say, else built again, so a kill at any instruction needs no repair but
 another run. Streams layer by layer; what a concept alone decides is carried over from the release
-before (carried.py). Not here: the ledger leaf (desk.py), which alone makes a folder a release.
+before (carried.py). Not here: the ledger leaf (planning.py), which alone makes a folder a release.
 """
 
 import shutil
@@ -29,12 +29,12 @@ from ..core.spec import FederationSpec
 from .base import BaseFolder
 from .blobs import sha256_of
 from .carried import Carried
-from .desk import check_plan
 from .fileentry import file_entry
 from .folder import DataFolder
 from .fs import Fs
 from .merging import open_merge
 from .picturing import Draw
+from .planning import check_plan
 from .publications import Plan
 from .writing import Written, derive_files, write_checkpoint, write_files
 

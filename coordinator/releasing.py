@@ -19,11 +19,11 @@ from ..core.keyring import Keyring
 from ..core.spec import FederationSpec
 from .base import BaseFolder
 from .control import Desk
-from .desk import manifest_of
 from .folder import DataFolder
 from .fs import Fs
 from .keyfile import find_key
 from .picturing import Draw
+from .planning import manifest_of
 from .publications import Plan
 from .publisher import build
 

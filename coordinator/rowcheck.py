@@ -44,9 +44,9 @@ from . import (
     publications,
     upload_rows,
 )
-from .desk import check_plan
 from .lease_rows import Lease
 from .ordercheck import check_orders
+from .planning import check_plan
 from .rotation import check_follows
 from .slotcheck import check_slots
 

@@ -283,7 +283,7 @@ class Machine(StorePlay):
 
     def _plan(self, kill: int | None, start: int) -> None:
         def ask() -> str:
-            return "open" if self.house.desk.plan(None)["new"] else "same"
+            return "open" if self.house.desk.ask("plan", {"lambda_1024": None})["new"] else "same"
 
         self._step(lambda _: self.world.plan(), ask, kill, start)
 

@@ -68,7 +68,7 @@ def shared(coordinator: Running, n: int) -> set[str]:
 
 def plan_of(coordinator: Running) -> Plan:
     """Return the plan of the newest release."""
-    return Plan.from_bytes(coordinator.desk.plan(LAMBDA)["plan"].encode())
+    return Plan.from_bytes(coordinator.desk.ask("plan", {"lambda_1024": LAMBDA})["plan"].encode())
 
 
 def build(coordinator: Running, plan: Plan, folder: DataFolder) -> dict[str, bytes]:

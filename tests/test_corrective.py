@@ -311,11 +311,11 @@ def test_a_plan_that_is_open_stays_what_it_is(fed):
     ana, ben = fed.member(), fed.member()
     taught(ben, "bert", seed=3)
     lease, old = taught(ana)
-    plan = fed.desk.plan(None)["plan"]
+    plan = fed.desk.ask("plan", {"lambda_1024": None})["plan"]
     new, leaf = corrected(ana, lease, old)
     before = held_blobs(fed)
 
-    assert fed.desk.plan(None)["plan"] == plan
+    assert fed.desk.ask("plan", {"lambda_1024": None})["plan"] == plan
     ana.withdraw(new, leaf)
     fed.house.sweep()
 

@@ -261,7 +261,7 @@ def test_info_and_card_say_what_is_true(filled):
 
 
 def plan_of(coordinator: Running) -> Plan:
-    return Plan.from_bytes(coordinator.desk.plan(LAMBDA)["plan"].encode())
+    return Plan.from_bytes(coordinator.desk.ask("plan", {"lambda_1024": LAMBDA})["plan"].encode())
 
 
 def build(coordinator: Running, plan: Plan, *, base=None):

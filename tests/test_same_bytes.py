@@ -68,7 +68,7 @@ def tensors_of(coordinator: Running) -> list[dict[str, Quantised]]:
 
 
 def plan_of(coordinator: Running) -> Plan:
-    return Plan.from_bytes(coordinator.desk.plan(LAMBDA)["plan"].encode())
+    return Plan.from_bytes(coordinator.desk.ask("plan", {"lambda_1024": LAMBDA})["plan"].encode())
 
 
 def release(coordinator: Running) -> Path:

@@ -173,7 +173,7 @@ def test_no_release_after_a_withdrawal_holds_it_however_old_its_plan(coordinator
     anna, bert = joined(coordinator, tmp_path / "a"), joined(coordinator, tmp_path / "b")
     anna.contribute("anna", seed=1)
     session = bert.contribute("bert", seed=2)
-    coordinator.desk.plan(700)
+    coordinator.desk.ask("plan", {"lambda_1024": 700})
     (coordinator.folder.releases / "1").mkdir()  # as a kill after the build leaves it
     (coordinator.folder.releases / "1" / "bert").write_bytes(b"its concept")
 
@@ -219,7 +219,7 @@ def test_a_plan_that_holds_nothing_any_more_is_given_up(coordinator, tmp_path):
     """Nothing is released, and no slot waits for it."""
     owner = joined(coordinator, tmp_path / "home")
     session = owner.contribute("anna")
-    coordinator.desk.plan(LAMBDA)
+    coordinator.desk.ask("plan", {"lambda_1024": LAMBDA})
     owner.withdraw("anna")
 
     with pytest.raises(Refused) as refused:
