@@ -306,7 +306,7 @@ def tensors(fed: Running, n: int) -> dict[str, bytes]:
     return found
 
 
-def test_a_plan_that_is_open_stays_what_it_is(fed):
+def test_a_plan_that_is_open_stays_what_it_is_until_its_concept_goes(fed):
     """The new one comes, then the owner withdraws, while the plan holds the old one."""
     ana, ben = fed.member(), fed.member()
     taught(ben, "bert", seed=3)
@@ -321,11 +321,28 @@ def test_a_plan_that_is_open_stays_what_it_is(fed):
 
     assert held_blobs(fed) == before  # the build needs the old one still
     assert phase(fed, lease.slot) == "emptying"
-    fed.release()  # the open plan, and then one without
-    both = [fed.house.store.run(lambda db, n=n: publications.published(db, n)) for n in (1, 2)]
-    assert [old in {item.leaf for item in each.plan.included} for each in both] == [True, False]
+    fed.release()
+    made = fed.house.store.run(publications.newest)
+    assert (made.n, len(made.plan.included)) == (1, 1), "planned anew, without any of it"
+    assert {old, leaf} <= {gone for gone, why in made.plan.left_out if why == "withdrawn"}
     assert phase(fed, lease.slot) == "free"
     assert len(held_blobs(fed)) == 1
+
+
+def test_a_release_that_was_planned_before_a_correction_verifies(fed, tmp_path):
+    """Replaced is not taken out: the concept stands, and the next release has its new one."""
+    ana = fed.member()
+    lease, old = taught(ana)
+    fed.desk.ask("plan", {"lambda_1024": None})
+    _, leaf = corrected(ana, lease, old)
+
+    fed.release()
+
+    held = []
+    for n in (1, 2):
+        pull(fed, tmp_path / f"release-{n}", n)
+        held.append(verify_folder(tmp_path / f"release-{n}").release.manifest.contributions)
+    assert [[index for index, _ in each] for each in held] == [[old], [leaf]]
 
 
 def test_a_withdrawal_ends_the_corrective_lease(fed):

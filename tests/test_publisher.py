@@ -360,6 +360,6 @@ def test_the_manifest_lists_every_contribution_and_file(filled):
 def test_the_desk_publishes_only_what_the_plan_says(filled):
     """A folder signed for another plan, or without an open plan, gets no leaf."""
     with pytest.raises(OrthoFedError) as refused:
-        filled.desk.publish(1)
+        filled.desk.ask("publish", {"n": 1})
 
     assert refused.value.code == "not-planned"
