@@ -42,12 +42,14 @@ from .tls import server_tls
 class Listening:
     """What a coordinator says when it can be called.
 
-    ``address``: HOST:PORT. ``metrics``: the address of the metrics, empty for none.
-    ``page``: that of the page, empty for none.
+    ``address``: HOST:PORT in invites and links. ``listening``: that of its socket, with the port
+    that it really has; the two differ behind a proxy. ``metrics``: the address of the metrics,
+    empty for none. ``page``: that of the page, empty for none.
     ``is_recovering``: a release was interrupted and is being finished.
     """
 
     address: str
+    listening: str
     link: str
     metrics: str
     page: str
@@ -109,7 +111,8 @@ def run(
         page = None if open_page is None else open_page(premises)
         logins.url = "" if page is None else page.address
         seen_at = "" if numbers is None else numbers.address
-        ready(Listening(folder.address(), desk.link(), seen_at, logins.url, interrupted))
+        socket = f"{server.host}:{server.port}"
+        ready(Listening(folder.address(), socket, desk.link(), seen_at, logins.url, interrupted))
         house.sweep()
         child = _finish_release(directory) if interrupted else None
         # Python's handler runs when the main thread does. A signal that falls between its last look

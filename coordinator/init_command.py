@@ -22,6 +22,7 @@ from .command_line import (
 )
 
 EXAMPLE: Final = "Example: orthofed coordinator init fed --base ./base --name wren --rank 4"
+_LISTEN: Final = "127.0.0.1:7070"
 
 
 def init(  # noqa: PLR0913, PLR0917  # a federation has this many choices
@@ -34,7 +35,7 @@ def init(  # noqa: PLR0913, PLR0917  # a federation has this many choices
     targets: Adapted = "attention",
     strength: Annotated[float, typer.Option("--lambda", help="Default merge weight, 0 to 2.")] = 1,
     address: Annotated[str, typer.Option(help="HOST:PORT that invites and links name.")] = "",
-    listen: Annotated[str, typer.Option(help="HOST:PORT to listen on.")] = "127.0.0.1:7070",
+    listen: Annotated[str, typer.Option(help="HOST:PORT to listen on.")] = _LISTEN,
     hostname: Annotated[
         list[str] | None, typer.Option(help="A name or address for the certificate; repeatable.")
     ] = None,
@@ -137,6 +138,24 @@ def init(  # noqa: PLR0913, PLR0917  # a federation has this many choices
         f" {len(spec.layers)} layers, {upload / 1e6:.1f} MB a contribution{tokens}\n"
         f"{shared}every file names the base model {spec.base.name!r}; --base-name gives another\n"
         f"move {directory / 'keys' / 'root.pem'} to another machine: only new keys need it\n"
-        f"next: orthofed coordinator serve {directory}"
+        f"next: orthofed coordinator serve {directory}{_listening(address, listen)}"
     )
     show(value, text, as_json)
+
+
+def _listening(address: str, listen: str) -> str:
+    """Return the option of ``serve`` for who named an address and not where to listen.
+
+    >>> _listening("127.0.0.1:7443", "127.0.0.1:7070")
+    ' --listen 127.0.0.1:7443'
+    >>> _listening("fed.example.org:7443", "127.0.0.1:7070")
+    ' --listen 0.0.0.0:7443'
+    >>> _listening("fed.example.org:443", "10.0.0.7:7070")
+    ''
+    """
+    if not address or address == listen or listen != _LISTEN:
+        return ""
+    host, _, port = address.rpartition(":")
+    if host not in {"localhost", "127.0.0.1", "[::1]"}:
+        host = "[::]" if host.startswith("[") else "0.0.0.0"  # noqa: S104  # told, not bound
+    return f" --listen {host}:{port}"

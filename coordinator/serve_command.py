@@ -40,8 +40,16 @@ def serve(
     where = web or settings.web
 
     def ready(now: Listening) -> None:
-        value = {"schema": "orthofed.coordinator.serve/1", "address": now.address, "link": now.link}
-        lines = [f"listening on {now.address}", now.link]
+        value = {
+            "schema": "orthofed.coordinator.serve/1",
+            "address": now.address,
+            "listening": now.listening,
+            "link": now.link,
+        }
+        lines = [f"listening on {now.listening}"]
+        if now.address != now.listening:
+            lines.append(f"reached at {now.address}")
+        lines.append(now.link)
         if now.metrics:
             value["metrics"] = now.metrics
             lines.append(f"metrics on {now.metrics}")

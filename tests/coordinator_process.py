@@ -89,7 +89,7 @@ class Coordinator:
         line = self._process.stdout.readline()
         assert line, (self.folder.parent / f"{self.folder.name}.log").read_text()
         self.said = json.loads(line)
-        self.address = self.said["address"]
+        self.address = self.said["listening"]
 
     @property
     def pid(self) -> int:

@@ -67,7 +67,7 @@ class Coordinator:
         if self.process.stdout is None:
             raise AssertionError("its output is a pipe")
         told: dict[str, Any] = json.loads(self.process.stdout.readline())
-        self.listen = told["address"]
+        self.listen = told["listening"]
 
     def kill(self) -> None:
         """Kill it as a power cut would."""

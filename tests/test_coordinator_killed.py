@@ -1,6 +1,7 @@
 """The real process, killed with SIGKILL: what was acknowledged is there, and no hand is needed."""
 
 import json
+import re
 import shutil
 import subprocess
 import time
@@ -175,6 +176,24 @@ def test_a_second_coordinator_on_one_folder_is_refused(coordinator):
     assert second.returncode != 0
     assert "is in use" in second.stderr
     assert coordinator_status(coordinator)["slots"]["free"] == 6
+
+
+def test_serve_says_where_it_listens_and_where_it_is_reached(founded, tmp_path):
+    """The socket's own port, and beside it the address that invites name."""
+    folder = shutil.copytree(founded, tmp_path / "fed")
+    settings = folder / "coordinator.toml"
+    text = settings.read_text().replace('\naddress = ""', '\naddress = "fed.example.org:7443"')
+    settings.write_text(text)
+    words = [*COMMAND, "serve", str(folder), "--listen", "127.0.0.1:0"]
+
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        first = [process.stdout.readline() for _ in range(2)]
+        process.terminate()
+        listening, reached, link = [*first, *process.stdout]
+
+    assert re.fullmatch(r"listening on 127\.0\.0\.1:[1-9]\d+\n", listening)
+    assert reached == "reached at fed.example.org:7443\n"
+    assert link.startswith("orthofed://fed.example.org:7443/")
 
 
 def test_nothing_to_release_is_said_in_words(coordinator):
