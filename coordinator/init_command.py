@@ -23,6 +23,10 @@ from .command_line import (
 
 EXAMPLE: Final = "Example: orthofed coordinator init fed --base ./base --name wren --rank 4"
 _LISTEN: Final = "127.0.0.1:7070"
+_NO_LICENCE: Final = "LicenseRef-unknown"
+_UNKNOWN: Final = (
+    "no licence of the base model is known, and releases hold its weights; --base-licence says it\n"
+)
 
 
 def init(  # noqa: PLR0913, PLR0917  # a federation has this many choices
@@ -54,9 +58,7 @@ def init(  # noqa: PLR0913, PLR0917  # a federation has this many choices
     base_name: Annotated[
         str, typer.Option(help="The base model's public name; default: its folder's.")
     ] = "",
-    base_licence: Annotated[
-        str, typer.Option(help="The base model's SPDX id.")
-    ] = "LicenseRef-unknown",
+    base_licence: Annotated[str, typer.Option(help="The base model's SPDX id.")] = _NO_LICENCE,
     base_hint: Annotated[str, typer.Option(help="Where people get the base model.")] = "",
     prompt: Annotated[
         str | None,
@@ -137,6 +139,7 @@ def init(  # noqa: PLR0913, PLR0917  # a federation has this many choices
         f"federation {spec.name} ({spec.id[:16]}): {spec.capacity} slots over"
         f" {len(spec.layers)} layers, {upload / 1e6:.1f} MB a contribution{tokens}\n"
         f"{shared}every file names the base model {spec.base.name!r}; --base-name gives another\n"
+        f"{_UNKNOWN if base_licence == _NO_LICENCE else ''}"
         f"move {directory / 'keys' / 'root.pem'} to another machine: only new keys need it\n"
         f"next: orthofed coordinator serve {directory}{_listening(address, listen)}"
     )

@@ -12,6 +12,7 @@ from typing import Final
 
 from .card_use import shown_prompt, use_lines
 from .described import Left
+from .kinds import WHOLE
 from .lorafile import FileOrigin
 from .merging import Merge, Part
 from .promises import AFTER_WITHDRAWAL, COPIES_REMAIN, MAY_REVEAL
@@ -48,7 +49,7 @@ def card_text(
     """
     spec, like = merge.spec, origin.architecture
     lines = [
-        *_front_matter(merge),
+        *_front_matter(merge, made),
         "",
         f"# {spec.name}, release {n}",
         "",
@@ -104,9 +105,15 @@ def _shared(merge: Merge) -> list[str]:
     return wrap(words, _WIDTH)
 
 
-def _front_matter(merge: Merge) -> list[str]:
-    """Return the YAML that hubs read; values are quoted, so none is a number, a date or a list."""
-    licences = sorted({part.manifest.licence for part in merge.parts}) or [merge.spec.base.licence]
+def _front_matter(merge: Merge, made: Sequence[MadeFile]) -> list[str]:
+    """Return the YAML that hubs read; values are quoted, so none is a number, a date or a list.
+
+    A whole model is also what its base is, so that one's licence counts where there is one.
+    """
+    of_all = {part.manifest.licence for part in merge.parts}
+    if not of_all or any(file.kind in WHOLE for file in made):
+        of_all.add(merge.spec.base.licence)
+    licences = sorted(of_all)
     prompts = [shown_prompt(merge.spec.prompt, p.manifest.triggers[0]) for p in merge.parts[:1]]
     known = licences[0].lower() if len(licences) == 1 else ""
     fields = [("license", known if known in _HUB_LICENCES else "other")]

@@ -195,6 +195,18 @@ def test_one_licence_has_the_hubs_word_and_several_are_named() -> None:
     assert "- `CC0-1.0`: anna\n- `LicenseRef-mine`: rex\n- `MIT`: the base model\n" in text
 
 
+def test_a_whole_model_is_under_its_bases_licence_too() -> None:
+    """Checkpoint and full file hold the base's weights: `license` speaks for these as well."""
+    free = replace(SD1, base=replace(SD1.base, licence="CC0-1.0"))
+    for kind in ("checkpoint", "full"):
+        whole = MadeFile(f"{kind}/toy.safetensors", kind, "F16", "ef" * 32)
+
+        told = fields(card(MANIFEST, SD1, whole))
+
+        assert (told["license"], told["license_name"]) == ("other", "CC0-1.0 AND MIT")
+        assert fields(card(MANIFEST, free, whole))["license"] == "cc0-1.0"
+
+
 def test_web_uis_are_named_for_bases_that_they_know() -> None:
     """What is typed, by program (formats.md 10); a base of one's own has none of it."""
     own = replace(SD1, base=replace(SD1.base, family="other"))
