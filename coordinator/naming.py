@@ -56,13 +56,21 @@ def check_names(
     alike = name_rows.at(db, "concept", names.skeleton(concept))
     others = any(("concept", name.name) not in own for name in alike)
     if others and ("concept", concept) not in own:
-        raise _taken(db, concept)
+        raise _taken(db, concept, reserved=reserved)
     mine = {name for kind, name in own if kind == "trigger"}
     taken: list[str] = []
     for trigger in triggers:
         near = () if trigger in mine else _near(db, trigger)
         taken += [name for name in near if name not in mine]
-        names.check_trigger(trigger, taken=taken, reserved=reserved)
+        try:
+            names.check_trigger(trigger, taken=taken, reserved=reserved)
+        except Refused as refused:
+            raise Refused(
+                refused.what,
+                why=refused.why,
+                fix=f"choose another trigger, such as {_free(db, trigger, reserved=reserved)}",
+                code=refused.code,
+            ) from refused
         taken.append(trigger)
 
 
@@ -108,15 +116,29 @@ def _near(db: sqlite3.Connection, trigger: str) -> set[str]:
     return {name.name for name in found}
 
 
-def _taken(db: sqlite3.Connection, concept: str) -> Refused:
-    tries = (f"{concept[:28]}-{n}" for n in range(2, 100))
-    free = next(
-        (n for n in tries if not name_rows.at(db, "concept", names.skeleton(n))),
-        "another one",
-    )
+def _taken(db: sqlite3.Connection, concept: str, *, reserved: tuple[str, ...]) -> Refused:
     return Refused(
         f"the concept name {concept} is not free",
         why="it is, or reads like, a concept of this federation",
-        fix=f"choose another name, such as {free}",
+        fix=f"choose another name, such as {_free(db, concept, reserved=reserved)}",
         code="name-taken",
     )
+
+
+def _free(db: sqlite3.Connection, name: str, *, reserved: tuple[str, ...]) -> str:
+    """Return a name near ``name`` that is free, as a concept's and as a trigger.
+
+    A further part behind a hyphen would extend the name that is taken.
+    """
+    tries = (f"{name[:29]}{n}" for n in range(2, 100))
+    return next((each for each in tries if _is_free(db, each, reserved)), "another one")
+
+
+def _is_free(db: sqlite3.Connection, name: str, reserved: tuple[str, ...]) -> bool:
+    if name_rows.at(db, "concept", names.skeleton(name)):
+        return False
+    try:
+        names.check_trigger(name, taken=_near(db, name), reserved=reserved)
+    except Refused:
+        return False
+    return True

@@ -187,6 +187,7 @@ def test_serve_says_where_it_listens_and_where_it_is_reached(founded, tmp_path):
     words = [*COMMAND, "serve", str(folder), "--listen", "127.0.0.1:0"]
 
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
         first = [process.stdout.readline() for _ in range(2)]
         process.terminate()
         listening, reached, link = [*first, *process.stdout]

@@ -280,6 +280,23 @@ def test_a_name_in_another_spelling_ends_the_late_lease_of_the_first(own):
         member.commit(packed)
 
 
+@pytest.mark.parametrize(
+    ("concept", "trigger"), [("rexq9", "rexq9"), ("fido", "rexq9-b"), ("fido", "nils-ps")]
+)
+def test_a_refused_name_comes_with_one_that_is_taken_at_once(tmp_path, concept, trigger):
+    """What is suggested passes the rule that refused: as a concept and as its trigger."""
+    with running(founded(tmp_path)) as own:
+        own.member().lease("rexq9", ("rexq9",))
+        own.member().lease("nils", ("nils-p5",))
+        other = own.member()
+        with pytest.raises(Refused) as refused:
+            other.lease(concept, (trigger,))
+        name = refused.value.fix.rpartition(" ")[2]
+        other.lease(name, (name,))
+
+    assert refused.value.code == "name-taken"
+
+
 def test_a_member_holds_one_live_lease_and_a_few_a_day(tmp_path):
     """A second lease while one lives, and one more than the day's number, are refused (T1)."""
     limits = Limits(leases_a_day=2, operator_slots_percent=0)
