@@ -1,6 +1,6 @@
 """``orthofed plan``: how many concepts fit a base, and what one contribution weighs.
 
-It founds nothing and needs no folder. Not here: the arithmetic (planning.py).
+It founds nothing and needs no folder. Not here: the arithmetic (planned.py).
 """
 
 from pathlib import Path
@@ -34,7 +34,7 @@ def plan(
     from ..core.published import published_layers
     from .base import BaseFolder
     from .columns import read_prompts
-    from .planning import Planned
+    from .planned import Planned
 
     if (base is None) == (family is None):
         raise InputError(
