@@ -8,6 +8,7 @@ disks only. The 256 blob folders are made here once, so that a commit never make
 import fcntl
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from .policy import Policy
 
 _RESERVE_MIB = 2_048
 _MOST_HINT = 1_024
+_HOST = re.compile(r"[!-~]{1,253}")
 _TEXTS = (
     "base", "base_hint", "address", "listen", "metrics", "high_water", "client_ca", "bridge",
     "web", "web_url", "backups",
@@ -73,46 +75,54 @@ class Settings:
 
     def to_toml(self) -> str:
         """Return the settings file."""
-        # A JSON string is a TOML string for every character a path or a host name may hold.
         lines = [
             "# Settings of this coordinator; read at each start.",
-            f"base = {json.dumps(str(self.base))}",
-            f"base_hint = {json.dumps(self.base_hint)}",
+            f"base = {_toml(str(self.base))}",
+            f"base_hint = {_toml(self.base_hint)}",
             "# HOST:PORT in invites and links; empty: where it listens.",
-            f"address = {json.dumps(self.address)}",
-            f"listen = {json.dumps(self.listen)}",
+            f"address = {_toml(self.address)}",
+            f"listen = {_toml(self.listen)}",
             "# HOST:PORT of /metrics, which has no password; empty: none.",
-            f"metrics = {json.dumps(self.metrics)}",
-            f"hostnames = {json.dumps(list(self.hostnames))}",
+            f"metrics = {_toml(self.metrics)}",
+            f"hostnames = {_toml(list(self.hostnames))}",
             "# MiB that stay free on the disk.",
             f"reserve_mib = {self.reserve_mib}",
             "# The high-water mark; on another volume it outlives this disk. Empty: here.",
-            f"high_water = {json.dumps(self.high_water)}",
+            f"high_water = {_toml(self.high_water)}",
             "# PEM file of the authorities whose client certificates are asked for. Empty: none.",
-            f"client_ca = {json.dumps(self.client_ca)}",
+            f"client_ca = {_toml(self.client_ca)}",
             "# The Unix socket of the fleet's bridge (docs/orders.md). Empty: data/bridge.sock.",
-            f"bridge = {json.dumps(self.bridge)}",
+            f"bridge = {_toml(self.bridge)}",
             "# HOST:PORT of the page for readers and the operator (docs/web.md); empty: none.",
-            f"web = {json.dumps(self.web)}",
+            f"web = {_toml(self.web)}",
             "# Its public address behind a proxy, such as https://fed.example.org.",
-            f"web_url = {json.dumps(self.web_url)}",
+            f"web_url = {_toml(self.web_url)}",
             "# The folder for backups that the page takes; empty: it takes none.",
-            f"backups = {json.dumps(self.backups)}",
+            f"backups = {_toml(self.backups)}",
             "# What one client key may announce and send in a day (UTC); it has one contribution.",
             f"uploads_a_day = {self.uploads_a_day}",
             f"upload_mib_a_day = {self.upload_mib_a_day}",
             f"# Of {', '.join(DERIVABLE)}: what releases",
             "# leave out, since consumers make it; its hashes are signed.",
-            f"derive = {json.dumps(list(self.derive))}",
+            f"derive = {_toml(list(self.derive))}",
             self.admission.to_toml(),
         ]
         return "\n".join(lines)
 
+    def mark_file(self, root: Path) -> Path:
+        """Return where the high-water mark of the folder ``root`` lies, absolute if that is."""
+        return Path(os.path.normpath(root / (self.high_water or "high-water")))
+
     @classmethod
     def read(cls, path: Path) -> "Settings":
         """Return the settings of a file; an unknown key is an error."""
+        return cls.from_bytes(path.read_bytes(), path)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, path: Path) -> "Settings":
+        """Return the settings of a file's bytes; ``path`` is for the errors."""
         try:
-            table = tomllib.loads(path.read_text("utf-8"))
+            table = tomllib.loads(data.decode())
         except (ValueError, RecursionError) as error:  # TOML's and UTF-8's are ValueErrors
             raise _bad_settings(path, str(error)) from error
         unknown = sorted(set(table) - _KNOWN)
@@ -131,6 +141,7 @@ class Settings:
             if type(number) is not int or number < 1:
                 raise _bad_settings(path, f"{key} is a number, 1 or more")
         _check_hint(path, texts[1])
+        _check_hosts(path, names)
         base, hint, address, listen, metrics, high_water, client_ca, bridge, *of_page = texts
         web, web_url, backups = of_page
         limits = table.get("admission", {})
@@ -164,6 +175,22 @@ def _check_hint(path: Path, hint: str) -> None:
     """Refuse what no client takes over the wire, or what would turn the writing of its reader."""
     if len(hint) > _MOST_HINT or not hint.replace("\n", "").isprintable():
         raise _bad_settings(path, f"base_hint is at most {_MOST_HINT} printable characters")
+
+
+def _check_hosts(path: Path, names: list[str]) -> None:
+    """Refuse what no certificate can hold: it would be found out at the first start."""
+    for name in names:
+        if not _HOST.fullmatch(name):
+            raise _bad_settings(
+                path,
+                f"hostnames has {name!r}, which is no host name in ASCII letters; a name in"
+                " others is written as DNS has it, such as xn--bcher-kva.example",
+            )
+
+
+def _toml(value: str | list[str]) -> str:
+    """Return the value as TOML has it: as JSON, without surrogates and with DEL escaped."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _derive(path: Path, value: object) -> tuple[str, ...]:
@@ -234,7 +261,7 @@ class DataFolder:
 
     def mark_file(self) -> Path:
         """Return where the high-water mark lies (mark.py)."""
-        return self.root / (self.settings().high_water or "high-water")
+        return self.settings().mark_file(self.root)
 
     def bridge(self) -> Path:
         """Return where the fleet's bridge connects (bridge_socket.py)."""

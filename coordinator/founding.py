@@ -1,15 +1,14 @@
 """Founds a federation: reads the base, fixes the spec, makes the keys, writes the first two leaves.
 
 Laws: the spec is frozen from here on, and its hash with that of keyring 1 is the log id that every
-invite pins (security.md 4.3); the folder is made beside its place and renamed into it, so an init
-that is killed leaves nothing behind that looks founded. Cost: one pass over the base's files and
+invite pins (security.md 4.3); the folder appears whole or not at all (new_folder.py), with settings
+that the next command can read. Cost: one pass over the base's files and
 one norm a layer. Not here: choosing ranks (core/spec.py).
 """
 
 import datetime as dt
 import json
 import secrets
-import shutil
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +32,8 @@ from .folder import DataFolder, Settings
 from .fs import Fs
 from .keyfile import save_key
 from .ledger import Ledger
+from .mark import check_place
+from .new_folder import free_place, new_folder
 from .store import Store
 from .tls import make_authority
 
@@ -76,26 +77,46 @@ def found(
     root: Path, choices: Choices, settings: Settings, *, clock: Clock, fs: Fs, say: Progress
 ) -> FederationSpec:
     """Make the coordinator's folder at ``root``, which is absent or empty; return the spec."""
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise InputError(
-            f"{root} is not empty",
-            why="a coordinator owns its whole folder",
-            fix="give a folder that does not exist yet",
-            code="folder-not-empty",
-        )
+    place = free_place(
+        root,
+        why="a coordinator owns its whole folder",
+        fix="give a folder that does not exist yet",
+    )
+    data = _checked(settings, place)
     spec, norms = _plan(choices, settings, say)
-    root.parent.mkdir(parents=True, exist_ok=True)
-    building = root.parent / f".{root.name}.init"
-    if building.exists():
-        shutil.rmtree(building)
-    building.mkdir(mode=0o700)
-    folder = DataFolder(building)
-    folder.make(fs)
-    say("making keys and certificates")
-    _write(folder, spec, norms, clock=clock, fs=fs)
-    fs.write_whole(folder.settings_file, settings.to_toml().encode(), mode=0o600)
-    fs.rename(building, root)
+    with new_folder(place, "init", fs=fs) as building:
+        folder = DataFolder(building)
+        folder.make(fs)
+        say("making keys and certificates")
+        _write(folder, spec, norms, clock=clock, fs=fs)
+        fs.write_whole(folder.settings_file, data, mode=0o600)
     return spec
+
+
+def _checked(settings: Settings, place: Path) -> bytes:
+    """Return the settings file, which the next command reads; raises InputError now, not then."""
+    try:
+        data = settings.to_toml().encode()
+        Settings.from_bytes(data, place / "coordinator.toml")
+        mark = settings.mark_file(place)
+        if mark.parent != place:
+            check_place(mark)
+    except UnicodeEncodeError as error:
+        raise _bad_option(f"a name that is no text: {error.object!r}") from error
+    except InputError as error:
+        raise _bad_option(error.what) from error
+    if mark.exists():
+        raise _bad_option(f"{mark} is there already: the high-water mark of another federation")
+    return data
+
+
+def _bad_option(what: str) -> InputError:
+    return InputError(
+        what,
+        why="the settings of a new federation have to be those that its coordinator can start on",
+        fix="correct the option; nothing was made",
+        code="bad-settings",
+    )
 
 
 def _plan(

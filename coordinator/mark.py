@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core import merkle
-from ..core.errors import VerificationFailed
+from ..core.errors import InputError, VerificationFailed
 from ..core.fields import Fields
 from .clock import Clock
 from .folder import DataFolder
@@ -52,8 +52,30 @@ def read_mark(path: Path) -> Mark | None:
         ) from error
 
 
+def check_place(path: Path) -> None:
+    """Check that the mark can lie at ``path``, on a volume that is there.
+
+    The folder is never made: it would lie below the place where the volume should be mounted.
+    Raises InputError ``no-mark-folder``.
+    """
+    if not path.parent.is_dir() or path.is_dir():
+        wrong = "which is a folder" if path.is_dir() else f"but there is no folder {path.parent}"
+        raise InputError(
+            f"`high_water` is {path}, {wrong}",
+            why="the high-water mark is a file that is written there; without it an old copy of"
+            " the database would not be noticed",
+            fix="mount its volume, or make the folder; or correct `high_water` in coordinator.toml"
+            " and move the file along",
+            code="no-mark-folder",
+        )
+
+
 def check_mark(db: sqlite3.Connection, path: Path) -> None:
-    """Refuse a database that the mark says is old; raises VerificationFailed."""
+    """Refuse a database that the mark says is old; raises VerificationFailed.
+
+    Raises InputError: the mark's volume is not there.
+    """
+    check_place(path)
     mark, found = read_mark(path), here(db)
     if mark is None and found.size <= _FIRST_LEAVES:
         return  # nothing was promised yet
@@ -87,6 +109,7 @@ def declare(
     What is lost is added to ``public/forks.json``, which any reader can fetch.
     """
     path = folder.mark_file()
+    check_place(path)
     try:
         before = read_mark(path)
     except VerificationFailed:

@@ -1,14 +1,13 @@
 """Checks a backup to the byte, and makes a coordinator's folder of it.
 
-Laws: nothing is written before everything was checked, and then the folder is made beside its place
-and renamed into it, so a kill leaves no folder that looks restored. Files are copied, never linked:
-the backup stays what it was. The backup's mark comes along unless one is there that knows more:
-then the restored database is old, and the next start refuses it (mark.py). Private keys are given
-by the operator and must be those that the ledger names.
+Laws: nothing is written before everything was checked, the mark's volume too, and then the folder
+appears whole or not at all (new_folder.py). Files are copied, never linked: the backup stays what
+it was. The backup's mark comes along unless one is there that knows more: then the restored
+database is old, and the next start refuses it (mark.py). Private keys are given by the operator and
+must be those that the ledger names.
 """
 
 import contextlib
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +25,11 @@ from .backup import (
     marked,
 )
 from .blobs import sha256_of
-from .folder import DataFolder
+from .folder import DataFolder, Settings
 from .fs import Fs
 from .keyfile import Role, key_files, load_key, read_key
-from .mark import here, read_mark
+from .mark import check_place, here, read_mark
+from .new_folder import free_place, new_folder
 from .rowcheck import check_rows
 from .scrub import Finding
 from .snapshot import DatabaseCopy
@@ -75,30 +75,33 @@ def restore(
     backup: Path, root: Path, *, keys: Path | None, fs: Fs, say: Callable[[str], None]
 ) -> Restored:
     """Make a coordinator's folder at ``root``, which is absent or empty."""
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise InputError(
-            f"{root} is not empty",
-            why="a restore never replaces anything",
-            fix="move the old folder away, or give another one",
-            code="folder-not-empty",
-        )
+    place = free_place(
+        root,
+        why="a restore never replaces anything",
+        fix="move the old folder away, or give another one",
+    )
     manifest = BackupManifest.read(backup)
     say("checking the backup")
     _refuse_damage([*check_backup(backup, manifest)])
     if keys is not None:
         _check_keys(backup, keys)
+    mark = Settings.read(backup / SETTINGS).mark_file(place)
+    is_inside = mark.is_relative_to(place)
+    if not is_inside:
+        check_place(mark)
+    there = None if is_inside else read_mark(mark)
     say("copying")
-    root.parent.mkdir(parents=True, exist_ok=True)
-    building = root.parent / f".{root.name}.restore"
-    if building.exists():
-        shutil.rmtree(building)
-    building.mkdir(mode=0o700)
-    folder = DataFolder(building)
-    folder.make(fs)
-    _fill(folder, backup, manifest, keys, fs)
-    fs.rename(building, root)
-    placed = DataFolder(root.resolve())
-    return Restored(manifest, keys is not None, _place_mark(placed, manifest, fs))
+    with new_folder(place, "restore", fs=fs) as building:
+        folder = DataFolder(building)
+        folder.make(fs)
+        _fill(folder, backup, manifest, keys, fs)
+        if is_inside:
+            mark = building / mark.relative_to(place)
+            mark.parent.mkdir(parents=True, exist_ok=True)
+        if there is None:
+            fs.write_whole(mark, marked(manifest).to_bytes())
+    lost = 0 if there is None else max(0, there.size - manifest.size)
+    return Restored(manifest, keys is not None, lost)
 
 
 def _fill(
@@ -125,16 +128,6 @@ def _fill(
     for path in sorted(folder.root.rglob("*")):
         if path.is_dir():
             fs.sync_folder(path)
-
-
-def _place_mark(folder: DataFolder, manifest: BackupManifest, fs: Fs) -> int:
-    """Put the backup's mark in place, unless one is there; return the leaves that only it knows."""
-    path = folder.mark_file()
-    there = read_mark(path) if path.is_file() else None
-    if there is None:
-        fs.write_whole(path, marked(manifest).to_bytes())
-        return 0
-    return max(0, there.size - manifest.size)
 
 
 def _check_keys(backup: Path, keys: Path) -> None:

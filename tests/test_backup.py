@@ -216,6 +216,32 @@ def test_a_restore_replaces_nothing_and_takes_no_foreign_keys(filled, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
+def test_a_restore_without_the_marks_volume_copies_nothing(tmp_path):
+    """The error names the setting, no key is left, and no later start is told to fork."""
+    folder = founded(tmp_path / "on")
+    volume = tmp_path / "volume"
+    text = folder.settings_file.read_text("utf-8")
+    changed = text.replace('high_water = ""', f'high_water = "{volume / "mark"}"')
+    folder.settings_file.write_text(changed, "utf-8")
+    volume.mkdir()
+    with running(folder):
+        pass
+    backed_up(folder, tmp_path / "backup")
+    marked = (volume / "mark").read_bytes()
+    (volume / "mark").unlink()
+    volume.rmdir()
+
+    with pytest.raises(InputError, match="`high_water` is ") as refused:
+        restore(tmp_path / "backup", tmp_path / "fed", keys=folder.keys, fs=FastFs(), say=quiet)
+    with pytest.raises(InputError, match="mount its volume"), running(folder):
+        pass
+    assert refused.value.code == "no-mark-folder"
+    assert not [*tmp_path.glob(".fed*"), *tmp_path.glob("fed*")]
+    volume.mkdir()
+    restore(tmp_path / "backup", tmp_path / "fed", keys=folder.keys, fs=FastFs(), say=quiet)
+    assert (volume / "mark").read_bytes() == marked
+
+
 def copy_after_a_kill(folder: DataFolder, scratch) -> int:
     """Kill the coordinator with work in its log; back it up as it lies; return the leaves held."""
     image = scratch / "image"

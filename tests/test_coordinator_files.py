@@ -5,6 +5,7 @@ import errno
 import hashlib
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ from cryptography import x509
 
 from orthofed.coordinator import blobs
 from orthofed.coordinator.blobs import Blobs, Plan
+from orthofed.coordinator.clock import SystemClock
 from orthofed.coordinator.folder import DataFolder, Settings
+from orthofed.coordinator.founding import Choices, found
 from orthofed.coordinator.fs import Fs
 from orthofed.coordinator.keyfile import load_key, save_key
 from orthofed.coordinator.limits import Buckets, InFlight, Nonces, network_of
@@ -21,7 +24,9 @@ from orthofed.core.errors import InputError, Refused
 from orthofed.core.keys import SigningKey
 from orthofed.proto.methods import CHUNK_BYTES
 
+from .coordinator_process import wide_base
 from .seeded import Bug
+from .serving import FastFs
 
 NOW = dt.datetime(2026, 11, 24, tzinfo=dt.UTC)
 
@@ -172,14 +177,17 @@ def test_one_process_owns_the_folder(folder):
 
 def test_settings_come_back_and_unknown_keys_are_errors(tmp_path):
     """A path with quotes and umlauts survives; a misspelt key is named."""
-    settings = Settings(base=tmp_path / 'a "b" ü', address="example.org:1", hostnames=("x", "::1"))
+    settings = Settings(
+        base=tmp_path / 'a "b" ü 🎨\x7f\n', address="example.org:1", hostnames=("x", "::1")
+    )
     path = tmp_path / "coordinator.toml"
     path.write_text(settings.to_toml(), "utf-8")
 
     assert Settings.read(path) == settings
     deep = f"listen = {'[' * 100_000}"
     number = "reserve_mib = " + "1" * 5_000
-    lists = ("hostnames = 5", "hostnames = 'x'", "hostnames = [5]")
+    lists = ("hostnames = ['föd.example.org']", "hostnames = ['']", "hostnames = ['a b']")
+    lists += ("hostnames = 5", "hostnames = 'x'", "hostnames = [5]")
     hints = [f"base = 'x'\nbase_hint = '{each}'" for each in ("x" * 1_025, "x\u202ey")]
     bad = ("lisen = 'x'", "reserve_mib = -1", "listen = 5", "base =", deep, number, *lists, *hints)
     for line in bad:
@@ -187,6 +195,73 @@ def test_settings_come_back_and_unknown_keys_are_errors(tmp_path):
         with pytest.raises(InputError) as refused:
             Settings.read(path)
         assert refused.value.code == "bad-settings"
+
+
+class Busy(FastFs):
+    """Cannot put a new folder in its place, as with a mount point."""
+
+    def rename(self, source, target):
+        if source.name == ".fed.init":
+            raise OSError(errno.EBUSY, "injected")
+        super().rename(source, target)
+
+
+def founded_with(tmp_path: Path, place: Path, fs: Fs | None = None, **changes: object) -> None:
+    base = tmp_path / "🎨" / "base"
+    if not base.exists():
+        wide_base(base)
+    settings = replace(Settings(base=base, listen="127.0.0.1:0"), **changes)
+    choices = Choices(name="tiny", rank=4)
+    clock = SystemClock()
+    found(place, choices, settings, clock=clock, fs=fs or FastFs(), say=lambda _: None)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"reserve_mib": -5},
+        {"base_hint": "x" * 1_100},
+        {"base_hint": "\udcff"},
+        {"hostnames": ("böse host",)},
+        {"hostnames": ("",)},
+        {"high_water": "/nowhere/hw"},
+        {"high_water": "/"},
+    ],
+)
+def test_settings_that_no_command_could_read_found_nothing(tmp_path, changes):
+    """They are refused before the base is hashed, and no key is left anywhere."""
+    with pytest.raises(InputError) as refused:
+        founded_with(tmp_path, tmp_path / "fed", **changes)
+
+    assert refused.value.code == "bad-settings"
+    assert "correct the option" in refused.value.fix
+    assert [path.name for path in tmp_path.iterdir()] == ["🎨"]
+
+
+def test_a_folder_is_founded_behind_a_link_and_with_any_sign_in_its_settings(tmp_path):
+    """An empty folder that a link names is a place like another."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+
+    founded_with(tmp_path, tmp_path / "link", base_hint="see 🎨", high_water=str(tmp_path / "hw"))
+
+    settings = DataFolder.open(tmp_path / "link").settings()
+    assert (settings.base.parent.name, settings.base_hint) == ("🎨", "see 🎨")
+    assert (tmp_path / "real" / "keys" / "root.pem").is_file()
+
+
+def test_an_init_that_fails_leaves_no_keys_behind(tmp_path, monkeypatch):
+    """At the last step of all; a mount point, where that happens, is told from the start."""
+    with pytest.raises(OSError, match="injected"):
+        founded_with(tmp_path, tmp_path / "fed", Busy())
+    left = sorted(path.name for path in tmp_path.iterdir())
+    (tmp_path / "mounted").mkdir()
+    monkeypatch.setattr(os.path, "ismount", lambda path: Path(path).name == "mounted")
+    with pytest.raises(InputError) as refused:
+        founded_with(tmp_path, tmp_path / "mounted")
+
+    assert left == ["🎨"]
+    assert refused.value.code == "mount-point"
 
 
 def test_a_key_comes_back_from_its_file(tmp_path):
