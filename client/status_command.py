@@ -6,9 +6,11 @@ What is saved here is always shown (status.py); a running daemon says itself wha
 import json
 from typing import Final
 
+from ..core.shown import shown
 from .command_line import HomeOption, Json
 
 STATUS_EXAMPLE: Final = "Example: orthofed client status"
+_MOST_WHY: Final = 2_000  # an escape takes up to ten characters
 
 
 def status(
@@ -36,7 +38,8 @@ def status(
         said += ", receipt of the withdrawal kept" if run["withdrawal"] else ""
         print(f"{run['concept']}  {run['phase']}, {slot}{said}")
         if run["why"]:
-            print(f"    {run['why']}")
+            for line in run["why"].split("\n"):
+                print(f"    {shown(line, _MOST_WHY)}")
         if run["dp"]:
             print(f"    you claim {run['dp']}")
     for line in daemon_lines(daemon) if daemon else ("daemon   none runs",):

@@ -20,6 +20,7 @@ from ..core.sealed import blob_bytes, check_wraps
 from ..core.share import Share
 from ..fleet.journal import tell
 from ..proto import wire
+from ..proto.checks import cleaned
 from . import (
     admission,
     contribution_rows,
@@ -298,12 +299,15 @@ def _status(turn: Turn, lease: Lease) -> wire.StatusReply:
     if entry is not None:
         upload = upload_rows.at(turn.db, lease.slot, lease.fence)
         receipt = b"" if upload is None or upload.receipt is None else upload.receipt
-        return wire.StatusReply(entry.state, why=entry.why, leaf=entry.leaf, receipt=receipt)
+        return wire.StatusReply(
+            entry.state, why=cleaned(entry.why), leaf=entry.leaf, receipt=receipt
+        )
     try:
         turn.check_held(lease.client, lease.slot, lease.fence)
     except LeaseLost as error:
         out = members.revocation(turn.db, lease.member)
-        return wire.StatusReply("lost", why=error.what if out is None else out.told)
+        told = error.what if out is None else out.told
+        return wire.StatusReply("lost", why=cleaned(told))
     return wire.StatusReply("leased")
 
 

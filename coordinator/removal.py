@@ -21,6 +21,7 @@ from .board import Turn
 from .contribution_rows import Contribution
 from .holding import live
 from .house import House
+from .reason import reason
 from .slot_events import Withdraw
 
 
@@ -78,7 +79,11 @@ class Removal:
         return receipt
 
     def reject(self, leaf: int, *, why: str) -> None:
-        """Take a contribution out by the operator's word; once more changes nothing."""
+        """Take a contribution out by the operator's word; once more changes nothing.
+
+        Raises InputError: ``why`` is no reason that its owner could read.
+        """
+        told = reason(why)
 
         def write(turn: Turn) -> None:
             entry = contribution_rows.of_leaf(turn.db, leaf)
@@ -88,7 +93,7 @@ class Removal:
                 return
             if entry.state == "withdrawn":
                 raise _is_withdrawn(leaf)
-            verdicts.say(turn, self._house, leaf, "rejected", code="operator", why=why)
+            verdicts.say(turn, self._house, leaf, "rejected", code="operator", why=told)
 
         self._house.board.run(write)
         self._house.sweep()  # its pictures go

@@ -20,8 +20,11 @@ from .contribution_rows import Contribution
 from .house import House
 from .members import Revocation
 from .node_ages import node_ages
+from .reason import reason
 from .slot_events import Back, Free, Revoke
 
+MOST_WHY = 500
+"""Characters of its reason: what its owner reads says more than that."""
 _LIVE = ("pending", "accepted", "quarantined", "superseded")
 _LEASED = ("leased", "revising")
 
@@ -38,13 +41,14 @@ class Terms:
 def revoke(house: House, digits: str, terms: Terms) -> dict[str, Any]:
     """Revoke the member that ``digits`` name; return what became of its leases and contributions.
 
-    Raises InputError or Refused: they name nobody, or more than one.
+    Raises InputError or Refused: they name nobody or more than one, or the reason is none.
     """
+    why = reason(terms.why, least=0, most=MOST_WHY).replace("\n", " ")  # a part of other sentences
 
     def write(turn: Turn) -> dict[str, Any]:
         member = members.find_member(turn.db, digits)
         before = members.revocation(turn.db, member)
-        said = before or Revocation(house.clock.wall_s(), terms.why)
+        said = before or Revocation(house.clock.wall_s(), why)
         if before is None:
             members.add_revocation(turn.db, member, said)
         orders.cancel_all(turn.db, member)

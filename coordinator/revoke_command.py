@@ -7,7 +7,6 @@ import typer
 from .command_line import Folder, Json, desk_of, show
 
 EXAMPLE = "Example: orthofed coordinator revoke fed 1f0c44ab --reject"
-_MOST = 500
 
 
 def revoke(
@@ -28,16 +27,10 @@ def revoke(
     as_json: Json = False,
 ) -> None:
     """Put a member out for good: its leases end; its owner can still ask and withdraw."""
-    from ..core.errors import InputError
+    from .reason import reason
+    from .revocation import MOST_WHY
 
-    told = why.strip()
-    if len(told) > _MOST or not told.isprintable():
-        raise InputError(
-            f"a reason of {len(told)} characters",
-            why=f"the member reads it: one line of at most {_MOST} characters",
-            fix="say in one sentence why the key is revoked, or leave --why away",
-            code="bad-reason",
-        )
+    told = reason(why, least=0, most=MOST_WHY)
     args = {"member": member, "why": told, "reject": reject, "close_invite": close_invite}
     with desk_of(directory) as (_, desk):
         done = desk.ask("revoke", args)

@@ -1,6 +1,7 @@
 """Admission end to end: quarantine with a reason, approve, reject, and the ledger."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -100,6 +101,53 @@ def test_a_rejected_contribution_gives_up_its_slot_and_cannot_come_back(coordina
         lambda db: [row[0] for row in db.execute("SELECT body FROM leaf")]
     )
     assert not [body for body in bodies if b"somebody" in body]
+
+
+@pytest.mark.parametrize(
+    ("why", "named"),
+    [
+        ("a\ttab", "U+0009"),
+        ("\u009b2J", "U+009B"),
+        ("\u202eon", "U+202E"),
+        (" \n", "of 0 "),
+        ("x" * 1_001, "of 1001 "),
+    ],
+)
+def test_a_reason_that_its_owner_could_not_read_is_refused_where_it_is_typed(
+    coordinator, why, named
+):
+    """The character is named, and nothing is rejected."""
+    member, lease, leaf = contributed(coordinator)
+
+    with pytest.raises(InputError, match=re.escape(named)) as refused:
+        coordinator.desk.ask("reject", {"leaf": leaf, "why": why})
+
+    assert refused.value.code == "bad-reason"
+    assert member.status(lease).state == "accepted"
+
+
+def test_a_reason_of_several_lines_arrives_with_our_line_ends(coordinator):
+    """A form of a browser ends lines with CR and LF."""
+    member, lease, leaf = contributed(coordinator)
+
+    coordinator.desk.ask("reject", {"leaf": leaf, "why": " one\r\ntwo\r"})
+
+    assert member.status(lease).why == "one\ntwo"
+
+
+def test_a_reason_that_an_earlier_version_stored_does_not_hide_the_status(coordinator):
+    """It was not checked then: the coordinator cleans what it sends, so its owner can read it."""
+    member, lease, leaf = contributed(coordinator)
+    stored = "a\ttab, \u009b2J" + "x" * 2_000
+    coordinator.house.board.run(
+        lambda turn: contribution_rows.set_state(turn.db, leaf, "rejected", why=stored)
+    )
+
+    said = member.status(lease)
+
+    assert said.state == "rejected"
+    assert said.why.startswith("a tab,  2Jxxx")
+    assert len(said.why) == 1_024
 
 
 def test_the_list_shows_figures_and_reasons(coordinator):

@@ -6,7 +6,10 @@ import pytest
 
 from orthofed.client.renewals import Renewals
 from orthofed.client.rotation import rotate
+from orthofed.client.session import Session
+from orthofed.client.state import save
 from orthofed.client.status import status_of
+from orthofed.client.status_command import status
 from orthofed.coordinator import member_rows
 from orthofed.coordinator.control import ControlServer
 from orthofed.coordinator.doctor import examine
@@ -126,6 +129,18 @@ def test_an_owners_training_ends_at_its_next_renewal_and_withdraw_goes_on(coordi
     assert (rows["robin"]["state"], rows["wren"]["promise"]) == ("lost", "kept")
     assert owner.withdraw("wren").receipt.is_file()
     assert code_of_rotation(owner) == "revoked"
+
+
+def test_status_prints_what_it_was_told_as_text(coordinator, tmp_path, capsys):
+    """T8: a reason with escapes and reversed letters moves no cursor; its lines stay lines."""
+    owner = Owner.joined(tmp_path / "home", coordinator.invite())
+    told = "no\u009b2J\nand \u202eno"
+    session = Session("robin", ("robin-k7",), (1,), "bird", "aa" * 16, 4, why=told)
+    save(owner.home.run("robin"), session)
+
+    status(owner.home.folder)
+
+    assert "    no\\x9b2J\n    and \\u202eno\n" in capsys.readouterr().out
 
 
 def code_of_rotation(owner: Owner) -> str:

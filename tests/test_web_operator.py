@@ -347,7 +347,7 @@ def test_reject_wants_a_reason_and_its_owner_reads_it(page):
     operator = page.operator()
 
     empty = operator.post(f"/operator/contributions/{WAITS}/reject", why="  ")
-    long = operator.post(f"/operator/contributions/{WAITS}/reject", why="x" * 501)
+    long = operator.post(f"/operator/contributions/{WAITS}/reject", why="x" * 1_001)
     done = operator.post(f"/operator/contributions/{WAITS}/reject", why="it cancels <b>rex</b>")
     after = operator.post(f"/operator/contributions/{WAITS}/approve")
 

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 LIVE: Final = "/operator/live"
 TRAFFIC_LIVE: Final = "/operator/traffic/live"
-_MOST_WHY: Final = 500
 
 
 class OperatorPages:
@@ -135,14 +134,7 @@ class OperatorPages:
         return RedirectResponse("/operator/contributions", 303)
 
     def _reject(self, request: Request, session: Session, fields: Fields) -> Response:
-        why = fields.get("why", "").strip()
-        if not 1 <= len(why) <= _MOST_WHY:
-            raise InputError(
-                f"a reason of {len(why)} characters",
-                why=f"the contributor reads it: 1 to {_MOST_WHY} characters",
-                fix="say in one sentence what is wrong with the contribution",
-                code="bad-reason",
-            )
+        why = fields.get("why", "")
         self._desk(session).ask("reject", {"leaf": request.path_params["leaf"], "why": why})
         return RedirectResponse("/operator/contributions", 303)
 

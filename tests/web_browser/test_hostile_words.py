@@ -18,6 +18,7 @@ import pytest
 from playwright.sync_api import expect
 
 from orthofed.assets import pocket_base
+from orthofed.coordinator import contribution_rows
 from orthofed.coordinator.folder import DataFolder
 from orthofed.core.errors import OrthoFedError
 from orthofed.core.names import check_title
@@ -73,7 +74,10 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Paged]:
             name = f"plain-{number}"
             member.contribute(member.pack(member.lease(name, (name,)), seed=number, title=title))
         own.release()
-        own.desk.ask("reject", {"leaf": 3, "why": REASON})
+        own.desk.ask("reject", {"leaf": 3, "why": "no"})
+        own.house.board.run(  # as an earlier version kept it, which checked no reason
+            lambda turn: contribution_rows.set_state(turn.db, 3, "rejected", why=REASON)
+        )
         own.house.heads.write()
         yield page
 
