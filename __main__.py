@@ -33,6 +33,7 @@ from .client.missing_extra import missing_extra
 from .coordinator import cli as coordinator
 from .coordinator import doctor_command, plan_command
 from .core.errors import OrthoFedError
+from .core.shown import printed
 from .simulation import simulate_command
 
 typer.core.HAS_RICH = False  # else "[required]" is escaped for rich, which prints none of our help
@@ -161,7 +162,8 @@ def _fail(error: OrthoFedError) -> int:
     if "--json" in sys.argv:
         parts = {"code": error.code, "what": error.what, "why": error.why, "fix": error.fix}
         print(json.dumps({"schema": "orthofed.error/1", "error": parts}), flush=True)
-    print(f"error: {error}", file=sys.stderr)
+    # T8: a name in it may be a stranger's, of a file that was pulled or of an image.
+    print(printed(f"error: {error}"), file=sys.stderr)
     return error.exit_code
 
 

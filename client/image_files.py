@@ -14,6 +14,7 @@ from typing import Final
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from ..core.errors import InputError
+from ..core.shown import shown
 
 MASK_SUFFIX: Final = "-masklabel.png"
 """A mask lies beside its image: photo.jpg, photo-masklabel.png; white counts in full."""
@@ -184,4 +185,4 @@ def _broken(path: Path, reason: str) -> InputError:
 
 
 def _unusable(path: Path, reason: str, *, why: str, fix: str, code: str) -> InputError:
-    return InputError(f"{path.name} cannot be used: {reason}", why=why, fix=fix, code=code)
+    return InputError(f"{shown(path.name)} cannot be used: {reason}", why=why, fix=fix, code=code)

@@ -30,6 +30,7 @@ from ..core.errors import VerificationFailed
 from ..core.receipt import verify_receipt
 from ..core.release import FileEntry, ReleaseManifest
 from ..core.sample_picture import FOLDER, MOST_BYTES, check_picture
+from ..core.shown import shown
 from ..core.spec_parts import MAX_SPEC_BYTES
 from ..core.tensorfile import header_length, parse_header
 from ..core.tile import ENTRIES, Tile
@@ -269,12 +270,14 @@ def _files_of(folder: Path) -> set[str]:
         elif stat.S_ISREG(mode):
             found.add(name)
         else:
-            raise _wrong(f"{name} is no plain file", "links and devices are not part of a release")
+            raise _wrong(
+                f"{shown(name)} is no plain file", "links and devices are not part of a release"
+            )
     empty = folders - {
         parent.as_posix() for name in found for parent in PurePosixPath(name).parents
     }
     if empty:
-        raise _wrong(f"{min(empty)} is an empty folder", "the release has none")
+        raise _wrong(f"{shown(min(empty))} is an empty folder", "the release has none")
     return found
 
 
@@ -283,7 +286,7 @@ def compare_names(present: set[str], wanted: set[str]) -> None:
     if missing := sorted(wanted - present):
         raise _wrong(f"{missing[0]} is missing", "the pull was not finished, or it was removed")
     if extra := sorted(present - wanted):
-        raise _wrong(f"{extra[0]} is not part of the release", "somebody added it")
+        raise _wrong(f"{shown(extra[0])} is not part of the release", "somebody added it")
 
 
 def small_file(folder: Path, name: str) -> bytes:

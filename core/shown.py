@@ -22,10 +22,25 @@ def shown(text: str, most: int = _MOST) -> str:
     return kept if len(text) <= most and len(kept) <= most else f"{kept[:most]}..."
 
 
+def printed(text: str) -> str:
+    r"""Return ``text`` with each character that does not print as an escape, line ends apart.
+
+    For sentences of ours that hold a stranger's word: nothing is cut, what `shown` made stays.
+
+    >>> printed("a: anna\x1b[2J\nb\u202e")
+    'a: anna\\x1b[2J\nb\\u202e'
+    """
+    return "".join(c if c == "\n" or c.isprintable() else _escape(c) for c in text)
+
+
 def _safe(character: str) -> str:
     if character == "\\":
         return "\\\\"
     strange = not character.isprintable() or unicodedata.combining(character)
     if strange or unicodedata.bidirectional(character) in _TURNED:
-        return character.encode("unicode_escape").decode("ascii")
+        return _escape(character)
     return character
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")

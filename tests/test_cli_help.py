@@ -83,3 +83,11 @@ def test_an_error_has_three_parts_and_a_code_for_programs(tmp_path: object) -> N
     assert "99" in done.stderr
     assert "why:" in done.stderr
     assert "fix:" in done.stderr
+
+
+def test_an_error_prints_no_escape_whatever_it_names(tmp_path: object) -> None:
+    """T8: names of files come from strangers; what is printed moves no cursor."""
+    done = _run("verify", f"{tmp_path}/no\x1b[2J\u202e")
+
+    assert done.stderr.splitlines()[0].endswith(r"no\x1b[2J\u202e is not a folder")
+    assert all(line.isprintable() for line in done.stderr.splitlines())

@@ -275,6 +275,23 @@ def test_an_unknown_field_under_a_known_version_is_refused() -> None:
         trusted_federation(log, spec, (keyring,))
 
 
+def test_a_hostile_name_is_printed_as_text(folder: Path) -> None:
+    """T8: escapes and a line end in the name of a file that somebody added stay in one line."""
+    (folder / "x\x1b]0;owned\x07\u009b31m\nfix: \u202eall is well").write_bytes(b"")
+
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "orthofed", "verify", str(folder)],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 4
+    assert all(line.isprintable() for line in done.stderr.splitlines())
+    assert len(done.stderr.splitlines()) == 3
+    assert r"x\x1b]0;owned\x07\x9b31m\nfix: \u202eall is well is not part of" in done.stderr
+
+
 def test_the_command_ends_with_4_and_names_the_check(folder: Path) -> None:
     """`orthofed verify` as a process: text on stderr, one JSON object with --json."""
     command = [sys.executable, "-P", "-m", "orthofed", "verify", str(folder), "--json"]
