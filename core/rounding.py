@@ -94,4 +94,5 @@ def _bfloat16(values: Float64[np.ndarray, "..."]) -> tuple[Shaped[np.ndarray, ".
     if small.any():
         rounded = np.where(small, np.rint(values * 2.0**133) * 2.0**-133, rounded)
     finite = bool((np.abs(rounded) <= _BF16_MAX).all())  # False for NaN, too
-    return (rounded.astype("<f4").view("<u4") >> 16).astype("<u2"), finite
+    stored = (rounded.astype("<f4").view("<u4") >> 16).astype("<u2")
+    return stored.reshape(values.shape), finite  # a single number had become a row of one

@@ -14,8 +14,9 @@ from orthofed.core.errors import InputError
 from orthofed.core.file_fix import FileFix, file_fix
 from orthofed.core.layer import Layer
 from orthofed.core.module_spelling import Family, module_spellings
+from orthofed.core.tensorfile import header_bytes
 
-from .adapter_files import diffusers, kohya, layers, lora, peft, write
+from .adapter_files import diffusers, kohya, kohya_names, layers, lora, peft, write
 from .test_file_doctor import run
 
 ENDS = {
@@ -203,6 +204,23 @@ def test_types_that_we_do_not_write_are_copied_as_they_are(tmp_path):
 
     assert fix.changes == ("dropped 1 key of metadata: ss_dataset_dirs",)
     assert save(load_file(out)) == save(tensors)
+
+
+def test_a_bfloat16_file_without_alpha_gets_one_in_bfloat16(tmp_path):
+    """A plain LoRA as trainers on newer cards write it; rank 4 is exact in BF16."""
+    base = kohya_names("sd15")[0].removesuffix(".lora_up.weight")
+    shapes = {f"{base}.lora_down.weight": (4, 768), f"{base}.lora_up.weight": (768, 4)}
+    data = bytes(sum(2 * n * m for n, m in shapes.values()))
+    header = header_bytes([(name, "BF16", shape) for name, shape in shapes.items()], {})
+    path, out = tmp_path / "anna.safetensors", tmp_path / "out.safetensors"
+    path.write_bytes(header + data)
+    file = examine_file(path)
+
+    write_fixed(path, file.header, file_fix(file.header, file.kind, file.values), out)
+
+    copy = examine_file(out)
+    assert copy.dtypes == ("BF16",)
+    assert copy.values.alphas == {base: 4.0}
 
 
 def test_the_hash_in_the_header_is_that_of_the_copy(tmp_path):
