@@ -122,8 +122,14 @@ def check(
 
 
 def _row(index: int, body: bytes) -> dict[str, Any]:
-    """Return what the table shows of one leaf; a kind of a later version is shown by its name."""
-    leaf: dict[str, Any] = json.loads(body)
+    """Return what the table shows of one leaf; one of a later version is shown by its kind."""
+    from ..core.errors import VerificationFailed
+    from ..core.leaf import parse_leaf
+
+    try:
+        leaf: dict[str, Any] = parse_leaf(body)
+    except VerificationFailed:
+        return {"leaf": index, "kind": _kind(body)}
     told = cast("dict[str, Any]", leaf["doc"]["body"]) if "doc" in leaf else leaf
     known = ("slot", "client", "triggers", "n", "manifest", "spec", "concept", "state")
     row = {name: told[name] for name in known if name in told}
@@ -132,11 +138,23 @@ def _row(index: int, body: bytes) -> dict[str, Any]:
     return {"leaf": index, "kind": str(leaf["kind"]), **row}
 
 
+def _kind(body: bytes) -> str:
+    """Return the name that a leaf of a later version gives itself, or `?`."""
+    from ..core.shown import shown
+
+    try:
+        leaf: object = json.loads(body)
+    except (ValueError, RecursionError):
+        return "?"
+    kind = cast("dict[str, object]", leaf).get("kind") if isinstance(leaf, dict) else None
+    return shown(kind, 20) if isinstance(kind, str) else "?"
+
+
 def _says(row: dict[str, Any]) -> str:
     parts = [
         str(row["n"]) if "n" in row else "",
         f"of leaf {row['of']}" if "of" in row else "",
-        " ".join(row.get("triggers", ())),
+        " ".join(map(str, triggers)) if isinstance(triggers := row.get("triggers"), list) else "",
         str(row.get("state", "")),
         str(row.get("spec", row.get("manifest", "")))[:16],
     ]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from orthofed.client import ledger_command
 from orthofed.client.channel import Channel
 from orthofed.client.ledger_reader import LedgerReader, folder_reader, wire_reader
 from orthofed.client.origin import WireOrigin
@@ -143,6 +144,25 @@ def test_the_commands_show_prove_and_check(mirror: Mirror, folder: Path, tmp_pat
     assert (checked["leaf"], checked["kind"], checked["slot"]) == (300, "lease", 2)
     assert (bad.returncode, nowhere.returncode) == (4, 2)
     assert "check failed: ledger proof" in bad.stderr
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ({"doc": "x", "kind": "seal", "v": 1}, "seal"),
+        ({"doc": {"kind": "seal"}, "kind": "contribution", "v": 1}, "contribution"),
+        ({"kind": "lease", "triggers": 5, "v": 1}, "lease"),
+        ({"kind": "a\x1b[2J", "v": 2}, "a\\x1b[2J"),
+        ({"kind": 5}, "?"),
+        (["kind"], "?"),
+    ],
+)
+def test_a_leaf_of_a_later_version_is_shown_by_its_kind(body: object, kind: str) -> None:
+    """What an earlier version cannot read must not hide the leaves around it."""
+    row = ledger_command._row(7, json.dumps(body).encode())
+
+    assert row == {"leaf": 7, "kind": kind}
+    assert ledger_command._says(row) == ""
 
 
 def test_a_fork_that_pull_found_is_checked_by_its_file_alone(
