@@ -18,7 +18,6 @@ trains. Cost: no numpy, no torch: a waiting daemon stays small.
 # ruff: noqa: RUF009, FBT003 -- each field is made by a call that takes its default first
 
 import difflib
-import tomllib
 from collections.abc import Collection
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
@@ -27,8 +26,9 @@ from typing import Any, Final, Literal, cast, get_args
 from ..core.errors import InputError
 from ..core.memorisation import BY_HEART
 from ..core.names import slug
+from ..core.toml import parse_toml
 from .hours import ALLOWED, Window
-from .setting import broken, choice, exact, number, path, switch, texts, word
+from .setting import broken, choice, exact, number, path, seen, switch, texts, word
 
 Mode = Literal["always", "auto", "never"]
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)
@@ -108,7 +108,7 @@ class DaemonSettings:
         lacks a name, a noun, images or base, or has another's name.
         """
         try:
-            given = tomllib.loads(file.read_text("utf-8"))
+            given = parse_toml(file.read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(
                 f"{file} cannot be read as TOML: {error}",
@@ -193,7 +193,7 @@ def _at(folder: Path, text: str) -> str:
 
 def _bad(key: str, value: object, allowed: str) -> InputError:
     return InputError(
-        f"daemon setting {key} = {value!r:.200}, allowed is {allowed}",
+        f"daemon setting {key} = {seen(value)}, allowed is {allowed}",
         why="a daemon that misreads its settings works when it should not",
         fix=f"correct {key.rpartition(' ')[2]}; docs/daemon.md lists all of them",
         code="bad-daemon-setting",

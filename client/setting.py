@@ -6,7 +6,6 @@ each value that a person can set has a type and bounds, and they are printed fro
 that is checked. Used by training_settings.py and daemon_settings.py, which say why and what to do.
 """
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import Field, field
@@ -14,6 +13,8 @@ from typing import Any, Final, get_args
 
 _MOST_TEXTS: Final = 16
 _LONGEST_PATH: Final = 4_096
+_EXACT_FLOAT: Final = 1 << 53
+_LONGEST_QUOTE: Final = 200
 _LONGEST_TEXT: Final = 400  # characters; a text encoder reads some 77 tokens
 
 
@@ -47,6 +48,15 @@ def path(default: str, says: str) -> Any:  # noqa: ANN401  # a field
     return field(default=default, metadata={"path": _LONGEST_PATH, "says": says})
 
 
+def seen(value: object) -> str:
+    """Return ``value`` as an error quotes it: short, whatever a file gave."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes out no integer of thousands of digits
+        return "an integer of thousands of digits"
+    return text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}..."
+
+
 def broken(item: "Field[Any]", value: object) -> str:
     """Return what is allowed in ``item``, where ``value`` is not; empty where it is."""
     return "" if _fits(item, value) else allowed(item)
@@ -72,7 +82,7 @@ def allowed(item: "Field[Any]") -> str:
 def exact(value: Any, kind: type) -> Any:  # noqa: ANN401  # of any setting
     """Return TOML's value as the setting's own type: 1 may stand for 1.0, a list is a tuple."""
     if kind is float and type(value) is int:
-        return float(value)
+        return float(value) if abs(value) <= _EXACT_FLOAT else value  # never within bounds
     return tuple(value) if kind is tuple and type(value) is list else value
 
 
@@ -87,7 +97,7 @@ def _fits(item: "Field[Any]", value: Any) -> bool:  # noqa: ANN401  # of any set
     if "path" in meta:
         return isinstance(value, str) and len(value) <= meta["path"]
     is_number = isinstance(value, type(item.default)) and not isinstance(value, bool)
-    return is_number and math.isfinite(value) and meta["low"] <= value <= meta["high"]
+    return is_number and meta["low"] <= value <= meta["high"]  # NaN is not; 400 digits are no float
 
 
 def _are_texts(value: object, meta: Mapping[str, Any]) -> bool:

@@ -10,16 +10,16 @@ error. Later wins: default, preset, file, option of the command line.
 # ruff: noqa: RUF009, FBT003 -- each field is made by a call that takes its default first
 
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from ..core.errors import InputError
+from ..core.toml import parse_toml
 from .captions import PLACE, TEMPLATES
 from .presets import PRESETS
-from .setting import allowed, broken, choice, exact, number, path, switch, texts, word
+from .setting import allowed, broken, choice, exact, number, path, seen, switch, texts, word
 
 Schedule = Literal["cosine", "linear", "constant"]
 Optimiser = Literal["adamw", "adamw8bit", "prodigy"]
@@ -197,7 +197,7 @@ class TrainingSettings:
 
 def _toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return parse_toml(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path} cannot be read as TOML: {error}",
@@ -217,7 +217,7 @@ def _preset(name: object) -> Mapping[str, object]:
 def _check(holds: bool, key: str, value: object, allowed: str) -> None:  # noqa: FBT001  # the fact
     if not holds:
         raise InputError(
-            f"training setting {key} = {value!r}, allowed is {allowed}",
+            f"training setting {key} = {seen(value)}, allowed is {allowed}",
             why="a setting that is misread trains something else",
             fix=f"correct {key}; orthofed client settings lists all of them",
             code="bad-training-setting",

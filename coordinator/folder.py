@@ -9,7 +9,6 @@ import fcntl
 import json
 import os
 import re
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from typing import cast
 
 from ..core.errors import InputError, Refused
 from ..core.kinds import DERIVABLE, DERIVED
+from ..core.toml import parse_toml
 from .fs import Fs
 from .policy import Policy
 
@@ -122,8 +122,8 @@ class Settings:
     def from_bytes(cls, data: bytes, path: Path) -> "Settings":
         """Return the settings of a file's bytes; ``path`` is for the errors."""
         try:
-            table = tomllib.loads(data.decode())
-        except (ValueError, RecursionError) as error:  # TOML's and UTF-8's are ValueErrors
+            table = parse_toml(data.decode())
+        except ValueError as error:  # TOML's and UTF-8's
             raise _bad_settings(path, str(error)) from error
         unknown = sorted(set(table) - _KNOWN)
         if unknown:

@@ -5,12 +5,12 @@ comes k-th leases k-th. Shares are of all clients; who is chosen for one fate ha
 """
 
 import random
-import tomllib
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ..core.errors import InputError
+from ..core.toml import parse_toml
 
 Fate = Literal["plain", "slow", "returns", "leaves", "bad"]
 """How a client fares: ``slow`` trains ``slow_factor`` times as long; ``returns`` is killed in the
@@ -96,8 +96,8 @@ class Scenario:
         table: dict[str, Any] = {}
         if path is not None:
             try:
-                table = tomllib.loads(path.read_text("utf-8"))
-            except (OSError, ValueError, RecursionError) as error:
+                table = parse_toml(path.read_text("utf-8"))
+            except (OSError, ValueError) as error:
                 raise _bad(str(path), str(error)) from error
         table = {name.replace("lambda", "lambda_"): value for name, value in table.items()}
         known = {field.name: type(field.default) for field in fields(Scenario)}

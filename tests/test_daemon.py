@@ -375,6 +375,7 @@ def test_killed_forty_times_a_concept_has_one_contribution(
         b'{"v": 1, "do": "resume", "for_s": 5}',
         b'{"v": 1, "do": "pause", "for_s": 0}',
         b'{"v": 1, "do": "pause", "for_s": NaN}',
+        pytest.param(b'{"v": 1, "do": "pause", "for_s": 1%s}' % (b"0" * 400), id="400 digits"),
         b'{"v": 1, "do": "pause", "for_s": true}',
         b'{"v": 1, "do": "pause", "for_s": "2h"}',
         b'{"v": 1, "do": ["pause"]}',

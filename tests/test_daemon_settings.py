@@ -40,6 +40,14 @@ def test_relative_paths_start_at_the_files_own_folder(tmp_path: Path) -> None:
     assert concept.base == str(tmp_path / "base")
 
 
+def test_lists_nested_too_deep_are_no_settings(tmp_path: Path) -> None:
+    """One error, as for any text that is no TOML."""
+    with pytest.raises(InputError) as refused:
+        _read(tmp_path, f"hours = {'[' * 5_000}")
+
+    assert refused.value.code == "settings-unreadable"
+
+
 @pytest.mark.parametrize(
     ("head", "said", "allowed"),
     [
@@ -54,6 +62,7 @@ def test_relative_paths_start_at_the_files_own_folder(tmp_path: Path) -> None:
         ("upload_kib_s = nan", "upload_kib_s = nan", "int from 0"),
         ('gpu = "tpu"', "gpu = 'tpu'", "cuda:N"),
         ("windows = []", "windows", "one of the keys"),
+        pytest.param(f"log_mb = 1{'0' * 400}", "log_mb = 1000", "int from 1", id="400 digits"),
     ],
 )
 def test_a_bad_value_is_named_with_what_is_allowed(

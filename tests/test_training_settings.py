@@ -41,6 +41,10 @@ def test_what_the_file_does_not_name_keeps_its_default(tmp_path: Path) -> None:
         "prior_folder = 3",
         "prior_guidance = 0.5",
         "jitter_colour = 0.6",
+        pytest.param(f"steps = 1{'0' * 400}", id="an integer that is no float"),
+        pytest.param(f"rate = 1{'0' * 400}", id="a rate that is no float"),
+        pytest.param(f"steps = 0x{'f' * 5_000}", id="an integer that Python does not print"),
+        pytest.param(f"steps = {'[' * 5_000}", id="lists in lists"),
     ],
 )
 def test_an_unknown_key_or_a_bad_value_is_an_error(tmp_path: Path, text: str) -> None:
