@@ -2,9 +2,10 @@
 
 Writer: compact ASCII JSON, keys sorted, data in the same order without gaps, padded with spaces to
 a multiple of 8 (formats.md 1 law 2); equal content, equal bytes. Reader (T5, T8; security.md 6):
-1 MiB of header, no key twice at any depth, no fractions, integers of 16 digits, four dimensions,
-extents that match, no gap, overlap or tail. I64 is taken in base models only, where old text
-encoders keep `position_ids`. Cost: linear in the header. Opening and hashing files is the caller's.
+1 MiB of header, no key twice at any depth, no sign, no fraction, no half character, integers of 16
+digits, four dimensions, extents that match, no gap, overlap or tail. I64 is taken in base models
+only, where old text encoders keep `position_ids`. Cost: linear in the header. Opening and hashing
+files is the caller's.
 """
 
 import json
@@ -26,6 +27,8 @@ MAX_HEADER = 1 << 20
 _READ_SIZES: Mapping[str, int] = {**SIZES, "I64": 8}
 _NUMPY = {"F16": "<f2", "BF16": "<u2", "F32": "<f4", "I16": "<i2", "I64": "<i8"}
 _MAX_DIGITS = 16
+_MOST_ENTRIES = 1 << 63
+"""Where readers in other languages begin to overflow, also on the way to a product of 0."""
 _ALIGNMENT = 8
 _LENGTH_BYTES = 8
 
@@ -195,10 +198,20 @@ def _no_key_twice(pairs: list[tuple[str, object]]) -> dict[str, object]:
     body = dict(pairs)
     if len(body) != len(pairs):
         raise _bad("a header with a key twice", "readers would disagree on which one counts")
+    texts = (text for pair in pairs for text in pair if isinstance(text, str))
+    if any(map(_has_surrogate, texts)):
+        raise _bad("half a character in a text of the header", "it has no bytes in UTF-8")
     return body
 
 
+def _has_surrogate(text: str) -> bool:
+    """Return whether one of the two escapes of a character stands there without its other half."""
+    return not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text)
+
+
 def _short_integer(digits: str) -> int:
+    if digits.startswith("-"):  # -0 too, which other readers take for a fraction
+        raise _bad("a negative number in the header", "shapes and offsets are 0 or more")
     if len(digits) > _MAX_DIGITS:
         raise _bad(f"an integer of {len(digits)} digits", f"it has at most {_MAX_DIGITS}")
     return int(digits)
@@ -236,6 +249,8 @@ def _tensor(name: str, entry: object, limits: Limits) -> TensorInfo:
         raise _bad(f"shape of {name[:80]!r}", f"it has at most {limits.dimensions} counts")
     if offsets is None or len(offsets) != 2 or offsets[0] > offsets[1]:  # noqa: PLR2004  # a pair
         raise _bad(f"offsets of {name[:80]!r}", "they are a start and an end")
+    if math.prod(max(count, 1) for count in shape) >= _MOST_ENTRIES:
+        raise _bad(f"shape of {name[:80]!r}", "its counts multiply to less than 2^63, zeros apart")
     size = limits.sizes[dtype] * math.prod(shape)
     if offsets[1] - offsets[0] != size:
         raise _bad(f"{offsets[1] - offsets[0]} bytes of {name[:80]!r}", f"its shape takes {size}")

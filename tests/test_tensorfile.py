@@ -119,6 +119,12 @@ GOOD = json.dumps({"a": entry()}).encode()
         file_of(b'{"a":1.0}'),
         file_of(b'{"a":1e9}'),
         file_of(b'{"a":12345678901234567}'),
+        file_of(b'{"a":{"dtype":"F16","shape":[-0],"data_offsets":[0,0]}}'),
+        file_of(b'{"a":{"dtype":"F16","shape":[1],"data_offsets":[-0,2]}}', bytes(2)),
+        file_of(b'{"\\ud800":{"dtype":"F16","shape":[1],"data_offsets":[0,2]}}', bytes(2)),
+        file_of(b'{"__metadata__":{"a":"\\udc00"}}'),
+        file_of(b'{"__metadata__":{"\\ud800":"a"}}'),
+        file_of(json.dumps({"a": entry(shape=[10**15, 10**15, 0], offsets=[0, 0])}).encode()),
         file_of(b'{"a":{},"a":{}}'),
         file_of(b'{"__metadata__":{"a":"1","a":"2"}}'),
         file_of(b'{"__metadata__":{"a":1}}'),
@@ -154,6 +160,13 @@ def test_anything_doubtful_is_refused(raw: bytes) -> None:
         read(raw)
 
     assert caught.value.code == "bad-tensor-file"
+
+
+def test_a_character_of_two_escapes_is_a_character() -> None:
+    """Outside the first plane JSON spells one as a pair of surrogates."""
+    header = read(file_of(b'{"__metadata__":{"a":"\\ud83d\\ude00"}}'))
+
+    assert header.metadata == {"a": "\U0001f600"}
 
 
 def test_a_header_beyond_one_mebibyte_is_refused_by_its_length() -> None:
