@@ -31,6 +31,7 @@ from ..proto.methods import Method
 from .public_facts import Concept, Federation, Leaf, LedgerState, Proof, Release, ReleaseFile
 
 _PIECE = 1 << 20
+_LAST_RELEASE = (1 << 32) - 1  # 32 bits on the wire
 _KEPT_RELEASES = 4
 _KEPT_BUNDLES = 16
 _PEER = "unix:page"
@@ -146,6 +147,13 @@ class PublicReader:
         return Proof(leaf, path, state)
 
     def _read_release(self, n: int) -> Release:
+        if n > _LAST_RELEASE:
+            raise Refused(
+                f"there is no release {n}",
+                why=f"a release has a number 1 to {_LAST_RELEASE}",
+                fix="choose one of those that are listed",
+                code="not-found",
+            )
         request = wire.ManifestRequest(n)
         said = self._ask(methods.GET_MANIFEST, request, wire.ManifestReply.from_bytes)
         manifest = ReleaseManifest.from_document(parse(said.document, kind="release"))
