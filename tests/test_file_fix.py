@@ -52,14 +52,19 @@ def changes(path: Path, family: Family = "sd1", scale: float = 1.0) -> dict[str,
 
 def fixed(tmp_path: Path, tensors, metadata=None) -> tuple[FileFix, Path]:
     """Write a file and its copy."""
-    path = write(tmp_path / "anna.safetensors", tensors, metadata)
+    return copied(write(tmp_path / "anna.safetensors", tensors, metadata))
+
+
+def copied(path: Path) -> tuple[FileFix, Path]:
+    """Write the copy of a file."""
+    out = path.with_name("out.safetensors")
     file = examine_file(path)
     assert file.header is not None
     assert file.kind is not None
     assert file.values is not None
     fix = file_fix(file.header, file.kind, file.values)
-    write_fixed(path, file.header, fix, tmp_path / "out.safetensors")
-    return fix, tmp_path / "out.safetensors"
+    write_fixed(path, file.header, fix, out)
+    return fix, out
 
 
 def product(change: Change, layer: Layer) -> bytes:
@@ -212,14 +217,14 @@ def test_a_bfloat16_file_without_alpha_gets_one_in_bfloat16(tmp_path):
     shapes = {f"{base}.lora_down.weight": (4, 768), f"{base}.lora_up.weight": (768, 4)}
     data = bytes(sum(2 * n * m for n, m in shapes.values()))
     header = header_bytes([(name, "BF16", shape) for name, shape in shapes.items()], {})
-    path, out = tmp_path / "anna.safetensors", tmp_path / "out.safetensors"
+    path = tmp_path / "anna.safetensors"
     path.write_bytes(header + data)
-    file = examine_file(path)
 
-    write_fixed(path, file.header, file_fix(file.header, file.kind, file.values), out)
+    _, out = copied(path)
 
     copy = examine_file(out)
     assert copy.dtypes == ("BF16",)
+    assert copy.values is not None
     assert copy.values.alphas == {base: 4.0}
 
 
