@@ -4,10 +4,12 @@ from typing import Annotated
 
 import typer
 
-from .command_line import Folder, Json, desk_of, show
+from .command_line import MOST_NUMBER, Folder, Json, desk_of, show
 
 EXAMPLE = "Example: orthofed coordinator approve fed 7"
-Leaf = Annotated[int, typer.Argument(help="Its number: the ledger leaf, as listed.", min=0)]
+Leaf = Annotated[
+    int, typer.Argument(help="Its number: the ledger leaf, as listed.", min=0, max=MOST_NUMBER)
+]
 
 
 def approve(directory: Folder, leaf: Leaf, as_json: Json = False) -> None:

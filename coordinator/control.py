@@ -8,6 +8,7 @@ folder itself only when nobody holds that lock (reliability.md 2.2).
 
 import contextlib
 import json
+import logging
 import os
 import socket
 import socketserver
@@ -21,7 +22,9 @@ from typing import Any, Protocol
 from ..core import errors
 from ..core.errors import OrthoFedError
 from .caller import who_runs
+from .meter import FAULT
 
+_LOG = logging.getLogger("orthofed.coordinator")
 _LINE = 1 << 20
 _TIMEOUT_S = 120.0
 _CREDENTIALS = struct.Struct("3i")
@@ -143,9 +146,34 @@ def _answer(desk: Desk, line: bytes) -> bytes:
         asked = json.loads(line)
         answer = {"ok": desk.ask(asked["op"], asked["args"])}
     except OrthoFedError as error:
-        parts = {"what": error.what, "why": error.why, "fix": error.fix, "code": error.code}
-        answer = {"error": {"kind": type(error).__name__, **parts}}
+        answer = _refusal(error)
+    except Exception as error:  # noqa: BLE001  # the last line of defence; logged as a bug
+        _LOG.error("fault in a command: %s", type(error).__name__, exc_info=error)
+        answer = _refusal(_foreseen_by_nobody(error))
     return json.dumps(answer).encode() + b"\n"
+
+
+def _refusal(error: OrthoFedError) -> dict[str, Any]:
+    parts = {"what": error.what, "why": error.why, "fix": error.fix, "code": error.code}
+    return {"error": {"kind": type(error).__name__, **parts}}
+
+
+def _foreseen_by_nobody(error: Exception) -> OrthoFedError:
+    """Return what to tell of the machine's own refusal, or of a fault of ours."""
+    if isinstance(error, OSError):
+        where = f" ({error.filename})" if error.filename else ""
+        return OrthoFedError(
+            f"the coordinator met an error of the system: {error.strerror or error}{where}",
+            why="the operating system refused it a file or a device",
+            fix="mend what is named, then look with orthofed coordinator status what was done",
+            code="os-error",
+        )
+    return OrthoFedError(
+        f"the coordinator met a fault of its own: {type(error).__name__}",
+        why="nobody foresaw it; its log has the place, and it goes on serving",
+        fix="look with orthofed coordinator status what was done, and report the lines of the log",
+        code=FAULT,
+    )
 
 
 @contextmanager

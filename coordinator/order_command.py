@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ..core.errors import InputError
-from .command_line import Folder, Json, desk_of, show
+from .command_line import MOST_NUMBER, Folder, Json, desk_of, show
 
 EXAMPLE = "Example: orthofed coordinator order fed train --member 1f0c44ab --concept anna"
 ROUND_EXAMPLE = "Example: orthofed coordinator round fed --concept anna"
@@ -27,7 +27,9 @@ def order(
     everybody: Annotated[
         bool, typer.Option("--all", help="score: every concept of the newest release.")
     ] = False,
-    release: Annotated[int, typer.Option(help="score: in which release; default the newest.")] = 0,
+    release: Annotated[
+        int, typer.Option(max=MOST_NUMBER, help="score: in which release; default the newest.")
+    ] = 0,
     days: Annotated[int, typer.Option(help="Days until the order lapses, 1 to 365.")] = 30,
     as_json: Json = False,
 ) -> None:

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .command_line import Folder, Json, desk_of, show
+from .command_line import MOST_NUMBER, Folder, Json, desk_of, show
 
 EXAMPLE = "Example: orthofed coordinator retention fed --release 3"
 _HEADER = "concept                          retention  base     single   merged   pictures  member"
@@ -12,7 +12,9 @@ _HEADER = "concept                          retention  base     single   merged 
 
 def retention(
     directory: Folder,
-    release: Annotated[int, typer.Option(help="Which release; default the newest.")] = 0,
+    release: Annotated[
+        int, typer.Option(max=MOST_NUMBER, help="Which release; default the newest.")
+    ] = 0,
     as_json: Json = False,
 ) -> None:
     """Show what a release keeps of each concept, by its owner's figures, the worst first.

@@ -1,5 +1,6 @@
 """The audit log: who did what, before it is done; what is changed afterwards is found."""
 
+import errno
 import getpass
 import json
 import os
@@ -11,6 +12,7 @@ from orthofed.coordinator.audit_log import AuditLog, entries
 from orthofed.coordinator.audited_desk import AuditedDesk
 from orthofed.coordinator.caller import who_runs
 from orthofed.coordinator.clock import SystemClock
+from orthofed.coordinator.control import ControlClient, ControlServer
 from orthofed.coordinator.doctor import examine
 from orthofed.core.errors import OrthoFedError, Refused, VerificationFailed
 
@@ -44,6 +46,39 @@ def test_commands_are_told_with_who_gave_them(tmp_path):
     assert {act["who"].rpartition(" as ")[2] for act in acts} == {getpass.getuser()}
     assert invite.rpartition(":")[2] not in folder.audit_log.read_text()
     assert folder.audit_log.stat().st_mode & 0o777 == 0o600
+
+
+class Broken:
+    """A desk whose file system has gone."""
+
+    def ask(self, op, args):
+        del args
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", f"/volume/{op}")
+
+
+def test_what_nobody_foresaw_is_answered_and_logged(tmp_path, caplog):
+    """A number that no database holds, a volume that vanished: not `it does not answer`."""
+    with running(founded(tmp_path)) as own:
+        log = log_at(tmp_path)
+        for desk, code, words in (
+            (AuditedDesk(own.desk, log, "wren"), "coordinator-fault", "OverflowError"),
+            (Broken(), "os-error", "/volume/approve"),
+        ):
+            control = ControlServer(own.folder.control, lambda _, desk=desk: desk)
+            with pytest.raises(OrthoFedError, match=words) as said:
+                ControlClient(own.folder.control).ask("approve", {"leaf": 1 << 80})
+            control.close()
+            assert said.value.code == code
+        log.close()
+    typed = run("coordinator", "approve", str(own.folder.root), str(1 << 80), check=False)
+
+    assert [record.exc_info is not None for record in caplog.records] == [True, True]
+    assert [(each.op, each.said) for each in entries(tmp_path / "audit.log")] == [
+        ("approve", ""),
+        ("", "failed"),
+    ]
+    assert typed.returncode == 2
+    assert "is not in the range" in typed.stderr
 
 
 def test_looking_is_no_act(tmp_path):
