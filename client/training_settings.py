@@ -48,7 +48,9 @@ class TrainingSettings:
     ema_decay: float = number(
         0.0, 0, 0.99999, "of the average of A and vectors that is kept; 0: none"
     )
-    min_snr_gamma: float = number(0.0, 0, 100, "weights of 2303.09556, 5 is usual; 0: equal ones")
+    min_snr_gamma: float = number(
+        0.0, 0, 100, "min-SNR loss weighting (arXiv 2303.09556); 5 is usual, 0 is off"
+    )
     noise_offset: float = number(0.0, 0, 1, "share of a constant added to each channel's noise")
     null_weight: float = number(10.0, 0, 1e4, "of the null-response term; 0: none")
     null_batch: int = number(8, 1, 1_024, "public states a pass")

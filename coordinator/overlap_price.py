@@ -136,9 +136,14 @@ def after(ranks: Mapping[int, int]) -> str:
     """Return in one line what comes after the last disjoint slot."""
     disjoint = min(width // rank for width, rank in ranks.items())
     full = [(m, r) for m, r in sorted(ranks.items()) if m // r < 2 * disjoint]
-    heard = " to ".join(f"{r / m:.1%} at width {m}" for m, r in dict.fromkeys((full[0], full[-1])))
-    rest = ", elsewhere in nothing" if len(full) < len(ranks) else ""
-    return f"then    {2 * disjoint:<7}  with --overlap 2: a later one is heard in {heard}{rest}"
+    shares = sorted({r / m for m, r in full})
+    shared = " to ".join(f"{share:.1%}" for share in dict.fromkeys((shares[0], shares[-1])))
+    widths = ", ".join(str(m) for m, _ in full)
+    where = f", at width {widths} alone" if len(full) < len(ranks) else ""
+    return (
+        f"then    {2 * disjoint:<7}  with --overlap 2: each further one shares {shared} of its"
+        f" directions with each of the {disjoint}{where}"
+    )
 
 
 def _percent(share: float) -> str:

@@ -37,8 +37,8 @@ def test_the_example_of_the_help_shows_slots_widths_and_bytes() -> None:
         "LoRA    48.7 MB  a concept in a release, F16",
     ]
     assert then == (
-        "then    32       with --overlap 2: a later one is heard in 6.2% at width 320, elsewhere in"
-        " nothing"
+        "then    32       with --overlap 2: each further one shares 6.2% of its directions with"
+        " each of the 16, at width 320 alone"
     )
 
 
