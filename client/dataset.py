@@ -54,7 +54,7 @@ class ConceptImages:
         InputError: no such folder, no images, fewer than five, a broken, tiny or huge one, a bad
         mask or caption.
         """
-        paths = image_paths(folder)
+        paths = _image_paths(folder)
         kept_back = max(1, min(held_out, len(paths) // 4))
         first_held_out = len(paths) - kept_back
         items, thumbnails = list[Captioned](), []
@@ -84,6 +84,24 @@ class ConceptImages:
         return total.hexdigest()
 
 
+def _image_paths(folder: Path) -> list[Path]:
+    """Return the images of ``folder``; kohya's ``10_name/`` below it is named, not read."""
+    try:
+        return image_paths(folder)
+    except InputError as error:
+        if error.code != "no-images":
+            raise
+        below = min((path for path in folder.iterdir() if path.is_dir()), default=None)
+        if below is None:
+            raise
+        raise InputError(
+            error.what,
+            why="subfolders are not read",
+            fix=f"give the subfolder itself, such as {below}, or move the images up",
+            code=error.code,
+        ) from error
+
+
 def _checked(path: Path, caption: str, *, size: int, step: int) -> tuple[Captioned, Image.Image]:
     """Return what is kept of one image, and its pixels as they are trained on."""
     image = read_image(path, least_side=size // 2)
@@ -100,7 +118,7 @@ def _of_the_class(
 ) -> tuple[Captioned, ...]:
     """Return the class images in ``folder``; none of their captions may call the concept."""
     items = list[Captioned]()
-    for number, path in enumerate(image_paths(folder)):
+    for number, path in enumerate(_image_paths(folder)):
         caption = caption_of(path, noun, number=number)
         for trigger in triggers:
             if re.search(rf"(?<!\w){re.escape(trigger)}(?!\w)", caption, re.IGNORECASE):

@@ -19,6 +19,7 @@ from .happened import Happened, Report
 from .home import Home
 from .lost_work import LostWork
 from .masters import Masters
+from .other_lease import other_lease_named
 from .packed_contribution import PackedContribution
 from .session import Session
 from .share_text import ShareText
@@ -60,7 +61,8 @@ class Leasing:
         # The newest master's, even for a client key of an older one: a rotation moved the request.
         member = Masters(self._home).newest().member(self._federation.log)
         request = self._request(session, key, member)
-        with self._correcting.given_up_if_refused(session):
+        other = other_lease_named(self._home, session.concept)
+        with self._correcting.given_up_if_refused(session), other:
             lease = self._channel.call(methods.LEASE, request, wire.LeaseReply, key=member)
         if (lease.slot >= self._federation.spec.capacity) != (session.home >= 0):
             raise VerificationFailed(

@@ -18,8 +18,16 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Read every stored byte and name each bad file; exit code 4 if there is one."""
+    from ..core.errors import InputError
     from .doctor import examine
 
+    if (directory / "model_index.json").is_file():
+        raise InputError(
+            f"{directory} is a diffusers pipeline",
+            why="doctor reads one model file, or a whole coordinator's folder",
+            fix="give a file in it, or run orthofed audit on the folder",
+            code="not-a-coordinator",
+        )
     found = examine(directory, say=say)
     scrubbed = found.scrubbed
     value = {

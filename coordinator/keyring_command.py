@@ -6,6 +6,7 @@ each of those machines, without a network, and ``keyring install`` brings it int
 private key is ever printed or given as an argument. docs/keys.md tells when to do what.
 """
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -218,7 +219,8 @@ def _facts(ring: "Keyring") -> dict[str, Any]:
 
 
 def _text(ring: "Keyring") -> str:
-    lines = [f"keyring {ring.n}, in force until {ring.until} (Unix seconds)"]
+    until = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(ring.until))
+    lines = [f"keyring {ring.n}, in force until {until}"]
     lines.append(f"ledger   {ring.ledger}")
     lines += [f"release  {key}" for key in ring.release]
     lines += [f"root     {key}" for key in ring.root]

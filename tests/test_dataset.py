@@ -183,6 +183,16 @@ def test_too_few_images_are_an_error_that_says_how_many(
     assert caught.value.code == code
 
 
+def test_images_in_subfolders_are_named_and_not_read(tmp_path: Path) -> None:
+    """As kohya lays them, `10_name/`: the fix is that folder."""
+    write_images(tmp_path / "10_anna", 6)
+
+    with pytest.raises(InputError, match="subfolders are not read") as caught:
+        _load(tmp_path)
+
+    assert str(tmp_path / "10_anna") in caught.value.fix
+
+
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     """A typing mistake in --images."""
     with pytest.raises(InputError, match="not a folder"):

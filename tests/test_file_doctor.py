@@ -194,6 +194,17 @@ def test_a_folder_still_goes_to_the_coordinators_doctor_and_nothing_is_an_error(
     assert (nothing.returncode, json.loads(nothing.stdout)["error"]["code"]) == (2, "no-such-file")
 
 
+def test_a_pipelines_folder_is_named_for_what_it_is(tmp_path):
+    """Nobody is told to found a federation in it."""
+    (tmp_path / "model_index.json").write_text("{}")
+
+    done = run(str(tmp_path))
+
+    assert done.returncode == 2
+    assert "is a diffusers pipeline" in done.stderr
+    assert "orthofed audit" in done.stderr
+
+
 def test_a_folder_of_peft_is_its_file_and_a_release_is_sent_to_verify(tmp_path):
     """Who points at the folder means the adapter in it."""
     folder = tmp_path / "peft"

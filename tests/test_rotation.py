@@ -1,5 +1,6 @@
 """New keys: what was signed before stays good, what old keys sign afterwards is refused (T25)."""
 
+import datetime as dt
 import json
 import secrets
 import shutil
@@ -327,10 +328,13 @@ def test_the_commands_rotate_and_never_show_a_key(tmp_path):
         run("coordinator", "keyring", "sign", out, "--key", str(key))
     text = run("coordinator", "keyring", "install", place, out).stdout
     told.append(json.loads(run("coordinator", "keyring", "show", place, "--json").stdout))
+    shown = run("coordinator", "keyring", "show", place).stdout
     done = run("coordinator", "rotate", place, "--release", check=False)
 
     assert [each["n"] for each in told] == [2, 3]
     assert "keyring 3 is in force" in text
+    until = dt.datetime.fromtimestamp(told[1]["until"], dt.UTC)
+    assert f"keyring 3, in force until {until:%Y-%m-%d %H:%M:%S}Z\n" in shown
     assert told[1]["root"] == [public]
     assert root.stat().st_mode & 0o777 == 0o600
     assert done.returncode == 2

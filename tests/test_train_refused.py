@@ -12,9 +12,14 @@ from pathlib import Path
 import pytest
 
 from orthofed.client.happened import Happened
+from orthofed.client.home import Home
+from orthofed.client.other_lease import other_lease_named
+from orthofed.client.session import Phase, Session
+from orthofed.client.state import save
 from orthofed.core.errors import (
     InputError,
     OrthoFedError,
+    Refused,
 )
 
 from .coordinator_process import COMMAND
@@ -40,6 +45,22 @@ def test_a_training_that_outlasts_a_lease_is_refused_before_it(owner: TrainingOw
     assert caught.value.code == "takes-too-long"
     assert "no slot was leased" in caught.value.why
     assert "Lease" not in str(sent_messages(owner.home))
+
+
+@pytest.mark.parametrize("phase", ["joined", "leased"])
+def test_a_second_lease_is_refused_by_the_name_of_the_first(tmp_path: Path, phase: Phase) -> None:
+    """The concept that holds the slot, and what frees it; a run without a slot is none."""
+    home = Home.at(tmp_path)
+    others: list[tuple[str, Phase]] = [("anna-k7", phase), ("bodo-x4", "joined")]
+    for concept, its in others:
+        home.run(concept).mkdir(parents=True)
+        save(home.run(concept), Session(concept, (concept,), (1,), "person", "12" * 16, 1, its))
+    said = {"why": "one at a time", "fix": "finish it", "code": "quota-used"}
+
+    with pytest.raises(Refused) as caught, other_lease_named(home, "bodo-x4"):
+        raise Refused("1 live lease of this member, allowed is 1", **said)
+
+    assert ("orthofed client give-back anna-k7" in caught.value.fix) == (phase == "leased")
 
 
 def test_a_disk_too_small_for_the_cache_is_refused_before_a_lease(
