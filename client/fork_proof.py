@@ -4,7 +4,9 @@
 
 ``root`` and ``proof`` show what the newer checkpoint says of the first leaves: ``proof`` leads
 ``root``, over as many leaves as the older one has, to the newer root; and ``root`` is not what the
-older one signed. Law: it stands alone; whoever has the log id needs nothing else and nobody's word.
+older one signed. Laws: it stands alone; whoever has the log id needs nothing else and nobody's
+word; the newer checkpoint is signed by the newest of the keys, so one that was rotated away alone
+accuses nobody (T25). It can have signed the older one, which is told (``is_by_former_key``).
 Source: security.md 2 (T17), 4.3, 4.7. Not here: who saw the two (ledger_view.py).
 """
 
@@ -74,7 +76,7 @@ class ForkProof:
         Raises VerificationFailed: this proves no fork.
         """
         keys = [ring.ledger for ring in trusted_keyrings(log, self.keyrings)]
-        old, new = (_signed(note, keys, log) for note in (self.old, self.new))
+        old, new = _signed(self.old, keys, log), open_checkpoint(self.new, keys[-1], log)
         merkle.verify_consistency(
             old_size=old.size, old_root=self.root, size=new.size, root=new.root, proof=self.proof
         )
@@ -87,9 +89,21 @@ class ForkProof:
             )
         return old, new
 
+    def is_by_former_key(self, log: str) -> bool:
+        """Return whether the older checkpoint is by a key that was rotated away since.
+
+        Then whoever holds that key can have made it. Raises as `check`.
+        """
+        newest = trusted_keyrings(log, self.keyrings)[-1].ledger
+        try:
+            open_checkpoint(self.old, newest, log)
+        except VerificationFailed:
+            return True
+        return False
+
 
 def _signed(note: bytes, keys: Sequence[str], log: str) -> Checkpoint:
-    """Return the checkpoint, signed by any ledger key that the log has had."""
+    """Return the older checkpoint, signed by any ledger key that the log has had."""
     *others, newest = keys
     for key in others:
         try:

@@ -106,12 +106,24 @@ def check(
     with file.open("rb") as opened:
         data = opened.read((1 << 20) + 1)
     if data.startswith(b"{"):
-        old, new = ForkProof.from_bytes(data).check(log_of(place))
-        facts: dict[str, Any] = {"forked": True, "old": old.size, "new": new.size}
+        proof, log = ForkProof.from_bytes(data), log_of(place)
+        old, new = proof.check(log)
+        former = proof.is_by_former_key(log)
+        facts: dict[str, Any] = {
+            "forked": True,
+            "old": old.size,
+            "new": new.size,
+            "old_by_former_key": former,
+        }
         text = (
             f"FORKED: the ledger's key signed {old.size} leaves, and then {new.size} leaves"
             " that do not begin with them"
         )
+        if former:
+            text += (
+                "\nThe first were signed by a ledger key that was rotated away since: if that key"
+                " was stolen, it was the thief who signed them."
+            )
     else:
         with open_ledger(place, home=home, patience_s=patience_s) as reader:
             found = reader.check_proof(data)

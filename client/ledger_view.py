@@ -101,6 +101,7 @@ def read_view(source: PublicSource, log: str, *, tries: int = 1) -> LedgerView:
             files[HEAD] = source.read(HEAD, HEAD_BYTES)
             signed = document.parse(files[HEAD], kind="head")
             signed.verify((federation.keyring.ledger,))
+            signed.check_only((federation.keyring.ledger,))
             head = LedgerHead.from_document(signed)
             if head.log != log:
                 raise mismatch("the head is of another ledger")

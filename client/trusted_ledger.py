@@ -89,6 +89,7 @@ class TrustedLedger:
         with check("release signature"):
             ring = self.keyring_at(leaf)
             doc.verify(ring.release, need=1)
+            doc.check_only(ring.release)
         with check("expiry"):
             ring.check_time(manifest.t)
         with check("completeness"):

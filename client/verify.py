@@ -11,10 +11,11 @@
     9 header             every safetensors file and sample picture, by our own strict readers
 
 Laws: one byte changed, added or removed anywhere in the folder gives exit code 4 and the name of
-the check (formats.md 2, law 8). A folder cannot know what came after it: its head says when it was
-true, and only ``pull`` refuses a head older than ``fresh``; here ``max_age_s`` does, if given. The
-log id inside the folder is only as good as the folder: compare the one printed with the one you
-were given, or pass it. Source: security.md 4.8, 6; T8, T10, T16. Cost: one read of every file.
+the check (formats.md 2, law 8), but for a witness's line under a checkpoint, which says nothing. A
+folder cannot know what came after it: its head says when it was true, and only ``pull`` refuses a
+head older than ``fresh``; here ``max_age_s`` does, if given. The log id inside the folder is only
+as good as the folder: compare the one printed with the one you were given, or pass it. Source:
+security.md 4.8, 6; T8, T10, T16. Cost: one read of every file.
 """
 
 import hashlib

@@ -25,7 +25,7 @@ _NOTE_BYTES: Final = 16 << 10
 _ED25519: Final = b"\x01"
 _ID_BYTES: Final = 4
 _DIGITS: Final = 16
-_COSIGNATURE = re.compile("\u2014 [^ \n+]+ [A-Za-z0-9+/]+={0,2}")
+_COSIGNATURE = re.compile("\u2014 [!-*,-~]+ [A-Za-z0-9+/]+={0,2}")  # printable ASCII, no plus
 
 
 @dataclass(frozen=True, slots=True)

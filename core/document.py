@@ -64,6 +64,16 @@ class Document:
         """Return the canonical bytes."""
         return encode(self.value)
 
+    def check_only(self, allowed: Collection[str]) -> None:
+        """Raise VerificationFailed if a key that is none of ``allowed``, hex, signed it too."""
+        if strange := [each.key for each in self.sigs if each.key not in allowed]:
+            raise VerificationFailed(
+                f"a signature by key {strange[0][:16]}..., which is none of its signers'",
+                why="somebody else added it, so the file is not what was published",
+                fix="take the file from the coordinator",
+                code="strange-signature",
+            )
+
     def verify(self, allowed: Collection[str], need: int = 1) -> None:
         """Check every signature, and that ``need`` of them are by ``allowed`` keys.
 

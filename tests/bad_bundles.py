@@ -125,6 +125,21 @@ FILES: dict[str, tuple[Callable[[Folder], Folder], str]] = {
 }
 TRUST: dict[str, tuple[Callable[[Folder], Folder], str]] = {
     "no manifest": (write(MANIFEST, None), "folder"),
+    "a manifest that somebody else signed too": (
+        write(MANIFEST, sign("release", GOOD.signed.body, [RELEASE, THIEF]).to_bytes()),
+        "release signature",
+    ),
+    "a head that somebody else signed too": (
+        write(
+            HEAD,
+            sign("head", parse(FOLDER[HEAD], kind="head").body, [LEDGER, THIEF]).to_bytes(),
+        ),
+        "head",
+    ),
+    "a witness whose name moves the cursor": (
+        write(NOTE, FOLDER[NOTE] + "\u2014 evil\x1b[2Jname AAAA\n".encode()),
+        "checkpoint",
+    ),
     "no log id": (write(LOG, None), "log id"),
     "no spec": (write(SPEC, None), "spec"),
     "no keyring": (write(KEYS, None), "keyring"),

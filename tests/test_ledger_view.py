@@ -14,12 +14,14 @@ import pytest
 from orthofed.client.fork_proof import ForkProof
 from orthofed.client.ledger_view import look, remember
 from orthofed.client.seen_heads import SeenHeads
+from orthofed.core.checkpoint import Checkpoint, sign_checkpoint
 from orthofed.core.document import Document, sign
 from orthofed.core.errors import InputError, Refused, VerificationFailed
 from orthofed.core.keyring import Keyring
 from orthofed.core.keys import SigningKey
 from orthofed.core.leaf import document_leaf, lease_leaf, spec_leaf
 
+from .bundles import keyring
 from .mirror import (
     LEDGER,
     NOW_S,
@@ -32,6 +34,7 @@ from .mirror import (
 )
 from .plain_ledger import PlainLedger
 
+THIEF = SigningKey.from_seed(b"\x63" * 32)
 RELEASE = SignedRelease.of(files())
 LOG = RELEASE.log
 
@@ -218,6 +221,37 @@ def test_two_heads_of_one_size_are_a_fork(seen: SeenHeads) -> None:
     old, new = ForkProof.from_bytes(path.read_bytes()).check(LOG)
     assert old.size == new.size
     assert old.root != new.root
+
+
+def test_a_ledger_key_that_was_rotated_away_accuses_nobody() -> None:
+    """T25: a later history has to be the newest key's; an earlier one is told to be a former's."""
+    ring = keyring(2, tiny_keyring(), [ROOT], ledger=THIEF.public_hex)
+    newest, rings = THIEF, tuple(each.to_bytes() for each in (tiny_keyring(), ring))
+    true, invented = PlainLedger(leaves(20)), PlainLedger(leaves(21, forked_at=9))
+
+    def note(key: SigningKey, plain: PlainLedger, size: int) -> bytes:
+        return sign_checkpoint(key, Checkpoint(LOG, size, plain.root(size)))
+
+    later = ForkProof(
+        note(newest, true, 20),
+        note(LEDGER, invented, 21),
+        invented.root(20),
+        tuple(invented.growth(20, 21)),
+        rings,
+    )
+    with pytest.raises(VerificationFailed):
+        later.check(LOG)
+
+    earlier = ForkProof(
+        note(LEDGER, invented, 12),
+        note(newest, true, 20),
+        true.root(12),
+        tuple(true.growth(12, 20)),
+        rings,
+    )
+    assert [each.size for each in earlier.check(LOG)] == [12, 20]
+    assert earlier.is_by_former_key(LOG)
+    assert not replace(earlier, old=note(newest, invented, 12)).is_by_former_key(LOG)
 
 
 def test_no_proof_accuses_an_honest_ledger(seen: SeenHeads) -> None:
