@@ -275,7 +275,10 @@ class Machine(StorePlay):
             elif not self._is_built():
                 self._build(ends, begins)
             else:
+                outdated = self.world.is_outdated
                 self._publish(ends, begins)
+                if outdated:
+                    self._plan(None, 0)
 
     def finish_release(self) -> None:
         while self.world.planned is not None:
@@ -285,7 +288,8 @@ class Machine(StorePlay):
         def ask() -> str:
             return "open" if self.house.desk.ask("plan", {"lambda_1024": None})["new"] else "same"
 
-        self._step(lambda _: self.world.plan(), ask, kill, start)
+        given_up = self.world.given_up() if self.world.is_outdated else self.world
+        self._step(lambda _: self.world.plan(), ask, kill, start, half=lambda _: given_up)
 
     def _build(self, kill: int | None, start: int) -> None:
         house = self.house
@@ -310,7 +314,7 @@ class Machine(StorePlay):
         n = self.world.num_releases + 1
 
         def ask() -> str:
-            self.house.desk.publish(n)
+            self.house.desk.ask("publish", {"n": n})
             return "published"
 
         self._step(lambda _: self.world.publish(), ask, kill, start)

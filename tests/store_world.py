@@ -309,8 +309,22 @@ class World:
         )
         return "approved", after._follow(leaf)
 
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the open plan holds what was taken out since; what was replaced can go."""
+        return any(
+            at in (self.planned or ()) and self._standing(leaf) not in ("accepted", "superseded")
+            for leaf, (at, _) in self.contributions.items()
+        )
+
+    def given_up(self) -> "World":
+        """Return the state without an open plan; what was emptying for it alone is free."""
+        return replace(self, planned=None, plans=self.plans[:-1])._vacated()
+
     def plan(self) -> tuple[str, "World"]:
         """Open the plan of the next release, unless it would be the newest once more."""
+        if self.is_outdated:
+            return self.given_up().plan()
         if self.planned is not None:
             return "open", self
         held = frozenset(
@@ -325,6 +339,8 @@ class World:
 
     def publish(self) -> tuple[str, "World"]:
         """Make the plan the newest release; what it leaves out and was emptying is free."""
+        if self.is_outdated:
+            return "plan-outdated", self
         released = self.planned
         assert released is not None
         return "published", replace(
