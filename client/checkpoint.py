@@ -5,8 +5,9 @@
 
 Laws: each file appears whole (home.py, F1), the JSON last, so a kill inside a save leaves the
 older generation to believe in; a save made for other settings, images, spec or slot is not
-believed. Draws are functions of the step (draws.py), so the step stands for every generator and
-for the sampler's place. No pickle. Source: reliability.md 5.
+believed, and never takes the place of one of this run. Draws are functions of the step (draws.py),
+so the step stands for every generator and for the sampler's place. No pickle. Source:
+reliability.md 5.
 """
 
 import hashlib
@@ -43,7 +44,7 @@ class TrainingSaves:
     identity: str  # a digest of everything that decides the run's bits
 
     def write(self, state: TrainingState) -> None:
-        """Save ``state`` and drop what is older than the generation before it."""
+        """Save ``state``; keep it, the generation before it, and as many of other runs."""
         data = save(dict(state.tensors))
         name = f"train-{state.step:08d}"
         write_whole(self.folder / f"{name}.safetensors", data)
@@ -54,8 +55,9 @@ class TrainingSaves:
             "sha256": hashlib.sha256(data).hexdigest(),
             "step": state.step,
         }
-        write_whole(self.folder / f"{name}.json", json.dumps(record).encode())
-        for old in self._records()[_GENERATIONS:]:
+        written = self.folder / f"{name}.json"
+        write_whole(written, json.dumps(record).encode())
+        for old in self._superseded(written):
             old.unlink()
             old.with_suffix(".safetensors").unlink(missing_ok=True)
 
@@ -71,6 +73,25 @@ class TrainingSaves:
 
     def _records(self) -> Sequence[Path]:
         return sorted(self.folder.glob("train-*.json"), reverse=True)
+
+    def _superseded(self, written: Path) -> Sequence[Path]:
+        """Return the records that nobody needs any more, now that ``written`` is there.
+
+        Of this run what is ahead of it goes too: the run would have gone on from there, had it been
+        whole. Other runs keep their last two saves, all together: settings are changed back.
+        """
+        records = self._records()
+        mine = [path for path in records if self._is_mine(path)]
+        kept = [path for path in mine if path <= written][:_GENERATIONS]
+        others = [path for path in records if path not in mine]
+        others.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        return [path for path in records if path not in (*kept, *others[:_GENERATIONS])]
+
+    def _is_mine(self, path: Path) -> bool:
+        try:
+            return json.loads(path.read_bytes())["identity"] == self.identity
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
 
     def _read(self, path: Path) -> TrainingState | None:
         try:

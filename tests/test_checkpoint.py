@@ -149,3 +149,55 @@ def test_two_generations_are_kept_and_clear_removes_them(tmp_path: Path) -> None
     ]
     saves.clear()
     assert not list(tmp_path.iterdir())
+
+
+def _write(saves: TrainingSaves, *steps: int) -> None:
+    for step in steps:
+        saves.write(TrainingState(step, {"a": np.ones(3, np.float32)}, (0.5,)))
+
+
+def _steps(saves: TrainingSaves) -> list[int]:
+    """Return the steps that the folder has saves of; each record has its tensors."""
+    tensors = sorted(int(path.stem[6:]) for path in saves.folder.glob("*.safetensors"))
+    assert tensors == sorted(int(path.stem[6:]) for path in saves.folder.glob("*.json"))
+    return tensors
+
+
+def test_saves_of_an_earlier_setting_never_crowd_out_those_of_the_run(tmp_path: Path) -> None:
+    """Seed 0 was saved at 41 and 50; with seed 1 it stops at 20, 30 and 40."""
+    before, now = TrainingSaves(tmp_path, "seed 0"), TrainingSaves(tmp_path, "seed 1")
+    _write(before, 41, 50)
+
+    for step in (20, 30, 40):
+        _write(now, step)
+        state = now.newest()
+        assert state is not None
+        assert state.step == step
+
+    assert _steps(now) == [30, 40, 41, 50]
+    back = before.newest()
+    assert back is not None
+    assert back.step == 50
+
+
+def test_runs_of_ever_other_settings_keep_two_saves_of_all_others(tmp_path: Path) -> None:
+    """The folder does not grow with the number of settings that were tried."""
+    for number in range(4):
+        _write(TrainingSaves(tmp_path, f"seed {number}"), 10 * number + 1, 10 * number + 2)
+
+    assert _steps(TrainingSaves(tmp_path, "seed 3")) == [21, 22, 31, 32]
+
+
+def test_a_save_goes_on_counting_behind_two_that_were_damaged(tmp_path: Path) -> None:
+    """Both generations are spoilt, the run begins anew: what it saves is there to resume from."""
+    saves = TrainingSaves(tmp_path, "run")
+    _write(saves, 41, 50)
+    for path in tmp_path.glob("*.safetensors"):
+        path.write_bytes(b"spoilt")
+
+    _write(saves, 30)
+
+    state = saves.newest()
+    assert state is not None
+    assert state.step == 30
+    assert _steps(saves) == [30]
