@@ -107,8 +107,17 @@ class Findings:
     @property
     def told(self) -> bool:
         """Whether every part of the file was compared with what the release says of it."""
-        open_ = any(found.verdict == "cannot be told" for found in self.slots)
+        open_ = any(found.verdict in {"cannot be told", "not compared"} for found in self.slots)
         return not self.together.untold and not open_
+
+    @property
+    def shares_only(self) -> bool:
+        """Whether all that is open is what a contribution that is not here would tell.
+
+        Nothing lies outside of leased slots then, and nobody looked at what is in some of them.
+        """
+        hidden = any(found.verdict == "cannot be told" for found in self.slots)
+        return not (self.refuted or self.told or self.together.untold or hidden)
 
     @property
     def clean(self) -> bool:

@@ -90,7 +90,7 @@ def as_text(audited: Audited, manifest: ReleaseManifest) -> str:
             f"the base was taken as given, SHA-256 {audited.base_sha256}: compare it with its"
             " publisher's, or give the base's folder"
         )
-    if found.clean and audited.compared < len(found.slots):
+    if found.shares_only:
         lines.append("shares only: pull the release with --contributions to compare what was sent")
     return "\n".join(lines)
 
@@ -100,6 +100,8 @@ def _verdict(found: Findings) -> str:
         return "not what the release says"
     if found.clean:
         return "every part of it is a contribution's, as the release says"
+    if found.shares_only:
+        return "nothing outside of leased slots; what is in them was not compared"
     return (
         "cannot be told: nothing here is against the release, and not all of it was compared; pull"
         " the release with --contributions, or verify its folder with --rebuild"

@@ -425,6 +425,31 @@ def test_the_command_prints_a_table_or_json_and_ends_with_4(hadamard: House, tmp
     assert json.loads(machine.stdout)["strange"] == ["more.diff"]
 
 
+def test_what_was_not_compared_is_called_nobodys_word(hadamard: House, tmp_path) -> None:
+    """Without contributions a tampered slot cannot be seen: exit code 0, and not called clean."""
+    bare = Path(shutil.copytree(hadamard.folder, tmp_path / "bare"))
+    shutil.rmtree(bare / "trust" / "contributions")
+    tensors = hadamard.lora()
+    for name, (_, values) in tensors.items():
+        if name.endswith("lora_up.weight"):
+            values[:, 4:8] *= 3
+    bad = write(tmp_path / "bad.safetensors", tensors)
+    command = [sys.executable, "-P", "-m", "orthofed", "audit", str(bad), "--release", str(bare)]
+
+    def run(*more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*command, *more], capture_output=True, text=True, check=False)
+
+    told, machine = run(), run("--json")
+
+    assert (told.returncode, machine.returncode) == (0, 0)
+    assert "nothing outside of leased slots; what is in them was not compared" in told.stdout
+    assert "as the release says" not in told.stdout
+    assert "pull the release with --contributions" in told.stdout
+    said = json.loads(machine.stdout)
+    assert (said["told"], said["clean"]) == (False, False)
+    assert {each["verdict"] for each in said["slots"]} == {"not compared"}
+
+
 def test_a_link_stands_for_a_folder_and_leaves_nothing(tmp_path: Path) -> None:
     """The newest release is fetched as far as an audit needs it, into a folder that then goes."""
     with running(founded(tmp_path)) as coordinator:
