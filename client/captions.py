@@ -1,10 +1,10 @@
 """What is said of one image, with ``{}`` in the concept's place.
 
-A text file of the image's name is its caption. In it stands ``{}``, a trigger, or the class noun,
-looked for in this order; the first one found becomes ``{}``. A caption with none of them would
-teach the model that the concept's looks belong to every other word in it, so it is an error. An
-image without a caption gets a template, by default a neutral one as in textual inversion (arXiv
-2208.01618).
+A text file of the image's name (sidecar.py) is its caption. In it stands ``{}``, a trigger, or the
+class noun, looked for in this order; the first one found becomes ``{}``. A caption with none of
+them would teach the model that the concept's looks belong to every other word in it, so it is an
+error. An image without a caption gets a template, by default a neutral one as in textual inversion
+(arXiv 2208.01618).
 """
 
 import re
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from ..core.errors import InputError
+from .sidecar import sidecar
 
 PLACE: Final = "{}"
 TEMPLATES: Final = ("a picture of {}", "a portrait of {}", "an image of {}", "{}")
@@ -30,16 +31,17 @@ def caption_of(
 
     Raises InputError: the text file is not UTF-8, or names the concept in no way.
     """
-    sidecar = image.with_suffix(".txt")
-    if not sidecar.is_file():
+    beside = sidecar(image, ".txt")
+    if beside is None:
         return templates[number % len(templates)]
     try:
-        text = " ".join(sidecar.read_text("utf-8").split())
+        # With a byte order mark, as some editors write, that is no part of the first word.
+        text = " ".join(beside.read_text("utf-8-sig").split())
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{sidecar.name} cannot be used: it is not UTF-8 text ({error.reason})",
+            f"{beside.name} cannot be used: it is not UTF-8 text ({error.reason})",
             why="it is the caption of an image",
-            fix=f"save {sidecar} as UTF-8, or remove it",
+            fix=f"save {beside} as UTF-8, or remove it",
             code="broken-caption",
         ) from error
     if not text:
@@ -52,8 +54,8 @@ def caption_of(
             return text[: found.start()] + PLACE + text[found.end() :]
     said = f"{PLACE}, {' or '.join((*triggers, noun))}"
     raise InputError(
-        f"the caption {sidecar.name} names the concept nowhere: {text[:80]!r}",
+        f"the caption {beside.name} names the concept nowhere: {text[:80]!r}",
         why="what the caption does not name is learnt as part of its other words",
-        fix=f"write {said} where the concept stands in {sidecar}",
+        fix=f"write {said} where the concept stands in {beside}",
         code="caption-without-trigger",
     )

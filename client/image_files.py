@@ -15,9 +15,10 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from ..core.errors import InputError
 from ..core.shown import shown
+from .sidecar import sidecar
 
 MASK_SUFFIX: Final = "-masklabel.png"
-"""A mask lies beside its image: photo.jpg, photo-masklabel.png; white counts in full."""
+"""A mask lies beside its image: photo.jpg, photo-masklabel.png, in any case; white is in full."""
 
 FORMATS: Final = ("PNG", "JPEG", "WEBP")
 """What Pillow may decode. Left alone it chooses by content: a PostScript file named x.png would be
@@ -55,7 +56,7 @@ def image_paths(folder: Path) -> list[Path]:
         path
         for path in folder.iterdir()
         if path.suffix.lower() in _SUFFIXES | _HEIC
-        and not path.name.endswith(MASK_SUFFIX)
+        and not path.name.lower().endswith(MASK_SUFFIX)
         and path.is_file()
     )
     if len(paths) < _MIN_IMAGES:
@@ -91,8 +92,8 @@ def read_mask(path: Path, size: tuple[int, int]) -> Image.Image | None:
     Units: ``size`` of the image, (width, height) in pixels. Raises InputError: it is broken, all
     black, or not of that size.
     """
-    beside = path.with_name(path.stem + MASK_SUFFIX)
-    if not beside.is_file():
+    beside = sidecar(path, MASK_SUFFIX)
+    if beside is None:
         return None
     mask = _decoded(beside).convert("L")
     if mask.size != size or mask.getbbox() is None:

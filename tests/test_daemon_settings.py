@@ -48,6 +48,13 @@ def test_lists_nested_too_deep_are_no_settings(tmp_path: Path) -> None:
     assert refused.value.code == "settings-unreadable"
 
 
+def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path: Path) -> None:
+    """Windows' editor writes one before the first key."""
+    assert _read(tmp_path, '\ufeffbase = "base"' + CONCEPT) == _read(
+        tmp_path, 'base = "base"' + CONCEPT
+    )
+
+
 @pytest.mark.parametrize(
     ("head", "said", "allowed"),
     [

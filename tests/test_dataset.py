@@ -335,6 +335,48 @@ def test_a_mask_lies_beside_its_image(tmp_path: Path) -> None:
         assert caught.value.code == "bad-mask"
 
 
+@pytest.mark.parametrize("ending", ["-masklabel.PNG", "-MASKLABEL.PNG", "-MaskLabel.Png"])
+def test_a_mask_is_known_by_its_ending_in_any_case(tmp_path: Path, ending: str) -> None:
+    """As Windows writes it: it is that image's mask, and no image to train on."""
+    folder = write_images(tmp_path / "images", 5)
+    mask = Image.new("L", (20, 20))
+    mask.paste(255, (0, 0, 10, 20))
+    mask.save(folder / f"01{ending}", "PNG")
+
+    images = _load(folder)
+
+    assert [item.name for item in images.train] == ["00.png", "01.png", "02.png", "03.png"]
+    assert [item.mask is not None for item in images.train] == [False, True, False, False]
+
+
+def test_a_caption_is_known_by_its_ending_in_any_case(tmp_path: Path) -> None:
+    """`.TXT` is read; of two the one in lower case; another image's name is no ending."""
+    folder = write_images(tmp_path / "images", 5)
+    (folder / "00.txt").unlink()
+    (folder / "00.TXT").write_text("photo of {} in upper case")
+    (folder / "01.TXT").write_text("photo of {} passed over")
+    (folder / "02.txt").unlink()
+    (folder / "02X.TXT").write_text("photo of {} that is no image's")
+
+    first, second, third, _ = (item.caption for item in _load(folder).train)
+
+    assert first == "photo of {} in upper case"
+    assert second == "photo of {} on a blue tree"
+    assert "no image's" not in third
+
+
+def test_a_byte_order_mark_is_no_part_of_a_caption(tmp_path: Path) -> None:
+    """Windows' editor writes one before the first word."""
+    folder = write_images(tmp_path / "images", 5)
+    (folder / "00.txt").write_bytes(b"\xef\xbb\xbfphoto of {}")
+    (folder / "01.txt").write_bytes(b"\xef\xbb\xbf")
+
+    first, second, *_ = (item.caption for item in _load(folder).train)
+
+    assert first == "photo of {}"
+    assert "\ufeff" not in second
+
+
 def test_a_photo_of_a_phone_that_writes_heic_is_read(tmp_path: Path) -> None:
     """With the extra installed it is an image like any other."""
     pillow_heif = pytest.importorskip("pillow_heif", reason="the extra heic is not installed")

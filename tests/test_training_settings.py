@@ -87,3 +87,11 @@ def test_what_the_settings_command_prints_is_a_file_that_reads_back(
     path.write_text(capsys.readouterr().out)
 
     assert TrainingSettings.read(path) == TrainingSettings.read(preset=preset)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path: Path) -> None:
+    """Windows' editor writes one before the first key."""
+    file = tmp_path / "fast.toml"
+    file.write_bytes(b"\xef\xbb\xbfsteps = 60\n")
+
+    assert TrainingSettings.read(file).steps == 60
