@@ -6,7 +6,8 @@
 
 Law: exact: integers of the contributors in, one rounding out; the same choice gives the same bytes
 on every machine, and all concepts at the release's weights give the release's own. Everything lies
-in ``.compose`` inside the folder until it is whole; a run that was cut goes on.
+in ``.compose`` inside the folder until it is whole; a run that was cut goes on with its release,
+one that was refused with any.
 """
 
 import shutil
@@ -36,7 +37,7 @@ from .home import disk_full, sync_folder, write_whole
 from .make_derived import usable_base
 from .open_part import open_shares
 from .origin import Origin
-from .pull import Pull
+from .pull import Begun, Pull
 from .seen_heads import SeenHeads
 
 WORK: Final = ".compose"
@@ -82,9 +83,22 @@ class Compose:
         """
         kinds = kinds_for(programs, default=COMPOSED)
         self._claim()
-        work, made = self.out / WORK, self.out / WORK / "made"
+        work = self.out / WORK
         pull = Pull(self.origin, self.log, work, self.seen, self.on_bytes, mirrors=self.mirrors)
         begun = pull.begin(n)
+        with pull.let_go_when_refused():
+            return self._composed(pull, begun, concepts, weights, programs, kinds)
+
+    def _composed(  # what is composed, and of what
+        self,
+        pull: Pull,
+        begun: Begun,
+        concepts: Sequence[str],
+        weights: Mapping[str, int],
+        programs: Collection[str],
+        kinds: frozenset[str],
+    ) -> Composed:
+        work, made = self.out / WORK, self.out / WORK / "made"
         release, manifest = begun.release, begun.release.manifest
         usable_base(kinds, self.base, release.federation.spec)
         self._check_room(kinds)

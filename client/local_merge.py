@@ -8,7 +8,8 @@
 Laws (formats.md 1, laws 1 and 7): the same bytes as if all of it had been public; nobody signed the
 result, so it has no manifest and `orthofed verify` refuses it; what is private stays in files of
 this machine. Everything lies in ``.private`` inside the folder until the result is whole, then the
-rest of that is removed; a run that was cut goes on. Cost: one merge, one read of the base model.
+rest of that is removed; a run that was cut goes on with its release, one that was refused with any.
+Cost: one merge, one read of the base model.
 """
 
 import shutil
@@ -84,6 +85,17 @@ class LocalMerge:
         self._claim()
         pull = Pull(WireOrigin(self.channel), self.log, self.work, self.seen, self.on_bytes)
         release = pull.begin(n).release
+        with pull.let_go_when_refused():
+            return self._merged(pull, release, lambda_1024=lambda_1024, kinds=kinds)
+
+    def _merged(
+        self,
+        pull: Pull,
+        release: TrustedRelease,
+        *,
+        lambda_1024: int | None,
+        kinds: Collection[str],
+    ) -> Merged:
         spec = release.federation.spec
         check_base(self.base, spec)
         pull.fetch_contributions(release)

@@ -19,14 +19,14 @@ import contextlib
 import re
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from ..core.base_files import BaseFiles
 from ..core.derived_file import DerivedFile, read_derived
-from ..core.errors import InputError, VerificationFailed
+from ..core.errors import InputError, Refused, VerificationFailed
 from ..core.release import FileEntry
 from ..core.tile import TILE_WIDTH, join_entries
 from .choice import CHOICE, choice_bytes, chosen_derived, chosen_files
@@ -112,12 +112,13 @@ class Pull:
         """
         begun = self.begin(n)
         release = begun.release
-        derived = self._derived(release) if kinds else ()
-        files = chosen_files(release.manifest, kinds, derived)
-        chosen = chosen_derived(derived, kinds)
-        made = entries_of(chosen)
-        missing = [f for f, e in zip(chosen, made, strict=True) if not self._is_whole(e)]
-        usable_base({file.kind for file in missing}, self.base, release.federation.spec)
+        with contextlib.nullcontext() if self._holds_some(release) else self.let_go_when_refused():
+            derived = self._derived(release) if kinds else ()
+            files = chosen_files(release.manifest, kinds, derived)
+            chosen = chosen_derived(derived, kinds)
+            made = entries_of(chosen)
+            missing = [f for f, e in zip(chosen, made, strict=True) if not self._is_whole(e)]
+            usable_base({file.kind for file in missing}, self.base, release.federation.spec)
         blobs = tuple(Contributions(self.out, release).wanted()) if contributions or missing else ()
         wanted = (*files, *made, *(each.entry for each in blobs if contributions))
         self.traffic.wanted_bytes += sum(entry.bytes for entry in wanted)
@@ -155,6 +156,18 @@ class Pull:
             raise self._taken(f"was begun with release {release.manifest.n}, not {n}")
         write_whole(self.out / PART / MANIFEST, signed)
         return Begun(release, view, ledger, signed)
+
+    @contextlib.contextmanager
+    def let_go_when_refused(self) -> Iterator[None]:
+        """Within it, a refusal is an answer and no break: what comes next may be of any release.
+
+        What was fetched stays: contributions are the ledger's, whatever the release.
+        """
+        try:
+            yield
+        except (InputError, Refused):
+            (self.out / PART / MANIFEST).unlink(missing_ok=True)
+            raise
 
     def _manifest(self, n: int, ledger: TrustedLedger) -> bytes:
         ledger.manifest_id(n)  # before a question that may have no answer
@@ -323,6 +336,11 @@ class Pull:
                 if path.parent.name == PART or found.manifest.n == n:
                     return signed
         return None
+
+    def _holds_some(self, release: TrustedRelease) -> bool:
+        """Whether files stand here that another release would leave behind."""
+        names = (entry.name for entry in release.manifest.files if entry.name != INFO)
+        return any(place(self.out, name).exists() for name in names)
 
     def _is_whole(self, entry: FileEntry) -> bool:
         path = place(self.out, entry.name)

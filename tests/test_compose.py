@@ -194,3 +194,25 @@ def test_a_weight_that_is_no_number_is_said():
     """The text stands in the error."""
     with pytest.raises(InputError, match="strong"):
         weight_1024("strong")
+
+
+def test_a_refused_pull_pins_its_folder_to_no_release(tmp_path):
+    """Dora comes with release 2: the very command that release 1 refused then gives her files.
+
+    So too a whole model that was asked for without the base.
+    """
+    with running(founded(tmp_path)) as coordinator:
+        member = coordinator.member()
+        member.contribute(member.pack(member.lease("anna", ("anna-k7",)), seed=1))
+        coordinator.release(614)
+        out, whole = tmp_path / "out", tmp_path / "whole"
+        words, full = ("--concept", "dora"), ("--as", "full")
+        refused = [compose(coordinator, out, *words, check=False)]
+        refused.append(compose(coordinator, whole, *full, check=False))
+        member.contribute(member.pack(member.lease("dora", ("dora-k7",)), seed=2))
+        coordinator.release(614)
+        base = ("--base", str(coordinator.house.settings.base))
+        done = [compose(coordinator, out, *words), compose(coordinator, whole, *full, *base)]
+
+    assert [each.returncode for each in refused] == [2, 2]
+    assert [json.loads(each.stdout)["release"] for each in done] == [2, 2]

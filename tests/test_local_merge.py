@@ -182,6 +182,23 @@ def test_who_was_not_named_is_told_so(shared, tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} == {WORK}
 
 
+def test_who_is_named_later_is_given_it_by_the_same_command(tmp_path):
+    """Release 1 holds nothing for Carla and says: pull a newer release. Release 2 does."""
+    with running(founded(tmp_path)) as coordinator:
+        member = coordinator.member()
+        contribute(member, "eva", EVA, DORA)
+        coordinator.release()
+        with pytest.raises(Refused, match="release 1 is sealed for this key"):
+            merge(coordinator, tmp_path / "out")
+        contribute(member, "rex", REX, CARLA)
+        coordinator.release()
+
+        merged = merge(coordinator, tmp_path / "out")
+
+    assert (merged.release.manifest.n, merged.private) == (2, ("rex",))
+    assert not (tmp_path / "out" / WORK).exists()
+
+
 def test_what_was_withdrawn_since_is_not_given(tmp_path):
     """Rex withdrew after the release: his ciphertext is given to nobody, Eva's still is."""
     with running(founded(tmp_path)) as coordinator:
