@@ -174,7 +174,10 @@ class _Maker:
 
     def _named(self, db: sqlite3.Connection) -> Iterator[tuple[Path, str, str]]:
         """Yield every blob and every release file that the database names, with its SHA-256."""
+        spare = upload_rows.spare_blobs(db)
         for blob in sorted(upload_rows.kept_blobs(db)):
+            if blob in spare and not self._folder.blob(blob).is_file():
+                continue  # lost, and nobody needs it: the rest is worth a backup
             yield self._folder.blob(blob), f"data/blobs/{blob[:2]}/{blob}", blob
         for n in publications.numbers(db):
             row = publications.published(db, n)

@@ -64,7 +64,7 @@ def check_backup(backup: Path, manifest: BackupManifest) -> Iterator[Finding]:
         yield from (Finding(DATABASE, what) for what in wrong)
         if not wrong:
             named = {file.name for file in manifest.files}
-            for blob in sorted(upload_rows.kept_blobs(db)):
+            for blob in sorted(upload_rows.kept_blobs(db) - upload_rows.spare_blobs(db)):
                 if f"data/blobs/{blob[:2]}/{blob}" not in named:
                     yield Finding(f"data/blobs/{blob[:2]}/{blob}", "is not in the backup")
             if here(db) != marked(manifest):

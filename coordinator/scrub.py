@@ -87,14 +87,15 @@ def scrub(
 
 
 def _blobs(db: sqlite3.Connection, folder: DataFolder, found: Scrubbed) -> Iterator[Finding]:
-    wanted = upload_rows.wanted_blobs(db)
+    wanted, spare = upload_rows.wanted_blobs(db), upload_rows.spare_blobs(db)
     for upload in upload_rows.committed(db):
         if upload.blob not in wanted:
             continue
         path = folder.blob(upload.blob)
         name = path.relative_to(folder.root).as_posix()
         if not path.is_file():
-            yield Finding(name, "is missing")
+            if upload.blob not in spare:
+                yield Finding(name, "is missing")
             continue
         whole, chunks, size = hashlib.sha256(), list[bytes](), 0
         with path.open("rb") as file:

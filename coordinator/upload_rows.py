@@ -140,6 +140,18 @@ def wanted_blobs(db: sqlite3.Connection, blob: str = "") -> set[str]:
     return found & {blob} if blob else found
 
 
+def spare_blobs(db: sqlite3.Connection) -> set[str]:
+    """Return those of rejected contributions: nothing is built of them, so one can be missed.
+
+    They stay as long as they are there, since what is like them is kept out (neighbours.py).
+    """
+    query = f"SELECT u.blob, {WRAPS} FROM upload u"  # noqa: S608  # a constant
+    rows = db.execute(
+        f"{query} JOIN contribution c ON c.leaf = u.leaf WHERE c.state = 'rejected'"
+    ).fetchall()
+    return {name for row in rows for name in row if name}
+
+
 def kept_blobs(db: sqlite3.Connection) -> set[str]:
     """Return the blobs and wraps of contributions: those of ``wanted_blobs`` that are in no part.
 

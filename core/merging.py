@@ -195,7 +195,8 @@ def blob_damaged(leaf: int, concept: str, what: str) -> VerificationFailed:
     return VerificationFailed(
         f"the blob of contribution {leaf} ({concept}) is missing or damaged: {what}",
         why="its bytes are not those that the client signed",
-        fix="get it again: the operator from the backup, anyone else by orthofed pull",
+        fix="get it again: the operator from a backup, or go on without it by orthofed coordinator"
+        " reject; anyone else by orthofed pull",
         code="blob-damaged",
     )
 

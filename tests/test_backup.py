@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from orthofed.coordinator import snapshot
+from orthofed.coordinator import publications, snapshot, upload_rows
 from orthofed.coordinator.backup import INCOMPLETE, MANIFEST, BackupManifest, back_up
 from orthofed.coordinator.clock import SystemClock
 from orthofed.coordinator.control import ControlServer
@@ -75,6 +75,32 @@ def test_a_restored_folder_is_examined_before_it_was_ever_served(filled, tmp_pat
 
     restore(tmp_path / "backup", tmp_path / "fed", keys=filled.keys, fs=FastFs(), say=quiet)
 
+    assert examine(tmp_path / "fed", say=quiet).healthy
+
+
+def test_a_lost_blob_ends_neither_releases_nor_backups(filled, tmp_path):
+    """It is named; once its contribution is rejected, the rest goes on without it."""
+    folder = DataFolder.open(shutil.copytree(filled.root, tmp_path / "own"))
+    with running(folder) as coordinator:
+        rows = coordinator.desk.ask("contributions", {})["contributions"]
+        leaf = max(row["leaf"] for row in rows)
+        blob = coordinator.house.store.run(
+            lambda db: next(u.blob for u in upload_rows.committed(db) if u.leaf == leaf)
+        )
+        coordinator.desk.ask("plan", {"lambda_1024": None})
+        folder.blob(blob).unlink()
+        with pytest.raises(OrthoFedError):
+            coordinator.release()
+        coordinator.desk.ask("reject", {"leaf": leaf, "why": "its blob is lost"})
+        coordinator.release()
+        newest = coordinator.house.store.run(publications.newest)
+    assert newest is not None
+    assert leaf not in {item.leaf for item in newest.plan.included}
+
+    backed_up(folder, tmp_path / "backup")
+    restore(tmp_path / "backup", tmp_path / "fed", keys=folder.keys, fs=FastFs(), say=quiet)
+
+    assert examine(folder.root, say=quiet).healthy
     assert examine(tmp_path / "fed", say=quiet).healthy
 
 
