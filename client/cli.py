@@ -119,8 +119,8 @@ def train(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
     ] = None,
     vectors: Annotated[int, typer.Option(min=1, max=8, help="Learned vectors a trigger.")] = 2,
     title: Title = None,
-    licence: Licence = "CC0-1.0",
-    pictures: Pictures = False,
+    licence: Licence = None,
+    pictures: Pictures = None,
     corrective: Annotated[
         bool,
         typer.Option("--corrective", help="Train what was sent further, in the newest release."),

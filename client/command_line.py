@@ -31,9 +31,12 @@ ConceptOption = Annotated[
 ClassNoun = Annotated[str, typer.Option("--class-noun", help="What it is one of, such as person.")]
 BaseFolder = Annotated[Path, typer.Option("--base", help="Folder of the base model.")]
 Title = Annotated[str | None, typer.Option("--title", help="Text shown beside the concept.")]
-Licence = Annotated[str, typer.Option("--licence", help="SPDX id of what you publish.")]
+Licence = Annotated[
+    str | None,
+    typer.Option("--licence", help="SPDX id of what you publish; default: CC0-1.0."),
+]
 Pictures = Annotated[
-    bool,
+    bool | None,
     typer.Option(
         "--pictures/--no-pictures",
         help="Let releases show a picture of it, drawn by the merged model.",

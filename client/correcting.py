@@ -59,6 +59,9 @@ class Correcting:
         """
         if self.options.corrective and (saved is None or not is_unsent(saved)):
             saved = self._begun(saved, fresh_key)
+        elif saved is not None and is_unsent(saved) and self.bench.settings.dp_epsilon:
+            what = "noise in a round: the claim is of all that was sent"
+            raise _not_correctable(what, fix="leave it away; or withdraw it and train it anew")
         if saved is not None and saved.replaces >= 0 and saved.phase in ("joined", "leased"):
             self._fetch(saved.release)
         return saved

@@ -18,7 +18,7 @@ from typing import Final
 from ..core.errors import InputError
 from .home import sync_folder, write_whole
 from .session import Session
-from .state import BLOB, MANIFEST, RECEIPT, load, save
+from .state import ASKED, BLOB, MANIFEST, RECEIPT, load, save
 
 AGAINST: Final = "against"
 """The folder of what is read of the release."""
@@ -38,6 +38,8 @@ def begin(folder: Path, old: Session, *, leaf: int, release: int, fresh: Session
     for name in _FILES:
         if not (aside / name).exists():
             os.link(folder / name, aside / name)
+    if (folder / ASKED).exists() and not (aside / ASKED).exists():
+        os.link(folder / ASKED, aside / ASKED)
     sync_folder(aside)
     save(aside, old)
     sync_folder(folder)
@@ -83,5 +85,7 @@ def give_up(folder: Path, session: Session) -> Session:
     save(folder, replace(session, phase="joined", blob="", document=""))
     for name in _FILES:
         write_whole(folder / name, (aside / name).read_bytes())
+    if (aside / ASKED).exists():
+        write_whole(folder / ASKED, (aside / ASKED).read_bytes())
     save(folder, old)
     return old

@@ -81,6 +81,7 @@ class ImportBench(Workbench):
                 steps=options.steps,
                 seed=options.seed,
                 device=options.device,
+                kept=options.kept,
                 embedding=embedding,
                 foreign_trigger=foreign_trigger,
                 distil=distil,
@@ -98,6 +99,19 @@ class ImportBench(Workbench):
     def num_images(self) -> int:
         """How many the LoRA was made from, as its owner says."""
         return self.made_from
+
+    def _sources(self) -> dict[str, Callable[[], object]]:
+        """Return the file and the words that call it."""
+        from .images_digest import file_digest
+
+        words = self.embedding
+        return {
+            "LoRA": lambda: file_digest(self.images_folder).hex(),
+            "embedding": lambda: file_digest(words).hex() if words is not None else "",
+            "foreign_trigger": lambda: self.foreign_trigger,
+            "distil": lambda: self.distil,
+            "num_images": lambda: self.made_from,
+        }
 
     @cached_property
     def file(self) -> AdapterFile:

@@ -52,8 +52,8 @@ def import_(  # noqa: PLR0913, PLR0917  # each is an option that a person may se
     device: Device = None,
     config: TrainingConfig = None,
     title: Title = None,
-    licence: Licence = "CC0-1.0",
-    pictures: Pictures = False,
+    licence: Licence = None,
+    pictures: Pictures = None,
     shared: Shared = False,
     share_file: ShareFile = None,
     num_images: Annotated[

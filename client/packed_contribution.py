@@ -56,9 +56,7 @@ class PackedContribution:
     @property
     def recipients(self) -> tuple[Recipient, ...]:
         """Who can open what is packed; nobody is named for a public contribution."""
-        path = self.folder / RECIPIENTS
-        lines = path.read_text("ascii").split() if path.exists() else []
-        return tuple(Recipient.from_text(line) for line in lines)
+        return recipients_in(self.folder)
 
     def layout(self, session: Session) -> ContributionLayout:
         """Return where each tensor lies. Raises InputError: too many triggers or vectors."""
@@ -169,6 +167,13 @@ class PackedContribution:
             path.is_file() and sha256(path.read_bytes()) == wanted
             for path, wanted in zip(sent, (said.blob, said.wraps), strict=True)
         )
+
+
+def recipients_in(folder: Path) -> tuple[Recipient, ...]:
+    """Return who can open what is packed in ``folder``; nobody is named for a public one."""
+    path = folder / RECIPIENTS
+    lines = path.read_text("ascii").split() if path.exists() else []
+    return tuple(Recipient.from_text(line) for line in lines)
 
 
 def _private(public: ContributionManifest, sealed: Sealed) -> ContributionManifest:

@@ -21,6 +21,8 @@ from .home import write_whole
 from .session import Phase, Session
 
 BLOB: Final = "contribution.safetensors"
+ASKED: Final = "asked.json"
+"""What was asked of the work that is packed (asked.py)."""
 LOG: Final = "log"
 """The folder of training logs, one a lease; it stays at home."""
 MANIFEST: Final = "manifest.json"

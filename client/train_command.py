@@ -28,6 +28,8 @@ from ..core.names import slug
 from ..core.share import MOST_IMAGES
 from ..core.spec import FederationSpec
 from . import session as flow
+from .asked import Asked, options_as_before
+from .asked_again import AskedAgain
 from .channel import Channel
 from .concept_page import ConceptPage
 from .correcting import Correcting
@@ -49,7 +51,7 @@ from .seen_heads import SeenHeads
 from .sending import Sending
 from .session import Session
 from .showing import Showing
-from .state import load, save
+from .state import ASKED, load, save
 from .train_options import TrainOptions
 from .trust import TrustedFederation
 from .wandb_run import SENT
@@ -84,6 +86,7 @@ def train_concept(
     """
     options = options.joined()
     with home.lock():
+        options = options_as_before(home.run(options.concept), options)
         outbox = Outbox(home.folder / "outbox.jsonl")
         with (
             home_channel(home, patience_s=patience_s, outbox=outbox) as channel,
@@ -138,12 +141,14 @@ class _TrainCommand:
             ask,
             lambda: self._advance(self._progress + 1),
         )
+        self._again = AskedAgain(*told[:4], self._correcting, report)
         self._leasing = Leasing(home, self._packed, self._correcting, options, *told[3:])
         told = (channel, outbox, federation, report, options.throttle)
         self._sending = Sending(home, self._packed, self._page, *told)
         self._renewals: Renewals | None = None
         self._progress = 0
         self._trained: Trained | None = None
+        self._asked: Asked | None = None
         self._refusal: OrthoFedError | None = None
 
     def run(self) -> Session:
@@ -197,7 +202,7 @@ class _TrainCommand:
         if given is not None and saved is not None and saved.share != given.to_text():
             raise _other_share(concept, "it was begun without this share")
         if saved is not None and (saved.triggers, saved.vectors, saved.noun) == asked:
-            return self._packed_for(saved)
+            return self._again.followed(saved, self._fresh_key)
         if saved is not None and (saved.phase != "joined" or saved.replaces >= 0):
             raise InputError(
                 f"{concept} was begun with the triggers {', '.join(saved.triggers)}, "
@@ -218,25 +223,6 @@ class _TrainCommand:
             shutil.rmtree(self._folder / SAVES, ignore_errors=True)
         return session
 
-    def _packed_for(self, saved: Session) -> Session:
-        """Return the session, to be packed again if that was for other eyes than are asked now.
-
-        Without recipients in the command, what was sealed stays sealed.
-        """
-        wanted, packed = set(self._options.private_to), set(self._packed.recipients)
-        if not wanted or wanted == packed or saved.phase not in ("packed", "approved"):
-            return saved
-        if saved.phase == "approved":
-            raise InputError(
-                f"{saved.concept} was approved for {len(packed) or 'all'} readers, asked are"
-                f" {len(wanted)} recipients",
-                why="some of it may have been sent",
-                fix="repeat the command as it was; to change the readers afterwards, withdraw the"
-                " contribution and train under a new lease",
-                code="other-recipients",
-            )
-        return replace(saved, phase="trained", blob="", document="")
-
     def _perform(
         self, session: Session, action: flow.Action, stack: contextlib.ExitStack
     ) -> flow.Event | None:
@@ -245,6 +231,7 @@ class _TrainCommand:
                 return self._leasing.ask(session, self._key(session))
             case flow.Train():
                 self._renew(session, stack)
+                self._note(session)
                 self._train(session)
                 return flow.Trained()
             case flow.Pack():
@@ -261,6 +248,7 @@ class _TrainCommand:
                 self._correcting.tidy()
             case flow.SetAside(slot, fence):
                 self._bench.forget(self._folder / _CACHE)
+                (self._folder / ASKED).unlink(missing_ok=True)
                 LostWork(self._folder).set_aside(slot, fence)
             case flow.Stop() if self._refusal is not None:
                 raise self._refusal
@@ -336,14 +324,16 @@ class _TrainCommand:
     def _pack(self, session: Session) -> flow.Packed:
         """Quantise once, write the blob, sign the manifest over it."""
         self._say("packing")
+        asked = self._note(session)
         trained, options = self._train(session), self._options
+        asked.write(self._folder)
         made = self._packed.write(
             session,
             packed(trained, self._spec),
             self._key(session),
             title=options.title,
-            licence=options.licence,
-            pictures=options.pictures,
+            licence=options.published_as,
+            pictures=bool(options.pictures),
             private_to=options.private_to,
             dp=trained.dp,
             earlier=self._correcting.earlier_key(session),
@@ -353,6 +343,12 @@ class _TrainCommand:
         self._bench.forget(self._folder / _CACHE)
         self._advance(self._progress + 1)
         return made
+
+    def _note(self, session: Session) -> Asked:
+        """Return what is asked, as it was before anything was trained from it."""
+        if self._asked is None:
+            self._asked = Asked.of(session, self._options, self._bench)
+        return self._asked
 
     def _num_images(self, session: Session) -> int:
         """Return how many images are signed, 0 where that is not said."""

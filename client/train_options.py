@@ -5,6 +5,7 @@ a slot is leased, hours before it is signed. Settings of the training itself: tr
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,8 @@ from .share_text import ShareText
 from .throttle import Throttle
 from .wraps import check_recipients
 
+LICENCE: Final = "CC0-1.0"
+"""What an owner publishes under who names no other licence."""
 _SPDX: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
 """What core/contribution.py takes as a licence."""
 
@@ -31,8 +34,8 @@ class TrainOptions:
     triggers: tuple[str, ...] = ()  # empty: the concept's name
     vectors: int = 2  # learned vectors of each trigger
     title: str | None = None
-    licence: str = "CC0-1.0"
-    pictures: bool = False  # releases may show a picture, drawn by the merged model
+    licence: str | None = None  # None: LICENCE
+    pictures: bool | None = None  # releases may show a picture, drawn by the merged model; None: no
     config: Path | None = None
     preset: str | None = None
     steps: int | None = None
@@ -47,6 +50,7 @@ class TrainOptions:
     share: ShareText | None = None  # join another owner's concept
     upload_kib_s: int = 0  # 0: as fast as it goes
     upload_bytes_left: int | None = None  # of a day's allowance; None: any
+    kept: Mapping[str, object] | None = None  # settings of an earlier run; None: the defaults
 
     def joined(self) -> "TrainOptions":
         """Return the options with the words of the share, where there is one.
@@ -66,6 +70,11 @@ class TrainOptions:
                 code="share-differs",
             )
         return replace(self, triggers=given.triggers, vectors=given.vectors[0], shared=True)
+
+    @property
+    def published_as(self) -> str:
+        """The SPDX id that is signed."""
+        return LICENCE if self.licence is None else self.licence
 
     @property
     def throttle(self) -> Throttle:
@@ -115,7 +124,7 @@ class TrainOptions:
             )
         if self.title is not None:
             check_title(self.title)
-        if not _SPDX.fullmatch(self.licence):
+        if not _SPDX.fullmatch(self.published_as):
             raise InputError(
                 "a licence that is no SPDX id",
                 why="it is published in the manifest and in file headers",

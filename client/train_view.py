@@ -205,6 +205,8 @@ def _sentence(name: str, happened: Happened) -> str:  # noqa: C901, PLR0912, PLR
             text += f"{float(str(values['share'])):.1%} of a concept of another basis is heard"
         case "validated":
             text = f"step {values['step']}: {float(str(values['loss'])):.4f} on held-out images"
+        case "again":
+            text = f"{'training' if values['trains'] else 'packing'} again: {values['what']}"
         case "trained":
             text = f"trained in {values['seconds']} s"
         case "weighed":

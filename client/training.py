@@ -22,7 +22,6 @@ import json
 import math
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Final
 
 import numpy as np
 import torch
@@ -54,15 +53,6 @@ from .training_settings import TrainingSettings
 from .trigger import Trigger
 
 OnStep = Callable[[Step], None]
-
-_INDECISIVE: Final = (
-    # Speed, last bits at most: a save that was made on one device goes on on another.
-    *("save_every_s", "threads", "processes", "checkpointing", "deterministic", "device"),
-    *("cache", "keep_cache", "prior_folder"),  # what lies in it is in the images' digest
-    "slow_factor",
-    *("sample_every", "sample_prompts", "sample_count", "sample_steps", "wandb"),  # only shown
-    *("validate_every", "validate_draws"),
-)
 
 
 def train(  # noqa: PLR0913  # the parts of one run; a record would only rename them
@@ -130,11 +120,8 @@ def identity_of(  # everything that decides the run's bits
 
     The lease's fence is no part of it: the same slot, leased again, has the same block.
     """
-    decisive = settings.as_dict()
-    for key in _INDECISIVE:
-        del decisive[key]
     words = [trigger.words for trigger in triggers]
-    parts = [spec.id, slot, words, noun, images.digest, decisive, dp and dp.body()]
+    parts = [spec.id, slot, words, noun, images.digest, settings.decisive, dp and dp.body()]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -28,6 +28,16 @@ Precision = Literal["fp32", "bf16", "fp16"]
 DpMode = Literal["sgd", "mean"]
 
 _PRESET: Final = "preset"
+_INDECISIVE: Final = frozenset(
+    {
+        # Speed, last bits at most: a save that was made on one device goes on on another.
+        *("save_every_s", "threads", "processes", "checkpointing", "deterministic", "device"),
+        *("cache", "keep_cache", "prior_folder"),  # what lies in it is in the images' digest
+        "slow_factor",
+        *("sample_every", "sample_prompts", "sample_count", "sample_steps", "wandb"),  # only shown
+        *("validate_every", "validate_draws"),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +166,15 @@ class TrainingSettings:
         return self.cache == "disk" or self.processes > 1
 
     @staticmethod
-    def read(path: Path | None = None, *, preset: str | None = None) -> "TrainingSettings":
+    def read(
+        path: Path | None = None,
+        *,
+        preset: str | None = None,
+        kept: Mapping[str, object] | None = None,
+    ) -> "TrainingSettings":
         """Return the settings of ``preset``, then of the TOML file; the rest keeps its default.
+
+        ``kept``: those of an earlier run, in the place of the defaults.
 
         The file may name its own preset with the key ``preset``; the argument wins.
         Raises InputError: no such preset, no TOML, an unknown key, or a value out of bounds.
@@ -168,7 +185,9 @@ class TrainingSettings:
         known = {item.name: type(item.default) for item in fields(TrainingSettings)}
         for key, value in values.items():
             _check(key in known, key, value, f"one of the keys {', '.join((_PRESET, *known))}")
-        return TrainingSettings(**{k: exact(v, known[k]) for k, v in values.items()})
+        before = {k: v for k, v in (kept or {}).items() if k in known}  # of any version
+        read = {k: exact(v, known[k]) for k, v in {**before, **values}.items()}
+        return TrainingSettings(**read)
 
     @staticmethod
     def described() -> list[tuple[str, object, str, str]]:
@@ -181,6 +200,11 @@ class TrainingSettings:
     def as_dict(self) -> dict[str, object]:
         """Return every setting by its name."""
         return asdict(self)
+
+    @property
+    def decisive(self) -> dict[str, object]:
+        """What decides the bits that are learnt, by its name."""
+        return {key: value for key, value in asdict(self).items() if key not in _INDECISIVE}
 
     def reading_as(self, other: Mapping[str, Any]) -> "TrainingSettings":
         """Return these settings with captions and shapes of images as in ``other``, a log's."""

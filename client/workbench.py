@@ -54,6 +54,7 @@ class Workbench:
     device: str | None = None
     dp_epsilon: float | None = None
     dp_mode: str | None = None
+    kept: Mapping[str, object] | None = None  # settings in the place of the defaults
     seen: Mapping[str, object] = field(default_factory=dict[str, object])  # settings of a training
     _probes: "list[Probed]" = field(default_factory=list)  # of this process
 
@@ -73,6 +74,7 @@ class Workbench:
             device=options.device,
             dp_epsilon=options.dp_epsilon,
             dp_mode=options.dp_mode,
+            kept=options.kept,
         )
 
     @property
@@ -113,6 +115,33 @@ class Workbench:
         """Give what else the owner is to know before the yes, from the concept's ``folder``."""
         yield from ()
 
+    def decides(self, *, missing: bool = False) -> dict[str, object]:
+        """Return what decides the training, by its name; what is read from files by SHA-256.
+
+        ``missing``: files may be gone, and are left out then. Raises InputError: a setting is bad,
+        or files are gone.
+        """
+        found: dict[str, object] = {**self.settings.decisive}
+        for name, digest in self._sources().items():
+            try:
+                found[name] = digest()
+            except (InputError, OSError):
+                if not missing:
+                    raise
+        return found
+
+    def _sources(self) -> dict[str, Callable[[], object]]:
+        """Return what else than settings is trained from, each with what makes its digest."""
+        from .images_digest import images_digest
+
+        sources: dict[str, Callable[[], object]] = {
+            "images": lambda: images_digest(self.images_folder)
+        }
+        if self.settings.prior_weight and self.settings.prior_folder:
+            folder = Path(self.settings.prior_folder)
+            sources["class images"] = lambda: images_digest(folder)
+        return sources
+
     @cached_property
     def settings(self) -> "TrainingSettings":
         """The training settings: the preset's, then the file's, then the options'.
@@ -122,7 +151,8 @@ class Workbench:
         """
         from .training_settings import TrainingSettings
 
-        settings = TrainingSettings.read(self.config, preset=self.preset).reading_as(self.seen)
+        settings = TrainingSettings.read(self.config, preset=self.preset, kept=self.kept)
+        settings = settings.reading_as(self.seen)
         given = {
             "steps": self.steps,
             "seed": self.seed,
@@ -255,6 +285,7 @@ class Workbench:
         from .out_of_memory import told_when_out_of_memory
         from .training_run import TrainingRun
 
+        self.noise_to_signal(session)  # noise may be asked for first in a slot that is leased
         if not self.settings.on_disk:
             self.forget(cache)  # of an earlier try
         with (

@@ -52,6 +52,11 @@ class ToyBench:
         """What the client's command reads of a training's settings."""
         return TrainingSettings(steps=self.steps)
 
+    def decides(self, *, missing: bool = False) -> dict[str, object]:
+        """Return what decides the training."""
+        del missing
+        return {"steps": self.steps}
+
     def before_lease(
         self, session: Session, home: Path
     ) -> Iterator[tuple[str, Mapping[str, object]]]:

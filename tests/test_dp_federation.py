@@ -18,7 +18,7 @@ from orthofed.client.gaussian_accountant import gaussian_epsilon
 from orthofed.client.happened import Happened
 from orthofed.client.home import Home
 from orthofed.client.join import join
-from orthofed.client.state import MANIFEST
+from orthofed.client.state import ASKED, MANIFEST
 from orthofed.client.status import status_of
 from orthofed.client.train_command import train_concept
 from orthofed.client.train_options import TrainOptions
@@ -177,6 +177,69 @@ def test_too_few_images_are_refused_before_a_lease(
         )
 
     assert "leased" not in [event.name for event in events]
+
+
+def test_noise_that_is_asked_for_at_the_gate_is_not_left_out(
+    coordinator: Coordinator, place: Path, tmp_path: Path
+) -> None:
+    """Trained without, "no"; then --dp: too few images are refused, enough are trained again.
+
+    Left away after that it stays; once sent without, --dp is refused and what to do is said.
+    """
+    home, events, shown = _home(coordinator, tmp_path), list[Happened](), list[EgressList]()
+    folder = home.run("foxes-n3")
+    answers = [False, False, False, True]
+
+    def train(options: TrainOptions) -> None:
+        def ask(listing: EgressList) -> bool:
+            shown.append(listing)
+            return answers[len(shown) - 1]
+
+        train_concept(home, options, report=events.append, ask=ask, patience_s=20)
+
+    few = replace(_options(place, images=place / "few"), concept="foxes-n3", dp_epsilon=None)
+    with pytest.raises(InputError, match="were not sent"):
+        train(few)
+    bare = (folder / MANIFEST).read_bytes()
+    with pytest.raises(InputError, match="5 images to train on, at least 30 are needed"):
+        train(replace(few, dp_epsilon=8.0))
+    assert (folder / MANIFEST).read_bytes() == bare, "nothing is lost by a refusal"
+    with pytest.raises(InputError, match="were not sent"):
+        train(replace(few, images=place / "images", dp_epsilon=8.0))
+    with pytest.raises(InputError, match="were not sent"):
+        train(replace(few, images=place / "images"))
+    train(replace(few, images=place / "images"))
+
+    said = [event.values for event in events if event.name == "again"]
+    assert [each["trains"] for each in said] == [True, True]
+    assert "dp_epsilon 8.0 in place of 0.0" in str(said[1]["what"])
+    assert [listing.dp is not None for listing in shown] == [False, True, True, True]
+    assert shown[1:3] == shown[2:4], "asked again about the very same bytes"
+    signed = parse((folder / MANIFEST).read_bytes(), kind="contribution")
+    assert ContributionManifest.from_document(signed).dp == shown[1].dp
+    assert any(folder.glob("lost-*/manifest.json")), "what was made without noise is at home"
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_noise_is_refused_for_what_was_sent_without(
+    recorded: bool, coordinator: Coordinator, place: Path, tmp_path: Path
+) -> None:
+    """With the receipt nothing can be changed; also in a home from before there were records."""
+    home = _home(coordinator, tmp_path)
+    name = f"foxes-{'q4' if recorded else 'q5'}"
+    options = replace(_options(place, images=place / "few"), concept=name, dp_epsilon=None)
+    told = {"report": lambda _: None, "ask": lambda _: True, "patience_s": 20}
+    train_concept(home, options, **told)
+    if not recorded:
+        (home.run(name) / ASKED).unlink()
+
+    with pytest.raises(InputError, match=f"{name} was sent, and this asks for dp_epsilon") as found:
+        train_concept(home, replace(options, dp_epsilon=8.0), **told)
+    again = train_concept(home, options, **told)
+
+    assert found.value.code == "asked-otherwise"
+    assert f"orthofed client withdraw {name}" in found.value.fix
+    assert again.phase == "receipted"
 
 
 @pytest.mark.parametrize("text", ["8", "eps=", "eps=many", "epsilon=8", "eps=8,delta=1"])
