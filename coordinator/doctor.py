@@ -12,17 +12,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.document import parse
-from ..core.errors import OrthoFedError, VerificationFailed
-from ..core.keyring import Keyring
+from ..core.errors import InputError, OrthoFedError, VerificationFailed
 from .audit_log import BROKEN, entries
 from .backup import DATABASE, MANIFEST, BackupManifest
 from .folder import DataFolder
 from .fs import Fs
-from .keyfile import find_key
+from .keyfile import Role, find_key, key_files, read_key
+from .mark import read_forks
 from .restore import check_backup
+from .rotation import newest_public
 from .scrub import Finding, PublicFiles, Scrubbed, scrub
 from .snapshot import database_copy
+from .tls import tls_faults
 
 _FIXED_SQLITE = (3, 51, 3)
 """Before it, two connections that checkpoint at one moment can corrupt a database; we have one."""
@@ -71,6 +72,7 @@ def examine(directory: Path, *, say: Callable[[str], None]) -> Diagnosis:
         scrubbed.findings.append(Finding("data", f"lies on a network file system, {kind}"))
     scrubbed.findings += _keys(folder)
     scrubbed.findings += _audit_log(folder)
+    scrubbed.findings += _forks(folder)
     return Diagnosis(scrubbed, tuple(warnings), sqlite3.sqlite_version)
 
 
@@ -116,17 +118,39 @@ def _audit_log(folder: DataFolder) -> Iterator[Finding]:
         yield Finding(f"data/{path.name}", "was moved aside by a start: its chain is broken")
 
 
-_SECRET = ("ledger", "release", "root")
+def _unreadable(keys: Path) -> Iterator[Finding]:
+    """Load every key and certificate, as a start, a release or a rotation would."""
+    for path in (path for role in _SECRET for path in key_files(keys, role)):
+        try:
+            read_key(path)
+        except InputError as error:
+            if error.code != "key-open" and path.name != "ledger.pem":  # both are told above
+                yield Finding(f"keys/{path.name}", error.what.removeprefix(f"{path.name} "))
+    for name, what in tls_faults(keys):
+        yield Finding(f"keys/{name}", what.removeprefix(f"{name} "))
+
+
+def _forks(folder: DataFolder) -> Iterator[Finding]:
+    try:
+        read_forks(folder)
+    except VerificationFailed as error:
+        yield Finding("public/forks.json", f"cannot be read: {error.fix}")
+
+
+_SECRET: tuple[Role, ...] = ("ledger", "release", "root")
 
 
 def _keys(folder: DataFolder) -> Iterator[Finding]:
-    """Check that the keys are the ledger's, and nobody else's to read."""
-    rings = sorted((folder.public / "keyring").glob("*.json"), key=lambda p: int(p.stem))
+    """Check that the keys are the ledger's, each one a key, and nobody else's to read."""
+    known = folder.keyrings()
+    for path in sorted((folder.public / "keyring").glob("*.json")):
+        if path not in known:
+            yield Finding(f"public/keyring/{path.name}", "belongs to nothing that was signed")
     try:
-        ring = Keyring.from_body(parse(rings[-1].read_bytes(), kind="keyring").body)
-        find_key(folder.keys, "ledger", (ring.ledger,))
-    except (OrthoFedError, OSError, IndexError) as error:
+        find_key(folder.keys, "ledger", (newest_public(folder).ledger,))
+    except (OrthoFedError, OSError) as error:
         yield Finding("keys/ledger.pem", getattr(error, "what", str(error)))
+    yield from _unreadable(folder.keys)
     for path in sorted(folder.keys.iterdir()):
         secret = (
             path.suffix == ".key"

@@ -24,6 +24,7 @@ from .policy import Policy
 _RESERVE_MIB = 2_048
 _MOST_HINT = 1_024
 _HOST = re.compile(r"[!-~]{1,253}")
+_KEYRING = re.compile(r"[1-9][0-9]?\.json")
 _TEXTS = (
     "base", "base_hint", "address", "listen", "metrics", "high_water", "client_ca", "bridge",
     "web", "web_url", "backups",
@@ -262,6 +263,12 @@ class DataFolder:
     def mark_file(self) -> Path:
         """Return where the high-water mark lies (mark.py)."""
         return self.settings().mark_file(self.root)
+
+    def keyrings(self) -> list[Path]:
+        """Return the published keyrings' files, the oldest first; what else lies there is none."""
+        found = (self.public / "keyring").glob("*.json")
+        named = [path for path in found if _KEYRING.fullmatch(path.name)]
+        return sorted(named, key=lambda path: int(path.stem))
 
     def bridge(self) -> Path:
         """Return where the fleet's bridge connects (bridge_socket.py)."""

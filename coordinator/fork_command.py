@@ -26,7 +26,7 @@ def fork(
     from .closing import forget_sum
     from .folder import DataFolder
     from .fs import Fs
-    from .mark import declare
+    from .mark import declare, read_forks
     from .store import Store
 
     folder = DataFolder.open(directory)
@@ -40,6 +40,7 @@ def fork(
         )
     clock = SystemClock()
     with folder.locked():
+        read_forks(folder)  # it cannot be gone on with: told before anything is touched
         log = AuditLog(folder.audit_log, fs=fs, clock=clock)
         act = log.begun(who_runs(os.getpid(), os.getuid()), "fork", {})
         forget_sum(folder, fs=fs)

@@ -6,6 +6,7 @@ each of those machines, without a network, and ``keyring install`` brings it int
 private key is ever printed or given as an argument. docs/keys.md tells when to do what.
 """
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -156,6 +157,7 @@ def sign(
 def install(directory: Folder, file: Proposal, as_json: Json = False) -> None:
     """Bring a signed keyring into the ledger; from then on its keys sign and no others."""
     from ..core.errors import InputError
+    from .caller import who_runs
     from .clock import SystemClock
     from .folder import DataFolder
     from .rotation import install_stopped
@@ -169,7 +171,8 @@ def install(directory: Folder, file: Proposal, as_json: Json = False) -> None:
         if error.code != "bad-key-file":
             raise
         # The ledger key is lost: nobody can run this coordinator before the new key is in force.
-        n = install_stopped(folder, data, clock=SystemClock(), fs=_fs())
+        who = who_runs(os.getpid(), os.getuid())
+        n = install_stopped(folder, data, who=who, clock=SystemClock(), fs=_fs())
     show(
         {"schema": "orthofed.coordinator.keyring.install/1", "n": n},
         f"keyring {n} is in force",

@@ -11,6 +11,7 @@ import json
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from ..core import merkle
 from ..core.errors import InputError, VerificationFailed
@@ -20,6 +21,7 @@ from .folder import DataFolder
 from .fs import Fs
 from .ledger import head
 
+_FORKS = "forks.json"
 _FIRST_LEAVES = 2
 """What a new ledger holds: the spec and keyring 1."""
 
@@ -106,7 +108,8 @@ def declare(
 ) -> tuple[Mark | None, Mark]:
     """Make this database the newest there is, by the operator's word; return old and new mark.
 
-    What is lost is added to ``public/forks.json``, which any reader can fetch.
+    What is lost is added to ``public/forks.json``, which any reader can fetch. Raises InputError,
+    VerificationFailed: that file cannot be read, or the mark has no volume; nothing is done then.
     """
     path = folder.mark_file()
     check_place(path)
@@ -123,11 +126,32 @@ def declare(
         "lost_root": "" if before is None else before.root,
         "t": clock.wall_s(),
     }
-    public = folder.public / "forks.json"
-    told = json.loads(public.read_bytes()) if public.is_file() else []
-    fs.write_whole(public, json.dumps([*told, entry], indent=1).encode() + b"\n")
+    told = read_forks(folder)
+    fs.write_whole(folder.public / _FORKS, json.dumps([*told, entry], indent=1).encode() + b"\n")
     fs.write_whole(path, now.to_bytes())
     return before, now
+
+
+def read_forks(folder: DataFolder) -> list[object]:
+    """Return what every fork of before said in public; empty where there was none.
+
+    Raises VerificationFailed ``bad-forks``.
+    """
+    path = folder.public / _FORKS
+    try:
+        told = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return []
+    except (ValueError, RecursionError):
+        told = None
+    if not isinstance(told, list):
+        raise VerificationFailed(
+            f"public/{_FORKS} cannot be read",
+            why="it tells everybody what earlier forks lost, and another would be written after it",
+            fix=f"put {path} back from a backup; if there is no good copy, move it away",
+            code="bad-forks",
+        )
+    return cast("list[object]", told)
 
 
 def root_at(db: sqlite3.Connection, size: int) -> str:

@@ -98,7 +98,7 @@ class PublishedTree:
         head = LedgerHead.from_document(document.parse(signed, kind="head"))
         done = Published(head.log, head.release, head.size)
         self._give(done, _SPEC, self._public / _SPEC)  # first: it tells whose the folder is
-        for path in sorted((self._public / "keyring").glob("*.json")):
+        for path in self._folder.keyrings():
             self._give(done, f"keyring/{path.name}", path)
         for name in tile_files(self._public):
             with contextlib.suppress(FileNotFoundError):  # an older state that went meanwhile

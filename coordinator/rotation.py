@@ -16,12 +16,13 @@ from pathlib import Path
 
 from ..core.canonical import decode, encode
 from ..core.document import Document, from_value, parse, sign
-from ..core.errors import InputError, VerificationFailed
+from ..core.errors import InputError, OrthoFedError, VerificationFailed
 from ..core.fields import is_hex
 from ..core.keyring import Keyring
 from ..core.keys import SigningKey
 from ..core.leaf import document_leaf
 from . import keyring_proofs, meta_rows
+from .audit_log import AuditLog
 from .clock import Clock
 from .closing import opening, write_sum
 from .folder import DataFolder
@@ -126,16 +127,28 @@ def install(house: House, data: bytes) -> int:
     return ring.n
 
 
-def install_stopped(folder: DataFolder, data: bytes, *, clock: Clock, fs: Fs) -> int:
+def install_stopped(folder: DataFolder, data: bytes, *, who: str, clock: Clock, fs: Fs) -> int:
     """Do the same in a folder whose coordinator cannot start: its ledger key is lost.
 
-    Raises as ``install``, Refused: another process owns the folder, and VerificationFailed: the
-    database was changed since it was closed.
+    ``who`` asked for it is in the audit log, as where the desk does it (audited_desk.py). Raises as
+    ``install``, Refused: another process owns the folder, and VerificationFailed: the database was
+    changed since it was closed.
     """
     with folder.locked():
-        with opening(folder, fs=fs):
-            n = _install_stopped(folder, data, clock, fs)
-        write_sum(folder, fs=fs)
+        log = AuditLog(folder.audit_log, fs=fs, clock=clock)
+        number = log.begun(who, "keyring-install", {"document": data.decode(errors="replace")})
+        said = "failed"
+        try:
+            with opening(folder, fs=fs):
+                n = _install_stopped(folder, data, clock, fs)
+            write_sum(folder, fs=fs)
+            said = "ok"
+        except OrthoFedError as error:
+            said = error.code
+            raise
+        finally:
+            log.ended(number, said)
+            log.close()
     return n
 
 
@@ -179,7 +192,14 @@ def _write(
 
 def newest_public(folder: DataFolder) -> Keyring:
     """Return the newest keyring as it is published, which needs no running coordinator."""
-    paths = sorted((folder.public / "keyring").glob("*.json"), key=lambda path: int(path.stem))
+    paths = folder.keyrings()
+    if not paths:
+        raise VerificationFailed(
+            f"{folder.public / 'keyring'} holds no keyring",
+            why="the newest one says who signs what",
+            fix=f"run orthofed coordinator status {folder.root}, which writes it again",
+            code="no-keyring",
+        )
     return Keyring.from_body(parse(paths[-1].read_bytes(), kind="keyring").body)
 
 

@@ -8,10 +8,12 @@ clients pin the authority only, so they do not notice. Keys lie in ``keys/``, mo
 
 import datetime as dt
 import ipaddress
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -56,8 +58,7 @@ def make_authority(keys: Path, *, fs: Fs, now: dt.datetime) -> None:
 
 def authority_der(keys: Path) -> bytes:
     """Return the authority's certificate as the invite carries it."""
-    certificate = x509.load_pem_x509_certificate((keys / "tls-ca.pem").read_bytes())
-    return certificate.public_bytes(serialization.Encoding.DER)
+    return _certificate(keys / "tls-ca.pem").public_bytes(serialization.Encoding.DER)
 
 
 def certificate_until_s(keys: Path) -> float:
@@ -75,9 +76,13 @@ def server_tls(
     """
     authority = (keys / "tls-ca.pem").read_bytes()
     path = keys / "tls-server.pem"
-    born = x509.load_pem_x509_certificate(authority).not_valid_before_utc
+    born = _certificate(keys / "tls-ca.pem").not_valid_before_utc
     # A clock before the authority's first hour is wrong: what it would sign is out of date already.
-    if not path.is_file() or (now >= born and not _still_good(path.read_bytes(), hostnames, now)):
+    if (
+        not path.is_file()
+        or _is_damaged(path)
+        or (now >= born and not _still_good(path.read_bytes(), hostnames, now))
+    ):
         _make_server(keys, hostnames, fs=fs, now=now)
     key, _, certificate = path.read_bytes().partition(b"-----BEGIN CERTIFICATE-----")
     return ServerTls(
@@ -120,15 +125,7 @@ def _bad_client_ca(path: str, says: str) -> InputError:
 
 def _make_server(keys: Path, hostnames: tuple[str, ...], *, fs: Fs, now: dt.datetime) -> None:
     """Write key and certificate as one file, so that no crash leaves two that do not match."""
-    ca = x509.load_pem_x509_certificate((keys / "tls-ca.pem").read_bytes())
-    ca_key = serialization.load_pem_private_key((keys / "tls-ca.key").read_bytes(), password=None)
-    if not isinstance(ca_key, ec.EllipticCurvePrivateKey):
-        raise InputError(
-            "keys/tls-ca.key holds another kind of key",
-            why="the authority's key is on the curve P-256",
-            fix="restore the keys folder from the backup",
-            code="bad-key-file",
-        )
+    ca, ca_key = _certificate(keys / "tls-ca.pem"), _authority_key(keys)
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hostnames[0][:64])])
     issuer_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
@@ -142,6 +139,67 @@ def _make_server(keys: Path, hostnames: tuple[str, ...], *, fs: Fs, now: dt.date
         .sign(ca_key, hashes.SHA256())
     )
     fs.write_whole(keys / "tls-server.pem", _pem_key(key) + _pem(certificate), mode=0o600)
+
+
+def tls_faults(keys: Path) -> Iterator[tuple[str, str]]:
+    """Yield the files of authority and server that cannot be used, and what is wrong with each."""
+    try:
+        known = _certificate(keys / "tls-ca.pem").public_key()
+    except InputError as error:
+        yield "tls-ca.pem", error.what
+        known = None
+    server = keys / "tls-server.pem"
+    if (keys / "tls-ca.key").is_file() or not server.is_file():
+        try:
+            mine = _authority_key(keys).public_key()
+        except InputError as error:
+            yield "tls-ca.key", error.what
+        else:
+            if known is not None and known != mine:
+                yield "tls-ca.key", "is not the key of the certificate tls-ca.pem"
+    if server.is_file() and _is_damaged(server):
+        yield "tls-server.pem", "cannot be read: the next start makes it anew"
+
+
+def _certificate(path: Path) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes())
+    except FileNotFoundError as error:
+        raise _bad_file(path, "is missing") from error
+    except ValueError as error:
+        raise _bad_file(path, "cannot be read as a certificate") from error
+
+
+def _authority_key(keys: Path) -> ec.EllipticCurvePrivateKey:
+    path = keys / "tls-ca.key"
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except FileNotFoundError as error:
+        raise _bad_file(path, "is missing") from error
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise _bad_file(path, "cannot be read as a key without a password") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise _bad_file(path, "holds another kind of key than one on the curve P-256")
+    return key
+
+
+def _is_damaged(path: Path) -> bool:
+    """Return whether a server's file is not a key and its certificate."""
+    pem = path.read_bytes()
+    try:
+        key = serialization.load_pem_private_key(pem, password=None)
+        return key.public_key() != x509.load_pem_x509_certificate(pem).public_key()
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return True
+
+
+def _bad_file(path: Path, what: str) -> InputError:
+    return InputError(
+        f"{path.name} {what}",
+        why="invites and links pin this authority, and it signs the server's certificate",
+        fix=f"put {path} back from your copy of the keys",
+        code="bad-key-file",
+    )
 
 
 def _still_good(pem: bytes, hostnames: tuple[str, ...], now: dt.datetime) -> bool:

@@ -81,6 +81,24 @@ def test_what_nobody_foresaw_is_answered_and_logged(tmp_path, caplog):
     assert "is not in the range" in typed.stderr
 
 
+def test_a_keyring_that_is_installed_without_its_coordinator_is_told(tmp_path):
+    """The ledger key is lost, so no desk can witness it; the refused try is told as well."""
+    folder = founded(tmp_path)
+    (folder.keys / "ledger.pem").unlink()
+    place, out, words = str(folder.root), str(tmp_path / "next.json"), ("coordinator", "keyring")
+    run(*words, "propose", place, "--ledger", "-o", out)
+    unsigned = run(*words, "install", place, out, check=False)
+    run(*words, "sign", out, "--key", str(folder.keys / "root.pem"))
+    run(*words, "install", place, out)
+
+    shown = json.loads(run("coordinator", "audit-log", place, "--json").stdout)["acts"]
+
+    assert unsigned.returncode == 4
+    assert [act["op"] for act in shown] == ["keyring-install", "keyring-install"]
+    assert (shown[0]["said"] != "ok", shown[1]["said"]) == (True, "ok")
+    assert shown[1]["who"].rpartition(" as ")[2] == getpass.getuser()
+
+
 def test_looking_is_no_act(tmp_path):
     """Status, lists and links leave no line; an operation that nobody knows does."""
     with running(founded(tmp_path)) as own:

@@ -298,6 +298,19 @@ def test_the_server_certificate_is_made_anew_before_it_ends_and_for_other_hosts(
     assert [str(name.value) for name in names] == ["localhost", "127.0.0.1"]
 
 
+def test_a_damaged_server_certificate_is_made_anew(tmp_path):
+    """The authority signs another one; clients pin the authority alone."""
+    make_authority(tmp_path, fs=Fs(), now=NOW)
+    path = tmp_path / "tls-server.pem"
+    first = server_tls(tmp_path, ("a.example",), fs=Fs(), now=NOW)
+    whole = path.read_bytes()
+    for damaged in (b"", whole[: len(whole) // 2], whole.partition(b"-----BEGIN CERT")[0]):
+        path.write_bytes(damaged)
+        assert server_tls(tmp_path, ("a.example",), fs=Fs(), now=NOW).ca_der == first.ca_der
+        assert path.read_bytes().startswith(b"-----BEGIN PRIVATE KEY")
+        assert b"-----END CERTIFICATE" in path.read_bytes()
+
+
 def test_a_certificate_made_by_a_wrong_clock_goes_with_the_next_right_start(tmp_path):
     """Ten years ahead: made anew once the clock is right. Ten years back: the good one is kept."""
     make_authority(tmp_path, fs=Fs(), now=NOW)

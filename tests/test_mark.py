@@ -151,6 +151,22 @@ def test_the_operator_can_go_on_and_everybody_can_read_it(folder, tmp_path):
     assert [(each["kept"], each["lost_to"]) for each in told] == [(3, 7), (6, 10)]
 
 
+@pytest.mark.parametrize("text", ["[{", "{}", "[" * 100_000, "\xff"])
+def test_a_fork_writes_over_no_damaged_history_of_forks(folder, text):
+    """What earlier forks lost is told by that file alone; the mark stays as it was."""
+    run_and_mark(folder, 3)
+    (folder.public / "forks.json").write_text(text, "latin-1")
+    before = folder.mark_file().read_bytes()
+    store = Store(folder.database, fs=FastFs())
+
+    with pytest.raises(VerificationFailed, match="move it away") as refused:
+        store.run(lambda db: declare(db, folder, fs=FastFs(), clock=SystemClock()))
+    store.close()
+
+    assert refused.value.code == "bad-forks"
+    assert folder.mark_file().read_bytes() == before
+
+
 @pytest.mark.parametrize("name", ["mark-not-compared"])
 def test_a_seeded_bug_of_the_mark_is_caught(folder, name, monkeypatch):
     """The comparison is missing: old copies start, and the count says so."""

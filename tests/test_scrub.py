@@ -1,6 +1,7 @@
 """`orthofed doctor`: one flipped bit anywhere is found, and the file that has it is named (R16)."""
 
 import contextlib
+import datetime as dt
 import json
 import random
 import shutil
@@ -13,14 +14,19 @@ from pathlib import Path
 import pytest
 
 from orthofed.coordinator import doctor, scrub
+from orthofed.coordinator.clock import SystemClock
 from orthofed.coordinator.doctor import examine, file_system
 from orthofed.coordinator.folder import DataFolder
+from orthofed.coordinator.house import House
+from orthofed.coordinator.rotation import newest_public
 from orthofed.coordinator.rowcheck import check_rows
+from orthofed.coordinator.tls import server_tls
+from orthofed.core.errors import InputError
 
 from .forked import founded as small
 from .grown import grow
 from .seeded import Bug
-from .serving import founded, running
+from .serving import FastFs, founded, running
 
 SEED = 20_261_125
 UNSIGNED = {
@@ -244,6 +250,30 @@ def test_keys_that_others_can_read_and_a_foreign_ledger_key_are_named(filled, tm
         "keys/ledger.pem",
     }
     assert "keys/root.pem" in {each.file for each in found.warnings}
+
+
+def test_keys_and_public_files_that_no_start_could_read_are_named(filled, tmp_path):
+    """Each of them ended `serve`, a release, a rotation or `fork` with an error of Python's."""
+    folder = DataFolder(shutil.copytree(filled.root, tmp_path / "fed"))
+    with folder.locked(), House(folder, fs=FastFs(), clock=SystemClock()):
+        server_tls(folder.keys, ("localhost",), fs=FastFs(), now=dt.datetime.now(dt.UTC))
+    (folder.keys / "release.pem").write_text("garbage")
+    (folder.keys / "tls-ca.pem").write_bytes(b"")
+    (folder.keys / "tls-ca.key").write_bytes(b"-----BEGIN")
+    (folder.keys / "tls-server.pem").write_bytes(b"\0")
+    shutil.copy(folder.public / "keyring" / "1.json", folder.public / "keyring" / "1 (copy).json")
+    (folder.public / "forks.json").write_text("[{")
+
+    found = examine(folder.root, say=quiet).scrubbed.findings
+
+    assert {each.file for each in found} == {
+        *("keys/release.pem", "keys/tls-ca.pem", "keys/tls-ca.key", "keys/tls-server.pem"),
+        *("public/keyring/1 (copy).json", "public/forks.json"),
+    }
+    assert "move it away" in next(each.what for each in found if "forks" in each.file)
+    assert newest_public(folder).n == 1
+    with pytest.raises(InputError, match="cannot be read as a certificate"):
+        server_tls(folder.keys, ("localhost",), fs=FastFs(), now=dt.datetime.now(dt.UTC))
 
 
 def test_a_network_file_system_is_told_by_the_mounts(tmp_path):
