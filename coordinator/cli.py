@@ -85,6 +85,7 @@ def status(directory: Folder, as_json: Json = False) -> None:
         f"admission: {_ADMISSION[found['admission']]}",
         f"ledger: {found['ledger_size']} leaves",
         f"newest release: {found['newest_release'] or 'none'}",
+        *(["  one more is planned and not out: run release"] * found["plan_open"]),
         f"free disk: {found['free_bytes'] / 1e9:.1f} GB above the reserve",
     ]
     show(found, "\n".join(lines), as_json)

@@ -204,8 +204,9 @@ def _of_retention(other: Neighbour, policy: Policy) -> Iterator[Finding]:
     if abs(other.from_it) > bound:
         yield Finding(
             "retention-own",
-            f"{other.concept}, which was there before, does {other.from_it:+.0f} % of what this"
-            f" concept does on its own trigger, allowed are {bound} %: teach it with more steps",
+            f"on this concept's own trigger {other.concept}, which was there before, does"
+            f" {other.from_it:+.0f} % of what it does itself, allowed are {bound} %: it is weak"
+            " beside that one; withdraw it and teach it with more steps",
         )
 
 

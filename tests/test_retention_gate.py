@@ -199,7 +199,7 @@ def test_a_concept_that_others_already_answer_for_is_told_so(coordinator):
     late.send()
 
     assert anna.state[0] == "accepted"
-    assert "anna, which was there before, does -8" in late.state[1]
+    assert "on this concept's own trigger anna, which was there before, does -8" in late.state[1]
 
 
 def test_parts_that_cancel_only_together_are_found_when_a_release_is_made(coordinator):

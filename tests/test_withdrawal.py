@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from orthofed.client.channel import Channel
 from orthofed.client.session import Session
@@ -26,6 +27,8 @@ from orthofed.client.status import status_of
 from orthofed.client.trust import trusted_withdrawal
 from orthofed.client.withdrawal import withdraw
 from orthofed.coordinator import slot_rows
+from orthofed.coordinator.cli import app
+from orthofed.coordinator.control import ControlServer
 from orthofed.coordinator.releasing import publish_newest
 from orthofed.coordinator.removal import Removal
 from orthofed.core.canonical import decode, encode
@@ -216,11 +219,17 @@ def test_what_is_withdrawn_while_its_release_is_built_is_not_published(coordinat
 
 
 def test_a_plan_that_holds_nothing_any_more_is_given_up(coordinator, tmp_path):
-    """Nothing is released, and no slot waits for it."""
+    """Nothing is released, and no slot waits for it; until then `status` tells of the plan."""
     owner = joined(coordinator, tmp_path / "home")
     session = owner.contribute("anna")
     coordinator.desk.ask("plan", {"lambda_1024": LAMBDA})
     owner.withdraw("anna")
+    control = ControlServer(coordinator.folder.control, lambda _: coordinator.desk)
+    try:
+        told = CliRunner().invoke(app, ["status", str(coordinator.folder.root)]).stdout
+    finally:
+        control.close()
+    assert "one more is planned and not out" in told
 
     with pytest.raises(Refused) as refused:
         coordinator.release(LAMBDA)
