@@ -33,7 +33,7 @@ from .composition import (
     smallest_vectors,
 )
 from .contributions import FOLDER, Contributions, blob_name
-from .home import disk_full, sync_folder, write_whole
+from .home import PUBLIC, disk_full, sync_folder, write_whole
 from .make_derived import usable_base
 from .open_part import open_shares
 from .origin import Origin
@@ -124,7 +124,7 @@ class Compose:
             ).write(made, self.on_bytes)
         _check_made(programs, entries)
         pull.write_trust(made, begun)
-        write_whole(made / MANIFEST_OF, begun.document)
+        write_whole(made / MANIFEST_OF, begun.document, mode=PUBLIC)
         shutil.copyfile(work / like.name, made / LIKE)
         (made / FOLDER).mkdir()
         for leaf in leaves:
@@ -170,7 +170,7 @@ class Compose:
             if target.is_dir():  # of a run that was cut here
                 shutil.rmtree(target)
             path.replace(target)
-        write_whole(self.out / COMPOSITION, made_of.to_bytes())
+        write_whole(self.out / COMPOSITION, made_of.to_bytes(), mode=PUBLIC)
         sync_folder(self.out)
         shutil.rmtree(self.out / WORK)
 

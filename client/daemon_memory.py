@@ -40,7 +40,7 @@ def remember(folder: Path, state: State) -> None:
             for each in state.book.held
         ],
     }
-    write_whole(folder / _NAME, json.dumps(record).encode(), mode=0o600)
+    write_whole(folder / _NAME, json.dumps(record).encode())
 
 
 def reminded(folder: Path, state: State) -> State:

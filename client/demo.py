@@ -135,7 +135,7 @@ def _teach(
         ["coordinator", "invite", folder, "--uses", str(len(names)), "--operator"]
     )
     kept = out / "invite.txt"  # a secret is no argument of a command
-    write_whole(kept, invite.encode(), mode=0o600)
+    write_whole(kept, invite.encode())
     for name in names:
         shutil.copytree(pocket_concepts() / name, images_of(out, name))
         home = str(out / "owners" / name / "home")

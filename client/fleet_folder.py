@@ -19,7 +19,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from .home import write_whole
+from .home import PUBLIC, write_whole
 
 _SECRET_BYTES = 32
 
@@ -61,15 +61,15 @@ class CourierFolder:
                 serialization.PrivateFormat.OpenSSH,
                 serialization.NoEncryption(),
             )
-            write_whole(self.key, made, mode=0o600)
+            write_whole(self.key, made)
         private = serialization.load_ssh_private_key(self.key.read_bytes(), password=None)
         public = private.public_key().public_bytes(
             serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
         )
-        write_whole(self.public_key, public + b"\n")
-        self.public_key.chmod(0o644)
+        write_whole(self.public_key, public + b"\n", mode=PUBLIC)
+        self.public_key.chmod(PUBLIC)
         if not self.secret.is_file():
-            write_whole(self.secret, secrets.token_bytes(_SECRET_BYTES), mode=0o600)
+            write_whole(self.secret, secrets.token_bytes(_SECRET_BYTES))
 
     def node_argv(self, superlink: str, *, roots: Path, orders: Path) -> list[str]:
         """Return SuperNode's switches; each is explained in flower.md 5."""

@@ -12,6 +12,8 @@
     home/lock                held by the one process that may send
     home/daemon.lock         held by the home's one daemon; daemon/ its log and what it remembers
 
+Everything beneath is its owner's alone: folders of mode 0700, files of mode 0600 (T27).
+
 Law (reliability.md 2.3, F1): a file appears by a temporary file in the same folder, fsync, rename,
 fsync of the folder; a reader sees the old bytes or the new ones. A full disk leaves the old ones.
 """
@@ -24,6 +26,7 @@ import shutil
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from ..core import canonical
 from ..core.errors import InputError, OrthoFedError
@@ -31,6 +34,9 @@ from ..core.fields import Fields, bad_field, is_hex
 from ..core.names import slug
 from .client_certificate import ClientCertificate
 
+PUBLIC: Final = 0o644
+"""The mode of what `write_whole` puts outside a home, as far as the process's own umask allows."""
+_PRIVATE: Final = ("runs", "class")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -60,9 +66,18 @@ class Home:
         return Home(folder.expanduser().absolute())
 
     def create(self) -> None:
-        """Make the folder, so that later writes have a place."""
+        """Make the folder, so that later writes have a place.
+
+        Whatever the mode of a folder that was there before, what is beneath it is its owner's: it
+        stays as it is, for couriers of its group come to its socket.
+        """
         with told_when_full(self.folder, wanted=4096):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for name in _PRIVATE:
+                place = self.folder / name
+                place.mkdir(mode=0o700, exist_ok=True)
+                if place.stat().st_mode & 0o077:  # of an earlier version
+                    place.chmod(0o700)
 
     @contextlib.contextmanager
     def lock(self) -> Generator[None]:
@@ -175,7 +190,7 @@ class Home:
 
     def keep_certificate(self, certificate: ClientCertificate) -> None:
         """Keep the TLS certificate, readable by its owner alone."""
-        write_whole(self.folder / "tls-client.pem", certificate.to_pem(), mode=0o600)
+        write_whole(self.folder / "tls-client.pem", certificate.to_pem())
 
     def run(self, concept: str) -> Path:
         """Return the folder of one concept. T10: the slug's grammar has no dots or slashes."""
@@ -192,14 +207,17 @@ class Home:
         yield from sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else ()
 
 
-def write_whole(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+def write_whole(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     """Put ``data`` at ``path``: whole and synced, or not at all.
+
+    ``mode`` is that of the file; others may enter the folders that are made for it if they may
+    read it. The default is for homes.
 
     Raises OrthoFedError (disk-full): the old file, if there was one, is untouched.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     with told_when_full(path, wanted=len(data)):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make(path.parent, mode=0o777 if mode & 0o077 else 0o700)
         temporary.unlink(missing_ok=True)
         try:
             handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
@@ -211,6 +229,13 @@ def write_whole(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def _make(folder: Path, *, mode: int) -> None:
+    """Make a folder and those above it that are missing, all of one mode."""
+    if not folder.is_dir():
+        _make(folder.parent, mode=mode)
+        folder.mkdir(mode=mode, exist_ok=True)
 
 
 def appear(temporary: Path, path: Path) -> None:

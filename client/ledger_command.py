@@ -75,13 +75,13 @@ def prove(
     patience_s: Patience = 60,
 ) -> None:
     """Write the proof of one leaf (C2SP tlog-proof); whoever has the log id can check it."""
-    from .home import write_whole
+    from .home import PUBLIC, write_whole
     from .ledger_reader import open_ledger
 
     with open_ledger(place, home=home, patience_s=patience_s) as reader:
         proof, head = reader.prove(leaf), reader.view.head
     if out is not None:
-        write_whole(out, proof)
+        write_whole(out, proof, mode=PUBLIC)
     if as_json:
         facts = {"leaf": leaf, "size": head.size, "root": head.root, "proof": proof.decode("utf-8")}
         print(json.dumps({"schema": "orthofed.proof/1", **facts}))

@@ -115,7 +115,7 @@ class Masters:
         return self._folder / (f"counter-{epoch}" if epoch else "counter")
 
     def _draw(self, path: Path) -> None:
-        write_whole(path, secrets.token_bytes(_BYTES).hex().encode() + b"\n", mode=0o600)
+        write_whole(path, secrets.token_bytes(_BYTES).hex().encode() + b"\n")
 
 
 def _read(path: Path) -> bytes:

@@ -99,7 +99,11 @@ class Outbox:
     def _append(self, entry: dict[str, str | int]) -> None:
         line = canonical.encode(entry | {"n": self._count, "prev": self._prev})
         new = not self._path.exists()
-        with told_when_full(self._path, wanted=len(line) + 1), self._path.open("ab") as file:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        with (
+            told_when_full(self._path, wanted=len(line) + 1),
+            os.fdopen(os.open(self._path, flags, 0o600), "ab") as file,
+        ):
             start = file.tell()
             try:
                 file.write(line + b"\n")

@@ -138,7 +138,7 @@ class PrivateContributions:
         download.run([Wanted.blob(entry, leaf)], lambda _, part: appear(part, sealed))
         with check("contribution"):
             plain = open_private(manifest, sealed.read_bytes(), wraps, self.private)
-        write_whole(self._place("plain", leaf), plain, mode=0o600)
+        write_whole(self._place("plain", leaf), plain)
 
     def _place(self, kind: str, leaf: int) -> Path:
         return self.folder / kind / str(leaf)

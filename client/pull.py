@@ -35,7 +35,7 @@ from .contributions import FOLDER as CONTRIBUTIONS
 from .contributions import Contributions
 from .derived_files import INFO, derived_of, entries_of, info_entry
 from .download import Download
-from .home import appear, disk_full, sync_folder, told_when_full, write_whole
+from .home import PUBLIC, appear, disk_full, sync_folder, told_when_full, write_whole
 from .ledger_view import LedgerView, look, remember
 from .make_adapters import make_adapters
 from .make_derived import make_derived, usable_base
@@ -154,7 +154,7 @@ class Pull:
         release = ledger.release(signed)
         if n not in (0, release.manifest.n):
             raise self._taken(f"was begun with release {release.manifest.n}, not {n}")
-        write_whole(self.out / PART / MANIFEST, signed)
+        write_whole(self.out / PART / MANIFEST, signed, mode=PUBLIC)
         return Begun(release, view, ledger, signed)
 
     @contextlib.contextmanager
@@ -254,11 +254,11 @@ class Pull:
         """Write what proves the release; the manifest last, then drop the part folder."""
         self._prune(begun, files)
         if kinds:
-            write_whole(self.out / CHOICE, choice_bytes(kinds))
+            write_whole(self.out / CHOICE, choice_bytes(kinds), mode=PUBLIC)
         else:
             (self.out / CHOICE).unlink(missing_ok=True)
         self.write_trust(self.out, begun)
-        write_whole(self.out / MANIFEST, begun.document)
+        write_whole(self.out / MANIFEST, begun.document, mode=PUBLIC)
         shutil.rmtree(self.out / PART)
         sync_folder(self.out)
 
@@ -266,14 +266,14 @@ class Pull:
         """Write into ``out`` what proves the release without a network."""
         trust, bodies = out / TRUST, begun.ledger.bodies
         shutil.rmtree(trust / "tile", ignore_errors=True)  # of an earlier pull: fewer leaves
-        write_whole(out / LOG, self.log.encode() + b"\n")
+        write_whole(out / LOG, self.log.encode() + b"\n", mode=PUBLIC)
         for name, data in begun.view.files.items():
-            write_whole(trust / name, data)
+            write_whole(trust / name, data, mode=PUBLIC)
         for tile in entry_tiles(len(bodies)):
             some = bodies[tile.index * TILE_WIDTH :][: tile.width]
-            write_whole(trust / tile.name, join_entries(some))
+            write_whole(trust / tile.name, join_entries(some), mode=PUBLIC)
         proof = begun.ledger.prove(begun.release.leaf, begun.view.note)
-        write_whole(out / PROOF, proof)
+        write_whole(out / PROOF, proof, mode=PUBLIC)
 
     def _prune(self, begun: Begun, files: Collection[str]) -> None:
         """Remove what this and an older release put here and this pull does not.
@@ -314,7 +314,7 @@ class Pull:
             return
         if self.out.is_dir() and any(path.name != PART for path in self.out.iterdir()):
             raise self._taken("holds files that no pull of this federation put there")
-        write_whole(self.out / PART / "log", pin)
+        write_whole(self.out / PART / "log", pin, mode=PUBLIC)
 
     def _taken(self, what: str) -> InputError:
         return InputError(

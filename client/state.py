@@ -68,7 +68,7 @@ def save(folder: Path, session: Session) -> None:
     if _read(newest) is not None:  # a damaged one must not push out a good one
         newest.replace(older)
     whole = body + b"\n" + hashlib.sha256(body).hexdigest().encode() + b"\n"
-    write_whole(newest, whole, mode=0o600 if session.share else 0o644)  # a share is a secret
+    write_whole(newest, whole)
 
 
 def load(folder: Path) -> Session | None:

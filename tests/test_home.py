@@ -1,5 +1,6 @@
 """The client's folder: files whole or absent, one process at a time, a key nobody else reads."""
 
+import os
 import resource
 import subprocess
 import sys
@@ -7,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from orthofed.client.home import Home, Membership, write_whole
+from orthofed.client.home import PUBLIC, Home, Membership, write_whole
 from orthofed.client.masters import Masters
+from orthofed.client.outbox import Outbox
 from orthofed.core.errors import InputError, OrthoFedError, VerificationFailed
+from orthofed.proto import methods, wire
 
 MEMBERSHIP = Membership("example.org:7443", b"\x30\x00", "ab" * 32, "cd" * 32)
 
@@ -19,6 +22,36 @@ def home(tmp_path: Path) -> Home:
     made = Home.at(tmp_path / "home")
     made.create()
     return made
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o750])
+def test_what_lies_beneath_a_home_is_its_owners_whatever_the_mode_of_the_folder(
+    tmp_path: Path, mode: int
+) -> None:
+    """A `--home` that was there before keeps its mode; a run of an earlier version is shut."""
+    folder = tmp_path / "home"
+    (folder / "runs" / "old").mkdir(parents=True)
+    (folder / "runs").chmod(0o755)
+    folder.chmod(mode)
+    before = os.umask(0o022)
+
+    try:
+        home = Home.at(folder)
+        with home.lock():
+            write_whole(home.run("anna-k7") / "log" / "contribution.safetensors", b"hers")
+            home.keep_keyrings((b"one",))
+        renew = wire.RenewRequest(3, 7, 1)
+        Outbox(folder / "outbox.jsonl").record(methods.RENEW.path, renew, renew.to_bytes())
+        write_whole(tmp_path / "pulled" / "trust" / "log", b"id", mode=PUBLIC)
+    finally:
+        os.umask(before)
+
+    modes = {path: path.stat().st_mode & 0o777 for path in folder.rglob("*")}
+    assert folder.stat().st_mode & 0o777 == mode
+    assert {modes[path] for path in modes if path.is_file()} == {0o600}
+    assert {m for p, m in modes.items() if p.is_dir() and p.name != "old"} == {0o700}
+    assert (tmp_path / "pulled" / "trust" / "log").stat().st_mode & 0o777 == 0o644
+    assert (tmp_path / "pulled" / "trust").stat().st_mode & 0o777 == 0o755
 
 
 def test_the_master_key_is_made_once_and_readable_by_its_owner_alone(home: Home) -> None:
