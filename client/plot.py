@@ -271,8 +271,13 @@ def _moved(cell: Cell, kind: str, value: str) -> Cell:
 
 
 def _label(kind: str, value: str) -> str:
+    """Return what stands beside a row, or over a column.
+
+    >>> _label("model", "fused"), _label("model", "anna-k7"), _label("steps", "25")
+    ('fused', 'anna-k7 alone', 'steps 25')
+    """
     if kind == "model":
-        return value if value in {BASE, MERGED} else f"{value} alone"
+        return value if value in {BASE, MERGED, FUSED} else f"{value} alone"
     return value if kind in {"prompt", "concept"} else f"{kind} {value}"
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -127,8 +128,20 @@ def sample(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
         told = {"x": plot.x.kind, "y": plot.y.kind, "cells": [cell.body() for cell in cells]}
         _tell(out, len(plot.expanded(plot.y)), len(plot.expanded(plot.x)), as_json, told)
         return
+    if (directory / "info.json").is_file():  # a base has no triggers
+        _tell_strangers(directory, prompts or [], [one.prompt for one in drawing.regions])
     draw(directory, prompts or [], drawing, seeds=seeds, device=device).save(out, format="PNG")
     _tell(out, len(prompts or []), len(seeds), as_json, {})
+
+
+def _tell_strangers(directory: Path, prompts: list[str], regions: list[str]) -> None:
+    """Warn of each prompt without a trigger, which is drawn as the base would draw it."""
+    from .variant import strangers
+
+    found, triggers = strangers(directory, prompts, regions)
+    for prompt in found:
+        told = ", ".join(triggers[:12]) + (", ..." if len(triggers) > 12 else "")  # noqa: PLR2004
+        print(f"warning: no trigger in {prompt!r}; the release has {told}", file=sys.stderr)
 
 
 def _tell(out: Path, rows: int, columns: int, as_json: bool, told: dict[str, object]) -> None:

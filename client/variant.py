@@ -12,6 +12,7 @@ are genuine (verify.py comes first), the order of columns (core/stack.py).
 
 import contextlib
 import json
+import re
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -211,6 +212,24 @@ def held_triggers(folder: Path, concept: str) -> tuple[str, ...]:
             code="no-such-concept",
         )
     return held[concept]
+
+
+def strangers(
+    folder: Path, prompts: Sequence[str], regions: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """Return the prompts in which no trigger of the release stands, and all triggers it has.
+
+    A prompt with areas has theirs too. Raises InputError: its info.json cannot be read.
+    """
+    triggers = [word for words in triggers_of(folder).values() for word in words]
+    held = [
+        re.compile(rf"(?<![\w-]){re.escape(word)}(?![\w-])", re.IGNORECASE) for word in triggers
+    ]
+    areas = " ".join(regions)
+    found = [
+        prompt for prompt in prompts if not any(each.search(f"{prompt} {areas}") for each in held)
+    ]
+    return (found if triggers else []), triggers
 
 
 def spec_of(folder: Path) -> FederationSpec:

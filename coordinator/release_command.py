@@ -37,9 +37,15 @@ def release(
     share = None if strength is None else lambda_1024(strength)
     with desk_of(directory) as (folder, desk):
         made = publish_newest(folder, desk, lambda_1024=share, resume=resume, say=say, draw=draw)
+        found = desk.ask("contributions", {})["contributions"]
     text = (
         f"release {made['n']}: {made['concepts']} concepts in {made['folder']}"
         if made["new"]
         else f"nothing new: release {made['n']} is the newest"
     )
-    show({"schema": "orthofed.coordinator.release/1", **made}, text, as_json)
+    waiting = sum(each["state"] == "quarantined" for each in found)
+    if waiting:
+        noun = "contribution waits" if waiting == 1 else "contributions wait"
+        text += f"\n{waiting} {noun} in quarantine: orthofed coordinator contributions {directory}"
+    value = {"schema": "orthofed.coordinator.release/1", **made, "quarantined": waiting}
+    show(value, text, as_json)

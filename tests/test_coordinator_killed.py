@@ -204,6 +204,28 @@ def test_serve_says_where_it_listens_and_where_it_is_reached(founded, tmp_path):
     assert link.startswith("orthofed://fed.example.org:7443/")
 
 
+def test_a_release_says_how_many_contributions_wait(coordinator):
+    """One approved, one in quarantine: the first is released, of the second the command is told."""
+    settings = coordinator.folder / "coordinator.toml"
+    coordinator.stop()
+    text = settings.read_text().replace("approve_first = false", "approve_first = true")
+    settings.write_text(text)
+    coordinator.start()
+    for name in ("anna", "rex"):
+        member = Member.joined(coordinator.invite())
+        member.contribute(member.pack(member.lease(name, (f"{name}-k7",))))
+    words = [*COMMAND, "contributions", str(coordinator.folder), "--json"]
+    found = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+    leaf = str(found["contributions"][0]["leaf"])
+    subprocess.run([*COMMAND, "approve", str(coordinator.folder), leaf], check=True)
+
+    words = [*COMMAND, "release", str(coordinator.folder)]
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
+
+    assert "1 contribution waits in quarantine" in done.stdout
+    assert f"orthofed coordinator contributions {coordinator.folder}" in done.stdout
+
+
 def test_nothing_to_release_is_said_in_words(coordinator):
     """Release before any contribution: refused, nothing planned."""
     words = [*COMMAND, "release", str(coordinator.folder)]

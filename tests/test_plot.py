@@ -17,7 +17,7 @@ from orthofed.client.drawing import Drawing
 from orthofed.client.grid import labelled
 from orthofed.client.opened import Opened
 from orthofed.client.plot import Plot
-from orthofed.client.variant import Variant
+from orthofed.client.variant import Variant, strangers
 from orthofed.core.errors import InputError
 from orthofed.core.layout import ContributionLayout, unpack
 from orthofed.core.regions import Region
@@ -189,6 +189,21 @@ def test_the_command_says_every_cell(filled: Running, tmp_path: Path) -> None:
         assert picture.width > 2 * 160
     twice = CliRunner().invoke(app, [*given, "--y", "seed", "--compare", "base"])
     assert twice.exit_code == 2
+
+
+def test_a_mistyped_trigger_is_told(filled: Running, tmp_path: Path) -> None:
+    """It is drawn all the same, as the base would; an area's trigger counts for its prompt."""
+    release = pulled(filled)
+    prompts = ["a photo of Anna-K7", "a photo of ana-k7", "a photo of anna-k7-2"]
+
+    found, triggers = strangers(release, prompts, [])
+    given = ["sample", str(release), "--prompt", prompts[1], "--steps", "1", "--count", "1"]
+    done = CliRunner().invoke(app, [*given, "--device", "cpu", "-o", str(tmp_path / "one.png")])
+
+    assert found == prompts[1:]
+    assert triggers == ["anna-k7", "bodo-x4"]
+    assert strangers(release, ["two people"], ["bodo-x4 with a hat"])[0] == []
+    assert "warning: no trigger in 'a photo of ana-k7'" in done.output
 
 
 def test_labels_stand_over_columns_and_beside_rows() -> None:
