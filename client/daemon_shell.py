@@ -370,10 +370,10 @@ def _words(line: Mapping[str, Any]) -> str:
     'leased: slot 0, fence 1'
     """
     event = str(line["event"])
-    if event == "step":
-        left = f", {line['eta_s']:.0f} s to go" if line.get("eta_s") else ""
+    if event == "step" and "steps" in line:
+        left = f", {float(line['eta_s']):.0f} s to go" if line.get("eta_s") else ""
         return f"step {line['step']} of {line['steps']}{left}"
-    if event == "checking":
+    if event == "checking" and "what" in line:
         return f"checking {line['what']}"
     shown = {k: v for k, v in line.items() if k != "event" and isinstance(v, str | int | float)}
     values = ", ".join(_value(key, value) for key, value in shown.items())
