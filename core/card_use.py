@@ -7,12 +7,22 @@ spec lets a base be called, none of which can end a quote or a line. Source: for
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from textwrap import wrap
+from typing import Final
 
 from .kinds import DERIVABLE
 from .lorafile import FileOrigin, file_rank
 from .merging import Merge
 from .release_file import MadeFile
+
+_WHICH: Final = (
+    "`concepts/` has one each; a file of `diffusers/` is the same LoRA under diffusers' own",
+    "names: load one of them. Strength 1 is what the table says. Never give a folder of PEFT's",
+    "to `pipe.load_lora_weights`, which loads nothing from it, without a word, and do not",
+    "merge two LoRA files with kohya's merge script, which gives another sum.",
+)
+"""Of a release that has all of them, as the default one has."""
 
 
 def shown_prompt(prompt: str, trigger: str) -> str:
@@ -60,15 +70,21 @@ def _use(merge: Merge, origin: FileOrigin, made: Sequence[MadeFile]) -> list[str
         lines += [*_web_uis(merge, names), ""]
     else:
         lines += ["ComfyUI, AUTOMATIC1111 and Forge know no such base model.", ""]
-    rank = file_rank(merge.spec, len(merge.parts))
-    return [
-        *lines,
-        f"`{names['lora']}` holds all concepts, rank {rank}, and",
-        "`concepts/` has one each; a file of `diffusers/` is the same LoRA under diffusers' own",
-        "names: load one of them. Strength 1 is what the table says. Never give a folder of PEFT's",
-        "to `pipe.load_lora_weights`, which loads nothing from it, without a word, and do not",
-        "merge two LoRA files with kohya's merge script, which gives another sum.",
+    return [*lines, *_which(names, file_rank(merge.spec, len(merge.parts)))]
+
+
+def _which(names: Mapping[str, str], rank: int) -> list[str]:
+    """Return which of the files that are there is which; nothing is said of one that is not."""
+    lora = f"`{names['lora']}` holds all concepts, rank {rank}"
+    if names.keys() >= {"concept", "diffusers", "peft"}:
+        return [f"{lora}, and", *_WHICH]
+    told = [
+        *(["`concepts/` has one each: load that or this."] if "concept" in names else []),
+        *(["A file of `diffusers/` is the same LoRA: load one."] if "diffusers" in names else []),
+        "Strength 1 is what the table says. Do not merge two LoRA files with kohya's merge",
+        "script, which gives another sum.",
     ]
+    return [f"{lora}.", *wrap(" ".join(told), 90)]
 
 
 def _python(lines: Sequence[str]) -> list[str]:

@@ -237,6 +237,7 @@ def test_a_release_of_the_canonical_file_alone_names_no_other() -> None:
     text = card_text(merge, FileOrigin(SD1, HASH), 7, MADE[:1], FILES, withdrawn=())
 
     assert f"`{MADE[0].name}` holds all concepts" in text
+    assert not any(f"`{folder}/`" in text for folder in ("concepts", "diffusers"))
     assert not any(word in text for word in ("a1111.safetensors", "from peft", '"checkpoint"'))
 
 
