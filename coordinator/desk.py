@@ -23,7 +23,7 @@ from .logins import Logins
 from .measured import take as take_measured
 from .measured import to_measure
 from .order_desk import Wish, cancel, give, listed_orders
-from .planning import Planning
+from .release_planning import Planning
 from .removal import Removal
 from .retention import table
 from .revocation import Terms, listed_members, revoke

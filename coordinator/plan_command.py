@@ -1,6 +1,6 @@
 """``orthofed plan``: how many concepts fit a base, and what one contribution weighs.
 
-It founds nothing and needs no folder. Not here: the arithmetic (planned.py).
+It founds nothing and needs no folder. Not here: the arithmetic (planning.py).
 """
 
 from pathlib import Path
@@ -34,7 +34,7 @@ def plan(
     from ..core.published import published_layers
     from .base import BaseFolder
     from .columns import read_prompts
-    from .planned import Planned
+    from .planning import Planned
 
     if (base is None) == (family is None):
         raise InputError(

@@ -3,7 +3,7 @@
 Laws (reliability.md 2.5): the plan holds everything that varies (leaves, lambdas, ledger size,
 time, the release before), so building it twice gives the same bytes; at most one plan is open, and
 it is dropped when something that it holds was taken out before it was published; a published row is
-never changed. Not here: building (publisher.py), what a plan holds (planning.py).
+never changed. Not here: building (publisher.py), what a plan holds (release_planning.py).
 """
 
 import base64

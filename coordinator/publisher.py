@@ -5,7 +5,8 @@ bytes, sample pictures apart (docs/adr/0027); files are written into ``.<n>.tmp`
 and the folder is renamed to ``<n>``. A folder that is there already is kept if it is what its
 manifest and the plan say, else built again, so a kill at any instruction needs no repair but
 another run. Streams layer by layer; what a concept alone decides is carried over from the release
-before (carried.py). Not here: the ledger leaf (planning.py), which alone makes a folder a release.
+before (carried.py). Not here: the ledger leaf (release_planning.py), which alone makes a folder a
+release.
 """
 
 import shutil
@@ -34,8 +35,8 @@ from .folder import DataFolder
 from .fs import Fs
 from .merging import open_merge
 from .picturing import Draw
-from .planning import check_plan
 from .publications import Plan
+from .release_planning import check_plan
 from .writing import Written, derive_files, write_checkpoint, write_files
 
 Progress = Callable[[str], None]

@@ -23,9 +23,9 @@ from .folder import DataFolder
 from .fs import Fs
 from .keyfile import find_key
 from .picturing import Draw
-from .planning import manifest_of
 from .publications import Plan
 from .publisher import build
+from .release_planning import manifest_of
 
 
 def publish_newest(

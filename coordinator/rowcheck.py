@@ -46,7 +46,7 @@ from . import (
 )
 from .lease_rows import Lease
 from .ordercheck import check_orders
-from .planning import check_plan
+from .release_planning import check_plan
 from .rotation import check_follows
 from .slotcheck import check_slots
 

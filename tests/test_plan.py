@@ -9,7 +9,7 @@ import pytest
 
 from orthofed.client.training_settings import TrainingSettings
 from orthofed.coordinator.kept import KEPT
-from orthofed.coordinator.planned import Planned
+from orthofed.coordinator.planning import Planned
 from orthofed.core.published import PUBLISHED, PublishedModel, published_layers
 from orthofed.core.spec import FederationSpec, plan_spec
 from orthofed.core.targets import TARGETS, Targets
