@@ -39,13 +39,17 @@ def approve(
 
 
 def _approved(home: "Home", concept: str, *, yes: bool) -> "Session":
-    """Ask, and return the session with the owner's yes."""
+    """Ask, and return the session with the owner's yes.
+
+    Raises InputError: nothing is packed, or it was not scored, so nobody knows what it learnt.
+    """
     from dataclasses import replace
 
     from ..core.errors import InputError
     from ..core.memorisation import Memorisation
     from ..core.spec import FederationSpec
     from . import session as flow
+    from .asked import is_import
     from .egress import gate
     from .owner_scores import OwnerScores
     from .packed_contribution import PackedContribution
@@ -69,6 +73,14 @@ def _approved(home: "Home", concept: str, *, yes: bool) -> "Session":
         if "memorisation" in scores:
             found = Memorisation(scores["gain_trained"], scores["gain_held_out"])
             listing = replace(listing, memorisation=found)
+        elif not is_import(folder, session):
+            raise InputError(
+                f"{concept} is packed and was not scored on its held-out images",
+                why="the scoring failed or was cut off, so nobody knows what it learnt",
+                fix="run orthofed client train again: it scores what is packed, or says what to"
+                " train otherwise",
+                code="not-scored",
+            )
         with TrainView() as view:
             gate(listing, ask=view.accept if yes else view.ask)
         session, _ = flow.step(session, flow.Approved())

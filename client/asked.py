@@ -22,7 +22,7 @@ from .correction import is_unsent
 from .home import write_whole
 from .packed_contribution import recipients_in
 from .session import Session
-from .state import ASKED, MANIFEST, load
+from .state import ASKED, FIDELITY, MANIFEST, load
 from .train_options import TrainOptions
 from .training_settings import TrainingSettings
 from .workbench import Workbench
@@ -127,6 +127,14 @@ def options_as_before(folder: Path, options: TrainOptions) -> TrainOptions:
         return options
     asked = Asked.kept(folder, session)
     return options if asked is None else asked.completed(options)
+
+
+def is_import(folder: Path, session: Session) -> bool:
+    """Return whether what is packed came from a LoRA, so that no images were there to score it."""
+    asked = Asked.kept(folder, session)
+    if asked is not None and asked.folder:
+        return "LoRA" in asked.taught
+    return (folder / FIDELITY).exists()  # of an earlier version
 
 
 def _base(options: TrainOptions) -> Mapping[str, Any]:

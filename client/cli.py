@@ -151,6 +151,7 @@ def train(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
 ) -> None:
     """Teach one concept from your images and send what was learnt. Run again to go on."""
     from .asking import check_somebody_answers
+    from .egress import beforehand
     from .home import Home
     from .invite_file import read_share
     from .recipient_key import recipients
@@ -184,11 +185,11 @@ def train(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
     place = Home.at(home)
     if as_json:
         train_concept(
-            place, options, report=_print_event, ask=lambda _: True, patience_s=patience_s
+            place, options, report=_print_event, ask=beforehand(concept), patience_s=patience_s
         )
         return
     with TrainView() as view:
-        ask = view.accept if yes else view.ask
+        ask = beforehand(concept, view.accept) if yes else view.ask
         session = train_concept(place, options, report=view.show, ask=ask, patience_s=patience_s)
     print(f"{session.concept} is with the federation: slot {session.slot}, receipt kept")
 

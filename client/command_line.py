@@ -18,7 +18,9 @@ Patience = Annotated[
     float,
     typer.Option("--patience", min=0, help="Seconds to keep trying when nobody answers."),
 ]
-Yes = Annotated[bool, typer.Option("--yes", help="Send without asking.")]
+Yes = Annotated[
+    bool, typer.Option("--yes", help="Send without asking, but not what was learnt by heart.")
+]
 Certificate = Annotated[
     Path | None,
     typer.Option("--client-certificate", help="PEM file, if the coordinator asks for one."),

@@ -17,7 +17,7 @@ import numpy as np
 from ..core.dp_claim import DpClaim
 from ..core.errors import InputError
 from ..core.layout import ContributionLayout, unpack
-from ..core.memorisation import Memorisation
+from ..core.memorisation import BY_HEART, Memorisation
 from ..core.promises import MAY_REVEAL, NAMED_READ, NEVER_LEAVE
 from ..core.recipient import Recipient
 from .sealing import Sealed
@@ -108,6 +108,32 @@ def egress_list(
     named = tuple(recipient.to_text() for recipient in recipients)
     named = tuple(recipient.to_text() for recipient in recipients)
     return EgressList(triggers, files, tuple(tensors), named, dp, images=images)
+
+
+def beforehand(
+    concept: str, show: Callable[[EgressList], object] = lambda _: None
+) -> Callable[[EgressList], bool]:
+    """Return the answer of an owner who said --yes before any figure was known.
+
+    It shows the list with ``show`` and is a yes. Raises InputError when asked: what would leave was
+    learnt by heart, so that is held, as a daemon holds it.
+    """
+
+    def answer(listing: EgressList) -> bool:
+        show(listing)
+        found = listing.memorisation
+        if found is not None and found.by_heart:
+            raise InputError(
+                f"{concept} is packed and was not sent: memorisation {found.score:.3f},"
+                f" above {BY_HEART:g} --yes is not enough",
+                why="whoever gets it may draw again what it learnt by heart",
+                fix="train with more images, fewer --steps or --dp; or look at it and say yes by"
+                f" hand with orthofed client approve {concept}, and run this command again",
+                code="learnt-by-heart",
+            )
+        return True
+
+    return answer
 
 
 def gate(listing: EgressList, *, ask: Callable[[EgressList], bool]) -> None:

@@ -9,6 +9,7 @@ import hashlib
 from pathlib import Path
 
 from .image_files import MASK_SUFFIX, image_paths
+from .sidecar import sidecar
 
 
 def images_digest(folder: Path) -> str:
@@ -18,8 +19,8 @@ def images_digest(folder: Path) -> str:
     """
     total = hashlib.sha256()
     for path in image_paths(folder):
-        beside = (path.with_suffix(".txt"), path.with_name(path.stem + MASK_SUFFIX))
-        for each in (path, *(extra for extra in beside if extra.is_file())):
+        beside = (sidecar(path, ".txt"), sidecar(path, MASK_SUFFIX))
+        for each in (path, *(extra for extra in beside if extra is not None)):
             total.update(hashlib.sha256(each.name.encode()).digest())
             total.update(file_digest(each))
     return total.hexdigest()

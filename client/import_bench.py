@@ -19,6 +19,7 @@ from ..core.spec import FederationSpec
 from .adapter_file import AdapterFile
 from .home import write_whole
 from .session import Session
+from .state import FIDELITY
 from .train_options import TrainOptions
 from .workbench import Workbench
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 # torch costs seconds to import, so every import of it stands in the function that needs it.
 # ruff: noqa: PLC0415
 
-FIDELITY: Final = "fidelity.json"
 _MOST_RANK: Final = 1024
 """Rows of a LoRA's down: extracted ones have some hundreds, and Gram matrices cost rank^2 (T5)."""
 

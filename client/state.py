@@ -23,6 +23,8 @@ from .session import Phase, Session
 BLOB: Final = "contribution.safetensors"
 ASKED: Final = "asked.json"
 """What was asked of the work that is packed (asked.py)."""
+FIDELITY: Final = "fidelity.json"
+"""What an import lost of its LoRA."""
 LOG: Final = "log"
 """The folder of training logs, one a lease; it stays at home."""
 MANIFEST: Final = "manifest.json"

@@ -2,13 +2,15 @@
 
 import hashlib
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from orthofed.client.egress import EgressList, egress_list, gate
+from orthofed.client.egress import EgressList, beforehand, egress_list, gate
 from orthofed.core.errors import ContributionRejected, InputError
 from orthofed.core.layout import ContributionLayout, pack
+from orthofed.core.memorisation import Memorisation
 from orthofed.core.quantise import Quantised
 
 from .mirror import tiny_spec
@@ -60,3 +62,19 @@ def test_the_gate_opens_with_a_yes_and_only_then() -> None:
     with pytest.raises(InputError, match="not approved") as caught:
         gate(_listing(), ask=lambda _: False)
     assert caught.value.code == "egress-declined"
+
+
+def test_a_yes_said_beforehand_is_none_to_what_was_learnt_by_heart() -> None:
+    """Above the threshold it is shown and held; below it, and without a figure, it may leave."""
+    shown: list[EgressList] = []
+    regular = replace(_listing(), memorisation=Memorisation(0.05, 0.04))
+    by_heart = replace(_listing(), memorisation=Memorisation(0.3, 0.1))
+
+    for listing in (_listing(), regular):
+        gate(listing, ask=beforehand("wolf-a1", shown.append))
+    with pytest.raises(InputError, match="wolf-a1 is packed and was not sent") as caught:
+        gate(by_heart, ask=beforehand("wolf-a1", shown.append))
+
+    assert shown == [_listing(), regular, by_heart]
+    assert (caught.value.code, caught.value.exit_code) == ("learnt-by-heart", 2)
+    assert "orthofed client approve wolf-a1" in caught.value.fix
