@@ -63,6 +63,10 @@ class EgressList:
     warnings: tuple[str, ...] = ()
     """Why it may not be in the next release, though it can be sent (weighing.py)."""
     images: int = 0  # what the manifest says for all to read of how many images it is of
+    licence: str = ""
+    title: str = ""
+    pictures: bool = False
+    folder: str = ""  # where the files lie that leave
 
     @property
     def wording(self) -> str:
@@ -105,7 +109,6 @@ def egress_list(
         norm = math.ldexp(float(np.linalg.norm(tensor.q.astype(np.float64))), tensor.exponent)
         digest = hashlib.sha256(raw).hexdigest()
         tensors.append(LeavingTensor(name, tensor.q.shape, len(raw), digest, norm))
-    named = tuple(recipient.to_text() for recipient in recipients)
     named = tuple(recipient.to_text() for recipient in recipients)
     return EgressList(triggers, files, tuple(tensors), named, dp, images=images)
 

@@ -145,7 +145,7 @@ class PackedContribution:
         manifest, blob = self.read(session)
         signed = document.parse(manifest, kind="contribution")
         said = ContributionManifest.from_document(signed)
-        return egress_list(
+        listed = egress_list(
             manifest,
             blob,
             layout=self.layout(session),
@@ -154,6 +154,13 @@ class PackedContribution:
             recipients=self.recipients,
             dp=said.dp,
             images=said.count,
+        )
+        return replace(
+            listed,
+            licence=said.licence,
+            title=said.title,
+            pictures=said.pictures,
+            folder=str(self.folder),
         )
 
     def _sent_as_signed(self, manifest: bytes) -> bool:

@@ -19,6 +19,7 @@ from .asking import says_yes
 from .dp_plan import ADVISED_RATIO
 from .egress import EgressList
 from .happened import Happened
+from .train_options import LICENCE
 from .wandb_run import SENT
 
 _LINE_EVERY_S: Final = 10.0
@@ -94,10 +95,7 @@ class TrainView:
 def _show_egress(console: Console, listing: EgressList) -> None:
     """Print the egress list: files, then tensors by kind, then what others can make of it."""
     console.print(f"About to leave this machine: {listing.num_bytes:,} bytes in all")
-    files = Table("file", "bytes", "SHA-256", box=None, pad_edge=False)
-    for file in listing.files:
-        files.add_row(file.name, f"{file.num_bytes:,}", file.sha256)
-    console.print(files)
+    _show_files(console, listing)
     tensors = Table("tensors", "count", "bytes", "largest norm", box=None, pad_edge=False)
     by_kind = sorted(listing.tensors, key=lambda tensor: tensor.name.partition(".")[0])
     for kind, group in groupby(by_kind, key=lambda tensor: tensor.name.partition(".")[0]):
@@ -107,6 +105,8 @@ def _show_egress(console: Console, listing: EgressList) -> None:
         tensors.add_row(_KINDS.get(kind, kind), str(len(some)), f"{num_bytes:,}", f"{norm:.4g}")
     console.print(tensors)
     console.print(f"triggers: {', '.join(listing.triggers)}")
+    if listing.licence:
+        console.print(_published(listing), soft_wrap=True)
     if listing.dp is not None:
         console.print(f"You claim and sign: {listing.dp.said}")
     if listing.images:
@@ -123,6 +123,25 @@ def _show_egress(console: Console, listing: EgressList) -> None:
     if listing.memorisation is not None:
         console.print(_memorised(listing.memorisation))
     console.print(listing.wording)
+
+
+def _show_files(console: Console, listing: EgressList) -> None:
+    """Print each file with its whole hash, and where it lies."""
+    rows = [("file", "bytes", "SHA-256")]
+    rows += [(file.name, f"{file.num_bytes:,}", file.sha256) for file in listing.files]
+    widths = [max(len(row[k]) for row in rows) for k in range(2)]
+    for name, size, digest in rows:  # no table: one would cut the hashes on a narrow terminal
+        console.print(f"{name:<{widths[0]}}  {size:<{widths[1]}}  {digest}", soft_wrap=True)
+    if listing.folder:
+        console.print(f"these files lie in {listing.folder}", soft_wrap=True)
+
+
+def _published(listing: EgressList) -> str:
+    """Return what others may do with it, and see of it."""
+    free = " (anyone may do anything with it)" if listing.licence == LICENCE else ""
+    pictures = "yes" if listing.pictures else "no"
+    title = listing.title or "none"
+    return f"licence: {listing.licence}{free}; title: {title}; pictures: {pictures}"
 
 
 def _memorised(found: Memorisation) -> str:

@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from orthofed.client.egress import EgressList, beforehand, egress_list, gate
+from orthofed.client.train_view import TrainView
 from orthofed.core.errors import ContributionRejected, InputError
 from orthofed.core.layout import ContributionLayout, pack
 from orthofed.core.memorisation import Memorisation
@@ -78,3 +80,26 @@ def test_a_yes_said_beforehand_is_none_to_what_was_learnt_by_heart() -> None:
     assert shown == [_listing(), regular, by_heart]
     assert (caught.value.code, caught.value.exit_code) == ("learnt-by-heart", 2)
     assert "orthofed client approve wolf-a1" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("licence", "title", "said"),
+    [
+        ("CC0-1.0", "", "CC0-1.0 (anyone may do anything with it); title: none; pictures: no"),
+        ("CC-BY-4.0", "Lena [v]", "CC-BY-4.0; title: Lena [v]; pictures: yes"),
+    ],
+)
+def test_the_list_says_what_is_published_and_cuts_no_hash(
+    licence: str, title: str, said: str
+) -> None:
+    """A terminal of 60 columns: whole hashes to compare, and the folder where the files lie."""
+    console = Console(record=True, width=60, markup=False)
+    words = {"licence": licence, "title": title, "pictures": bool(title)}
+    listing = replace(_listing(), folder="/home/lena/with/a/rather/long/path/runs/wolf-a1", **words)
+
+    TrainView(console).accept(listing)
+
+    told = console.export_text()
+    assert f"licence: {said}\n" in told
+    assert f"these files lie in {listing.folder}\n" in told
+    assert all(f"  {file.sha256}\n" in told for file in listing.files)
