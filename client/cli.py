@@ -33,6 +33,7 @@ from .command_line import (
     Title,
     TrainingConfig,
     Yes,
+    finite,
 )
 from .fleet_command import FLEET_EXAMPLE, fleet
 from .fleet_key_command import FLEET_KEY_EXAMPLE, fleet_key
@@ -245,7 +246,10 @@ def demo(
     rank: Annotated[int, typer.Option(min=1, help="Columns of a slot.")] = 8,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps a client.")] = None,
     lambda_: Annotated[
-        float, typer.Option("--lambda", min=0, max=2, help="Merge weight of the release.")
+        float,
+        typer.Option(
+            "--lambda", min=0, max=2, callback=finite, help="Merge weight of the release."
+        ),
     ] = 1.0,
     as_json: Json = False,
 ) -> None:

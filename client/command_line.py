@@ -1,14 +1,27 @@
 """What the commands of data owners and consumers share: options that mean the same everywhere.
 
 An option stands here once two commands take it, so that its name, bounds and help are written
-once; its default stays with the command. Nothing but typer is imported, so that help is quick.
+once; its default stays with the command. Nothing slow is imported, so that help is quick.
 Not here: what only one command takes, and the operator's options (coordinator/command_line.py).
 """
 
+import math
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+
+def finite(value: float | list[float] | None) -> float | list[float] | None:
+    """Return what an option was given; the bounds of a number let ``nan`` through.
+
+    Raises BadParameter: it is, or holds, no number or an endless one.
+    """
+    for each in value if isinstance(value, list) else [value]:
+        if each is not None and not math.isfinite(each):
+            raise typer.BadParameter(f"{each:g} is not a finite number")
+    return value
+
 
 HomeOption = Annotated[
     Path | None, typer.Option("--home", help="Folder of this client; default: the user's own.")
@@ -16,7 +29,9 @@ HomeOption = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Patience = Annotated[
     float,
-    typer.Option("--patience", min=0, help="Seconds to keep trying when nobody answers."),
+    typer.Option(
+        "--patience", min=0, callback=finite, help="Seconds to keep trying when nobody answers."
+    ),
 ]
 Yes = Annotated[
     bool, typer.Option("--yes", help="Send without asking, but not what was learnt by heart.")

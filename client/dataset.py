@@ -7,6 +7,7 @@ them by their hash, and read again when they are encoded (captioned.py). Nothing
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ class ConceptImages:
         items, thumbnails = list[Captioned](), []
         for number, path in enumerate(paths):
             square = not step or number >= first_held_out
-            turn = crc32(path.name.encode()) if apart else number
+            turn = crc32(os.fsencode(path.name)) if apart else number
             caption = caption_of(path, noun, triggers=triggers, templates=templates, number=turn)
             item, covered = _checked(path, caption, size=size, step=0 if square else step)
             items.append(item)

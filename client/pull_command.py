@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .command_line import Certificate, HomeOption, Json, Patience
+from .command_line import Certificate, HomeOption, Json, Patience, finite
 
 if TYPE_CHECKING:
     from .local_merge import Merged
@@ -54,7 +54,13 @@ def pull(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
     ] = None,
     lambda_: Annotated[
         float | None,
-        typer.Option("--lambda", min=0, max=2, help="With --key: weight of the private ones."),
+        typer.Option(
+            "--lambda",
+            min=0,
+            max=2,
+            callback=finite,
+            help="With --key: weight of the private ones.",
+        ),
     ] = None,
     home: HomeOption = None,
     certificate: Certificate = None,
@@ -69,6 +75,8 @@ def pull(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
 
     if base is not None and key is None and not {"checkpoint", "full"} & set(kinds or ()):
         raise _needless_base()
+    if lambda_ is not None and key is None:
+        raise _needless_lambda()
     place = Home.at(home)
     shown = place.certificate() if certificate is None else read_certificate(certificate)
     with open_origin(url, mirrors=mirror or (), certificate=shown, patience_s=patience_s) as opened:
@@ -218,6 +226,17 @@ def _needless_base() -> Exception:
         "--base without --key, --as full or --as checkpoint",
         why="the base model makes whole models and nothing else",
         fix="leave --base out, or add --as full",
+        code="bad-option",
+    )
+
+
+def _needless_lambda() -> Exception:
+    from ..core.errors import InputError
+
+    return InputError(
+        "--lambda without --key",
+        why="it weighs the private contributions, which a key opens; a release has its weights",
+        fix="leave --lambda out, or compose with --weight NAME=0.8",
         code="bad-option",
     )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import click
 import typer
 
-from .command_line import Json
+from .command_line import Json, finite
 from .loading import loading
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ EXAMPLE: Final = (
 _AXES: Final = (
     "lambda=0,0.5,1, prompt, seed=3,9, concept=A,B (for {} in prompts), guidance=, steps=, apart="
 )
+_LAST_SEED: Final = 2**63 - 1
+"""As on an axis; the images of one seed count on from it, and the generator takes twice that."""
 
 
 def sample(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
@@ -80,15 +82,17 @@ def sample(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
         typer.Option(min=1, max=64, help="Images a prompt and seed; default: 4 of one seed, or 1."),
     ] = None,
     seed: Annotated[
-        list[int] | None, typer.Option(min=0, help="Seed of an image; repeatable; default: 0.")
+        list[int] | None,
+        typer.Option(min=0, max=_LAST_SEED, help="Seed of an image; repeatable; default: 0."),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, max=1000, help="Sampling steps.")] = 25,
-    guidance: Annotated[float, typer.Option(min=0, help="Guidance scale.")] = 4.0,
+    guidance: Annotated[float, typer.Option(min=0, callback=finite, help="Guidance scale.")] = 4.0,
     apart: Annotated[
         float | None,
         typer.Option(
             min=0,
             max=1,
+            callback=finite,
             help="With --region: the share of the noise, from the start, over which each area is"
             " drawn as a picture of its own; 0: all areas together throughout; default: 0.6.",
         ),
@@ -119,6 +123,8 @@ def sample(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
         APART if apart is None else apart,
     )
     out = out or Path("grid.png")
+    if out.is_dir():  # known before minutes of drawing
+        raise _folder(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     if x or y or compare or fused:
         axes, models = (x, y, compare), (base, class_noun, fused)
@@ -142,6 +148,17 @@ def _tell_strangers(directory: Path, prompts: list[str], regions: list[str]) -> 
     for prompt in found:
         told = ", ".join(triggers[:12]) + (", ..." if len(triggers) > 12 else "")  # noqa: PLR2004
         print(f"warning: no trigger in {prompt!r}; the release has {told}", file=sys.stderr)
+
+
+def _folder(out: Path) -> Exception:
+    from ..core.errors import InputError
+
+    return InputError(
+        f"{out} is a folder",
+        why="the grid is one picture, and --out is its file",
+        fix=f"give -o {out / 'grid.png'}",
+        code="bad-option",
+    )
 
 
 def _tell(out: Path, rows: int, columns: int, as_json: bool, told: dict[str, object]) -> None:

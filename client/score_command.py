@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from .command_line import BaseFolder, Device, HomeOption, Json, Patience, Yes
+from .command_line import BaseFolder, Device, HomeOption, Json, Patience, Yes, finite
 
 if TYPE_CHECKING:
     from ..proto.wire import ScoreRequest
@@ -31,7 +31,8 @@ def score(  # noqa: PLR0913, PLR0917  # what a person chooses
     base: BaseFolder,
     release: Annotated[Path, typer.Option(help="Folder that orthofed pull made.")],
     lambda_: Annotated[
-        list[float] | None, typer.Option("--lambda", min=0, max=2, help="Merge weight; repeatable.")
+        list[float] | None,
+        typer.Option("--lambda", min=0, max=2, callback=finite, help="Merge weight; repeatable."),
     ] = None,
     fused: Annotated[
         Path | None,

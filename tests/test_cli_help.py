@@ -7,6 +7,7 @@ import sys
 import click
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from orthofed.__main__ import app
 
@@ -64,6 +65,48 @@ def test_the_version_names_code_wire_and_formats() -> None:
     assert done.returncode == 0
     assert done.stdout.startswith("orthofed 0.1.0")
     assert "wire v1" in done.stdout
+
+
+def _bounded() -> list[tuple[tuple[str, ...], str]]:
+    """Return every option that takes a number between bounds, with its command."""
+    found = list[tuple[tuple[str, ...], str]]()
+    for path in COMMANDS:
+        command: click.Command = typer.main.get_command(app)
+        for name in path:
+            assert isinstance(command, click.Group)
+            command = command.commands[name]
+        found += [
+            (path, each.opts[0])
+            for each in command.params
+            if isinstance(each.type, click.FloatRange)
+        ]
+    return found
+
+
+@pytest.mark.parametrize(("path", "option"), _bounded(), ids=" ".join)
+def test_no_bounded_number_may_be_nan(path: tuple[str, ...], option: str) -> None:
+    """It is neither below the least nor above the most, so it would pass both bounds."""
+    done = CliRunner().invoke(app, [*path, option, "nan"])
+
+    assert done.exit_code == 2
+    assert "nan is not a finite number" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("sample", ".", "--seed", "99999999999999999999999"), "9223372036854775807"),
+        (("sample", ".", "--prompt", "a fox", "-o", "."), ". is a folder"),
+        (("pull", "orthofed://x", "-o", "out", "--lambda", "0.5"), "--lambda without --key"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_it_begins(words: tuple[str, ...], said: str) -> None:
+    """Exit code 2 and no traceback; nothing was drawn or asked."""
+    done = _run(*words)
+
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_wrong_option_is_wrong_usage() -> None:

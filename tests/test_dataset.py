@@ -377,6 +377,17 @@ def test_a_byte_order_mark_is_no_part_of_a_caption(tmp_path: Path) -> None:
     assert "\ufeff" not in second
 
 
+def test_a_name_that_is_no_text_has_its_template_too(tmp_path: Path) -> None:
+    """Linux takes any bytes as a name: with `--dp` the template still follows from it alone."""
+    folder = write_images(tmp_path / "images", 5)
+    name = os.fsdecode(b"01\xff.png")
+    (folder / "01.png").rename(folder / name)
+
+    images = ConceptImages.load(folder, size=16, noun="fox", apart=True)
+
+    assert name in [item.name for item in images.train]
+
+
 def test_a_photo_of_a_phone_that_writes_heic_is_read(tmp_path: Path) -> None:
     """With the extra installed it is an image like any other."""
     pillow_heif = pytest.importorskip("pillow_heif", reason="the extra heic is not installed")
