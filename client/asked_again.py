@@ -51,7 +51,6 @@ class AskedAgain:
             return session
         if session.phase in SENT:
             raise _stands(session, before, now, [*taught, *signed])
-        self.options.check()
         said = ", ".join([*taught, *signed])
         self.report(Happened("again", {"what": said, "trains": bool(taught)}))
         if not taught:

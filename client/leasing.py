@@ -50,11 +50,10 @@ class Leasing:
     def ask(self, session: Session, key: SigningKey) -> flow.Granted:
         """Check everything at home first, then ask for the slot with the client key ``key``.
 
-        Raises InputError: options, base or images are bad. Raises Refused: no slot is free, or a
+        Raises InputError: base or images are bad. Raises Refused: no slot is free, or a
         name is taken. Raises VerificationFailed: a slot that the spec does not have.
         """
         # What the coordinator would refuse in the manifest, hours before it is signed.
-        self._options.check()
         self._packed.layout(session)
         for name, values in self._bench.before_lease(session, self._home.folder):
             self._say(name, **values)

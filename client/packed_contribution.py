@@ -81,6 +81,8 @@ class PackedContribution:
         With ``private_to`` what is signed and sent is the blob sealed for these consumers.
         ``earlier``: after a corrective round, the client key of what it replaces. ``images``: of
         how many it was made, where several owners may teach the concept; 0: that is not said.
+
+        Raises VerificationFailed: the manifest would break a rule; nothing is written then.
         """
         joined = ShareText.from_text(session.share) if session.share else None
         blob = pack(self.layout(session), tensors)
@@ -104,9 +106,11 @@ class PackedContribution:
             count=images if joined is None else min(images, joined.share.most),
             share=None if joined is None else joined.share,
         )
-        if private_to:
-            sealed = seal_for(private_to, blob, context=lease_context(manifest))
+        sealed = seal_for(private_to, blob, context=lease_context(manifest)) if private_to else None
+        if sealed is not None:
             manifest = _private(manifest, sealed)
+        ContributionManifest.from_body(manifest.body())  # or no later command could read it
+        if sealed is not None:
             write_whole(self.folder / SEALED, sealed.blob)
             write_whole(self.folder / WRAPS, sealed.wraps)
         signers = [key] if earlier is None else [key, earlier]

@@ -87,6 +87,7 @@ def train_concept(
     options = options.joined()
     with home.lock():
         options = options_as_before(home.run(options.concept), options)
+        options.check()  # a resumed run too: what is signed at its end is known to be good
         outbox = Outbox(home.folder / "outbox.jsonl")
         with (
             home_channel(home, patience_s=patience_s, outbox=outbox) as channel,

@@ -1,15 +1,20 @@
 """From a trained concept to integers and back to a model, for the wire and for the score."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from orthofed.client.packed_contribution import PackedContribution
 from orthofed.client.packing import lora_bytes, packed, vectors_of
+from orthofed.client.session import Session
+from orthofed.client.state import MANIFEST
 from orthofed.client.trained import Trained
 from orthofed.client.trigger import Trigger
 from orthofed.client.variant import Variant
-from orthofed.core.errors import InputError
+from orthofed.core.errors import InputError, VerificationFailed
+from orthofed.core.keys import SigningKey
 from orthofed.core.layout import ContributionLayout, pack, unpack
 from orthofed.core.quantise import dequantise
 
@@ -79,3 +84,20 @@ def test_values_that_cannot_travel_are_refused(tiny: Bench, trained: Trained, va
 
     with pytest.raises(InputError, match="lower the learning rate"):
         packed(replace(trained, a={**trained.a, path: spoilt}), tiny.spec)
+
+
+def test_a_manifest_that_no_command_could_read_is_never_written(
+    tiny: Bench, trained: Trained, tmp_path: Path
+) -> None:
+    """The packed files appear with a manifest that keeps every rule, or not at all."""
+    names, vectors = ("anna-k7",), vectors_of(TRIGGERS)
+    session = Session("anna-k7", names, vectors, "person", "12" * 16, 1, "trained", 0, fence=1)
+    files, key = PackedContribution(tmp_path, tiny.spec, "5" * 64), SigningKey.from_seed(b"a" * 32)
+    tensors = packed(trained, tiny.spec)
+
+    with pytest.raises(VerificationFailed, match="licence"):
+        files.write(session, tensors, key, title=None, licence="CC BY 4.0")
+
+    assert list(tmp_path.iterdir()) == []
+    files.write(session, tensors, key, title=None, licence="CC-BY-4.0")
+    assert (tmp_path / MANIFEST).is_file()

@@ -16,6 +16,8 @@ from orthofed.client.home import Home
 from orthofed.client.other_lease import other_lease_named
 from orthofed.client.session import Phase, Session
 from orthofed.client.state import save
+from orthofed.client.train_command import train_concept
+from orthofed.client.train_options import TrainOptions
 from orthofed.core.errors import (
     InputError,
     OrthoFedError,
@@ -45,6 +47,20 @@ def test_a_training_that_outlasts_a_lease_is_refused_before_it(owner: TrainingOw
     assert caught.value.code == "takes-too-long"
     assert "no slot was leased" in caught.value.why
     assert "Lease" not in str(sent_messages(owner.home))
+
+
+@pytest.mark.parametrize("phase", ["joined", "leased", "trained"])
+def test_a_resumed_run_is_asked_for_its_licence_too(tmp_path: Path, phase: Phase) -> None:
+    """What it will sign is known to be good before it goes on, wherever it was stopped."""
+    home = Home.at(tmp_path)
+    home.run("anna-k7").mkdir(parents=True)
+    save(home.run("anna-k7"), Session("anna-k7", ("anna-k7",), (2,), "person", "12" * 16, 1, phase))
+    options = TrainOptions("anna-k7", "person", tmp_path, tmp_path, licence="CC BY 4.0")
+
+    with pytest.raises(InputError, match="no SPDX id") as caught:
+        train_concept(home, options, report=print, ask=lambda _: True, patience_s=1)
+
+    assert caught.value.code == "bad-licence"
 
 
 @pytest.mark.parametrize("phase", ["joined", "leased"])
