@@ -18,6 +18,7 @@ from orthofed.client.gaussian_accountant import gaussian_epsilon
 from orthofed.client.happened import Happened
 from orthofed.client.home import Home
 from orthofed.client.join import join
+from orthofed.client.session import Session
 from orthofed.client.state import ASKED, MANIFEST
 from orthofed.client.status import status_of
 from orthofed.client.train_command import train_concept
@@ -158,6 +159,28 @@ def test_a_mode_without_an_epsilon_is_refused(place: Path) -> None:
         _ = bench.settings
     with pytest.raises(InputError, match="--dp-mode 'median'"):
         replace(_options(place), dp_mode="median").check()
+
+
+def test_noise_that_is_asked_for_in_a_leased_slot_is_bounded_too(
+    place: Path, tmp_path: Path
+) -> None:
+    """The lease was taken without `--dp`; resumed with it, what would be noise is not trained."""
+    bench = Workbench(
+        tiny_spec(place / "base", rank=4),
+        place / "base",
+        place / "images",
+        "fox",
+        config=place / "private.toml",
+        dp_epsilon=0.1,
+    )
+    session = Session("foxes", ("foxes",), (2,), "fox", "12" * 16, 1, "leased", 0, fence=1)
+    folders = {name: tmp_path / name for name in ("cache", "classes", "log")}
+
+    with pytest.raises(InputError, match="noise/signal") as caught:
+        bench.train(session, tmp_path / "training", **folders, on_step=print)
+
+    assert caught.value.code == "dp-below-the-floor"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_too_few_images_are_refused_before_a_lease(
