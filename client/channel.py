@@ -6,6 +6,7 @@ coordinator's own word, until ``patience_s`` is over; what the other side decide
 Every call is safe to repeat, and each try is signed anew with a fresh nonce (T3). A clock that is
 off is corrected once by the coordinator's time, in ``t`` alone (security.md 4.4). TLS is always
 verified, against the CA that the invite pinned or the system's roots; there is no switch (T24).
+What speaks no TLS is tried again for a second: one byte that a bad line changed looks alike.
 Nothing leaves that is not on the list of allowed.py; with an outbox it is written down first.
 """
 
@@ -33,6 +34,7 @@ from .outbox import Outbox
 from .tls_faults import hung_up_hint, tls_fault
 
 _JITTER: Final = tenacity.wait_random_exponential(multiplier=0.1, max=30)
+_SURE_S: Final = 1.0  # ten tries to connect anew
 _OPTIONS: Final = (
     ("grpc.enable_retries", 0),
     ("grpc.max_receive_message_length", methods.REPLY_BYTES),
@@ -103,6 +105,7 @@ class Channel:
         self._patience_s = patience_s
         self._clock_offset_s = 0
         self._closed = False
+        self._no_tls_since: float | None = None
         credentials = grpc.ssl_channel_credentials(
             _pem(ca) if ca else None,
             certificate.key if certificate else None,
@@ -174,11 +177,8 @@ class Channel:
         """Make one try, and one more when only the clock was wrong."""
         for last in (False, True):
             try:
-                call = self._stub(method)
-                return cast(
-                    "bytes",
-                    call(body, timeout=method.deadline_s, metadata=self._auth(method, body, key)),
-                )
+                call, auth = self._stub(method), self._auth(method, body, key)
+                answer = cast("bytes", call(body, timeout=method.deadline_s, metadata=auth))
             except grpc.RpcError as error:
                 trailers = _trailers(error)
                 now = trailers.get(methods.NOW_KEY, "")
@@ -186,6 +186,9 @@ class Channel:
                     self._clock_offset_s = int(now[:12]) - int(time.time())
                     continue
                 raise self._meaning(error, trailers) from error
+            else:
+                self._no_tls_since = None
+                return answer
         raise AssertionError  # the loop returned or raised
 
     def _auth(
@@ -214,12 +217,20 @@ class Channel:
         status, detail = call.code().name, call.details() or ""
         code = trailers.get(methods.CODE_KEY, "")
         if not code and (fault := tls_fault(self.host_port, detail)) is not None:
-            return fault
+            return _Again(fault, 0.0) if self._may_be_the_line(fault) else fault
         meant = failure.error_from(status, detail, code)
         if failure.may_retry(status, code) and not self._closed:
             after = trailers.get(methods.RETRY_KEY, "")
             return _Again(meant, float(after[:6]) if after.isdecimal() else 0.0)
         return meant
+
+    def _may_be_the_line(self, fault: OrthoFedError) -> bool:
+        """Return whether a byte that a bad line changed looks alike: what is no TLS stays none."""
+        if fault.code != "not-tls" or self._closed:
+            return False
+        if self._no_tls_since is None:
+            self._no_tls_since = time.monotonic()
+        return time.monotonic() - self._no_tls_since < _SURE_S
 
 
 def _after_s(state: tenacity.RetryCallState) -> float:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from orthofed.client.verify import verify_folder
-from orthofed.coordinator import desk, enrolment, intake
+from orthofed.coordinator import enrolment, intake, release_planning
 from orthofed.core.errors import OrthoFedError, VerificationFailed
 from orthofed.core.keys import SigningKey
 from orthofed.core.owners import concept_weights
@@ -81,7 +81,7 @@ def test_another_weight_than_the_images_give_is_seen(fed, tmp_path, monkeypatch)
         one, other = concept_weights(owned, total)
         return one + 400, other - 400
 
-    monkeypatch.setattr(desk, "concept_weights", favoured)
+    monkeypatch.setattr(release_planning, "concept_weights", favoured)
     monkeypatch.setattr("orthofed.core.merging.check_split", lambda *_: None)
 
     said = refused(fed, tmp_path / "release")

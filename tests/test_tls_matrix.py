@@ -43,6 +43,7 @@ from orthofed.proto import methods
 
 from . import certificates
 from .certificates import DAY, NOW, Certificate
+from .cutting_proxy import CuttingProxy, Fate
 from .serving import FastFs, TestClock, founded
 
 ROOT = Path(__file__).parent.parent
@@ -251,7 +252,7 @@ def plain_server() -> Iterator[str]:
 
 
 def test_a_client_never_speaks_in_the_clear(door, tmp_path):
-    """TLS to a plain port, on loopback too: exit code 4, at once, and no request has left."""
+    """TLS to a plain port, on loopback too: exit code 4, soon, and no request has left."""
     opened = door(GOOD)
     with plain_server() as address:
         opened.invite = replace(opened.invite, addr=address)
@@ -448,3 +449,15 @@ def test_the_setting_is_read_from_the_file_and_asks_for_certificates(tmp_path):
     tls = server_tls(folder.keys, ("x",), fs=FastFs(), now=now, client_ca=settings.client_ca)
 
     assert tls.client_ca == OTHER.pem
+
+
+def test_a_byte_that_the_line_changed_is_not_taken_for_another_program(door, tmp_path):
+    """The version in the server's first record is flipped, once: tried again, and it works."""
+    opened = door(GOOD)
+    fates = iter([Fate("down", 1, "damage")])
+    with CuttingProxy(opened.address, lambda: next(fates, None)) as line:
+        opened.invite = replace(opened.invite, addr=line.address)
+
+        opened.join(tmp_path / "home")
+
+        assert line.fates == ["damage"]
