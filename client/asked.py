@@ -31,6 +31,8 @@ SENT: Final = ("approved", "receipted")
 """The phases in which bytes may have left."""
 _PACKED: Final = ("packed", *SENT)
 _PLAIN: Final = ("title", "licence", "pictures", "dp_epsilon", "dp_mode")
+_GIVEN: Final = frozenset({*_PLAIN, "steps", "seed", "shared", "private_to", "base"})
+_SIGNED: Final = frozenset({"licence", "title", "pictures", "shared", "readers"})
 _FILES: Final = frozenset({"images", "class images", "LoRA", "embedding"})
 
 
@@ -144,8 +146,11 @@ def _base(options: TrainOptions) -> Mapping[str, Any]:
 
 
 def _read(text: str) -> Asked:
-    """Return a record. Raises ValueError or TypeError: it is none."""
-    return Asked(**json.loads(text))
+    """Return a record. Raises ValueError or TypeError: it is none, or another version's."""
+    asked = Asked(**json.loads(text))
+    if not asked.given.keys() >= _GIVEN or not asked.signed.keys() >= _SIGNED:
+        raise ValueError("a record that lacks something")
+    return asked
 
 
 def _from_manifest(folder: Path, session: Session) -> Asked | None:

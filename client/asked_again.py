@@ -72,30 +72,23 @@ class AskedAgain:
 
 
 def _stands(session: Session, before: Asked, now: Asked, said: list[str]) -> InputError:
-    name, done = session.concept, "approved" if session.phase == "approved" else "sent"
+    name, was, asked = session.concept, before.signed["readers"], now.signed["readers"]
     if session.phase == "receipted":
-        why = "what was sent cannot be changed"
-        fix = (
-            f"run orthofed client withdraw {name} and then this command: it is trained anew; to"
-            " leave it as it is, leave those options away, or train it further among the others"
-            " with --corrective"
-        )
         return InputError(
             f"{name} was sent, and this asks for {', '.join(said)}",
-            why=why,
-            fix=fix,
+            why="what was sent cannot be changed",
+            fix=f"run orthofed client withdraw {name} and then this command: it is trained anew; to"
+            " leave it as it is, leave those options away, or train it further among the others"
+            " with --corrective",
             code="asked-otherwise",
         )
-    was, asked = before.signed["readers"], now.signed["readers"]
-    if was != asked:
-        said = [each for each in said if each != "other readers"]
-        said.insert(0, f"{len(asked)} recipients where it was {done} for {len(was) or 'all'}")
-    return InputError(
-        f"{name} was approved for {len(was) or 'all'} readers, asked are {len(asked)} recipients"
-        if was != asked
-        else f"{name} was approved, and this asks for {', '.join(said)}",
-        why="some of it may have been sent",
-        fix="leave those options away to send what you approved; or free the slot with"
-        f" orthofed client give-back {name} and run this command again",
-        code="other-recipients" if was != asked else "asked-otherwise",
+    why = "some of it may have been sent"
+    fix = (
+        "leave those options away to send what you approved; or free the slot with"
+        f" orthofed client give-back {name} and run this command again"
     )
+    if was != asked:
+        what = f"{name} was approved for {len(was) or 'all'} readers, asked are {len(asked)}"
+        return InputError(f"{what} recipients", why=why, fix=fix, code="other-recipients")
+    what = f"{name} was approved, and this asks for {', '.join(said)}"
+    return InputError(what, why=why, fix=fix, code="asked-otherwise")

@@ -36,7 +36,7 @@ OnLayer = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Audited:
-    """What was audited and what was found. ``compared``: slots whose contribution was at hand.
+    """What was audited and what was found.
 
     ``base_sha256``: of a base in one file, which was taken as given; empty for any other.
     ``unread``: tensors of a checkpoint in one file that its base's folder has nothing for.
@@ -44,7 +44,6 @@ class Audited:
 
     kind: str
     dtypes: tuple[str, ...]
-    compared: int
     findings: Findings
     base_sha256: str = ""
     unread: tuple[str, ...] = ()
@@ -72,7 +71,7 @@ def audit_file(
         if isinstance(opened, AdapterFile):
             audit.add_foreign(opened.foreign_changes())
             audit.add_strange(opened.strange)
-            return Audited("lora", opened.dtypes, len(parts), audit.findings())
+            return Audited("lora", opened.dtypes, audit.findings())
         others = opened.others()
         changes = list(others.changes())
         given = opened.base.sha256 if isinstance(opened.base, SingleCheckpoint) else ""
@@ -80,7 +79,7 @@ def audit_file(
             _check_alike(others, changes)
         audit.add_foreign(changes)
         audit.add_strange(f"{name} is missing" for name in others.missing())
-    return Audited("checkpoint", opened.dtypes, len(parts), audit.findings(), given, others.unread)
+    return Audited("checkpoint", opened.dtypes, audit.findings(), given, others.unread)
 
 
 def leased_slots(made_of: Contributions) -> tuple[Leased, ...]:

@@ -33,6 +33,7 @@ from .daemon_memory import remember, reminded
 from .daemon_process import DaemonProcess
 from .daemon_settings import DaemonSettings
 from .daemon_status import DaemonStatus, daemon_status
+from .daemon_words import job_words, unsaid
 from .home import Home
 from .line_server import LineServer
 from .machine import Machine
@@ -294,7 +295,7 @@ class DaemonShell:
         if name not in {"step", "uploading"} or now_s - self._said_steps_s >= _STEPS_S:
             self._said_steps_s = now_s if name in {"step", "uploading"} else self._said_steps_s
             values = {**line, "concept": self._about}
-            self._log.say(name, f"{self._about}: {_words(line)}", **values)
+            self._log.say(name, f"{self._about}: {job_words(line)}", **values)
         self.hear(
             heart.Told(
                 name,
@@ -308,7 +309,7 @@ class DaemonShell:
     def _end(self, code: int | None) -> None:
         said = self._last
         if not said:
-            said = _unsaid(code, self._folder)
+            said = unsaid(code, self._folder)
         if self._state.job != "orders" or said["code"]:
             says = f"{said['code']}: {said['what']}" if said["code"] else "done"
             values = {**said, "concept": self._about, "exit": code}
@@ -357,54 +358,6 @@ class DaemonShell:
 
 def _now() -> heart.Now:
     return heart.Now(datetime.now().astimezone(), time.monotonic())
-
-
-def _words(line: Mapping[str, Any]) -> str:
-    """Return what a person reads of one line of the job; a value that has a word of its own first.
-
-    >>> _words({"event": "step", "step": 3, "steps": 40, "eta_s": 61.4})
-    'step 3 of 40, 61 s to go'
-    >>> _words({"event": "checking", "what": "time and memory of a step"})
-    'checking time and memory of a step'
-    >>> _words({"event": "leased", "slot": 0, "fence": 1})
-    'leased: slot 0, fence 1'
-    """
-    event = str(line["event"])
-    if event == "step" and "steps" in line:
-        left = f", {float(line['eta_s']):.0f} s to go" if line.get("eta_s") else ""
-        return f"step {line['step']} of {line['steps']}{left}"
-    if event == "checking" and "what" in line:
-        return f"checking {line['what']}"
-    shown = {k: v for k, v in line.items() if k != "event" and isinstance(v, str | int | float)}
-    values = ", ".join(_value(key, value) for key, value in shown.items())
-    return f"{event}: {values}" if values else event
-
-
-def _value(name: str, value: str | float) -> str:
-    """Return one value with its unit in place of the unit in its name.
-
-    >>> _value("peak_bytes", 86_925_312), _value("ttl_s", 900), _value("seconds_per_step", 0.25)
-    ('peak 86.9 MB', 'ttl 900 s', 'seconds per step 0.25')
-    """
-    words = name.replace("_", " ")
-    if name.endswith("_bytes") and not isinstance(value, str):
-        return f"{words.removesuffix(' bytes')} {value / 1e6:.1f} MB"
-    return f"{words.removesuffix(' s')} {value} s" if name.endswith("_s") else f"{words} {value}"
-
-
-def _unsaid(code: int | None, folder: Path) -> dict[str, str]:
-    """Return what became of a process that ended without a word.
-
-    A pause may come before it listens for one; then nothing was begun.
-
-    >>> _unsaid(-2, Path("daemon"))["code"], _unsaid(-9, Path("daemon"))["code"]
-    ('interrupted', 'crashed')
-    """
-    if code == -signal.SIGINT:
-        what = "stopped before it had begun"
-        return {"code": "interrupted", "what": what, "fix": "resume, and it begins again"}
-    what = f"its process ended with {code} and said nothing"
-    return {"code": "crashed", "what": what, "fix": f"look at {folder}/job.stderr"}
 
 
 def _whole(value: object) -> int:

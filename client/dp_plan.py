@@ -50,7 +50,7 @@ def planned(settings: TrainingSettings, num_images: int) -> DpClaim:
     if num_images < LEAST_IMAGES:
         raise InputError(
             f"{num_images} images to train on, at least {LEAST_IMAGES} are needed with --dp",
-            why="what is left of so few under enough noise shows nothing; no slot was leased",
+            why="what is left of so few under enough noise shows nothing; nothing was sent",
             fix="use more images (hundreds), or leave --dp away and read what a published "
             "concept reveals",
             code="dp-below-the-floor",
@@ -132,7 +132,7 @@ def check_floor(claim: DpClaim, numbers: int) -> float:
             f"noise/signal {ratio:.2g} in the best case, at most {MOST_RATIO:g} is allowed: "
             f"{claim.images} images, {numbers:,} numbers to send, epsilon {claim.eps_milli / 1e3:g}"
             f" over {claim.steps} steps",
-            why="what is sent would be noise and the concept would not show; no slot was leased",
+            why="what is sent would be noise and the concept would not show; nothing was sent",
             fix=_WAYS[claim.mechanism] + "or leave --dp away and read what a published concept "
             "reveals",
             code="dp-below-the-floor",

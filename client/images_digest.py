@@ -6,6 +6,7 @@ and words that it saw (dataset.py).
 """
 
 import hashlib
+import os
 from pathlib import Path
 
 from .image_files import MASK_SUFFIX, image_paths
@@ -21,7 +22,7 @@ def images_digest(folder: Path) -> str:
     for path in image_paths(folder):
         beside = (sidecar(path, ".txt"), sidecar(path, MASK_SUFFIX))
         for each in (path, *(extra for extra in beside if extra is not None)):
-            total.update(hashlib.sha256(each.name.encode()).digest())
+            total.update(hashlib.sha256(os.fsencode(each.name)).digest())
             total.update(file_digest(each))
     return total.hexdigest()
 

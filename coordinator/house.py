@@ -2,9 +2,9 @@
 
 Order (reliability.md 2.6): the caller holds the lock; refuse a database that was changed since it
 was closed; open it, and bring it to this version's format; refuse it if it is behind the high-water
-mark; remove what no row knows; give each
-leased slot a full term; write the public files again. Laws: nothing here is proportional to stored
-bytes, and no command is needed after any crash. Not here: what the calls do (service.py, desk.py).
+mark; remove what no row knows; give each leased slot a full term; write the public files again.
+Laws: nothing here but that sum is proportional to stored bytes, and no command is needed after any
+crash. Not here: what the calls do (service.py, desk.py).
 """
 
 import json

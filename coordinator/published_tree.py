@@ -293,13 +293,7 @@ def _could_write(name: str, released: set[str]) -> bool:
     if (whole := _TEMPORARY.fullmatch(last)) is not None:
         written = _RANDOM.fullmatch(name) is not None
         return written or _could_write(f"{folder}{slash}{whole[1]}", released)
-    if _FIXED.fullmatch(name) or name in released:
-        return True
-    try:
-        Tile.parse(name)
-    except VerificationFailed:
-        return False
-    return True
+    return _FIXED.fullmatch(name) is not None or name in released or Tile.names(name)
 
 
 def _taken(what: str, why: str) -> InputError:

@@ -52,9 +52,11 @@ class Planning:
         publish; other ones alone are no change.
         """
         house = self._house
-        outdated = house.board.run(_give_up_outdated)
-        if outdated is not None:
-            shutil.rmtree(house.folder.releases / str(outdated.n), ignore_errors=True)
+        if (outdated := house.store.run(_outdated_plan)) is not None:
+            for name in (f"{outdated.n}", f".{outdated.n}.tmp"):
+                if (built := house.folder.releases / name).exists():
+                    shutil.rmtree(built)
+            house.board.run(_give_up_outdated)  # after it: a kill between leaves a plan to look at
             house.sweep()  # withdrawn blobs that were in the plan alone
             lambda_1024, derived = outdated.lambda_1024 or lambda_1024, outdated.derived
         share = house.facts.spec.lambda_1024 if lambda_1024 is None else lambda_1024
@@ -171,17 +173,20 @@ class Planning:
                 )
 
 
-def _give_up_outdated(turn: Turn) -> Plan | None:
-    """Give up the open plan if something that it holds was taken out since; return it then.
+def _outdated_plan(db: sqlite3.Connection) -> Plan | None:
+    """Return the open plan, if something that it holds was taken out since."""
+    plan = publications.planned(db)
+    return None if plan is None or _taken_out(db, plan) is None else plan
+
+
+def _give_up_outdated(turn: Turn) -> None:
+    """Give the open plan up, if it is outdated still.
 
     Nobody has seen anything of it, and no release after a withdrawal holds what was withdrawn.
     """
-    plan = publications.planned(turn.db)
-    if plan is None or _taken_out(turn.db, plan) is None:
-        return None
-    turn.step(Discard())
-    publications.drop_plan(turn.db, plan.n)
-    return plan
+    if (plan := _outdated_plan(turn.db)) is not None:
+        turn.step(Discard())
+        publications.drop_plan(turn.db, plan.n)
 
 
 def _taken_out(db: sqlite3.Connection, plan: Plan) -> int | None:

@@ -8,7 +8,7 @@ instead. Not here: the files of releases (shelf.py), writing (heads.py, tiles.py
 import os
 import re
 
-from ..core.errors import Refused, VerificationFailed
+from ..core.errors import Refused
 from ..core.tile import Tile
 from ..proto import wire
 from .house import House
@@ -41,13 +41,7 @@ class StaticTree:
 
 
 def _is_name(name: str) -> bool:
-    if _FIXED.fullmatch(name):
-        return True
-    try:
-        Tile.parse(name)
-    except VerificationFailed:
-        return False
-    return True
+    return _FIXED.fullmatch(name) is not None or Tile.names(name)
 
 
 def _absent() -> Refused:

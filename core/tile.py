@@ -66,6 +66,19 @@ class Tile:
         return self.width * (_HASH if self.level != ENTRIES else 2 + LEAF_BYTES)
 
     @classmethod
+    def names(cls, name: str) -> bool:
+        """Return whether ``name`` is a tile's, in the one spelling.
+
+        >>> Tile.names("tile/0/001"), Tile.names("tile/0/1")
+        (True, False)
+        """
+        try:
+            cls.parse(name)
+        except VerificationFailed:
+            return False
+        return True
+
+    @classmethod
     def parse(cls, name: str) -> "Tile":
         """Return the tile of a name in the one spelling.
 

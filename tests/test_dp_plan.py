@@ -150,7 +150,7 @@ def test_below_the_floor_nothing_is_leased() -> None:
         check_floor(claim(), 2 * MANY)
 
     assert caught.value.code == "dp-below-the-floor"
-    assert "no slot was leased" in str(caught.value)
+    assert "nothing was sent" in str(caught.value)
     for images in (3, 10, 20, 29):
         with pytest.raises(InputError, match=f"{images} images to train on, at least 30") as caught:
             planned(TrainingSettings(dp_epsilon=8.0, steps=500), images)

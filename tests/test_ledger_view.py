@@ -232,23 +232,15 @@ def test_a_ledger_key_that_was_rotated_away_accuses_nobody() -> None:
     def note(key: SigningKey, plain: PlainLedger, size: int) -> bytes:
         return sign_checkpoint(key, Checkpoint(LOG, size, plain.root(size)))
 
-    later = ForkProof(
-        note(newest, true, 20),
-        note(LEDGER, invented, 21),
-        invented.root(20),
-        tuple(invented.growth(20, 21)),
-        rings,
-    )
+    def fork(old: bytes, size: int, key: SigningKey, plain: PlainLedger, grown: int) -> ForkProof:
+        proof = tuple(plain.growth(size, grown))
+        return ForkProof(old, note(key, plain, grown), plain.root(size), proof, rings)
+
+    later = fork(note(newest, true, 20), 20, LEDGER, invented, 21)
     with pytest.raises(VerificationFailed):
         later.check(LOG)
 
-    earlier = ForkProof(
-        note(LEDGER, invented, 12),
-        note(newest, true, 20),
-        true.root(12),
-        tuple(true.growth(12, 20)),
-        rings,
-    )
+    earlier = fork(note(LEDGER, invented, 12), 12, newest, true, 20)
     assert [each.size for each in earlier.check(LOG)] == [12, 20]
     assert earlier.is_by_former_key(LOG)
     assert not replace(earlier, old=note(newest, invented, 12)).is_by_former_key(LOG)

@@ -223,6 +223,9 @@ def test_a_plan_that_holds_nothing_any_more_is_given_up(coordinator, tmp_path):
     owner = joined(coordinator, tmp_path / "home")
     session = owner.contribute("anna")
     coordinator.desk.ask("plan", {"lambda_1024": LAMBDA})
+    for built in ("1", ".1.tmp"):  # as kills leave them, before and in a build
+        (coordinator.folder.releases / built).mkdir()
+        (coordinator.folder.releases / built / "anna").write_bytes(b"her concept")
     owner.withdraw("anna")
     control = ControlServer(coordinator.folder.control, lambda _: coordinator.desk)
     try:
@@ -237,6 +240,7 @@ def test_a_plan_that_holds_nothing_any_more_is_given_up(coordinator, tmp_path):
     assert refused.value.code == "nothing-to-release"
     assert phase(coordinator, session) == "free"
     assert not coordinator.desk.status()["plan_open"]
+    assert [*coordinator.folder.releases.iterdir()] == []
 
 
 def test_a_release_that_waited_for_another_one_is_not_made_twice(coordinator, tmp_path):
