@@ -246,7 +246,7 @@ def test_a_plan_that_holds_nothing_any_more_is_given_up(coordinator, tmp_path):
 def test_a_release_that_waited_for_another_one_is_not_made_twice(coordinator, tmp_path):
     """Two commands at once: one builds, the other waits and finds nothing new."""
     joined(coordinator, tmp_path / "home").contribute("anna")
-    made: list[dict[str, object]] = []
+    made: dict[str, object] = {}
     said: list[str] = []
 
     def once(what: str) -> None:
@@ -254,18 +254,16 @@ def test_a_release_that_waited_for_another_one_is_not_made_twice(coordinator, tm
             other.start()
             wait_until(lambda: "another process" in " ".join(said))
 
-    def publish(say: Callable[[str], None]) -> None:
-        made.append(
-            publish_newest(
-                coordinator.folder, coordinator.desk, lambda_1024=LAMBDA, resume=False, say=say
-            )
-        )
+    def publish(who: str, say: Callable[[str], None]) -> None:
+        made[who] = publish_newest(
+            coordinator.folder, coordinator.desk, lambda_1024=LAMBDA, resume=False, say=say
+        )["new"]
 
-    other = threading.Thread(target=publish, args=(said.append,))
-    publish(once)
+    other = threading.Thread(target=publish, args=("waiting", said.append))
+    publish("first", once)
     other.join()
 
-    assert [each["new"] for each in made] == [True, False]
+    assert made == {"first": True, "waiting": False}
     assert coordinator.desk.status()["newest_release"] == 1
 
 

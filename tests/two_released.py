@@ -14,9 +14,12 @@ TRIGGERS = ("anna-k7", "bodo-x4")
 
 @contextmanager
 def two_released(place: Path) -> Iterator[Running]:
-    """Serve both, released at 0.6; ``packs`` holds what was sent."""
+    """Serve both, released at 0.6; ``packs`` holds what was sent.
+
+    Of one seed: how much two concepts disturb each other in the model differs with the blocks.
+    """
     torch.set_num_threads(1)
-    with running(founded(place)) as coordinator:
+    with running(founded(place, seed=bytes(32))) as coordinator:
         for seed, (concept, trigger) in enumerate(zip(CONCEPTS, TRIGGERS, strict=True)):
             member = coordinator.member()
             packed = member.pack(member.lease(concept, (trigger,)), seed=seed, size=0.05)
