@@ -54,6 +54,8 @@ _PRODUCTS_RIVALS = (
     "lora_fusion",
     "haar_draw",
     "tokens",
+    "tokens_layered",
+    "hadamard_layered_null10_slow",
 )
 _STRONG = "hadamard_null50_slow"
 """The same with five times the null response."""
@@ -70,7 +72,12 @@ _STRONG_RIVALS = (
     "lora_fusion",
     "haar_draw",
     "tokens",
+    "tokens_layered",
+    "hadamard_layered_null50_slow",
 )
+_LORA_NULL10_RIVALS = ("lora", "lora_null10_refit", "lora_fusion", "tokens", "tokens_layered")
+_LAYERED = ("hadamard_layered_null10_slow", "hadamard_layered_null50_slow")
+"""The product's, in a federation founded with `--layerwise-tokens`."""
 _IN_THE_PAPERS_ORDER = (
     ("haar_draw", "lora_fusion"),
     ("haar_draw", "lora"),
@@ -89,10 +96,12 @@ PAIRS = (
     *(("hadamard_null10_slow_refit", rival) for rival in _NULL10_SLOW_REFIT_RIVALS),
     *((_PRODUCT, rival) for rival in _PRODUCTS_RIVALS),
     *((_STRONG, rival) for rival in _STRONG_RIVALS),
-    *(("lora_null10", rival) for rival in ("lora", "lora_null10_refit", "lora_fusion", "tokens")),
+    *(("lora_null10", rival) for rival in _LORA_NULL10_RIVALS),
     *_IN_THE_PAPERS_ORDER,
     ("lora", "lora_same_seed"),
     ("lora_fusion", "tokens"),
+    *((ours, "tokens_layered") for ours in ("lora_fusion", *_LAYERED)),
+    ("tokens_layered", "tokens"),
 )
 
 

@@ -55,6 +55,7 @@ _PLAIN = {
     "haar_draw": Recipe("frozen", "haar_draw"),
     "haar": Recipe("frozen", "haar"),
     "hadamard": Recipe("frozen", "hadamard"),
+    "hadamard_layered": Recipe("frozen", "hadamard", tokens="layered"),
     "hadamard_width": Recipe("frozen", "hadamard_width"),
     "epochs": Recipe("frozen", "epochs"),
     "quiet": Recipe("frozen", "quiet"),
@@ -67,6 +68,7 @@ _PLAIN = {
 }
 _NULLS = {
     "hadamard": (10, 50, 100),
+    "hadamard_layered": (10, 50),
     "lora": (10, 50),
     "equal": (10,),
     "epochs": (10,),
@@ -86,6 +88,8 @@ _SLOWLY = (
     "hadamard_null50",
     "hadamard_null100",
     "hadamard_null50_strangers",
+    "hadamard_layered_null10",
+    "hadamard_layered_null50",
     "equal_null10",
     "epochs_null10",
     "complement_null10",
