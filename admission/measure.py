@@ -4,14 +4,16 @@
 
     probes      smallest cosine of a shipped probe and the one computed here
     neutral     ||eps_j - eps_0|| / ||eps_0||                   on prompts that name no concept
-    to_it       <eps_ij - eps_i, eps_i - eps_0> / ||eps_i - eps_0||^2     on the trigger of i
+    to_it       <eps_ij - eps_i, eps_i - eps_0> / max(||eps_i - eps_0||^2, floor)
+                                                                on the trigger of i
 
 eps is the denoiser's answer on the way from noise to an image: of the base with the trigger's
 vectors (0), with i's residuals (i), with both residuals at the spec's lambda (ij). -1: j takes away
-what i learnt. All layers count, those of the text encoders too, at every position of the prompt, so
-what hides from the gate on probes (core/crosstalk.py) is seen here. Everything is on fixed states
-from a seed, hence the same numbers again. Source: security.md 8, method.md 6. Cost: `_IMAGES` x
-`_STEPS` forward passes for each number. Not here: thresholds (coordinator/judge.py).
+what i learnt. The floor is that of core/crosstalk.py, by these lengths: beside one that is all but
+silent nobody looks loud. All layers count, those of the text encoders too, at every position of the
+prompt, so what hides from the gate on probes (core/crosstalk.py) is seen here. Everything is on
+fixed states from a seed, hence the same numbers again. Source: security.md 8, method.md 6. Cost:
+`_IMAGES` x `_STEPS` forward passes for each number. Not here: thresholds (coordinator/judge.py).
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,6 +31,7 @@ from ..client.score import phrase_of
 from ..client.tokens import LearnedTokens
 from ..client.trigger import Trigger
 from ..client.variant import Variant
+from ..core.crosstalk import floor_of
 from ..core.quantise import Quantised, dequantise
 from ..core.spec import FederationSpec
 
@@ -87,19 +90,27 @@ class Measurer:
         change = torch.linalg.vector_norm(answers - self._answers)
         return 100 * float(change / torch.linalg.vector_norm(self._answers))
 
-    def to_it(self, subject: Subject, victim: Subject) -> float:
+    def floor(self, usual: Sequence[Subject]) -> float:
+        """Return the least that a share is taken of, where those are the usual ones."""
+        owns = (self._alone(subject)[1] for subject in usual)
+        return floor_of([own.reshape(1, -1).numpy() for own in owns])
+
+    def to_it(self, subject: Subject, victim: Subject, *, floor: float = 0.0) -> float:
         """Return the share of what ``victim`` does on its trigger, in hundredths; -100 cancels."""
-        prompts = self._prompts(victim)
-        if victim.leaf not in self._kept:
-            vectors = self._single(victim).vectors
-            none = Variant(vectors=vectors, token_layers=self._spec.token_layers)
-            alone = self._ask(self._single(victim), prompts)
-            self._kept[victim.leaf] = alone, alone - self._ask(none, prompts)
-        alone, own = self._kept[victim.leaf]
+        alone, own = self._alone(victim)
         both = Variant.sum_of([self._single(victim), self._single(subject)])
-        change = self._ask(both, prompts) - alone
-        size = float((own * own).sum())
+        change = self._ask(both, self._prompts(victim)) - alone
+        size = max(float((own * own).sum()), floor)
         return 100 * float((change * own).sum()) / size if size else 0.0
+
+    def _alone(self, subject: Subject) -> tuple[Tensor, Tensor]:
+        """Return the answers on its trigger, and what its residuals do to them."""
+        if subject.leaf not in self._kept:
+            prompts, single = self._prompts(subject), self._single(subject)
+            none = Variant(vectors=single.vectors, token_layers=self._spec.token_layers)
+            alone = self._ask(single, prompts)
+            self._kept[subject.leaf] = alone, alone - self._ask(none, prompts)
+        return self._kept[subject.leaf]
 
     def _prompts(self, subject: Subject) -> list[str]:
         phrase = phrase_of(subject.triggers)

@@ -56,16 +56,18 @@ class Worker:
         started_s = time.monotonic()
         own = self._subject(each)
         others = [
-            self._subject(other)
+            (other["state"], self._subject(other))
             for other in listed
             if other["first"] != each["first"] and other["state"] in _COUNTED
         ]
         measurer = self._loaded()
+        accepted = [subject for state, subject in others if state == "accepted"]
+        floor = measurer.floor([own, *accepted]) if others else 0.0
         told = {
             "leaf": each["leaf"],
             "probe_cosine": measurer.probes(own),
             "neutral_percent": measurer.neutral(own),
-            "on": {str(other.leaf): measurer.to_it(own, other) for other in others},
+            "on": {str(x.leaf): measurer.to_it(own, x, floor=floor) for _, x in others},
         }
         state = self._ask("measured", told)["state"]
         seconds = time.monotonic() - started_s

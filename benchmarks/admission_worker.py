@@ -31,7 +31,8 @@ def worker_table(house: House, num: int) -> dict[str, object]:
     whole = {slot: subject(slot, tensors) for slot, tensors in honest.items()}
     neutral = {slot: measurer.neutral(each) for slot, each in whole.items()}
     probes = {slot: measurer.probes(each) for slot, each in whole.items()}
-    shares = {(i, j): measurer.to_it(whole[j], whole[i]) for i, j in house.pairs()}
+    floor = measurer.floor([*whole.values()])
+    shares = {(i, j): measurer.to_it(whole[j], whole[i], floor=floor) for i, j in house.pairs()}
     accused = {
         j: [
             f.code
@@ -60,9 +61,9 @@ def worker_table(house: House, num: int) -> dict[str, object]:
         hits, codes = [], []
         for i, j in few:
             evil = subject(j, made(i, j), 1000 + j)
-            found = Measured(
-                measurer.probes(evil), measurer.neutral(evil), {i: measurer.to_it(evil, whole[i])}
-            )
+            usual = [evil, *(each for slot, each in whole.items() if slot != j)]
+            share = measurer.to_it(evil, whole[i], floor=measurer.floor(usual))
+            found = Measured(measurer.probes(evil), measurer.neutral(evil), {i: share})
             findings = judge_measured(found, house.policy)
             codes.append(findings[0].code if findings else "")
             hits.append(round(found.on[i], 1))

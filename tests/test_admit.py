@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,6 +125,35 @@ def test_what_cancels_on_the_base_itself_is_measured(coordinator):
 
     assert cancels == pytest.approx(-100, abs=1e-3)
     assert silent == pytest.approx(0, abs=1e-3)
+
+
+def test_one_that_is_all_but_silent_makes_nobody_look_loud(coordinator):
+    """Of what it does itself the newcomer adds many times as much: of what is usual, little."""
+    contribute(coordinator, "anna", size=0.02)
+    contribute(coordinator, "bodo", size=0.02)
+    silent = contribute(coordinator, "mute", size=0.00002)[2]
+    Worker(coordinator.folder.root, "cpu").once()
+    policy = replace(WAITS, interference_percent=25, hijack_percent=25)
+    coordinator.house.settings = replace(coordinator.house.settings, admission=policy)
+    member, lease, newest = contribute(coordinator, "cleo", size=0.02)
+    spec = coordinator.house.facts.spec
+    listed = {x["leaf"]: x for x in coordinator.desk.ask("to_measure", {})["contributions"]}
+    measurer = Measurer(Base.load(coordinator.folder.settings().base), spec)
+
+    (told,) = Worker(coordinator.folder.root, "cpu").once()
+    subjects = [subject_of(coordinator, listed[leaf]) for leaf in (newest, silent)]
+    of_itself = measurer.to_it(*subjects)
+
+    assert abs(of_itself) > 25
+    assert 0 < abs(told["on"][str(silent)]) < 25
+    assert member.status(lease).state == "accepted", member.status(lease).why
+
+
+def subject_of(coordinator: Running, listed: dict[str, Any]) -> Subject:
+    """Return a contribution as the worker reads it."""
+    data = coordinator.folder.blob(listed["blob"]).read_bytes()
+    tensors = unpack(ContributionLayout(coordinator.house.facts.spec, (1,)), data)
+    return Subject(listed["leaf"], listed["slot"], (Trigger(listed["triggers"][0], 1),), tensors)
 
 
 def test_a_killed_worker_loses_nothing(coordinator):
