@@ -192,7 +192,11 @@ class Bench:
 
     def _settings(self, recipe: Recipe, factor: float, number: int, seed: int) -> TrainingSettings:
         own = TrainingSettings(threads=1, seed=seed * 1000 + number)
-        rates = {"rate": own.rate * factor, "image_rate": own.image_rate * factor}
+        rates = {
+            "rate": own.rate * factor,
+            "image_rate": own.image_rate * factor,
+            "token_rate": own.token_rate * recipe.words,
+        }
         if recipe.side == "none":
             rates = {"token_rate": own.token_rate * factor}
         elif recipe.tokens == "frozen":

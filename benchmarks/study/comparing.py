@@ -91,6 +91,7 @@ PAIRS = (
     *(("hadamard", rival) for rival in _RIVALS),
     *((ours, "haar_draw") for ours in ("haar", "gaussian")),
     *(("hadamard", rival) for rival in ("frozen_up", "loudest", "hadamard_tokens_frozen")),
+    *((f"hadamard_words_{much}", f"equal_words_{much}") for much in ("third", "thrice")),
     *(("hadamard_null10", rival) for rival in _NULL10_RIVALS),
     *(("hadamard_null10_refit", rival) for rival in _NULL10_REFIT_RIVALS),
     *(("hadamard_null10_slow_refit", rival) for rival in _NULL10_SLOW_REFIT_RIVALS),

@@ -22,6 +22,7 @@ class Recipe:
     """How one concept is trained. ``same_seed``: a LoRA's random side starts alike for all.
 
     ``strangers``: invented triggers of the null-response term; -1: as many as the trainer has.
+    ``words``: how many times the trainer's rate the words have, where a side learns beside them.
     """
 
     side: Side
@@ -30,6 +31,7 @@ class Recipe:
     same_seed: bool = False
     null: float = 0.0
     strangers: int = -1
+    words: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,11 @@ RECIPES = _PLAIN | {
     f"{name}_null{weight}": replace(_PLAIN[name], null=float(weight))
     for name, weights in _NULLS.items()
     for weight in weights
+}
+RECIPES |= {
+    f"{name}_words_{much}": replace(_PLAIN[name], words=times)
+    for name in ("hadamard", "equal")
+    for much, times in (("third", 1 / 3), ("thrice", 3.0))
 }
 RECIPES["hadamard_null50_strangers"] = replace(RECIPES["hadamard_null50"], strangers=128)
 _SLOWLY = (
