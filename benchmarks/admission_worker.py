@@ -33,24 +33,17 @@ def worker_table(house: House, num: int) -> dict[str, object]:
     probes = {slot: measurer.probes(each) for slot, each in whole.items()}
     floor = measurer.floor([*whole.values()])
     shares = {(i, j): measurer.to_it(whole[j], whole[i], floor=floor) for i, j in house.pairs()}
-    accused = {
-        j: [
-            f.code
-            for f in judge_measured(
-                Measured(probes[j], neutral[j], {i: shares[i, j] for i in honest if i != j}),
-                house.policy,
-            )
-        ]
-        for j in honest
-    }
+    accused = {}
+    for count, j in enumerate(honest):  # as they come in, one by one
+        on = {i: shares[i, j] for i in list(honest)[:count]}
+        found = judge_measured(Measured(probes[j], neutral[j], on), house.policy)
+        accused |= {house.names[j]: [f.why for f in found]} if found else {}
     values = sorted(shares.values())
     table: dict[str, object] = {
         "honest": {
             "contributions": len(honest),
-            "accused": [code for codes in accused.values() for code in codes],
-            "pairs": len(values),
-            "lowest_shares": [round(x, 1) for x in values[:5]],
-            "highest_shares": [round(x, 1) for x in values[-5:]],
+            "accused": accused,
+            "shares": [round(x, 1) for x in values],
             "neutral_percent": [round(x, 2) for x in neutral.values()],
             "least_probe_cosine": round(min(probes.values()), 6),
         }

@@ -51,8 +51,8 @@ class Policy:
     kept_percent: int = 70
     worker: bool = False
     neutral_percent: int = 3
-    interference_percent: int = 20
-    hijack_percent: int = 75
+    interference_percent: int = 50
+    hijack_percent: int = 100
     probe_permille: int = 999
     pictures: bool = True
 
