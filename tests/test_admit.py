@@ -35,7 +35,7 @@ WAITS = replace(
 @pytest.fixture
 def coordinator(tmp_path) -> Iterator[Running]:
     torch.set_num_threads(1)
-    with running(founded(tmp_path, policy=WAITS)) as started:
+    with running(founded(tmp_path, policy=WAITS, seed=bytes(32))) as started:
         control = ControlServer(started.folder.control, lambda _: started.desk)
         yield started
         control.close()

@@ -115,7 +115,7 @@ def evidence(
 ) -> EvidenceView:
     """Return the page; ``names``: every contribution's concept by its leaf."""
     out = found.state in ("rejected", "withdrawn")
-    allowed = policy.limits.get("retention_percent", 25)
+    allowed = policy.limits["retention_percent"]
     ranked = sorted(found.pairs.items(), key=lambda pair: -abs(pair[1][0]))[:_MOST_PAIRS]
     told = [(_name(names, leaf), to_it) for leaf, (to_it, _) in ranked]
     base = sorted(found.on_base.items(), key=lambda pair: -abs(pair[1]))[:_MOST_PAIRS]
@@ -135,7 +135,7 @@ def evidence(
         layers=columns(
             "Norm of each layer, in percent of the base's weight there",
             found.layers,
-            limit=float(policy.limits.get("norm_percent", 100)),
+            limit=float(policy.limits["norm_percent"]),
         )
         if found.layers
         else None,
@@ -155,8 +155,8 @@ def evidence(
         on_base=diverging(
             "The same on the base model, by the admission worker",
             [(_name(names, leaf), share) for leaf, share in base],
-            low=-policy.limits.get("interference_percent", 20),
-            high=policy.limits.get("hijack_percent", 75),
+            low=-policy.limits["interference_percent"],
+            high=policy.limits["hijack_percent"],
         )
         if base
         else None,
@@ -210,7 +210,7 @@ def _name(names: Mapping[int, str], leaf: int) -> str:
 
 
 def _row(gate: Gate, found: ContributionFacts, policy: PolicyFacts) -> EvidenceRow:
-    value, limit = found.figures[gate.figure], policy.limits.get(gate.limit, 0)
+    value, limit = found.figures[gate.figure], policy.limits[gate.limit]
     is_off = limit >= _LARGE
     passed = is_off or (abs(value) if gate.both else value) <= limit
     if gate.figure == "copy_percent":
