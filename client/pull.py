@@ -143,10 +143,9 @@ class Pull:
         view = look(source, self.log, self.seen, now_s=int(self.clock()))
         with check("ledger"):
             bodies = read_entries(source, view.head.size)
-        ledger = trusted_ledger(view.federation, view.checkpoint, bodies)
+        ledger = trusted_ledger(view.federation, view.checkpoint, bodies, view.keyrings)
         with check("head"):
-            if view.head.release and ledger.manifest_id(view.head.release) != view.head.manifest:
-                raise mismatch("the head names another manifest than the ledger")
+            ledger.check_head(view.head)
         remember(view, self.seen)
         signed = self._begun(ledger, n or view.head.release)
         if signed is None:

@@ -6,8 +6,9 @@
              every contribution leaf below ``size`` in exactly one of its two lists, no slot twice,
              nothing included that its client withdrew before the release's leaf, nothing called
              so that it did not; all that is included stands accepted, there too; what is kept out
-             stands as it is called; ``size`` is past the release before; the
-             parts of one concept weigh what the images say that their owners signed
+             stands as it is called, and is sealed if it is called private; ``size`` is past the
+             release before; the parts of one concept weigh what the images say that their owners
+             signed; no client key has two contributions, each names this log and federation
 
 Law: leaves are believed once they hash to a root that the ledger's key signed; kinds of a later
 version are carried along and say nothing here. So nothing can be dropped from a release in silence,
@@ -23,10 +24,13 @@ from typing import cast
 from ..core import canonical, document, merkle
 from ..core.checkpoint import Checkpoint
 from ..core.errors import Refused
+from ..core.fields import NO_ID
+from ..core.head import LedgerHead
 from ..core.keyring import Keyring
-from ..core.leaf import parse_leaf, spec_leaf
+from ..core.leaf import document_leaf, parse_leaf, spec_leaf
 from ..core.owners import check_split
 from ..core.receipt import make_receipt
+from ..core.recorded import Recorded, check_once
 from ..core.release import ReleaseManifest, check_complete
 from ..core.standing import Standing, concepts, standings
 from ..core.withdrawal import Withdrawal
@@ -57,6 +61,21 @@ class TrustedLedger:
     checkpoint: Checkpoint
     bodies: tuple[bytes, ...]
     leaves: dict[str, list[tuple[int, dict[str, object]]]]
+    recorded: Mapping[int, Recorded]
+    """What the leaf of each contribution records, by leaf."""
+
+    def check_head(self, head: LedgerHead) -> None:
+        """Check that a head names the newest release of the ledger, so that none is kept back.
+
+        Raises VerificationFailed.
+        """
+        releases = self.leaves["release"]
+        newest = releases[-1][1] if releases else {"manifest": NO_ID, "n": 0}
+        if (head.release, head.manifest) != (newest["n"], newest["manifest"]):
+            raise mismatch(
+                f"the head names release {head.release}, the ledger's newest is {newest['n']}"
+                " or has another manifest"
+            )
 
     def keyring_at(self, leaf: int) -> Keyring:
         """Return the keyring that was in force when ``leaf`` was written, 2 or more."""
@@ -138,15 +157,15 @@ class TrustedLedger:
         )
 
     def _check_lists(self, manifest: ReleaseManifest, leaf: int) -> None:
-        contributions = dict(self.leaves["contribution"])
-        check_complete(manifest, contributions)
-        slots = [_signed(contributions[index])["slot"] for index, _ in manifest.contributions]
-        if len(slots) != len(set(map(str, slots))):
+        check_complete(manifest, self.recorded)
+        slots = [self.recorded[index].slot for index, _ in manifest.contributions]
+        if len(slots) != len(set(slots)):
             raise mismatch(f"release {manifest.n} holds two contributions of one slot")
+        check_once(self.recorded)
         gone = self._withdrawn(leaf)  # up to the release itself, however old its plan was
         if still := sorted(index for index, _ in manifest.contributions if index in gone):
             raise mismatch(f"release {manifest.n} holds contribution {still[0]}, withdrawn before")
-        self._check_weights(manifest, contributions)
+        self._check_weights(manifest)
         told = {index for index, why in manifest.left_out if why == "withdrawn"}
         if alleged := sorted(told - self._withdrawn(manifest.size)):
             raise mismatch(
@@ -155,17 +174,12 @@ class TrustedLedger:
             )
         self._check_admissions(manifest, leaf)
 
-    @staticmethod
-    def _check_weights(
-        manifest: ReleaseManifest, contributions: Mapping[int, dict[str, object]]
-    ) -> None:
+    def _check_weights(self, manifest: ReleaseManifest) -> None:
         """Check that the parts of one concept weigh what their owners' images say (T29)."""
-        parts: dict[object, list[tuple[int, int]]] = {}
+        parts: dict[int, list[tuple[int, int]]] = {}
         for index, weight in manifest.contributions:
-            said = _signed(contributions[index])
-            share = said.get("share")
-            block = cast("dict[str, object]", share)["slot"] if share else said["slot"]
-            parts.setdefault(block, []).append((weight, cast("int", said.get("count", 0))))
+            said = self.recorded[index]
+            parts.setdefault(said.block, []).append((weight, said.count))
         for found in parts.values():
             if len(found) > 1:
                 check_split([weight for weight, _ in found], [count for _, count in found])
@@ -176,7 +190,10 @@ class TrustedLedger:
         Between the two a contribution can be replaced by a later one of its concept, and no more.
         """
         stands, stand_now = self._standings(manifest.size), self._standings(leaf)
+        gone = self._withdrawn(manifest.size)
         for index, _ in manifest.contributions:
+            if self.recorded[index].private:
+                raise mismatch(f"release {manifest.n} holds contribution {index}, which is sealed")
             now = stand_now[index]
             found = stands[index] if now in ("accepted", "superseded") else now
             if found != "accepted":
@@ -184,10 +201,14 @@ class TrustedLedger:
                     f"release {manifest.n} holds contribution {index}, which the ledger has {found}"
                 )
         for index, why in manifest.left_out:
-            if why not in ("private", "withdrawn") and stands[index] != why:
+            said = stands[index]
+            if said == "accepted" and self.recorded[index].private:
+                # A reader with a key merges what is called so: never what was withdrawn.
+                said = "withdrawn" if index in gone else "private"
+            if why not in ("withdrawn", said):
                 raise mismatch(
                     f"release {manifest.n} leaves out contribution {index} as {why}, and the"
-                    f" ledger has it {stands[index]}"
+                    f" ledger has it {said}"
                 )
 
     def _standings(self, size: int) -> dict[int, Standing]:
@@ -197,21 +218,25 @@ class TrustedLedger:
     def _withdrawn(self, size: int) -> set[int]:
         """Return the contributions whose concepts their own clients withdrew below ``size``."""
         found: set[int] = set()
-        contributions = dict(self.leaves["contribution"])
+        ours = (self.federation.log, self.federation.spec.id)
         first = concepts(self.leaves["contribution"])
         for index, body in self.leaves["withdrawal"]:
             if index < size:
                 said = Withdrawal.from_document(document.from_value(body["doc"], kind="withdrawal"))
-                of = contributions.get(said.leaf)
-                if of is not None and _signed(of)["client"] == said.client:
+                of = self.recorded.get(said.leaf)
+                # A word for another ledger counts in no other: leaves have the same numbers there.
+                if of and of.client == said.client and (said.log, said.fed) == ours:
                     found.add(first[said.leaf])
         return {leaf for leaf in first if first[leaf] in found}
 
 
 def trusted_ledger(
-    federation: TrustedFederation, checkpoint: Checkpoint, bodies: Sequence[bytes]
+    federation: TrustedFederation,
+    checkpoint: Checkpoint,
+    bodies: Sequence[bytes],
+    keyrings: Sequence[bytes],
 ) -> TrustedLedger:
-    """Return the ledger, if ``bodies`` are all its leaves.
+    """Return the ledger, if ``bodies`` are all its leaves, and ``keyrings`` those in them.
 
     Raises VerificationFailed: a check failed.
     """
@@ -225,12 +250,18 @@ def trusted_ledger(
                 leaves[str(leaf["kind"])].append((index, leaf))
         if bodies[0] != spec_leaf(federation.spec.id):
             raise mismatch("leaf 0 is not this federation's spec")
-        rings = [Keyring.from_body(_signed(body)) for _, body in leaves["keyring"]]
-        if tuple(rings) != federation.keyrings or leaves["keyring"][0][0] != 1:
+        rings = [bodies[index] for index, _ in leaves["keyring"]]
+        # Whole documents: a signature more or less changes no id, but the file (formats.md 2).
+        told = [document_leaf(document.parse(data, kind="keyring")) for data in keyrings]
+        if rings != told or leaves["keyring"][0][0] != 1:
             raise mismatch("the keyrings are not those of the ledger, in its order")
+        recorded = {index: Recorded.of(leaf) for index, leaf in leaves["contribution"]}
+        ours = (federation.log, federation.spec.id)
+        if strange := [n for n, each in recorded.items() if (each.log, each.fed) != ours]:
+            raise mismatch(f"contribution {strange[0]} names another log or federation")
     places = tuple(index for index, _ in leaves["keyring"])
     placed = replace(federation, keyring_leaves=places)
-    return TrustedLedger(placed, checkpoint, tuple(bodies), leaves)
+    return TrustedLedger(placed, checkpoint, tuple(bodies), leaves, recorded)
 
 
 def _leaf(body: bytes) -> dict[str, object] | None:
@@ -240,7 +271,3 @@ def _leaf(body: bytes) -> dict[str, object] | None:
     value = canonical.decode(body)
     kind = cast("dict[str, object]", value).get("kind") if isinstance(value, dict) else None
     return parse_leaf(body) if kind in _READ else None
-
-
-def _signed(leaf: dict[str, object]) -> dict[str, object]:
-    return document.from_value(leaf["doc"], kind=str(leaf["kind"])).body

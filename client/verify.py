@@ -171,7 +171,9 @@ def read_trust(folder: Path, log: str) -> tuple[LedgerView, TrustedLedger, set[s
     view = read_view(source, log)
     with check("ledger"):
         bodies = read_entries(source, view.head.size)
-    ledger = trusted_ledger(view.federation, view.checkpoint, bodies)
+    ledger = trusted_ledger(view.federation, view.checkpoint, bodies, view.keyrings)
+    with check("head"):
+        ledger.check_head(view.head)
     names = {*view.files, *(tile.name for tile in entry_tiles(view.head.size))}
     return view, ledger, {MANIFEST, LOG, PROOF, *(f"{TRUST}/{name}" for name in names)}
 

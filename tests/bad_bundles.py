@@ -41,6 +41,16 @@ MANIFEST, PROOF, LOG = "manifest.json", "trust/release.proof", "trust/log"
 NOTE, HEAD, SPEC = "trust/checkpoint", "trust/head.json", "trust/spec.json"
 KEYS, LEAVES = "trust/keyring/1.json", "trust/tile/entries/000.p/11"
 
+ODD: tuple[tuple[str, object], ...] = (
+    *(("slot", value) for value in ("1", [], {}, True)),
+    *(("client", value) for value in (1, [], "A" * 64)),
+    *(("count", value) for value in ("x", 0, [])),
+    *(("form", value) for value in ([], "hidden")),
+    *(("replaces", value) for value in (1, {}, {"client": "a" * 64, "leaf": [1]})),
+    *(("share", value) for value in (1, [], {}, {"leaf": 3, "slot": {}})),
+)
+"""Values that no contribution has, in a leaf that is canonical and signed."""
+
 Folder = dict[str, bytes]
 
 
@@ -79,6 +89,23 @@ def renamed(name: str, new: str) -> Callable[[Folder], Folder]:
 def signed(parts: Parts, **changes: Any) -> Callable[[Folder], Folder]:
     """Return a change of the manifest alone, signed again by ``parts``' signers."""
     return write(MANIFEST, parts.told(**changes).signed.to_bytes())
+
+
+def with_leaf(index: int, leaf: bytes) -> tuple[bytes, ...]:
+    """Return the ledger's leaves before the release with another one at ``index``."""
+    return (*GOOD.leaves[:index], leaf, *GOOD.leaves[index + 1 :])
+
+
+def with_claim(index: int, **changes: object) -> tuple[bytes, ...]:
+    """Return the leaves with other fields, signed anew, in the contribution at ``index``."""
+    leaf: Any = decode(GOOD.leaves[index])
+    body = {**leaf["doc"]["body"], **changes}
+    return with_leaf(index, document_leaf(sign("contribution", body, OWNERS.values())))
+
+
+def withdrawn(**changes: object) -> bytes:
+    """Return the leaf of the withdrawal with other fields, signed by its owner."""
+    return document_leaf(sign("withdrawal", {**WORD, **changes}, [OWNERS["anna"]]))
 
 
 def lined(name: str, *, drop: int | None = None, add: bytes | None = None) -> bytes:
@@ -136,6 +163,16 @@ TRUST: dict[str, tuple[Callable[[Folder], Folder], str]] = {
         ),
         "head",
     ),
+    "a keyring that somebody else signed too": (
+        write(KEYS, sign("keyring", RING.body, [ROOT, THIEF]).to_bytes()),
+        "ledger",
+    ),
+    "a head that keeps the newest release back": (
+        made(replace(GOOD, head={"release": 1, "manifest": OLD.signed.id})),
+        "head",
+    ),
+    "a head of a release to come": (made(replace(GOOD, head={"release": 3})), "head"),
+    "a head with another manifest": (made(replace(GOOD, head={"manifest": "5" * 64})), "head"),
     "a witness whose name moves the cursor": (
         write(NOTE, FOLDER[NOTE] + "\u2014 evil\x1b[2Jname AAAA\n".encode()),
         "checkpoint",
@@ -424,6 +461,60 @@ LEDGERS: dict[str, tuple[Callable[[Folder], Folder], str]] = {
         made(GOOD.told(contributions=[], left_out=[], size=2)),
         "ledger proof",
     ),
+    "a public contribution left out as private": (
+        made(
+            GOOD.told(
+                contributions=[{"lambda": 1024, "leaf": 9}],
+                left_out=[{"leaf": 3, "why": "withdrawn"}, {"leaf": 5, "why": "private"}],
+            )
+        ),
+        "completeness",
+    ),
+    "a private contribution in the release": (
+        made(replace(GOOD, leaves=with_claim(5, form="private", plain="1" * 64, wraps="2" * 64))),
+        "completeness",
+    ),
+    "a withdrawn contribution left out as private": (
+        made(
+            replace(
+                GOOD.told(left_out=[{"leaf": 3, "why": "private"}]),
+                leaves=with_claim(3, form="private", plain="1" * 64, wraps="2" * 64),
+            )
+        ),
+        "completeness",
+    ),
+    "a withdrawn contribution written down once more": (
+        made(
+            replace(
+                GOOD.told(contributions=[{"lambda": 1024, "leaf": n} for n in (5, 9, 10)], size=11),
+                leaves=(*GOOD.leaves, GOOD.leaves[3]),
+            )
+        ),
+        "completeness",
+    ),
+    "a contribution left out by a withdrawal for another ledger": (
+        made(replace(GOOD, leaves=with_leaf(7, withdrawn(log="5" * 64)))),
+        "completeness",
+    ),
+    "a contribution left out by a withdrawal for another federation": (
+        made(replace(GOOD, leaves=with_leaf(7, withdrawn(fed="5" * 64)))),
+        "completeness",
+    ),
+    "a contribution to another ledger": (
+        made(replace(GOOD, leaves=with_claim(5, log="5" * 64))),
+        "ledger",
+    ),
+    "a contribution to another federation": (
+        made(replace(GOOD, leaves=with_claim(5, fed="5" * 64))),
+        "ledger",
+    ),
+    **{
+        f"a contribution whose {name} is {value!r}": (
+            made(replace(GOOD, leaves=with_claim(5, **{name: value}))),
+            "ledger",
+        )
+        for name, value in ODD
+    },
     "an admission of a contribution that is not there": (
         made(replace(GOOD.told(size=11), leaves=(*GOOD.leaves, said(8, "quarantined")))),
         "completeness",
@@ -441,11 +532,23 @@ LEDGERS: dict[str, tuple[Callable[[Folder], Folder], str]] = {
     "a release number that skips": (made(GOOD.told(n=3)), "ledger proof"),
     "a first release that has a predecessor": (made(GOOD.told(n=1)), "manifest"),
     "two leaves of one release": (
-        made(replace(GOOD, after=(release_leaf(manifest="5" * 64, n=2),))),
+        made(
+            replace(
+                GOOD,
+                after=(release_leaf(manifest="5" * 64, n=2),),
+                head={"manifest": "5" * 64},
+            )
+        ),
         "ledger proof",
     ),
     "a leaf of another manifest": (
-        made(replace(GOOD, leaf=release_leaf(manifest="5" * 64, n=2))),
+        made(
+            replace(
+                GOOD,
+                leaf=release_leaf(manifest="5" * 64, n=2),
+                head={"manifest": "5" * 64},
+            )
+        ),
         "ledger proof",
     ),
     "no leaf of the release": (
@@ -453,6 +556,7 @@ LEDGERS: dict[str, tuple[Callable[[Folder], Folder], str]] = {
             replace(
                 GOOD,
                 leaf=lease_leaf(client="a" * 64, fence=1, slot=5, triggers=["abc"]),
+                head={"manifest": OLD.signed.id, "release": 1},
             )
         ),
         "ledger proof",
