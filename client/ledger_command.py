@@ -62,7 +62,7 @@ def show(
     print(f"{'leaf':>7}  {'kind':<12}  {'slot':>4}  {'client':<12}  says")
     for row in rows:
         slot, client = row.get("slot", ""), str(row.get("client", ""))[:12]
-        print(f"{row['leaf']:>7}  {row['kind']:<12}  {slot:>4}  {client:<12}  {_says(row)}")
+        print(f"{row['leaf']:>7}  {row['kind']:<12}  {slot!s:>4}  {client:<12}  {_says(row)}")
 
 
 @app.command(epilog="Example: orthofed ledger prove 3 release-1 -o leaf-3.proof")

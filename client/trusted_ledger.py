@@ -36,6 +36,7 @@ from ..core.standing import Standing, concepts, standings
 from ..core.withdrawal import Withdrawal
 from .trust import TrustedFederation, check, mismatch
 
+_READERS_OWN = ("manifest.json", "trust")
 _READ = ("admission", "contribution", "keyring", "release", "withdrawal")
 
 
@@ -71,11 +72,10 @@ class TrustedLedger:
         """
         releases = self.leaves["release"]
         newest = releases[-1][1] if releases else {"manifest": NO_ID, "n": 0}
-        if (head.release, head.manifest) != (newest["n"], newest["manifest"]):
-            raise mismatch(
-                f"the head names release {head.release}, the ledger's newest is {newest['n']}"
-                " or has another manifest"
-            )
+        if head.release != newest["n"]:
+            raise mismatch(f"the head names release {head.release}, the newest is {newest['n']}")
+        if head.manifest != newest["manifest"]:
+            raise mismatch("the head names another manifest than the ledger")
 
     def keyring_at(self, leaf: int) -> Keyring:
         """Return the keyring that was in force when ``leaf`` was written, 2 or more."""
@@ -97,9 +97,7 @@ class TrustedLedger:
             doc = document.parse(signed, kind="release")
             manifest = ReleaseManifest.from_document(doc)
             # T10: these names are the reader's own; a release with them would overwrite its proof.
-            if any(
-                e.name == "manifest.json" or e.name.startswith("trust/") for e in manifest.files
-            ):
+            if any(e.name.split("/")[0] in _READERS_OWN for e in manifest.files):
                 raise mismatch("the release names a file that only its reader may write")
             if (manifest.log, manifest.fed) != (self.federation.log, self.federation.spec.id):
                 raise mismatch("the release names another log or federation")

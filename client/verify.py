@@ -8,7 +8,8 @@
     6 contribution       what it was made of, where pull was asked for it: each client's signature
     7 derived            what info.json says that a consumer can make, after its own hash
     8 file hash          every file, its size and SHA-256, against the signed manifest or info.json
-    9 header             every safetensors file and sample picture, by our own strict readers
+    9 header             every safetensors file and sample picture, by our own strict readers;
+                         no file of a kind that a program might run
 
 Laws: one byte changed, added or removed anywhere in the folder gives exit code 4 and the name of
 the check (formats.md 2, law 8), but for a witness's line under a checkpoint, which says nothing. A
@@ -48,6 +49,8 @@ TRUST: Final = "trust"
 LOG: Final = "trust/log"
 SPEC: Final = "trust/spec.json"
 PROOF: Final = "trust/release.proof"
+_KNOWN: Final = (".json", ".md", ".model", ".png", ".safetensors", ".txt")
+"""How files of a release end; ``.model`` is a tokenizer's vocabulary."""
 _SMALL: Final = MAX_SPEC_BYTES
 """Nothing but the release's own files is larger: manifest and spec have this limit."""
 
@@ -218,8 +221,13 @@ def check_file(path: Path, entry: FileEntry) -> None:
 def check_header(path: Path, name: str) -> None:
     """Check the header of a safetensors file, or a picture, before any program sees it.
 
-    Others pass. Raises VerificationFailed: our strict reader refuses it (T8).
+    Text passes; what a program could run, such as a pickle beside or in the place of the tensors,
+    does not, whoever signed it (T9). Raises VerificationFailed: our strict reader refuses it (T8).
     """
+    if not name.endswith(_KNOWN):
+        raise _wrong(
+            f"{shown(name)} is of a kind that no release has", "programs may run such files"
+        )
     if name.startswith(FOLDER):
         with path.open("rb") as file:
             check_picture(file.read(MOST_BYTES + 1))

@@ -372,7 +372,7 @@ MANIFESTS: dict[str, tuple[Callable[[Folder], Folder], str]] = {
         )
         for name in (
             *("../card.md", "/card.md", "a/b/c/d.md", "Card.md", "con.md", "card.md."),
-            *("manifest.json", "trust/log", "card md", ""),
+            *("manifest.json", "manifest.json/x", "trust", "trust/log", "card md", ""),
         )
     },
     "a file listed twice": (made(GOOD.told(files=[ENTRIES[0], *ENTRIES])), "manifest"),
@@ -388,6 +388,10 @@ MANIFESTS: dict[str, tuple[Callable[[Folder], Folder], str]] = {
         made(GOOD.told(files=[{**ENTRIES[0], "sha256": "0" * 64}, *ENTRIES[1:]])),
         "file hash",
     ),
+    **{
+        f"a signed {name}": (made(GOOD.with_files({**GOOD.files, name: b"\x80\x04."})), "header")
+        for name in ("checkpoint/unet/model.bin", "checkpoint/pipeline.py", "lora/x.pt", "run")
+    },
     "a signed file with a header that no loader should see": (
         made(GOOD.with_files({**GOOD.files, LORA: b"\xff" * 64})),
         "header",

@@ -199,7 +199,7 @@ def test_a_server_without_ranges_that_stays_bad_is_given_up(
 def killed_pulls(folder: Path, *, kills: int, seed: int) -> int:
     """Kill ``kills`` pulls of 53 MiB, finish one more; return how many bytes were asked twice."""
     dice = random.Random(seed)  # noqa: S311  # a replay needs a seed
-    release = SignedRelease.of({"checkpoint/big.bin": BIG, "info.json": b'{"v":1}'})
+    release = SignedRelease.of({"checkpoint/big.txt": BIG, "info.json": b'{"v":1}'})
     out = folder / "out"
     with Web(tree(folder / "www", release)) as web:
         web.pause_s = 0.05

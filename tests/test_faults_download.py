@@ -24,7 +24,7 @@ from .test_mirrors import tree
 from .test_sources import written
 from .web import Web
 
-NAME = "checkpoint/big.bin"
+NAME = "checkpoint/big.txt"
 MOST_MB = 100
 BAD = 1
 """The chunk of which one mirror always has another byte."""

@@ -50,7 +50,7 @@ def small() -> SignedRelease:
 @pytest.fixture(scope="module")
 def large() -> SignedRelease:
     """One file of four chunks, 53 MiB."""
-    return SignedRelease.of({"checkpoint/big.bin": BIG, "info.json": b'{"v":1}'})
+    return SignedRelease.of({"checkpoint/big.txt": BIG, "info.json": b'{"v":1}'})
 
 
 def pull(web: Web, log: str, out: Path, *mirrors: Web, patience_s: float = 0) -> None:

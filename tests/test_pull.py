@@ -38,7 +38,7 @@ def small() -> SignedRelease:
 @pytest.fixture(scope="module")
 def large() -> SignedRelease:
     """One file of three chunks, 37 MiB."""
-    return SignedRelease.of({"checkpoint/big.bin": BIG, "info.json": b'{"v":1}'})
+    return SignedRelease.of({"checkpoint/big.txt": BIG, "info.json": b'{"v":1}'})
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def test_a_pull_cut_at_any_byte_fetches_only_what_is_missing(
 
         _pull(mirror, out)
 
-        again = [(o, o + num) for name, o, num in mirror.reads if name == "checkpoint/big.bin"]
+        again = [(o, o + num) for name, o, num in mirror.reads if name == "checkpoint/big.txt"]
         for start, stop in again:
             assert all(stop <= a or start >= min(b, kept) for a, b in written), (start, stop)
     verify_folder(out)
@@ -163,7 +163,7 @@ def test_a_pull_survives_sigkill_in_another_process(large: SignedRelease, tmp_pa
             child.send_signal(signal.SIGKILL)
             child.communicate()
             assert not (out / "checkpoint" / "big.bin").exists()
-        seen = {offset for name, offset, _ in mirror.reads if name == "checkpoint/big.bin"}
+        seen = {offset for name, offset, _ in mirror.reads if name == "checkpoint/big.txt"}
         mirror.twist = lambda _, honest: honest
 
         _pull(mirror, out)
@@ -187,7 +187,7 @@ def test_a_damaged_chunk_is_fetched_again_alone(large: SignedRelease, tmp_path: 
     with Mirror(large) as mirror:
         mirror.twist = twist
         _pull(mirror, tmp_path / "out")
-        offsets = [offset for name, offset, _ in mirror.reads if name == "checkpoint/big.bin"]
+        offsets = [offset for name, offset, _ in mirror.reads if name == "checkpoint/big.txt"]
 
     twice = {offset for offset in offsets if offsets.count(offset) == 2}
     assert twice == set(range(CHUNK_BYTES, 2 * CHUNK_BYTES, 1 << 20))
@@ -273,7 +273,9 @@ def test_every_flipped_byte_of_the_proof_is_refused(
         assert (remembered is None) == (name != "manifest")
 
 
-@pytest.mark.parametrize("name", ["trust/log", "manifest.json", "trust/keyring/1.json"])
+@pytest.mark.parametrize(
+    "name", ["trust/log", "manifest.json", "trust/keyring/1.json", "trust", "manifest.json/x"]
+)
 def test_a_release_cannot_write_its_own_proof(name: str, tmp_path: Path) -> None:
     """A signed manifest that lists the reader's own files is refused before a byte comes."""
     with Mirror(SignedRelease.of({name: b"x" * 65})) as mirror:
@@ -385,7 +387,7 @@ def test_a_disk_that_fills_up_loses_nothing(large: SignedRelease, tmp_path: Path
 
         _pull(mirror, out)
 
-        again = {o for name, o, _ in mirror.reads if name == "checkpoint/big.bin"}
+        again = {o for name, o, _ in mirror.reads if name == "checkpoint/big.txt"}
         assert not again & {o for start, stop in written for o in range(start, stop, 1 << 20)}
         assert sum(stop - start for start, stop in written) >= 1 << 20
     verify_folder(out)

@@ -201,7 +201,7 @@ class Together:
 def test_stretches_of_one_file_come_at_once(source: str, tmp_path: Path) -> None:
     """Of four chunks, three are asked for before any of the three is answered."""
     big = bytes(range(256)) * ((3 * CHUNK_BYTES + 5) // 256 + 1)
-    release = SignedRelease.of({"checkpoint/big.bin": big, "info.json": b'{"v":1}'})
+    release = SignedRelease.of({"checkpoint/big.txt": big, "info.json": b'{"v":1}'})
     together, first = Together(3), [True]
 
     def lie(name: str, *_: int) -> str:
