@@ -214,7 +214,7 @@ def killed_pulls(folder: Path, *, kills: int, seed: int) -> int:
                     time.sleep(0.01)
                 time.sleep(dice.random() * 0.4)
                 child.send_signal(signal.SIGKILL)
-            assert not (out / "checkpoint" / "big.bin").exists()
+            assert not (out / "checkpoint" / "big.txt").exists()
         web.pause_s = 0
         assert "verified" in run(*words).stdout
         asked = [(start, end) for name, start, end in web.ranges if "big" in name]

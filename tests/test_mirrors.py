@@ -159,7 +159,7 @@ def test_a_server_without_ranges_is_read_from_its_start(
         web.lie = lambda *_: "whole"
         pull(web, large.log, tmp_path / "out")
 
-    assert (tmp_path / "out" / "checkpoint" / "big.bin").read_bytes() == BIG
+    assert (tmp_path / "out" / "checkpoint" / "big.txt").read_bytes() == BIG
 
 
 def test_a_line_that_is_cut_again_and_again_loses_nothing(
@@ -171,7 +171,7 @@ def test_a_line_that_is_cut_again_and_again_loses_nothing(
         pull(web, large.log, tmp_path / "out", patience_s=20)
         starts = [start for name, start, _ in web.ranges if "big" in name]
 
-    assert (tmp_path / "out" / "checkpoint" / "big.bin").read_bytes() == BIG
+    assert (tmp_path / "out" / "checkpoint" / "big.txt").read_bytes() == BIG
     assert len(starts) > 8
     assert len(set(starts)) == len(starts), "no stretch was asked for twice"
 
@@ -197,7 +197,7 @@ def test_files_come_from_the_mirror(large: SignedRelease, tmp_path: Path) -> Non
         pull(web, large.log, tmp_path / "out", mirror)
 
     assert not any("big" in name for name, *_ in web.ranges)
-    assert {Path(name).name for name, *_ in mirror.ranges} == {"big.bin", "info.json"}
+    assert {Path(name).name for name, *_ in mirror.ranges} == {"big.txt", "info.json"}
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,7 @@ def test_stretches_of_one_file_come_at_once(source: str, tmp_path: Path) -> None
     together, first = Together(3), [True]
 
     def lie(name: str, *_: int) -> str:
-        if name.endswith("big.bin"):
+        if name.endswith("big.txt"):
             if first[0]:  # whether a server has ranges is asked once, alone
                 first[0] = False
             else:
@@ -213,7 +213,7 @@ def test_stretches_of_one_file_come_at_once(source: str, tmp_path: Path) -> None
         return ""
 
     def twist(asked: wire.ReadRequest, honest: wire.ReadReply) -> wire.ReadReply:
-        if asked.name.endswith("big.bin") and asked.offset % CHUNK_BYTES == 0:
+        if asked.name.endswith("big.txt") and asked.offset % CHUNK_BYTES == 0:
             together.wait()
         return honest
 
@@ -237,7 +237,7 @@ def test_stretches_of_one_file_come_at_once(source: str, tmp_path: Path) -> None
         Pull(origin, link.log, tmp_path / "out", seen, mirrors=mirrors).run()
 
     assert not together.waited_in_vain
-    assert (tmp_path / "out" / "checkpoint" / "big.bin").read_bytes() == big
+    assert (tmp_path / "out" / "checkpoint" / "big.txt").read_bytes() == big
 
 
 def test_the_next_release_costs_what_is_new_from_every_source(tmp_path: Path) -> None:
