@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..core.address import bracketed
 from . import publications
 from .allocator import few_arenas
 from .audit_log import AuditLog
@@ -140,7 +141,7 @@ def _tell_address(folder: DataFolder, address: str, *, fs: Fs) -> None:
 
 def _address(server: Server, hostname: str) -> str:
     """Return HOST:PORT as others reach it; a wildcard address becomes the first host name."""
-    host = hostname if server.host in ("0.0.0.0", "[::]", "") else server.host  # noqa: S104  # compared, not bound
+    host = bracketed(hostname) if server.host in ("0.0.0.0", "[::]", "") else server.host  # noqa: S104  # compared, not bound
     return f"{host}:{server.port}"
 
 

@@ -214,7 +214,7 @@ def _names(hostnames: tuple[str, ...]) -> list[x509.GeneralName]:
     names: list[x509.GeneralName] = []
     for host in hostnames:
         try:
-            names.append(x509.IPAddress(ipaddress.ip_address(host)))
+            names.append(x509.IPAddress(ipaddress.ip_address(host.strip("[]"))))
         except ValueError:
             names.append(x509.DNSName(host))
     return names

@@ -62,6 +62,15 @@ def is_host_port(text: str) -> bool:
     return found is not None and int(found["port"]) <= _LARGEST_PORT
 
 
+def bracketed(host: str) -> str:
+    """Return the host as it stands before a port: an IPv6 address in brackets.
+
+    >>> bracketed("::1"), bracketed("[::1]"), bracketed("example.org")
+    ('[::1]', '[::1]', 'example.org')
+    """
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
 def _bad_link(what: str) -> InputError:
     return InputError(
         f"{what} that cannot be read",

@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from ..coordinator.desk import Desk
 from ..coordinator.premises import Premises
+from ..core.address import bracketed
 from ..core.errors import InputError, OrthoFedError
 from .answers import Answers, Problem
 from .door import Door
@@ -74,8 +75,7 @@ def _open(premises: Premises, listen: str, url: str) -> OpenedPage:
     loopback = is_loopback(listen.rpartition(":")[0])
     listener = Listener(listen, None if loopback else house.folder.keys / "tls-server.pem")
     shown = house.settings.hostnames[0] if listener.host in _ANY else listener.host
-    bracketed = f"[{shown}]" if ":" in shown else shown
-    address = url or f"{listener.scheme}://{bracketed}:{listener.port}"
+    address = url or f"{listener.scheme}://{bracketed(shown)}:{listener.port}"
     reader = PublicReader(premises.answer, Desk(house).link)
     jobs = Jobs(
         house.folder.root,
@@ -124,7 +124,7 @@ def _open(premises: Premises, listen: str, url: str) -> OpenedPage:
         ],
         exception_handlers={OrthoFedError: refused, HTTPException: unknown, Exception: refused},
     )
-    hosts = {f"{name}:{listener.port}" for name in _names(house.settings.hostnames, bracketed)}
+    hosts = {f"{name}:{listener.port}" for name in _names(house.settings.hostnames, shown)}
     listener.start(SafeHeaders(app, hosts={*hosts, address.partition("//")[2].lower()}))
     return OpenedPage(address, listener.port, places, (listener.close, history.close, jobs.close))
 
@@ -133,7 +133,8 @@ _ANY: Final = ("0.0.0.0", "::", "")  # noqa: S104  # compared, not bound
 
 
 def _names(hostnames: tuple[str, ...], shown: str) -> set[str]:
-    return {each.lower() for each in (*hostnames, shown, "localhost", "127.0.0.1")}
+    names = (*hostnames, shown, "localhost", "127.0.0.1")
+    return {bracketed(each).lower() for each in names}
 
 
 def _stream(pulse: Pulse, places: Places, request: Request, until: Callable[[], bool]) -> Response:
