@@ -1,13 +1,14 @@
 """The saves of a running training: whole, believed only by their hash, two generations deep.
 
-    train-<step>.safetensors    A, token vectors, the optimiser's state and average of each
-    train-<step>.json           step, losses, the optimiser's numbers, what the run is, SHA-256
+    train-<step>-<run>.safetensors    A, token vectors, the optimiser's state and average of each
+    train-<step>-<run>.json           step, losses, the optimiser's numbers, its run, SHA-256
 
 Laws: each file appears whole (home.py, F1), the JSON last, so a kill inside a save leaves the
 older generation to believe in; a save made for other settings, images, spec or slot is not
-believed, and never takes the place of one of this run. Draws are functions of the step (draws.py),
-so the step stands for every generator and for the sampler's place. No pickle. Source:
-reliability.md 5.
+believed, and never takes the place of one of this run, nor one of this run its place: <run> is a
+digest of the identity, so the very same step has a file of each (earlier versions wrote none, and
+are read). Draws are functions of the step (draws.py), so the step stands for every generator and
+for the sampler's place. No pickle. Source: reliability.md 5.
 """
 
 import hashlib
@@ -46,7 +47,7 @@ class TrainingSaves:
     def write(self, state: TrainingState) -> None:
         """Save ``state``; keep it, the generation before it, and as many of other runs."""
         data = save(dict(state.tensors))
-        name = f"train-{state.step:08d}"
+        name = f"train-{state.step:08d}-{hashlib.sha256(self.identity.encode()).hexdigest()[:8]}"
         write_whole(self.folder / f"{name}.safetensors", data)
         record = {
             "identity": self.identity,

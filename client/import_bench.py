@@ -58,7 +58,8 @@ class ImportBench(Workbench):
     ) -> Callable[[FederationSpec, TrainOptions], Workbench]:
         """Return what makes the bench of a federation; the file is the options' ``images``.
 
-        It raises InputError where the concept is shared and ``num_images`` is None, or else.
+        It raises InputError where the concept is shared and ``num_images`` is None, or else; where
+        the settings ask for differential privacy; where they cannot be read.
         """
 
         def made(spec: FederationSpec, options: TrainOptions) -> Workbench:
@@ -70,7 +71,7 @@ class ImportBench(Workbench):
                     fix="give --num-images with --shared or --share, and without them leave it out",
                     code="options-differ",
                 )
-            return ImportBench(
+            bench = ImportBench(
                 spec,
                 options.base,
                 options.images,
@@ -87,6 +88,14 @@ class ImportBench(Workbench):
                 distil=distil,
                 made_from=num_images or 0,
             )
+            if bench.settings.dp_epsilon:  # of an import that goes on too, which leases nothing
+                raise InputError(
+                    "differential privacy of an import",
+                    why="noise here would cover none of the images that the LoRA was made from",
+                    fix="leave dp_epsilon away, or train from the images",
+                    code="bad-dp",
+                )
+            return bench
 
         return made
 
@@ -171,13 +180,6 @@ class ImportBench(Workbench):
         Raises OrthoFedError: the file, the words or the settings are bad.
         """
         del home
-        if self.settings.dp_epsilon:
-            raise InputError(
-                "differential privacy of an import",
-                why="noise here would cover none of the images that the LoRA was made from",
-                fix="leave dp_epsilon away, or train from the images",
-                code="bad-dp",
-            )
         yield "checking", {"what": "base, LoRA and settings"}
         yield "dropped", self._dropped()
         yield "checking", {"what": "what a slot would keep"}

@@ -5,10 +5,12 @@ request is one number for ever, so asking again gives the same lease. Source: se
 reliability.md 5. Not here: keeping the lease (renewals.py), and what comes of a lost one.
 """
 
-from dataclasses import asdict
+import contextlib
+from collections.abc import Generator
+from dataclasses import asdict, replace
 
 from ..core import document
-from ..core.errors import VerificationFailed
+from ..core.errors import Refused, VerificationFailed
 from ..core.keys import SigningKey
 from ..core.overlap import overlapping
 from ..proto import methods, wire
@@ -23,6 +25,7 @@ from .other_lease import other_lease_named
 from .packed_contribution import PackedContribution
 from .session import Session
 from .share_text import ShareText
+from .state import save
 from .train_options import TrainOptions
 from .trust import TrustedFederation
 from .workbench import Workbench
@@ -61,7 +64,8 @@ class Leasing:
         member = Masters(self._home).newest().member(self._federation.log)
         request = self._request(session, key, member)
         other = other_lease_named(self._home, session.concept)
-        with self._correcting.given_up_if_refused(session), other:
+        refused = self._correcting.given_up_if_refused(session)
+        with refused, other, self._noted_if_refused(session):
             lease = self._channel.call(methods.LEASE, request, wire.LeaseReply, key=member)
         if (lease.slot >= self._federation.spec.capacity) != (session.home >= 0):
             raise VerificationFailed(
@@ -75,6 +79,15 @@ class Leasing:
             self._say("overlap", **asdict(overlap))
         LostWork(self._home.run(self._options.concept)).take_back(lease.slot)
         return flow.Granted(lease.slot, lease.fence, lease.ttl_s, lease.hold_s)
+
+    @contextlib.contextmanager
+    def _noted_if_refused(self, session: Session) -> Generator[None]:
+        """Keep why no slot was given, so that `client status` says it until one is."""
+        try:
+            yield
+        except Refused as error:
+            save(self._home.run(session.concept), replace(session, why=error.what))
+            raise
 
     def _request(self, session: Session, key: SigningKey, member: SigningKey) -> wire.LeaseRequest:
         body: dict[str, object] = {

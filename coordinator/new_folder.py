@@ -21,9 +21,11 @@ def free_place(root: Path, *, why: str, fix: str) -> Path:
     ``why`` and ``fix`` are for the error where it is not empty. Raises InputError.
     """
     place = root.resolve()
-    if place.exists() and (not place.is_dir() or any(place.iterdir())):
+    mount = os.path.ismount(place)
+    own = {"lost+found"} if mount else set[str]()  # a new ext4 has it
+    if place.exists() and (not place.is_dir() or {each.name for each in place.iterdir()} - own):
         raise InputError(f"{root} is not empty", why=why, fix=fix, code="folder-not-empty")
-    if os.path.ismount(place):
+    if mount:
         raise InputError(
             f"{root} is a mount point",
             why="the folder is made beside its place and renamed into it, which a mount is not for",

@@ -107,7 +107,7 @@ def test_a_save_cut_short_leaves_the_older_generation(tiny: Bench, tmp_path: Pat
         with pytest.raises(_Stop):
             _run(tiny, saves, stop_at=step)
 
-    newest = tmp_path / "train-00000004.safetensors"
+    (newest,) = tmp_path.glob("train-00000004-*.safetensors")
     newest.write_bytes(newest.read_bytes()[:-1])
 
     state = saves.newest()
@@ -121,7 +121,7 @@ def test_a_tensor_file_without_its_record_does_not_count(tiny: Bench, tmp_path: 
     with pytest.raises(_Stop):
         _run(tiny, saves, stop_at=3)
 
-    (tmp_path / "train-00000003.json").unlink()
+    next(tmp_path.glob("train-00000003-*.json")).unlink()
 
     assert saves.newest() is None
 
@@ -144,8 +144,8 @@ def test_two_generations_are_kept_and_clear_removes_them(tmp_path: Path) -> None
     for step in range(1, 6):
         saves.write(TrainingState(step, {"a": np.ones(3, np.float32)}, (0.5,)))
 
-    assert sorted(p.name for p in tmp_path.iterdir()) == [
-        f"train-0000000{step}.{kind}" for step in (4, 5) for kind in ("json", "safetensors")
+    assert sorted((p.name[:14], p.suffix) for p in tmp_path.iterdir()) == [
+        (f"train-0000000{step}", kind) for step in (4, 5) for kind in (".json", ".safetensors")
     ]
     saves.clear()
     assert not list(tmp_path.iterdir())
@@ -158,8 +158,8 @@ def _write(saves: TrainingSaves, *steps: int) -> None:
 
 def _steps(saves: TrainingSaves) -> list[int]:
     """Return the steps that the folder has saves of; each record has its tensors."""
-    tensors = sorted(int(path.stem[6:]) for path in saves.folder.glob("*.safetensors"))
-    assert tensors == sorted(int(path.stem[6:]) for path in saves.folder.glob("*.json"))
+    tensors = sorted(int(path.stem[6:14]) for path in saves.folder.glob("*.safetensors"))
+    assert tensors == sorted(int(path.stem[6:14]) for path in saves.folder.glob("*.json"))
     return tensors
 
 
@@ -178,6 +178,33 @@ def test_saves_of_an_earlier_setting_never_crowd_out_those_of_the_run(tmp_path: 
     back = before.newest()
     assert back is not None
     assert back.step == 50
+
+
+def test_a_save_at_the_very_step_of_an_earlier_setting_leaves_that_one(tmp_path: Path) -> None:
+    """Both were saved at 10 and 20, as `save_every` has it: the settings may be changed back."""
+    before, now = TrainingSaves(tmp_path, "seed 0"), TrainingSaves(tmp_path, "seed 1")
+
+    for saves, loss in ((before, 0.5), (now, 0.25)):
+        for step in (10, 20):
+            saves.write(TrainingState(step, {"a": np.ones(3, np.float32)}, (loss,)))
+
+    found = [saves.newest() for saves in (before, now)]
+    assert [(each.step, each.losses) for each in found if each] == [(20, (0.5,)), (20, (0.25,))]
+
+
+def test_a_save_of_an_earlier_version_is_gone_on_from_and_superseded(tmp_path: Path) -> None:
+    """Its name says the step alone."""
+    saves = TrainingSaves(tmp_path, "run")
+    _write(saves, 10)
+    for path in list(tmp_path.iterdir()):
+        path.rename(path.with_name(f"train-00000010{path.suffix}"))
+
+    state = saves.newest()
+    _write(saves, 20, 30)
+
+    assert state is not None
+    assert state.step == 10
+    assert _steps(saves) == [20, 30]
 
 
 def test_runs_of_ever_other_settings_keep_two_saves_of_all_others(tmp_path: Path) -> None:

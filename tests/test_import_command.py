@@ -201,9 +201,13 @@ def test_an_import_killed_in_the_middle_of_distillation_goes_on_from_its_save(
 
 
 def test_an_owner_who_says_no_has_sent_nothing_of_the_lora(home: Home, place: Path) -> None:
-    """No chunk and no manifest is in the outbox."""
+    """No chunk and no manifest is in the outbox; nor is noise that is asked for now passed over."""
     with pytest.raises(InputError):
         _import(home, place, "wolf-c3", answer=False)
+    noisy = place / "noisy.toml"
+    noisy.write_text(SETTINGS + "dp_epsilon = 8.0\n")
+    with pytest.raises(InputError, match="differential privacy of an import"):
+        _import(home, place, "wolf-c3", config=noisy)
 
     assert b'"chunk"' not in (home.folder / "outbox.jsonl").read_bytes()
 

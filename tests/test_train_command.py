@@ -242,7 +242,9 @@ def test_a_taken_name_is_refused_and_another_one_can_be_tried(
 
     with pytest.raises(Refused) as caught:
         other.train(other.options("seal-h1"))
+    (told,) = status_of(other.home)["concepts"]
 
+    assert (told["phase"], told["why"]) == ("joined", caught.value.what)
     assert caught.value.code == "name-taken"
     assert caught.value.exit_code == 3
     assert other.train(other.options("crab-h2")).phase == "receipted"
