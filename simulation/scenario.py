@@ -83,7 +83,9 @@ class Scenario:
         for name, (low, high) in bounds.items():
             value = getattr(self, name)
             if not low <= value <= high:  # also refuses NaN
-                raise _bad(f"{name} = {value}", f"it is {low} to {high}")
+                said = f"{name.rstrip('_')} = {value}"
+                said += " (--faults)" if name == "returns" else ""
+                raise _bad(said, f"it is {low} to {high}")
         if (shares := self.slow + self.returns + self.leaves + self.bad) > 1:
             raise _bad(f"shares that add up to {shares:g}", "each client has one fate")
 
@@ -137,6 +139,6 @@ def _bad(what: str, why: str) -> InputError:
     return InputError(
         f"the scenario has {what}",
         why=why,
-        fix="correct the scenario file; `orthofed simulate --help` shows one",
+        fix="correct the option or the scenario file; `orthofed simulate --help` lists the options",
         code="bad-scenario",
     )

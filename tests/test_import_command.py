@@ -26,7 +26,7 @@ from orthofed.client.import_dry_run import dry_run
 from orthofed.client.join import join
 from orthofed.client.share_text import ShareText
 from orthofed.client.sharing import share_concept
-from orthofed.client.state import BLOB, RECEIPT, load
+from orthofed.client.state import ASKED, BLOB, RECEIPT, load, save
 from orthofed.client.train_command import train_concept
 from orthofed.client.train_options import TrainOptions
 from orthofed.core.errors import InputError
@@ -201,13 +201,29 @@ def test_an_import_killed_in_the_middle_of_distillation_goes_on_from_its_save(
 
 
 def test_an_owner_who_says_no_has_sent_nothing_of_the_lora(home: Home, place: Path) -> None:
-    """No chunk and no manifest is in the outbox; nor is noise that is asked for now passed over."""
+    """No chunk and no manifest is in the outbox."""
     with pytest.raises(InputError):
         _import(home, place, "wolf-c3", answer=False)
+
+    assert b'"chunk"' not in (home.folder / "outbox.jsonl").read_bytes()
+
+
+def test_noise_that_an_import_is_asked_for_as_it_goes_on_is_not_passed_over(
+    home: Home, place: Path
+) -> None:
+    """Whatever is known of what was asked before: here nothing, as of an earlier version."""
+    with pytest.raises(InputError):
+        _import(home, place, "wolf-h8", answer=False)
+    folder = home.run("wolf-h8")
+    session = load(folder)
+    assert session is not None
+    save(folder, replace(session, phase="trained", blob="", document=""))
+    (folder / ASKED).unlink()
     noisy = place / "noisy.toml"
     noisy.write_text(SETTINGS + "dp_epsilon = 8.0\n")
+
     with pytest.raises(InputError, match="differential privacy of an import"):
-        _import(home, place, "wolf-c3", config=noisy)
+        _import(home, place, "wolf-h8", config=noisy)
 
     assert b'"chunk"' not in (home.folder / "outbox.jsonl").read_bytes()
 
