@@ -25,9 +25,12 @@ from typing import Any, cast
 from ..core.errors import VerificationFailed
 from .clock import Clock
 from .fs import Fs
+from .store import draining
 
 _NOTHING = "0" * 64
 _LONGEST = 200
+_PATIENCE_S = 10.0
+"""What a stop waits for the acts under way; a service manager waits longer."""
 BROKEN = ".broken-"
 """Stands between the log's name and the Unix seconds at which a broken one was moved aside."""
 
@@ -51,7 +54,9 @@ class AuditLog:
     def __init__(self, path: Path, *, fs: Fs, clock: Clock) -> None:
         """Go on after the last whole line; the holder of the folder's lock may."""
         self._fs, self._clock = fs, clock
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
+        self._under_way = set[int]()
+        self._closing = False
         kept = 0
         self._n, self._prev = 0, _NOTHING
         broken = ""
@@ -69,31 +74,52 @@ class AuditLog:
             self.ended(self.begun("serve", "audit-log-moved", {"why": broken}), "ok")
 
     def close(self) -> None:
-        """Close the file."""
-        os.close(self._fd)
+        """Let the acts under way write their second lines, begin no other, and close the file.
+
+        A thread that wrote to a file closed before it would end the process in the middle of a
+        stop, or write into the file that has its number next. Who takes longer is told as cut.
+        """
+        with self._lock:
+            self._closing = True
+            self._lock.wait_for(lambda: not self._under_way, _PATIENCE_S)
+            self._under_way.clear()
+            os.close(self._fd)
 
     def begun(self, who: str, op: str, args: Mapping[str, object]) -> int:
-        """Write that ``who`` is about to do ``op``; return the number of the line."""
+        """Write that ``who`` is about to do ``op``; return the number of the line.
+
+        Raises Unreachable ``draining``: the coordinator stops.
+        """
         told = {name: _told(value) for name, value in sorted(args.items())}
-        return self._write({"who": who, "op": op, "args": told})
+        with self._lock:
+            if self._closing:
+                raise draining()
+            number = self._write({"who": who, "op": op, "args": told})
+            self._under_way.add(number)
+            return number
 
     def ended(self, of: int, said: str) -> None:
         """Write what came of line ``of``: ``ok``, or the code of the error."""
-        self._write({"of": of, "said": said})
+        with self._lock:
+            if of in self._under_way:  # else the log was closed meanwhile
+                try:
+                    self._write({"of": of, "said": said})
+                finally:
+                    self._under_way.discard(of)
+                    self._lock.notify_all()
 
     def _write(self, told: Mapping[str, object]) -> int:
-        with self._lock:
-            n = self._n + 1
-            value = {"n": n, "t": self._clock.wall_s(), **told, "prev": self._prev}
-            line = json.dumps(value).encode() + b"\n"
-            try:
-                self._fs.write(self._fd, line)
-            except BaseException:
-                os.ftruncate(self._fd, os.fstat(self._fd).st_size - self._torn())
-                raise
-            self._fs.sync(self._fd, "the audit log")
-            self._n, self._prev = n, _digest(line)
-            return n
+        n = self._n + 1
+        value = {"n": n, "t": self._clock.wall_s(), **told, "prev": self._prev}
+        line = json.dumps(value).encode() + b"\n"
+        try:
+            self._fs.write(self._fd, line)
+        except BaseException:
+            os.ftruncate(self._fd, os.fstat(self._fd).st_size - self._torn())
+            raise
+        self._fs.sync(self._fd, "the audit log")
+        self._n, self._prev = n, _digest(line)
+        return n
 
     def _torn(self) -> int:
         """Return how many bytes of an unfinished line stand at the end: a full disk's."""

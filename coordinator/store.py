@@ -122,7 +122,7 @@ class Store:
 
     def _put(self, job: Job | Copy) -> None:
         if self._closed.is_set():
-            raise _draining()
+            raise draining()
         try:
             self._queue.put_nowait(job)
         except queue.Full:
@@ -153,10 +153,10 @@ class Store:
         while not self._queue.empty():  # raced with close
             job = self._queue.get()
             if isinstance(job, Job):
-                job.error = _draining()
+                job.error = draining()
                 job.answer()
             elif job is not None:
-                job.future.set_exception(_draining())
+                job.future.set_exception(draining())
 
     def _take(self, connection: sqlite3.Connection, first: Job | Copy | None) -> None:
         """Do one thing, and what waits behind it as far as it can share a transaction."""
@@ -348,7 +348,8 @@ def _misplaced(path: Path, new: bool) -> OrthoFedError:  # noqa: FBT001  # of on
     )
 
 
-def _draining() -> OrthoFedError:
+def draining() -> OrthoFedError:
+    """Return the error for what comes while the coordinator stops."""
     return Unreachable(
         "the coordinator is stopping",
         why="its operator stops or restarts it",

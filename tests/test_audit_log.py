@@ -5,9 +5,11 @@ import getpass
 import json
 import os
 import shutil
+import threading
 
 import pytest
 
+from orthofed.coordinator import audit_log
 from orthofed.coordinator.audit_log import AuditLog, entries
 from orthofed.coordinator.audited_desk import AuditedDesk
 from orthofed.coordinator.caller import who_runs
@@ -117,10 +119,11 @@ def test_looking_is_no_act(tmp_path):
 def test_long_texts_stand_as_their_hash(tmp_path):
     """A keyring of some kilobytes is named by its SHA-256, a short reason stands as it is."""
     log = log_at(tmp_path)
-    log.begun("wren", "keyring-install", {"document": "x" * 5_000, "why": "a" * 200})
+    args = {"document": "x" * 5_000, "why": "a" * 200}
+    log.ended(log.begun("wren", "keyring-install", args), "ok")
     log.close()
 
-    (entry,) = entries(tmp_path / "audit.log")
+    entry, _ = entries(tmp_path / "audit.log")
     assert str(entry.args["document"]).startswith("sha256:")
     assert entry.args["why"] == "a" * 200
 
@@ -148,8 +151,9 @@ def test_every_changed_byte_before_the_last_line_is_found(tmp_path):
             list(entries(path))
 
 
-def test_a_line_that_a_crash_cut_goes_and_the_next_follows(tmp_path):
+def test_a_line_that_a_crash_cut_goes_and_the_next_follows(tmp_path, monkeypatch):
     """Cut at every byte: what is whole stays, the rest goes, and the chain goes on."""
+    monkeypatch.setattr(audit_log, "_PATIENCE_S", 0)  # its act never ends
     log = log_at(tmp_path)
     log.ended(log.begun("wren", "approve", {"leaf": 3}), "ok")
     log.close()
@@ -215,6 +219,51 @@ def test_what_cannot_be_written_down_is_not_done(tmp_path):
         log.close()
 
     assert [entry.n for entry in entries(tmp_path / "audit.log")] == [1, 2, 3, 4]
+
+
+class Slow:
+    """A desk that is at work when the coordinator is told to stop."""
+
+    def __init__(self):
+        self.begun, self.go = threading.Event(), threading.Event()
+
+    def ask(self, op, args):
+        del op, args
+        self.begun.set()
+        self.go.wait(10)
+        return {}
+
+
+def test_a_stop_waits_for_what_is_under_way_and_no_longer(tmp_path, monkeypatch):
+    """SIGTERM in the middle of `plan`: its line went to a closed file, or to one of its number."""
+    log, desk = log_at(tmp_path), Slow()
+    act = threading.Thread(target=AuditedDesk(desk, log, "wren").ask, args=("plan", {}))
+    stop = threading.Thread(target=log.close)
+    act.start()
+    assert desk.begun.wait(10)
+    stop.start()
+    while not log._closing:
+        stop.join(0.01)
+    with pytest.raises(OrthoFedError, match="is stopping"):
+        AuditedDesk(desk, log, "wren").ask("invite", {})
+    desk.go.set()
+    stop.join(10)
+    act.join(10)
+    assert [entry.said for entry in entries(tmp_path / "audit.log")] == ["", "ok"]
+
+    monkeypatch.setattr(audit_log, "_PATIENCE_S", 0.05)
+    (tmp_path / "other").mkdir()
+    log, desk = log_at(tmp_path / "other"), Slow()
+    act = threading.Thread(target=AuditedDesk(desk, log, "wren").ask, args=("plan", {}))
+    act.start()
+    assert desk.begun.wait(10)
+    log.close()
+    fd = os.open(tmp_path / "next", os.O_RDWR | os.O_CREAT, 0o600)  # often the number of the log
+    desk.go.set()
+    act.join(10)
+    os.close(fd)
+    assert (tmp_path / "next").read_bytes() == b""
+    assert [entry.said for entry in entries(tmp_path / "other" / "audit.log")] == [""]
 
 
 def test_a_backup_holds_it_and_a_restore_goes_on(tmp_path):
