@@ -2,7 +2,8 @@
 
 Laws: the lock is taken first and held to the end (reliability.md 2.1); a restart needs no command:
 an open release plan is finished by a child process, so that the coordinator answers meanwhile and
-never holds the release key. SIGTERM and Ctrl-C drain: no new calls, those in flight finish.
+never holds the release key. SIGTERM, Ctrl-C and a terminal that closes drain: no new calls, those
+in flight finish.
 """
 
 import datetime as dt
@@ -72,12 +73,14 @@ def run(
     ready: Callable[[Listening], None],
     clock: Clock | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; ``ready`` is told where it listens."""
+    """Serve until SIGTERM, SIGINT or SIGHUP; ``ready`` is told where it listens."""
     few_arenas()
     sys.setswitchinterval(_SWITCH_S)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # a terminal that closes; nohup ignores
+        signal.signal(signal.SIGHUP, lambda *_: stop.set())
     folder = DataFolder.open(directory)
     settings = folder.settings()
     clock = clock or SystemClock()
@@ -135,7 +138,7 @@ def run(
 def _tell_address(folder: DataFolder, address: str, *, fs: Fs) -> None:
     """Write where this coordinator listens, if that is news: a start needs no room on the disk."""
     path = folder.address_file
-    if not path.is_file() or path.read_text("ascii") != address:
+    if not path.is_file() or path.read_bytes() != address.encode():
         fs.write_whole(path, address.encode())
 
 

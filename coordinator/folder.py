@@ -5,6 +5,7 @@ process at a time; it takes an exclusive lock on ``data/lock`` first and holds i
 disks only. The 256 blob folders are made here once, so that a commit never makes one.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -283,7 +284,7 @@ class DataFolder:
         settings = self.settings()
         if settings.address:
             return settings.address
-        if self.address_file.is_file():
+        with contextlib.suppress(FileNotFoundError, ValueError):  # a damaged note is none
             return self.address_file.read_text("ascii").strip()
         return settings.listen
 
