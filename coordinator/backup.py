@@ -129,10 +129,13 @@ def back_up(
 def last_backup_s(folder: DataFolder) -> int:
     """Return when the last whole backup was made, in Unix seconds; 0 for never.
 
-    Of this folder: one that was restored has none of its own yet.
+    Of this folder: one that was restored has none of its own yet. A note that was damaged is none:
+    it must not take the other numbers with it.
     """
-    path = folder.last_backup
-    return int(path.read_bytes()) if path.is_file() else 0
+    try:
+        return int(folder.last_backup.read_bytes())
+    except (OSError, ValueError):
+        return 0
 
 
 class _Maker:

@@ -6,10 +6,14 @@ are a finding: locks and syncs mean less there. Nothing is changed. Source: reli
 and 2.7.
 """
 
+import errno
+import os
+import re
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ..core.errors import InputError, OrthoFedError, VerificationFailed
@@ -21,12 +25,17 @@ from .keyfile import Role, find_key, key_files, read_key
 from .mark import read_forks
 from .restore import check_backup
 from .rotation import newest_public
-from .scrub import Finding, PublicFiles, Scrubbed, scrub
+from .scrub import Finding, PublicFiles, Scrubbed, scrub, unread
 from .snapshot import database_copy
 from .tls import tls_faults
 
+_OCTAL = re.compile(r"\\([0-7]{3})")
 _FIXED_SQLITE = (3, 51, 3)
 """Before it, two connections that checkpoint at one moment can corrupt a database; we have one."""
+_OF_THE_FILE = frozenset(
+    {errno.ENOENT, errno.EACCES, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.EIO}
+)
+"""What the system says of a bad file; a full disk or a read-only one is the machine's matter."""
 _NETWORK = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "sshfs"}
     | {"fuse.sshfs", "fuse.glusterfs", "fuse.s3fs", "fuse.rclone", "beegfs", "ncpfs", "webdav"}
@@ -58,22 +67,44 @@ def examine(directory: Path, *, say: Callable[[str], None]) -> Diagnosis:
             Scrubbed(found, manifest.size, len(manifest.files), total), (), sqlite3.sqlite_version
         )
     folder = DataFolder.open(directory)
-    warnings = [*_machine(folder)]
+    warnings: list[Finding] = []
+    scrubbed = Scrubbed()
+    for look, found in (
+        (_machine, warnings),
+        (partial(_scrubbed, scrubbed, say), scrubbed.findings),
+        (_network, scrubbed.findings),
+        (_keys, scrubbed.findings),
+        (_unreadable, scrubbed.findings),
+        (_audit_log, scrubbed.findings),
+        (_forks, scrubbed.findings),
+    ):
+        try:
+            found.extend(look(folder))
+        except OSError as error:  # the rest is looked at all the same: R16 names each bad file
+            if error.errno not in _OF_THE_FILE:
+                raise
+            scrubbed.findings.append(unread(folder.root, error))
+    scrubbed.findings[:] = dict.fromkeys(scrubbed.findings)  # one missing folder, met twice
+    return Diagnosis(scrubbed, tuple(warnings), sqlite3.sqlite_version)
+
+
+def _scrubbed(scrubbed: Scrubbed, say: Callable[[str], None], folder: DataFolder) -> list[Finding]:
+    """Scrub into ``scrubbed``; return what cannot be, since no database is there."""
     public = PublicFiles.read(folder)
     try:
         with database_copy(folder) as copy:
-            scrubbed = scrub(folder, copy, public, say=say)
+            scrub(folder, copy, public, scrubbed, say=say)
     except OrthoFedError as error:
         if error.code != "database-misplaced":
             raise
-        scrubbed = Scrubbed([Finding(DATABASE, "is missing")])
+        return [Finding(DATABASE, "is missing")]
+    return []
+
+
+def _network(folder: DataFolder) -> Iterator[Finding]:
     kind = file_system(folder.data)
     if kind in _NETWORK:
-        scrubbed.findings.append(Finding("data", f"lies on a network file system, {kind}"))
-    scrubbed.findings += _keys(folder)
-    scrubbed.findings += _audit_log(folder)
-    scrubbed.findings += _forks(folder)
-    return Diagnosis(scrubbed, tuple(warnings), sqlite3.sqlite_version)
+        yield Finding("data", f"lies on a network file system, {kind}")
 
 
 def file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
@@ -81,9 +112,10 @@ def file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
     if not mounts.is_file():
         return ""
     best, kind = "", ""
-    for line in mounts.read_text("utf-8", errors="replace").splitlines():
+    for line in os.fsdecode(mounts.read_bytes()).splitlines():
         _, point, found, *_ = line.split(" ")
-        point = point.encode().decode("unicode_escape")  # a space is \040 there
+        # A space is \040 there; all else, umlauts too, stands as it is.
+        point = _OCTAL.sub(lambda found: chr(int(found[1], 8)), point)
         inside = path.resolve().is_relative_to(point)
         if inside and len(point) >= len(best):
             best, kind = point, found
@@ -109,6 +141,8 @@ def _machine(folder: DataFolder) -> Iterator[Finding]:
 
 def _audit_log(folder: DataFolder) -> Iterator[Finding]:
     log = folder.audit_log
+    if log.exists() and not log.is_file():
+        yield Finding(f"data/{log.name}", "is no file: no command that changes anything would run")
     try:
         for _ in entries(log):
             pass
@@ -118,8 +152,9 @@ def _audit_log(folder: DataFolder) -> Iterator[Finding]:
         yield Finding(f"data/{path.name}", "was moved aside by a start: its chain is broken")
 
 
-def _unreadable(keys: Path) -> Iterator[Finding]:
+def _unreadable(folder: DataFolder) -> Iterator[Finding]:
     """Load every key and certificate, as a start, a release or a rotation would."""
+    keys = folder.keys
     for path in (path for role in _SECRET for path in key_files(keys, role)):
         try:
             read_key(path)
@@ -148,14 +183,17 @@ def _keys(folder: DataFolder) -> Iterator[Finding]:
             yield Finding(f"public/keyring/{path.name}", "belongs to nothing that was signed")
     try:
         find_key(folder.keys, "ledger", (newest_public(folder).ledger,))
-    except (OrthoFedError, OSError) as error:
-        yield Finding("keys/ledger.pem", getattr(error, "what", str(error)))
-    yield from _unreadable(folder.keys)
+    except OrthoFedError as error:
+        yield Finding("keys/ledger.pem", error.what)
+    except OSError as error:
+        yield unread(folder.root, error)
     for path in sorted(folder.keys.iterdir()):
         secret = (
             path.suffix == ".key"
             or path.stem.partition("-")[0] in _SECRET
             or path.stem == "tls-server"
         )
-        if secret and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        if not path.exists():
+            yield Finding(f"keys/{path.name}", "is a link to nothing")
+        elif secret and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             yield Finding(f"keys/{path.name}", "can be read by others: chmod 600")

@@ -9,6 +9,7 @@ reading everything once. Source: reliability.md 2.7, R16. Not here: the rows amo
 
 import contextlib
 import hashlib
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -63,11 +64,24 @@ class PublicFiles:
         return cls(files, tuple(tile_files(folder.public)), _bytes(folder.mark_file()))
 
 
+def unread(root: Path, error: OSError) -> Finding:
+    """Return the finding of a file below ``root`` that the system does not give."""
+    path = Path(os.fsdecode(error.filename or root))
+    name = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+    if isinstance(error, FileNotFoundError):
+        return Finding(name, "is missing")
+    return Finding(name, f"cannot be read: {error.strerror or error}")
+
+
 def scrub(
-    folder: DataFolder, copy: DatabaseCopy, public: PublicFiles, *, say: Callable[[str], None]
-) -> Scrubbed:
-    """Check everything; the copy is read and left alone."""
-    found = Scrubbed()
+    folder: DataFolder,
+    copy: DatabaseCopy,
+    public: PublicFiles,
+    found: Scrubbed,
+    *,
+    say: Callable[[str], None],
+) -> None:
+    """Check everything, into ``found``; the copy is read and left alone."""
     say("checking the database")
     with contextlib.closing(copy.open()) as db:
         faults = [copy.fault] if copy.fault else []
@@ -83,7 +97,6 @@ def scrub(
         except (OrthoFedError, sqlite3.Error, ValueError, TypeError, KeyError):
             if not wrong:
                 raise  # the rows are sound, so this is a fault of our own
-    return found
 
 
 def _blobs(db: sqlite3.Connection, folder: DataFolder, found: Scrubbed) -> Iterator[Finding]:
@@ -98,11 +111,15 @@ def _blobs(db: sqlite3.Connection, folder: DataFolder, found: Scrubbed) -> Itera
                 yield Finding(name, "is missing")
             continue
         whole, chunks, size = hashlib.sha256(), list[bytes](), 0
-        with path.open("rb") as file:
-            while chunk := file.read(CHUNK_BYTES):
-                whole.update(chunk)
-                chunks.append(hashlib.sha256(chunk).digest())
-                size += len(chunk)
+        try:
+            with path.open("rb") as file:
+                while chunk := file.read(CHUNK_BYTES):
+                    whole.update(chunk)
+                    chunks.append(hashlib.sha256(chunk).digest())
+                    size += len(chunk)
+        except OSError as error:  # a sector that the disk lost, and what it says names no file
+            yield Finding(name, f"cannot be read: {error.strerror}")
+            continue
         found.files += 1
         found.num_bytes += size
         if (whole.hexdigest(), size) != (upload.blob, upload.num_bytes):
@@ -122,7 +139,12 @@ def _wraps(folder: DataFolder, sha256: str, found: Scrubbed) -> Iterator[Finding
         return
     found.files += 1
     found.num_bytes += path.stat().st_size
-    if sha256_of(path) != sha256:
+    try:
+        is_whole = sha256_of(path) == sha256
+    except OSError as error:
+        yield Finding(name, f"cannot be read: {error.strerror}")
+        return
+    if not is_whole:
         yield Finding(name, "is not what its name says: its SHA-256 differs")
 
 
@@ -151,7 +173,12 @@ def _folder(
             continue
         found.files += 1
         found.num_bytes += path.stat().st_size
-        if path.stat().st_size != size or sha256_of(path) != sha256:
+        try:
+            is_whole = path.stat().st_size == size and sha256_of(path) == sha256
+        except OSError as error:
+            yield Finding(f"{name}/{each}", f"cannot be read: {error.strerror}")
+            continue
+        if not is_whole:
             yield Finding(f"{name}/{each}", "is not what was signed: its SHA-256 differs")
     there = {p.relative_to(here).as_posix() for p in here.rglob("*") if p.is_file()}
     for each in sorted(there - set(wanted)):

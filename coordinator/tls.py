@@ -62,8 +62,11 @@ def authority_der(keys: Path) -> bytes:
 
 
 def certificate_until_s(keys: Path) -> float:
-    """Return when the server's certificate ends, in Unix seconds."""
-    certificate = x509.load_pem_x509_certificate((keys / "tls-server.pem").read_bytes())
+    """Return when the server's certificate ends, in Unix seconds; 0 when its file is damaged."""
+    try:
+        certificate = x509.load_pem_x509_certificate((keys / "tls-server.pem").read_bytes())
+    except (OSError, ValueError):
+        return 0
     return certificate.not_valid_after_utc.timestamp()
 
 

@@ -120,6 +120,26 @@ def test_dates_are_near_or_far_as_they_are(watched):
         assert value(samples, f"orthofed_{name}_until_timestamp_seconds") > now + 30 * 86_400
 
 
+def test_a_damaged_note_or_certificate_takes_no_other_number_with_it(watched):
+    """Both stood in files that a scrape reads; the page answered 500 until they were mended."""
+    _, own, address = watched
+    files = own.folder.last_backup, own.folder.keys / "tls-server.pem"
+    kept = [path.read_bytes() if path.is_file() else None for path in files]
+    for path in files:
+        path.write_bytes(b"")
+
+    samples = scrape(address)
+
+    assert value(samples, "orthofed_backup_timestamp_seconds") == 0
+    assert value(samples, "orthofed_certificate_until_timestamp_seconds") == 0
+    assert value(samples, "orthofed_newest_release") == 1
+    for path, data in zip(files, kept, strict=True):
+        if data is None:
+            path.unlink()
+        else:
+            path.write_bytes(data)
+
+
 def test_nobody_is_named(watched):
     """No label holds a concept, a trigger, a key or an address."""
     samples, _, _ = watched

@@ -276,10 +276,52 @@ def test_keys_and_public_files_that_no_start_could_read_are_named(filled, tmp_pa
         server_tls(folder.keys, ("localhost",), fs=FastFs(), now=dt.datetime.now(dt.UTC))
 
 
+def replaced(path: Path) -> None:
+    """Put a folder where a file was."""
+    path.unlink()
+    path.mkdir()
+
+
+def _lost_sector(folder: DataFolder) -> None:
+    """Have every read of one blob end with EIO, as this file of Linux's does at its beginning."""
+    blob = next(path for path in folder.blobs.rglob("*") if path.is_file())
+    blob.unlink()
+    blob.symlink_to("/proc/self/mem")
+
+
+@pytest.mark.parametrize(
+    ("bad", "named"),
+    [
+        (lambda folder: shutil.rmtree(folder.keys), "keys"),
+        (lambda folder: shutil.rmtree(folder.blobs), "data/blobs/"),
+        (lambda folder: (folder.keys / "ledger-a.pem").symlink_to("/nowhere"), "ledger-a.pem"),
+        (lambda folder: folder.audit_log.mkdir(), "data/audit.log"),
+        (lambda folder: (folder.root / "high-water").unlink(), "high-water"),
+        (lambda folder: replaced(folder.database_sum), "data/state.sum"),
+        (lambda folder: shutil.rmtree(folder.data), "data/removal.lock"),
+        (_lost_sector, "data/blobs/"),
+    ],
+    ids=["keys", "blobs", "link", "audit-log", "mark", "sum", "data", "sector"],
+)
+def test_what_the_system_does_not_give_is_named_beside_the_rest(filled, tmp_path, bad, named):
+    """Each of them ended the look with exit code 1; a lost sector not even with a file's name."""
+    folder = DataFolder(shutil.copytree(filled.root, tmp_path / "fed"))
+    folder.keys.joinpath("release.pem").write_text("garbage")
+    folder.public.joinpath("forks.json").write_text("[{")
+    bad(folder)
+
+    found = examine(folder.root, say=quiet).scrubbed.findings
+
+    names = [each.file for each in found]
+    assert any(named in each for each in names)
+    assert "public/forks.json" in names
+    assert len(found) == len(set(found))
+
+
 def test_a_network_file_system_is_told_by_the_mounts(tmp_path):
     """The longest mount point above the folder counts, spaces and all."""
     mounts = tmp_path / "mounts"
-    inside = tmp_path / "a b"
+    inside = tmp_path / "ä b"
     inside.mkdir()
     spaced = str(inside).replace(" ", "\\040")
     mounts.write_text(f"/dev/sda1 / ext4 rw 0 0\nhost:/x {spaced} nfs4 rw 0 0\n")
