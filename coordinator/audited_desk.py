@@ -8,7 +8,7 @@ from typing import Any
 
 from ..core.errors import OrthoFedError
 from .audit_log import AuditLog
-from .desk import Desk
+from .control import Desk
 
 _LOOKS = frozenset(
     {

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import signal
 import subprocess
 import time
 
@@ -172,6 +173,21 @@ def test_sigterm_ends_it_cleanly_and_commands_work_either_way(coordinator):
 def coordinator_status(coordinator: Coordinator) -> dict:
     words = [*COMMAND, "status", str(coordinator.folder), "--json"]
     return json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+
+
+def test_a_closed_terminal_drains_and_a_damaged_note_of_its_address_stops_no_start(coordinator):
+    """SIGHUP ends it as SIGTERM does; with the bytes of a bad sector it began with a traceback."""
+    data = coordinator.folder / "data"
+    coordinator.process.send_signal(signal.SIGHUP)
+    assert coordinator.process.wait(60) == 0
+    assert (data / "state.sum").is_file()
+    coordinator.stop()
+
+    (data / "address").write_bytes(b"\xff\xfe")
+    assert coordinator_status(coordinator)["capacity"] == 6
+    coordinator.start()
+
+    assert (data / "address").read_text() == coordinator.listen
 
 
 def test_a_second_coordinator_on_one_folder_is_refused(coordinator):
