@@ -112,7 +112,7 @@ class Pull:
         """
         begun = self.begin(n)
         release = begun.release
-        with contextlib.nullcontext() if self._holds_some(release) else self.let_go_when_refused():
+        with self.let_go_when_refused() if self._may_let_go(begun) else contextlib.nullcontext():
             derived = self._derived(release) if kinds else ()
             files = chosen_files(release.manifest, kinds, derived)
             chosen = chosen_derived(derived, kinds)
@@ -166,6 +166,8 @@ class Pull:
             yield
         except (InputError, Refused):
             (self.out / PART / MANIFEST).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a whole release stays one: nothing else lies there
+                (self.out / PART).rmdir()
             raise
 
     def _manifest(self, n: int, ledger: TrustedLedger) -> bytes:
@@ -336,10 +338,12 @@ class Pull:
                     return signed
         return None
 
-    def _holds_some(self, release: TrustedRelease) -> bool:
-        """Whether files stand here that another release would leave behind."""
-        names = (entry.name for entry in release.manifest.files if entry.name != INFO)
-        return any(place(self.out, name).exists() for name in names)
+    def _may_let_go(self, begun: Begun) -> bool:
+        """Whether this very release is here already, or no file that another would leave behind."""
+        if _holds(self.out / MANIFEST, begun.document):
+            return True
+        names = (entry.name for entry in begun.release.manifest.files if entry.name != INFO)
+        return not any(place(self.out, name).exists() for name in names)
 
     def _is_whole(self, entry: FileEntry) -> bool:
         path = place(self.out, entry.name)

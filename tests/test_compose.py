@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from orthofed.client.composition import weight_1024
+from orthofed.client.verify import verify_folder
 from orthofed.core.errors import InputError
 
 from .coordinator_process import run
@@ -216,3 +217,18 @@ def test_a_refused_pull_pins_its_folder_to_no_release(tmp_path):
 
     assert [each.returncode for each in refused] == [2, 2]
     assert [json.loads(each.stdout)["release"] for each in done] == [2, 2]
+
+
+def test_a_refused_pull_leaves_a_whole_release_as_good_as_it_was(tmp_path):
+    """It asked for more than there is, or for a whole model without the base: nothing was begun."""
+    with running(founded(tmp_path)) as coordinator:
+        member = coordinator.member()
+        member.contribute(member.pack(member.lease("anna", ("anna-k7",)), seed=1))
+        coordinator.release(614)
+        out = tmp_path / "out"
+        compose(coordinator, out)
+        more = [("--as", "word"), ("--as", "full"), ("--concept", "dora")]
+        refused = [compose(coordinator, out, *each, check=False) for each in more]
+
+    assert [each.returncode for each in refused] == [2, 2, 2]
+    assert verify_folder(out).release.manifest.n == 1
