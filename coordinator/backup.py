@@ -105,9 +105,18 @@ def back_up(
     folder: DataFolder, out: Path, *, fs: Fs, clock: Clock, say: Callable[[str], None]
 ) -> BackupManifest:
     """Make a backup in ``out``, which is absent, empty, or a half-made backup."""
+    if not out.is_dir():
+        _clear(out)
+        out.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fs.sync_folder(out.parent)
+    with fs.alone(out):
+        return _back_up(folder, out, fs=fs, clock=clock, say=say)
+
+
+def _back_up(
+    folder: DataFolder, out: Path, *, fs: Fs, clock: Clock, say: Callable[[str], None]
+) -> BackupManifest:
     _clear(out)
-    out.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fs.sync_folder(out.parent)
     fs.write_whole(out / INCOMPLETE, b"This backup was not finished; it is none.\n")
     say("copying the database")
     with database_copy(folder) as copy:

@@ -7,6 +7,7 @@ room is an ordinary error (F5). Nothing here knows what the files mean.
 """
 
 import errno
+import fcntl
 import os
 import shutil
 import sys
@@ -54,8 +55,6 @@ class Fs:
         """Have the file's bytes on the disk, or end the process."""
         try:
             if sys.platform == "darwin":
-                import fcntl  # noqa: PLC0415  # only macOS needs it
-
                 fcntl.fcntl(fd, _F_FULLFSYNC)
             else:
                 os.fsync(fd)
@@ -173,6 +172,31 @@ class Fs:
         for path in folder.glob(".*.tmp"):
             if path.is_file():
                 self.remove(path)
+
+    @contextmanager
+    def alone(self, folder: Path) -> Iterator[None]:
+        """Have a folder that is written for others until the block ends.
+
+        Where the disk knows no locks of folders, as some network ones, nobody is kept out. Raises
+        Refused ``folder-in-use``: another process writes there.
+        """
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise Refused(
+                    f"{folder} is being written by another process",
+                    why="two at once would take each other's files away",
+                    fix="wait until that command has ended, then run this one again",
+                    code="folder-in-use",
+                ) from error
+            except OSError as error:
+                if error.errno not in (errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL):
+                    raise
+            yield
+        finally:
+            os.close(fd)
 
     @contextmanager
     def _judged(self, what: str) -> Iterator[None]:

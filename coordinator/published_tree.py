@@ -82,9 +82,14 @@ class PublishedTree:
         """Bring the tree up to date.
 
         Raises InputError: the folder holds something else. Raises Refused: nothing is there to be
-        published, or (``no-room``) the disk is full.
+        published, (``no-room``) the disk is full, or (``folder-in-use``) another publish is at it.
         """
-        self._claim(LedgerHead.from_document(document.parse(self._newest()[1], kind="head")).log)
+        log = LedgerHead.from_document(document.parse(self._newest()[1], kind="head")).log
+        self._claim(log)
+        with self._fs.alone(self._out):
+            return self._write_alone()
+
+    def _write_alone(self) -> Published:
         for attempt in range(_TRIES):
             try:
                 return self._write()

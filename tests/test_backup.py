@@ -16,9 +16,9 @@ from orthofed.coordinator.doctor import examine
 from orthofed.coordinator.folder import DataFolder
 from orthofed.coordinator.fs import Fs
 from orthofed.coordinator.keyfile import save_key
-from orthofed.coordinator.restore import restore
+from orthofed.coordinator.restore import check_backup, restore
 from orthofed.coordinator.store import Store
-from orthofed.core.errors import InputError, OrthoFedError, VerificationFailed
+from orthofed.core.errors import InputError, OrthoFedError, Refused, VerificationFailed
 from orthofed.core.keys import SigningKey
 
 from .running import COMMAND
@@ -150,6 +150,27 @@ def test_a_half_made_backup_is_never_taken_for_one(filled, tmp_path):
     assert examine(out, say=quiet).healthy
     with pytest.raises(InputError):
         backed_up(filled, out)
+
+
+def test_a_second_backup_into_a_folder_that_is_being_written_is_refused(filled, tmp_path):
+    """It took the first one's files away; the first then ended in the middle, or said `ok`."""
+    out = tmp_path / "backup"
+
+    class Meanwhile(FastFs):
+        said = ""
+
+        def copy(self, source, target):
+            super().copy(source, target)
+            if not self.said:
+                with pytest.raises(Refused) as refused:
+                    back_up(filled, out, fs=FastFs(), clock=SystemClock(), say=lambda _: None)
+                self.said = refused.value.code
+
+    fs = Meanwhile()
+    back_up(filled, out, fs=fs, clock=SystemClock(), say=lambda _: None)
+
+    assert fs.said == "folder-in-use"
+    assert not [*check_backup(out, BackupManifest.read(out))]
 
 
 def test_a_damaged_backup_is_refused_before_anything_is_written(filled, tmp_path):

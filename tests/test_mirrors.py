@@ -320,6 +320,32 @@ def test_a_publish_killed_at_any_file_shows_the_old_state_or_the_new(
     assert k > 5
 
 
+def test_a_second_publish_into_one_folder_is_told_to_wait(tmp_path: Path) -> None:
+    """Both used the same temporary names: one ended with the system's own words, `File exists`."""
+    from orthofed.coordinator.fs import Fs  # noqa: PLC0415
+    from orthofed.coordinator.published_tree import PublishedTree  # noqa: PLC0415
+
+    folder, www = founded(tmp_path), tmp_path / "www"
+
+    class Meanwhile(Fs):
+        said = ""
+
+        def link_unsynced(self, source: Path, target: Path) -> None:
+            super().link_unsynced(source, target)
+            if not self.said:
+                with pytest.raises(Refused) as refused:
+                    PublishedTree(folder, www, fs=Fs()).write()
+                self.said = refused.value.code
+
+    with running(folder):
+        fs = Meanwhile()
+        PublishedTree(folder, www, fs=fs).write()
+        again = PublishedTree(folder, www, fs=Fs()).write()
+
+    assert fs.said == "folder-in-use"
+    assert again.written == 0
+
+
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
     """Publishing removes what is published no more, so never in a folder of somebody's own."""
     folder = founded(tmp_path)
