@@ -94,10 +94,11 @@ def _choose(count: int) -> list[str]:
 
 def _fresh_folder(out: Path) -> Path:
     out = out.absolute()
-    if out.exists() and any(out.iterdir()):
+    is_file = out.exists() and not out.is_dir()
+    if is_file or (out.exists() and any(out.iterdir())):
         if not (out / _MARK).exists():
             raise InputError(
-                f"{out} is not empty and no demo made it",
+                f"{out} is {'no folder' if is_file else 'not empty and no demo made it'}",
                 why="the demo empties its folder first",
                 fix="give another folder with --out, or empty this one yourself",
                 code="demo-folder-taken",

@@ -69,9 +69,10 @@ def simulate(  # noqa: PLR0913, PLR0917  # a scenario has this many sides
 
 
 def _new(folder: Path) -> Path:
-    if folder.exists() and any(folder.iterdir()):
+    is_file = folder.exists() and not folder.is_dir()
+    if is_file or (folder.exists() and any(folder.iterdir())):
         raise InputError(
-            f"{folder} is not empty",
+            f"{folder} is {'no folder' if is_file else 'not empty'}",
             why="a simulation makes every file of its folder",
             fix="give a new folder with --keep",
             code="folder-not-empty",

@@ -98,6 +98,8 @@ def test_no_bounded_number_may_be_nan(path: tuple[str, ...], option: str) -> Non
         (("sample", ".", "--seed", "99999999999999999999999"), "9223372036854775807"),
         (("sample", ".", "--prompt", "a fox", "-o", "."), ". is a folder"),
         (("pull", "orthofed://x", "-o", "out", "--lambda", "0.5"), "--lambda without --key"),
+        (("simulate", "--clients", "1", "--keep", __file__), "is no folder"),
+        (("demo", "--out", __file__), "is no folder"),
     ],
 )
 def test_what_cannot_be_done_is_said_before_it_begins(words: tuple[str, ...], said: str) -> None:
