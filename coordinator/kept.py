@@ -22,6 +22,8 @@ class Kept:
 
     ``style``: how well the base draws what the concepts are. ``method``: the study's name of it.
     ``null_weight``: the setting of that name that all were taught with, 10 by default.
+    ``layerwise``: in a federation of layer-wise tokens, at a third of the default rates of A
+    (docs/training.md).
     """
 
     style: Style
@@ -30,25 +32,29 @@ class Kept:
     lambda_: float
     retention: Mapping[int, float]
     null_weight: int = _DEFAULT
+    layerwise: bool = False
 
     @property
     def title(self) -> str:
         """Return what the row is called."""
         more = f", null_weight {self.null_weight}" if self.null_weight != _DEFAULT else ""
+        more += ", layer-wise tokens" if self.layerwise else ""
         return f"a {self.style} style, {self.how} at {self.lambda_:g}{more}"
 
 
 _SUMMED, _FUSED = "hadamard_null10_slow", "hadamard_null10_slow_refit"
-_QUIETER = "hadamard_null50_slow"
+_QUIETER, _LAYERWISE = "hadamard_null50_slow", "hadamard_layered_null10_slow"
 KEPT: Final = (
     Kept("well known", "summed", _SUMMED, 1.0, {3: 0.97, 6: 0.86, 12: 0.70}),
     Kept("well known", "summed", _SUMMED, 0.6, {3: 0.93, 6: 0.91, 12: 0.88}),
     Kept("well known", "fused", _FUSED, 1.0, {3: 0.94, 6: 0.92, 12: 0.90}),
     Kept("well known", "summed", _QUIETER, 1.0, {3: 1.00, 6: 0.99, 12: 0.98}, 50),
+    Kept("well known", "summed", _LAYERWISE, 0.6, {3: 0.97, 6: 0.97, 12: 0.96}, layerwise=True),
     Kept("little known", "summed", _SUMMED, 1.0, {3: 0.85, 6: 0.57, 12: -0.71}),
     Kept("little known", "summed", _SUMMED, 0.6, {3: 0.79, 6: 0.71, 12: 0.37}),
     Kept("little known", "fused", _FUSED, 1.0, {3: 0.84, 6: 0.77, 12: 0.72}),
     Kept("little known", "summed", _QUIETER, 1.0, {3: 0.91, 6: 0.75, 12: 0.01}, 50),
+    Kept("little known", "summed", _LAYERWISE, 0.6, {3: 0.94, 6: 0.92, 12: 0.85}, layerwise=True),
 )
 
 
@@ -60,6 +66,7 @@ def kept_as_dicts() -> list[dict[str, object]]:
             "how": row.how,
             "lambda": row.lambda_,
             "null_weight": row.null_weight,
+            "layerwise_tokens": row.layerwise,
             "retention": {str(n): share for n, share in row.retention.items()},
         }
         for row in KEPT

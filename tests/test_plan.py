@@ -234,7 +234,8 @@ def test_what_a_plan_says_is_kept_is_what_the_study_measured() -> None:
     default = next(f.default for f in fields(TrainingSettings) if f.name == "null_weight")
     assert KEPT[0].null_weight == default
     for row in KEPT:
-        assert row.method.startswith(f"hadamard_null{row.null_weight}_slow")
+        words = "layered_" if row.layerwise else ""
+        assert row.method.startswith(f"hadamard_{words}null{row.null_weight}_slow")
 
     told = _plan("--family", "sd15", "--rank", "20")["kept"]
 
