@@ -1,11 +1,13 @@
 """Looks a coordinator's folder, or a backup, over: every byte (scrub.py), keys, machine.
 
 Laws: a *finding* is damage, names its file, and makes the exit code 4; a *warning* is what may
-become one: an old SQLite, little space, a root key where it should not lie. Network file systems
-are a finding: locks and syncs mean less there. Nothing is changed. Source: reliability.md 2.1, 2.2
-and 2.7.
+become one: an old SQLite, little space, a root key where it should not lie, a certificate or a
+keyring that ends within a month. Network file systems are a finding: locks and syncs mean less
+there. Nothing is changed. Source: reliability.md 2.1, 2.2 and 2.7.
 """
 
+import contextlib
+import datetime as dt
 import errno
 import os
 import re
@@ -19,6 +21,7 @@ from pathlib import Path
 from ..core.errors import InputError, OrthoFedError, VerificationFailed
 from .audit_log import BROKEN, entries
 from .backup import DATABASE, MANIFEST, BackupManifest
+from .clock import Clock, SystemClock
 from .folder import DataFolder
 from .fs import Fs
 from .keyfile import Role, find_key, key_files, read_key
@@ -27,7 +30,7 @@ from .restore import check_backup
 from .rotation import newest_public
 from .scrub import Finding, PublicFiles, Scrubbed, scrub, unread
 from .snapshot import database_copy
-from .tls import tls_faults
+from .tls import certificate_until_s, tls_faults
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
 _FIXED_SQLITE = (3, 51, 3)
@@ -36,6 +39,8 @@ _OF_THE_FILE = frozenset(
     {errno.ENOENT, errno.EACCES, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.EIO}
 )
 """What the system says of a bad file; a full disk or a read-only one is the machine's matter."""
+_SOON_S = 30 * 86_400
+"""A start renews the certificate from then on."""
 _NETWORK = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "sshfs"}
     | {"fuse.sshfs", "fuse.glusterfs", "fuse.s3fs", "fuse.rclone", "beegfs", "ncpfs", "webdav"}
@@ -56,7 +61,9 @@ class Diagnosis:
         return not self.scrubbed.findings
 
 
-def examine(directory: Path, *, say: Callable[[str], None]) -> Diagnosis:
+def examine(
+    directory: Path, *, say: Callable[[str], None], clock: Clock | None = None
+) -> Diagnosis:
     """Return what is wrong with a coordinator's folder, or with a backup of one."""
     if (directory / MANIFEST).is_file():
         manifest = BackupManifest.read(directory)
@@ -71,6 +78,7 @@ def examine(directory: Path, *, say: Callable[[str], None]) -> Diagnosis:
     scrubbed = Scrubbed()
     for look, found in (
         (_machine, warnings),
+        (partial(_ending, (clock or SystemClock()).wall_s()), warnings),
         (partial(_scrubbed, scrubbed, say), scrubbed.findings),
         (_network, scrubbed.findings),
         (_keys, scrubbed.findings),
@@ -137,6 +145,28 @@ def _machine(folder: DataFolder) -> Iterator[Finding]:
         yield Finding("disk", f"{what}: uploads are refused")
     if (folder.keys / "root.pem").is_file():
         yield Finding("keys/root.pem", "lies on this machine; it signs keyrings: move it away")
+
+
+def _ending(now_s: int, folder: DataFolder) -> Iterator[Finding]:
+    """Name the certificate and the keyring that end within a month, while there is time."""
+    until_s = certificate_until_s(folder.keys)  # 0: none yet, or one that `_unreadable` names
+    if until_s and until_s - now_s < _SOON_S:
+        yield Finding(
+            "keys/tls-server.pem", f"{_ends(until_s, now_s)}: restart serve, which makes it anew"
+        )
+    with contextlib.suppress(OrthoFedError):  # `_keys` says what is wrong with it
+        newest = newest_public(folder)
+        if newest.until - now_s < _SOON_S:
+            yield Finding(
+                f"public/keyring/{newest.n}.json",
+                f"{_ends(newest.until, now_s)}: make the next one, orthofed coordinator keyring"
+                " propose; nothing that this one signs is taken afterwards",
+            )
+
+
+def _ends(until_s: float, now_s: int) -> str:
+    date = dt.datetime.fromtimestamp(until_s, dt.UTC).date().isoformat()
+    return f"ended on {date}" if until_s <= now_s else f"ends on {date}"
 
 
 def _audit_log(folder: DataFolder) -> Iterator[Finding]:

@@ -26,7 +26,7 @@ from orthofed.core.errors import InputError
 from .forked import founded as small
 from .grown import grow
 from .seeded import Bug
-from .serving import FastFs, founded, running
+from .serving import FastFs, TestClock, founded, running
 
 SEED = 20_261_125
 UNSIGNED = {
@@ -250,6 +250,26 @@ def test_keys_that_others_can_read_and_a_foreign_ledger_key_are_named(filled, tm
         "keys/ledger.pem",
     }
     assert "keys/root.pem" in {each.file for each in found.warnings}
+
+
+@pytest.mark.parametrize(
+    ("days", "told"), [(300, set()), (340, {"ends on"}), (380, {"ended on", "ends on"})]
+)
+def test_what_ends_within_a_month_is_warned_of(filled, tmp_path, days, told):
+    """A keyring lasts 365 days and a certificate 397; metrics alone had said so."""
+    folder = DataFolder(shutil.copytree(filled.root, tmp_path / "fed"))
+    now = dt.datetime.now(dt.UTC)
+    with folder.locked(), House(folder, fs=FastFs(), clock=SystemClock()):
+        server_tls(folder.keys, ("localhost",), fs=FastFs(), now=now)
+    clock = TestClock()
+    clock.wall_moved_s = days * 86_400
+
+    found = examine(folder.root, say=quiet, clock=clock)
+
+    said = [x.what for x in found.warnings if x.file.startswith(("keys/tls", "public/keyring"))]
+    assert found.healthy
+    assert len(said) == len(told)
+    assert {" ".join(each.split()[:2]) for each in said} == told
 
 
 def test_keys_and_public_files_that_no_start_could_read_are_named(filled, tmp_path):
