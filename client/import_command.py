@@ -35,11 +35,15 @@ IMPORT_EXAMPLE: Final = (
 
 
 def import_(  # noqa: PLR0913, PLR0917  # each is an option that a person may set
-    file: Annotated[Path, typer.Argument(help="The LoRA, kohya's, diffusers' or PEFT's.")],
+    file: Annotated[
+        Path, typer.Argument(dir_okay=False, help="The LoRA, kohya's, diffusers' or PEFT's.")
+    ],
     concept: ConceptOption,
     class_noun: ClassNoun,
     base: BaseFolder,
-    embedding: Annotated[Path | None, typer.Option(help="Its embedding, safetensors.")] = None,
+    embedding: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Its embedding, safetensors.")
+    ] = None,
     foreign_trigger: Annotated[
         str, typer.Option(help='Words that call it where it has none, such as "sks person".')
     ] = "",

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -136,3 +137,13 @@ def test_an_error_prints_no_escape_whatever_it_names(tmp_path: object) -> None:
 
     assert done.stderr.splitlines()[0].endswith(r"no\x1b[2J\u202e is not a folder")
     assert all(line.isprintable() for line in done.stderr.splitlines())
+
+
+def test_a_folder_where_a_lora_should_be_is_said(tmp_path: Path) -> None:
+    """Not by the system, once the import had begun."""
+    words = ["--concept", "a-b1", "--class-noun", "person", "--base", str(tmp_path)]
+
+    done = CliRunner().invoke(app, ["client", "import", str(tmp_path), *words])
+
+    assert done.exit_code == 2
+    assert "is a directory" in done.output
