@@ -177,7 +177,7 @@ def _facts(place: Path, code: int) -> dict[str, Any]:
     saves = place / "saves"
     lonely = [p for p in saves.glob("*.safetensors") if not p.with_suffix(".json").exists()]
     torn = bool(lonely or list(saves.glob(".*.tmp")))
-    newest = max((int(p.stem.rpartition("-")[2]) for p in saves.glob("*.json")), default=-1)
+    newest = max((int(p.stem.split("-")[1]) for p in saves.glob("*.json")), default=-1)
     steps = {"begin": number("begin"), "last": number("last"), "saved": newest}
     return {**steps, "exit": code, "torn": torn}
 
