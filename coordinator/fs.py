@@ -173,6 +173,11 @@ class Fs:
             if path.is_file():
                 self.remove(path)
 
+    def lock_file(self, path: Path) -> int:
+        """Open a lock's file, made where it is not; raises Refused ``no-room``: no room for it."""
+        with self._judged(f"{path.name} cannot be made"):
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
     @contextmanager
     def alone(self, folder: Path) -> Iterator[None]:
         """Have a folder that is written for others until the block ends.

@@ -77,7 +77,7 @@ def _publish_newest(
 @contextmanager
 def _alone(folder: DataFolder, say: Callable[[str], None]) -> Iterator[None]:
     """Make releases for this process alone: two would build in one folder."""
-    fd = os.open(folder.release_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = Fs().lock_file(folder.release_lock)
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

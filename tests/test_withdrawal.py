@@ -4,6 +4,7 @@ The federation runs in this process over TLS; homes and calls are the client's o
 is random numbers (owner.py), what is released are real files.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -265,6 +266,26 @@ def test_a_release_that_waited_for_another_one_is_not_made_twice(coordinator, tm
 
     assert made == {"first": True, "waiting": False}
     assert coordinator.desk.status()["newest_release"] == 1
+
+
+def test_a_disk_without_room_for_the_lock_of_a_release_is_said(coordinator, tmp_path, monkeypatch):
+    """R2: it was called a fault of the coordinator's."""
+    joined(coordinator, tmp_path / "home").contribute("anna")
+    opened = os.open
+
+    def full(path: Path, *rest: int) -> int:
+        if path == coordinator.folder.release_lock:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return opened(path, *rest)
+
+    monkeypatch.setattr(os, "open", full)
+
+    with pytest.raises(Refused) as caught:
+        publish_newest(
+            coordinator.folder, coordinator.desk, lambda_1024=LAMBDA, resume=False, say=print
+        )
+
+    assert caught.value.code == "no-room"
 
 
 def wait_until(true: Callable[[], bool]) -> None:
