@@ -20,6 +20,7 @@ from orthofed.client.seen_heads import SeenHeads
 from orthofed.core.errors import InputError, VerificationFailed
 from orthofed.core.leaf import document_leaf, lease_leaf, release_leaf, spec_leaf
 
+from .bad_bundles import with_claim
 from .mirror import Mirror, SignedRelease, files, public_files, receipt_of, tiny_keyring, tiny_spec
 from .plain_ledger import PlainLedger
 
@@ -163,6 +164,19 @@ def test_a_leaf_of_a_later_version_is_shown_by_its_kind(body: object, kind: str)
 
     assert row == {"leaf": 7, "kind": kind}
     assert ledger_command._says(row) == ""
+
+
+def test_a_contribution_whose_slot_is_no_number_hides_no_other_leaf(tmp_path: Path) -> None:
+    """A release of it is refused; who looks into the ledger of a server for why is shown it."""
+    leaves = [*LEAVES, with_claim(5, slot=[])[5]]
+    public = public_files(
+        leaves, RELEASE.log, RELEASE.reply, release=1, manifest=RELEASE.manifest_id
+    )
+    with Mirror(replace(LONG, public=public)) as server:
+        shown = run("show", server.address.to_text(), "--from", 300, "--home", tmp_path)
+
+    assert shown.returncode == 0, shown.stderr
+    assert "303  contribution    []" in shown.stdout
 
 
 def test_a_fork_that_pull_found_is_checked_by_its_file_alone(
